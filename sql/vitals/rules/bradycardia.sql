@@ -1,0 +1,8 @@
+-- The heart beats slowly: below 50 /min, the makers' default limit for adults.
+-- @severity: high
+-- @for: 10s
+-- @clear_after: 15s
+-- @message: HR {heart_rate:.0} < 50
+SELECT patient_id, event_time, heart_rate
+FROM vitals
+WHERE heart_rate < 50

@@ -1,0 +1,217 @@
+//! `wardwatch demo`: an embedded broker, simulated patients, SQLite, alerts and charts, in one process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use include_dir::{Dir, include_dir};
+
+use crate::alert::{Change, State};
+use crate::clock::{Clock, Stopwatch, SystemClock};
+use crate::config::{self, Job, StoreUrl};
+use crate::dashboard;
+use crate::job::{Plan, Progress, RunOptions, run};
+use crate::report::{PatientChart, file_name, patient_chart, write_png};
+use crate::simulate::{RecordForm, Scenario, Ward, WardOptions};
+use crate::source::{EmbeddedBroker, ProduceError, Producer, Until};
+use crate::store::Store;
+use crate::telemetry;
+
+use super::stop::Stop;
+
+/// The shipped job and its queries; the demo writes them out, so that they can be read and edited.
+const JOB: &str = include_str!("../../jobs/patient_vitals.toml");
+static QUERIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql/vitals");
+
+/// Partitions of the embedded topic.
+const PARTITIONS: i32 = 2;
+
+/// What happens on the ward; the first patients get worse within the first minute.
+const SCENARIOS: [Scenario; 5] =
+    [Scenario::Sepsis, Scenario::Hypoxia, Scenario::LeadOff, Scenario::Bleeding, Scenario::DeviceOffline];
+
+/// A chart of the patient who is worst off is drawn this often.
+const CHART_EVERY: Duration = Duration::from_secs(15);
+
+/// The arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// End by itself after so many seconds; by default it goes on until it is stopped
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Where the database and the charts go; the database of an earlier demo is replaced
+    #[arg(long, value_name = "DIR", default_value = "wardwatch-demo")]
+    dir: PathBuf,
+    /// The port of the live page; 0 takes any free one
+    #[arg(long, value_name = "P", default_value_t = 8080)]
+    port: u16,
+    /// How many patients
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    patients: u32,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        telemetry::init("warn");
+        let stop = Stop::on_signals()?;
+        let broker = EmbeddedBroker::start("vitals", PARTITIONS)?;
+        let plan = Plan::of(self.job(&broker)?)?;
+        let page = dashboard::serve(&plan.job, self.port).with_context(|| {
+            format!("the live page cannot have port {}; choose another with --port, or 0 for any", self.port)
+        })?;
+        println!("ward     {}", page.address());
+        println!("broker   {} (embedded)", broker.address());
+        println!("tables   {}", plan.job.store.address());
+        println!("queries  {}", plan.job.sql.dir.display());
+        println!("Stop with Ctrl-C.\n");
+
+        let devices = start_devices(&plan.job, self.patients, &stop)?;
+        let watched = self.watch(&plan, &stop);
+        stop.ask();
+        if devices.join().is_err() {
+            anyhow::bail!("the simulated devices panicked");
+        }
+        page.stop();
+        watched?;
+        drop(broker);
+        let file = draw_worst(&plan.job, "P0001").context("the last chart")?;
+        println!("\nchart    {}", file.display());
+        Ok(())
+    }
+
+    /// The shipped job, bound to the embedded broker and a database in the demo's folder.
+    fn job(&self, broker: &EmbeddedBroker) -> anyhow::Result<Job> {
+        let written = || format!("\"{}\" cannot be written", self.dir.display());
+        let jobs = self.dir.join("jobs");
+        let queries = self.dir.join("sql").join("vitals");
+        std::fs::create_dir_all(&jobs).with_context(written)?;
+        std::fs::create_dir_all(&queries).with_context(written)?;
+        let file = jobs.join("patient_vitals.toml");
+        std::fs::write(&file, JOB).with_context(written)?;
+        QUERIES.extract(&queries).with_context(written)?;
+
+        // The embedded broker starts empty, so the offsets of an earlier demo mean nothing any more.
+        let database = self.dir.join("wardwatch.db");
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = database.clone().into_os_string();
+            path.push(suffix);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("\"{}\" cannot be replaced", Path::new(&path).display()));
+                }
+                _ => {}
+            }
+        }
+        let mut job = config::load(&file)?;
+        job.source.brokers = broker.address();
+        job.source.topic = "vitals".to_owned();
+        job.store = StoreUrl::Sqlite(database);
+        job.reports.dir = self.dir.join("reports");
+        Ok(job)
+    }
+
+    /// Runs the job until the time is over, telling of alerts as they come and go.
+    fn watch(&self, plan: &Plan, stop: &Stop) -> anyhow::Result<()> {
+        let running = Stopwatch::start();
+        let limit = self.seconds.map(Duration::from_secs);
+        let mut drawn = Stopwatch::start();
+        let mut worst = "P0001".to_owned();
+        let mut on_commit = |progress: &Progress<'_>| {
+            tell(progress);
+            if let Some(Change::Is(episode)) = progress.alerts.iter().rfind(|change| fired(change)) {
+                worst.clone_from(&episode.patient);
+            }
+            if drawn.elapsed() >= CHART_EVERY {
+                drawn = Stopwatch::start();
+                match draw_worst(&plan.job, &worst) {
+                    Ok(file) => println!("{:>6}  chart of {worst}: {}", "", file.display()),
+                    Err(error) => tracing::warn!(%error, "no chart"),
+                }
+            }
+        };
+        run(
+            plan,
+            &mut RunOptions {
+                until: Until::Stopped,
+                connect_timeout: Duration::from_secs(10),
+                stopped: &|| stop.is_asked() || limit.is_some_and(|limit| running.elapsed() >= limit),
+                on_commit: &mut on_commit,
+                clock: Arc::new(SystemClock),
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// The devices' own thread: a sample of each patient, once a second.
+fn start_devices(
+    job: &Job,
+    patients: u32,
+    stop: &Stop,
+) -> anyhow::Result<JoinHandle<Result<(), ProduceError>>> {
+    let producer = Producer::new(&job.source)?;
+    let form = RecordForm::of(&job.source);
+    let stop = stop.clone();
+    let mut ward = Ward::new(WardOptions {
+        patients,
+        seed: 1,
+        start: SystemClock.now(),
+        interval: Duration::from_secs(1),
+        scenarios: SCENARIOS.to_vec(),
+    });
+    let thread = std::thread::Builder::new().name("devices".to_owned()).spawn(move || {
+        let running = Stopwatch::start();
+        let mut due = Duration::ZERO;
+        while !stop.is_asked() {
+            if running.elapsed() < due {
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            due += Duration::from_secs(1);
+            for sample in ward.next_round() {
+                for record in form.records(&sample) {
+                    producer.send(&sample.patient, &record)?;
+                }
+            }
+            producer.serve();
+        }
+        producer.flush(Duration::from_secs(5))
+    })?;
+    Ok(thread)
+}
+
+fn tell(progress: &Progress<'_>) {
+    let time = SystemClock.now().format("%H:%M:%S");
+    for change in progress.alerts {
+        let Change::Is(episode) = change else { continue };
+        if fired(change) {
+            println!("{time}  {:<9} {}  {}", episode.severity.name(), episode.patient, episode.text);
+        } else if episode.state == State::Ended {
+            println!("{time}  ended     {}  {}", episode.patient, episode.text);
+        }
+    }
+    if progress.batch.0 % 5 == 1 {
+        println!(
+            "{time}  batch {}: {} records, committed {:.0} ms after it closed",
+            progress.batch,
+            progress.records,
+            progress.latency.as_secs_f64() * 1_000.0
+        );
+    }
+}
+
+/// Whether the change is that an alert has just fired.
+fn fired(change: &Change) -> bool {
+    matches!(change, Change::Is(episode) if episode.state == State::Firing && episode.firing_at == Some(episode.last_at))
+}
+
+fn draw_worst(job: &Job, patient: &str) -> anyhow::Result<PathBuf> {
+    let mut store = Store::connect(&job.store, &job.name)?;
+    let wanted = PatientChart { patient: patient.to_owned(), span: Duration::from_secs(300), until: None };
+    let chart = patient_chart(&mut store, job, &wanted, SystemClock.now())?;
+    let file = job.reports.dir.join(file_name(patient));
+    write_png(&chart, &file)?;
+    Ok(file)
+}

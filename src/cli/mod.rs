@@ -1,0 +1,115 @@
+//! The command line: what the user typed, one file per command, exit codes.
+//!
+//! Commands print; nothing else does. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 a service cannot be reached.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
+
+mod check;
+mod demo;
+mod report;
+mod run;
+mod simulate;
+mod status;
+mod stop;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::job::RunError;
+use crate::report::ReportError;
+use crate::source::SourceError;
+use crate::store::StoreError;
+
+/// Watches patients' vitals: Kafka to SQL rules to MySQL, exactly once, with charts.
+///
+/// For demonstration and research; no medical device.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show everything in one process, with nothing to install
+    Demo(demo::Demo),
+    /// Run a job: pull, query, commit, once a second
+    Run(run::Run),
+    /// Find every fault of a job and its queries, without Kafka and without a store
+    Check(check::Check),
+    /// Draw charts from what the store holds
+    Report(report::Report),
+    /// Produce realistic patients, or recordings, to the job's topic
+    Simulate(simulate::Simulate),
+    /// Tell how a job stands: batches, lag, watermarks, open episodes, failing queries
+    Status(status::Status),
+}
+
+/// The job file that most commands take.
+#[derive(Debug, clap::Args)]
+struct JobFile {
+    /// The job file, such as jobs/patient_vitals.toml
+    #[arg(value_name = "JOB")]
+    job: PathBuf,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Demo(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Report(command) => command.run(),
+        Command::Simulate(command) => command.run(),
+        Command::Status(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Diagnostics are lines for editors and stand alone.
+            if error.is::<crate::diagnostic::Diagnostics>() {
+                eprintln!("{error}");
+            } else {
+                eprintln!("error: {error}");
+                error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
+            }
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    const WRONG_INPUT: u8 = 1;
+    const UNREACHABLE: u8 = 3;
+    let store = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
+    let source = |error: &SourceError| matches!(error, SourceError::Unreachable { .. });
+    let unreachable = error.chain().any(|cause| {
+        cause.downcast_ref::<StoreError>().is_some_and(store)
+            || cause.downcast_ref::<SourceError>().is_some_and(source)
+            || match cause.downcast_ref::<RunError>() {
+                Some(RunError::StoreUnreachable { .. }) => true,
+                Some(RunError::Store(error)) => store(error),
+                Some(RunError::Source(error)) => source(error),
+                None => false,
+            }
+            || matches!(cause.downcast_ref::<ReportError>(), Some(ReportError::Store(error)) if store(error))
+    });
+    if unreachable { UNREACHABLE } else { WRONG_INPUT }
+}
+
+/// A length of time such as `10s` or `5m`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a number and a unit: 500ms, 10s, 5m".to_owned())
+}
+
+/// A time such as `2026-01-01T00:00:00Z`.
+fn time(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| "write a time with its zone: 2026-01-01T00:00:00Z".to_owned())
+}

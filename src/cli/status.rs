@@ -1,0 +1,69 @@
+//! `wardwatch status`: how a job stands.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::source::Topic;
+use crate::store::Store;
+
+use super::JobFile;
+
+/// How long Kafka may take; without it, everything but the lag is shown.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    file: JobFile,
+}
+
+impl Status {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let job = config::load(&self.file.job)?;
+        let mut store = Store::connect(&job.store, &job.name)?;
+        let status = store.status(&job.source.topic)?;
+        println!("job {} · store {}", job.name, store.address());
+        match &status.last {
+            None => println!("no batch yet"),
+            Some(last) => println!(
+                "batch {} · {} s ago · {} records, {} rejects, {} artefacts in all",
+                last.batch,
+                (SystemClock.now() - last.now).num_seconds(),
+                status.records,
+                status.rejects,
+                status.artefacts
+            ),
+        }
+        let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
+        for (partition, position) in &status.positions {
+            let lag = match &bounds {
+                Ok(bounds) => bounds.get(partition).map_or("gone".to_owned(), |(_, end)| (end.0 - position.0).to_string()),
+                Err(_) => "unknown".to_owned(),
+            };
+            let watermark = status.watermarks.get(partition).map_or("none".to_owned(), |w| w.0.to_rfc3339());
+            println!("partition {partition} · next offset {position} · lag {lag} · watermark {watermark}");
+        }
+        if let Err(error) = &bounds {
+            println!("Kafka: {error}");
+        }
+        println!("{} open episodes", status.episodes.len());
+        for episode in &status.episodes {
+            println!(
+                "  {:<9} {} · patient {} · {} since {} · {}",
+                episode.severity.name(),
+                episode.rule,
+                episode.patient,
+                episode.state.name(),
+                episode.started_at.to_rfc3339(),
+                episode.text
+            );
+        }
+        println!("{} failing queries", status.queries.len());
+        for query in &status.queries {
+            println!("  {} · {} times, again with batch {} · {}", query.query, query.failures, query.retry, query.error);
+        }
+        Ok(())
+    }
+}

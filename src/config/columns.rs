@@ -1,0 +1,112 @@
+//! The columns that a record becomes: type, aliases, unit, plausible range.
+
+use std::fmt;
+
+/// The declared columns, in the order of their names, with the two that every job has.
+#[derive(Debug, Clone)]
+pub struct Columns {
+    all: Vec<Column>,
+    key: usize,
+    event_time: usize,
+}
+
+impl Columns {
+    /// `key` and `event_time` are indices into `all`.
+    pub(super) fn new(all: Vec<Column>, key: usize, event_time: usize) -> Self {
+        Self { all, key, event_time }
+    }
+
+    /// All columns, in the order in which queries see them.
+    #[must_use]
+    pub fn all(&self) -> &[Column] {
+        &self.all
+    }
+
+    /// The column that names the patient.
+    #[must_use]
+    pub fn key(&self) -> &Column {
+        &self.all[self.key]
+    }
+
+    /// The column with the time at which the device measured.
+    #[must_use]
+    pub fn event_time(&self) -> &Column {
+        &self.all[self.event_time]
+    }
+
+    /// The column called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Column> {
+        self.all.iter().find(|column| column.name == name)
+    }
+}
+
+/// One declared column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name in queries.
+    pub name: String,
+    /// Its type.
+    pub r#type: ColumnType,
+    /// Whether a record without it is a reject.
+    pub required: bool,
+    /// Where in a record it may stand; the first that is not null counts.
+    pub from: Vec<SourcePath>,
+    /// The unit of its values, for people.
+    pub unit: String,
+    /// What people call it.
+    pub label: String,
+    /// Values outside are artefacts: NULL in the frame, kept in `artefacts`.
+    pub plausible: Option<[f64; 2]>,
+    /// The default limits that charts show.
+    pub limits: Option<[f64; 2]>,
+}
+
+/// The type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Text; numbers are taken as their digits.
+    Text,
+    /// A 64-bit float.
+    Float,
+    /// A 64-bit whole number.
+    Int,
+    /// True or false.
+    Bool,
+    /// A time, in microseconds, UTC.
+    Time,
+}
+
+impl ColumnType {
+    /// The names a job file may use.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("text", Self::Text),
+        ("float", Self::Float),
+        ("int", Self::Int),
+        ("bool", Self::Bool),
+        ("time", Self::Time),
+    ];
+}
+
+/// Where a value stands in a record: field names from the outside in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourcePath(pub Vec<String>);
+
+impl SourcePath {
+    /// `vitals.hr` is field `hr` of the object in field `vitals`.
+    ///
+    /// Errors: an empty name.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let names: Vec<String> = text.split('.').map(str::to_owned).collect();
+        if names.iter().any(String::is_empty) {
+            return Err(format!("\"{text}\" is not a path; write field names separated by dots: \"vitals.hr\""));
+        }
+        Ok(Self(names))
+    }
+}
+
+impl fmt::Display for SourcePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}

@@ -1,0 +1,143 @@
+//! The job file, read once: what the user wrote ([`raw`]) becomes a [`Job`], in which everything is valid.
+//!
+//! Past this room nothing is "maybe valid": no missing value stands for "not checked yet". It knows neither
+//! Kafka nor a database; whether a topic or a table exists is not its business.
+
+mod columns;
+mod parse;
+mod raw;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+pub use columns::{Column, ColumnType, Columns, SourcePath};
+pub use parse::load;
+
+/// One validated job file.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The job's name: the file's `name`, else the file's stem. It keys the job's rows in the store.
+    pub name: String,
+    /// The file the job was read from.
+    pub file: PathBuf,
+    /// When a micro-batch closes.
+    pub trigger: Trigger,
+    /// Where records come from and how they become columns.
+    pub source: SourceSpec,
+    /// Where results go.
+    pub store: StoreUrl,
+    /// The set of queries to run.
+    pub sql: SqlSpec,
+    /// Charts.
+    pub reports: ReportSpec,
+}
+
+/// When a micro-batch closes: at the latest `every`, earlier when it is full.
+#[derive(Debug, Clone, Copy)]
+pub struct Trigger {
+    /// The time between two closings.
+    pub every: Duration,
+    /// A batch with this many records is full.
+    pub max_rows: usize,
+    /// A batch with this many payload bytes is full.
+    pub max_bytes: usize,
+}
+
+/// Where records come from and how they become columns.
+#[derive(Debug, Clone)]
+pub struct SourceSpec {
+    /// librdkafka's `bootstrap.servers`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group under which offsets are shown to lag tools. They are never read back.
+    pub group: String,
+    /// The name under which queries read the batch's rows.
+    pub table: String,
+    /// Where to start on a partition of which the store knows nothing.
+    pub start: Start,
+    /// How far behind a partition's newest event time a row may be.
+    pub lateness: Duration,
+    /// How far an event time may lie ahead of the time at which Kafka stamped the record.
+    pub max_skew: Duration,
+    /// The time zone of times that name none.
+    pub time_zone: Tz,
+    /// A record longer than this is a reject.
+    pub max_record_bytes: usize,
+    /// What is handed to librdkafka as it is.
+    pub properties: BTreeMap<String, String>,
+    /// The columns a record becomes.
+    pub columns: Columns,
+    /// Set where each record carries one vital by name.
+    pub long: Option<LongForm>,
+}
+
+/// How a record with one vital names it and carries its value.
+#[derive(Debug, Clone)]
+pub struct LongForm {
+    /// The path of the vital's name; it is looked up among the `from` names of the columns.
+    pub name: SourcePath,
+    /// The path of its value.
+    pub value: SourcePath,
+}
+
+/// Where to start on a partition of which the store knows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest record that Kafka still holds.
+    Earliest,
+    /// Behind the newest record.
+    Latest,
+    /// At the first record that Kafka stamped at or after this time.
+    At(DateTime<Utc>),
+}
+
+/// Which database to write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A MySQL or MariaDB server.
+    MySql(String),
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl StoreUrl {
+    /// Where it is, without user and password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("SQLite file \"{}\"", path.display()),
+            Self::MySql(url) => {
+                let rest = url.trim_start_matches("mysql://").split('?').next().unwrap_or_default();
+                format!("MySQL at \"{}\"", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+            }
+        }
+    }
+}
+
+/// The set of queries and the limits of each.
+#[derive(Debug, Clone)]
+pub struct SqlSpec {
+    /// The folder with `tables/` and `rules/`.
+    pub dir: PathBuf,
+    /// A query that takes longer on one batch fails.
+    pub time_limit: Duration,
+    /// A query that needs more bytes on one batch fails.
+    pub memory_limit: usize,
+}
+
+/// What charts are drawn from and where they go.
+#[derive(Debug, Clone)]
+pub struct ReportSpec {
+    /// The table with a row per record.
+    pub table: String,
+    /// The folder for pictures.
+    pub dir: PathBuf,
+    /// The time zone that charts show.
+    pub time_zone: Tz,
+}

@@ -1,0 +1,464 @@
+//! From the job file's text to a [`Job`], or to every fault in it at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+use toml::Spanned;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
+
+use super::raw::{RawColumn, RawFrom, RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::units::{Zero, bytes, duration, expand};
+use super::{
+    Column, ColumnType, Columns, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec,
+    Start, StoreUrl, Trigger,
+};
+
+/// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
+///
+/// Folders named in it are relative to the file. Errors: every fault, in the order of the file.
+pub fn load(path: &Path) -> Result<Job, Diagnostics> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => not_found(path),
+            _ => format!("cannot be read: {error}"),
+        };
+        Diagnostics(vec![Diagnostic { file: path.to_owned(), line: 1, column: 1, message }])
+    })?;
+    parse(path, &text, &|name| std::env::var(name).ok())
+}
+
+/// Says that there is no such file, and which of its neighbours may be meant.
+fn not_found(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let neighbours: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".toml"))
+        .collect();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match nearest(name, neighbours.iter().map(String::as_str)) {
+        Some(near) => format!("there is no such file; did you mean \"{}\"?", folder.join(near).display()),
+        None => "there is no such file".to_owned(),
+    }
+}
+
+/// The same on a text, with the environment given.
+fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Job, Diagnostics> {
+    let mut checker = Checker { file: path, text, environment, errors: Vec::new() };
+    let raw: RawJob = toml::from_str(text).map_err(|error| {
+        let message = with_nearest_key(error.message());
+        checker.refuse::<()>(error.span().unwrap_or(0..0), message);
+        Diagnostics(std::mem::take(&mut checker.errors))
+    })?;
+    let job = checker.job(raw);
+    checker.errors.sort_by_key(|error| (error.line, error.column));
+    match job {
+        Some(job) if checker.errors.is_empty() => Ok(job),
+        _ => Err(Diagnostics(checker.errors)),
+    }
+}
+
+/// serde lists all valid keys after an unknown one; this puts the nearest in front.
+fn with_nearest_key(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let suggestion = match quoted.next() {
+        Some(wrong) if message.starts_with("unknown field") => nearest(wrong, quoted),
+        _ => None,
+    };
+    let message = message.replace('`', "\"").replace("unknown field", "unknown key");
+    match suggestion {
+        Some(near) => format!("{message}; did you mean \"{near}\"?"),
+        None => message,
+    }
+}
+
+/// Collects faults while values are taken out of the raw job.
+struct Checker<'a> {
+    file: &'a Path,
+    text: &'a str,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn job(&mut self, raw: RawJob) -> Option<Job> {
+        let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("job").to_owned();
+        let name = self.text_or(raw.name, &stem);
+        let trigger = self.trigger(raw.trigger);
+        let source = self.source(raw.source, &name);
+        let store = self.required(raw.store.url, store_url);
+        let sql = self.sql(raw.sql);
+        let reports = self.reports(raw.reports);
+        Some(Job {
+            name,
+            file: self.file.to_owned(),
+            trigger: trigger?,
+            source: source?,
+            store: store?,
+            sql: sql?,
+            reports: reports?,
+        })
+    }
+
+    fn trigger(&mut self, raw: RawTrigger) -> Option<Trigger> {
+        let max_rows = raw.max_rows.map_or(Some(100_000), |rows| match usize::try_from(*rows.get_ref()) {
+            Ok(count) if count > 0 => Some(count),
+            _ => self.refuse(rows.span(), format!("\"{}\" is no number of rows; it must be at least 1", rows.get_ref())),
+        });
+        Some(Trigger {
+            every: self.or_default(raw.every, "1s", |text| duration(text, Zero::Refused))?,
+            max_rows: max_rows?,
+            max_bytes: self.or_default(raw.max_bytes, "64MiB", bytes)?,
+        })
+    }
+
+    fn source(&mut self, raw: RawSource, job_name: &str) -> Option<SourceSpec> {
+        let properties = raw
+            .properties
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
+            .collect();
+        let columns = self.columns(raw.columns, &raw.key, &raw.event_time);
+        let long = match raw.long {
+            None => None,
+            Some(long) => Some(LongForm { name: self.path(&long.name)?, value: self.path(&long.value)? }),
+        };
+        Some(SourceSpec {
+            brokers: self.required(raw.brokers, not_empty)?,
+            topic: self.required(raw.topic, not_empty)?,
+            group: self.or_default(raw.group, job_name, not_empty)?,
+            table: self.or_default(raw.table, "vitals", identifier)?,
+            start: self.or_default(raw.start, "earliest", start)?,
+            lateness: self.or_default(raw.lateness, "10s", |text| duration(text, Zero::Allowed))?,
+            max_skew: self.or_default(raw.max_skew, "5m", |text| duration(text, Zero::Allowed))?,
+            time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
+            max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
+            properties,
+            columns: columns?,
+            long,
+        })
+    }
+
+    fn columns(
+        &mut self,
+        raw: BTreeMap<Spanned<String>, RawColumn>,
+        key: &Spanned<String>,
+        event_time: &Spanned<String>,
+    ) -> Option<Columns> {
+        let mut raw: Vec<_> = raw.into_iter().collect();
+        raw.sort_by_key(|(name, _)| name.span().start);
+        let names: Vec<String> = raw.iter().map(|(name, _)| name.get_ref().clone()).collect();
+        let mut taken = BTreeMap::new();
+        let mut all = Vec::new();
+        for (name, column) in raw {
+            let place = name.span();
+            let Some(column) = self.column(name, column) else { continue };
+            for path in &column.from {
+                if let Some(other) = taken.insert(path.clone(), column.name.clone()) {
+                    self.refuse::<()>(
+                        place.clone(),
+                        format!("column \"{}\" reads \"{path}\", which column \"{other}\" reads already", column.name),
+                    );
+                }
+            }
+            all.push(column);
+        }
+        if let Some((outer, inner)) = nested_in_each_other(taken.keys()) {
+            self.refuse::<()>(key.span(), format!("a column reads \"{outer}\" and another \"{inner}\" inside it"));
+        }
+        let key = self.column_index(&names, &all, key, ColumnType::Text)?;
+        let event_time = self.column_index(&names, &all, event_time, ColumnType::Time)?;
+        all[key].required = true;
+        all[event_time].required = true;
+        Some(Columns::new(all, key, event_time))
+    }
+
+    fn column_index(
+        &mut self,
+        names: &[String],
+        columns: &[Column],
+        wanted: &Spanned<String>,
+        r#type: ColumnType,
+    ) -> Option<usize> {
+        let name = wanted.get_ref();
+        let type_name = ColumnType::NAMES.iter().find(|(_, known)| *known == r#type).map_or("", |(name, _)| name);
+        match columns.iter().position(|column| column.name == *name) {
+            Some(index) if columns[index].r#type == r#type => Some(index),
+            Some(_) => self.refuse(wanted.span(), format!("column \"{name}\" must be of type \"{type_name}\" here")),
+            None if names.contains(name) => None, // refused with its own fault already
+            None => {
+                let message = unknown("column", name, names.iter().map(String::as_str));
+                self.refuse(wanted.span(), message)
+            }
+        }
+    }
+
+    fn column(&mut self, name: Spanned<String>, raw: RawColumn) -> Option<Column> {
+        let place = name.span();
+        let name = match identifier(name.get_ref()) {
+            Ok(name) => name,
+            Err(message) => return self.refuse(place, message),
+        };
+        let r#type = self.required(raw.r#type, column_type)?;
+        let from = match raw.from {
+            None => vec![name.clone()],
+            Some(RawFrom::One(path)) => vec![path],
+            Some(RawFrom::Several(paths)) => paths,
+        };
+        let from: Vec<SourcePath> = from.iter().filter_map(|text| self.path_at(text, place.clone())).collect();
+        if from.is_empty() {
+            return self.refuse(place, format!("column \"{name}\" is read from nowhere; leave \"from\" out or name a field"));
+        }
+        let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
+        let plausible = self.range(raw.plausible, numeric);
+        let limits = self.range(raw.limits, numeric);
+        Some(Column {
+            label: raw.label.unwrap_or_else(|| sentence_case(&name)),
+            name,
+            r#type,
+            required: raw.required,
+            from,
+            unit: raw.unit.unwrap_or_default(),
+            plausible,
+            limits,
+        })
+    }
+
+    fn range(&mut self, range: Option<Spanned<[f64; 2]>>, numeric: bool) -> Option<[f64; 2]> {
+        let range = range?;
+        let [low, high] = *range.get_ref();
+        if !numeric {
+            return self.refuse(range.span(), "only a column of type \"float\" or \"int\" has a range".to_owned());
+        }
+        if !(low < high) {
+            return self.refuse(range.span(), format!("[{low}, {high}] is no range; write [low, high]"));
+        }
+        Some([low, high])
+    }
+
+    fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {
+        let place = raw.dir.span();
+        let dir = self.required(raw.dir, not_empty).map(|dir| self.relative(&dir))?;
+        if !dir.is_dir() {
+            return self.refuse(place, format!("there is no folder \"{}\"", dir.display()));
+        }
+        Some(SqlSpec {
+            dir,
+            time_limit: self.or_default(raw.time_limit, "5s", |text| duration(text, Zero::Refused))?,
+            memory_limit: self.or_default(raw.memory_limit, "256MiB", bytes)?,
+        })
+    }
+
+    fn reports(&mut self, raw: RawReports) -> Option<ReportSpec> {
+        let dir = self.or_default(raw.dir, "../reports/out", not_empty)?;
+        Some(ReportSpec {
+            table: self.or_default(raw.table, "readings", identifier)?,
+            dir: self.relative(&dir),
+            time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
+        })
+    }
+
+    fn relative(&self, path: &str) -> PathBuf {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        // Shown in messages, so "jobs/../sql/vitals" becomes "sql/vitals".
+        let mut tidy = PathBuf::new();
+        for part in folder.join(path).components() {
+            match part {
+                std::path::Component::ParentDir if tidy.file_name().is_some() => {
+                    tidy.pop();
+                }
+                std::path::Component::CurDir => {}
+                other => tidy.push(other),
+            }
+        }
+        if tidy.as_os_str().is_empty() { PathBuf::from(".") } else { tidy }
+    }
+
+    fn path(&mut self, text: &str) -> Option<SourcePath> {
+        let start = self.text.find(text).unwrap_or(0);
+        self.path_at(text, start..start)
+    }
+
+    fn path_at(&mut self, text: &str, place: Range<usize>) -> Option<SourcePath> {
+        match SourcePath::parse(text) {
+            Ok(path) => Some(path),
+            Err(message) => self.refuse(place, message),
+        }
+    }
+
+    fn text_or(&mut self, value: Option<Spanned<String>>, default: &str) -> String {
+        self.or_default(value, default, not_empty).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn or_default<T>(
+        &mut self,
+        value: Option<Spanned<String>>,
+        default: &str,
+        convert: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match value {
+            Some(value) => self.required(value, convert),
+            None => convert(default).map_err(|message| self.refuse::<T>(0..0, message)).ok(),
+        }
+    }
+
+    fn required<T>(&mut self, value: Spanned<String>, convert: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let place = value.span();
+        match expand(value.get_ref(), self.environment).and_then(|text| convert(&text)) {
+            Ok(value) => Some(value),
+            Err(message) => self.refuse(place, message),
+        }
+    }
+
+    fn refuse<T>(&mut self, place: Range<usize>, message: String) -> Option<T> {
+        let before = &self.text[..place.start.min(self.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        self.errors.push(Diagnostic { file: self.file.to_owned(), line, column, message });
+        None
+    }
+}
+
+/// Two paths of which the first is the beginning of the second.
+fn nested_in_each_other<'a>(paths: impl Iterator<Item = &'a SourcePath>) -> Option<(&'a SourcePath, &'a SourcePath)> {
+    let paths: BTreeSet<&SourcePath> = paths.collect();
+    paths.iter().zip(paths.iter().skip(1)).find(|(outer, inner)| inner.0.starts_with(&outer.0)).map(|(a, b)| (*a, *b))
+}
+
+fn column_type(text: &str) -> Result<ColumnType, String> {
+    ColumnType::NAMES
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, r#type)| *r#type)
+        .ok_or_else(|| unknown("type", text, ColumnType::NAMES.iter().map(|(name, _)| *name)))
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("this must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A name that needs no quotes in SQL; one underscore at the start is kept for wardwatch's own columns.
+fn identifier(text: &str) -> Result<String, String> {
+    let letters = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.len() <= 64 {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("\"{text}\" is no name for SQL; use lower-case letters, digits and \"_\", a letter first"))
+    }
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        _ => DateTime::parse_from_rfc3339(text).map(|time| Start::At(time.to_utc())).map_err(|_| {
+            format!("\"{text}\" is no start; write \"earliest\", \"latest\" or a time such as \"2026-01-01T00:00:00Z\"")
+        }),
+    }
+}
+
+fn time_zone(text: &str) -> Result<Tz, String> {
+    text.parse().map_err(|_| unknown("time zone", text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())))
+}
+
+fn store_url(text: &str) -> Result<StoreUrl, String> {
+    if text.starts_with("mysql://") {
+        return Ok(StoreUrl::MySql(text.to_owned()));
+    }
+    match text.strip_prefix("sqlite://") {
+        Some(path) if !path.is_empty() => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
+        // Only the scheme is quoted: the rest may hold a password.
+        _ => Err(format!(
+            "\"{}\" is no store; write \"mysql://user:password@host:port/database\" or \"sqlite://file.db\"",
+            text.split("://").next().unwrap_or_default()
+        )),
+    }
+}
+
+/// `heart_rate` becomes `Heart rate`.
+fn sentence_case(name: &str) -> String {
+    let mut letters = name.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect::<String>().replace('_', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = r#"
+[source]
+brokers = "localhost:9092"
+topic = "vitals"
+key = "patient_id"
+event_time = "event_time"
+
+[source.columns]
+patient_id = { type = "text" }
+event_time = { type = "time", from = ["event_time", "timestamp"] }
+heart_rate = { type = "float", from = "vitals.hr", unit = "/min", plausible = [0, 300] }
+
+[store]
+url = "${URL:-sqlite://test.db}"
+
+[sql]
+dir = "."
+"#;
+
+    fn read(text: &str) -> Result<Job, Vec<String>> {
+        parse(Path::new("job.toml"), text, &|_| None)
+            .map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+    }
+
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(SMALLEST.contains(from), "{from}");
+        let errors = read(&SMALLEST.replacen(from, to, 1)).expect_err("refused");
+        assert!(errors.iter().any(|error| error.contains(expected)), "{errors:#?}");
+    }
+
+    #[test]
+    fn the_smallest_job_has_defaults_for_the_rest() {
+        let job = read(SMALLEST).expect("valid");
+        assert_eq!(job.name, "job");
+        assert_eq!(job.source.group, "job");
+        assert_eq!(job.trigger.every, std::time::Duration::from_secs(1));
+        assert_eq!(job.store, StoreUrl::Sqlite("test.db".into()));
+        let names: Vec<_> = job.source.columns.all().iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["patient_id", "event_time", "heart_rate"]);
+        assert!(job.source.columns.key().required);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_place_and_the_nearest_valid_one() {
+        check("topic = ", "topc = ", "job.toml:4:1: unknown key \"topc\"");
+        check("topic = ", "topc = ", "did you mean \"topic\"?");
+        check("key = \"patient_id\"", "key = \"patientid\"", "5:7: unknown column \"patientid\"; did you mean");
+        check("type = \"float\"", "type = \"flaot\"", "unknown type \"flaot\"; did you mean \"float\"?");
+        check("[0, 300]", "[300, 0]", "is no range");
+        check("\"vitals.hr\"", "\"vitals..hr\"", "is not a path");
+        check("\"vitals.hr\"", "\"timestamp\"", "which column \"event_time\" reads already");
+        check("${URL:-sqlite://test.db}", "${SECRET}", "14:7: the environment variable \"SECRET\" is not set");
+        check("${URL:-sqlite://test.db}", "postgres://secret@h/d", "\"postgres\" is no store");
+        check("dir = \".\"", "dir = \"absent\"", "there is no folder \"absent\"");
+        check("[store]", "[store", "job.toml:13:");
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let text = SMALLEST.replace("\"float\"", "\"flaot\"").replace("[sql]", "[trigger]\nevery = \"often\"\n[sql]");
+        assert_eq!(read(&text).expect_err("refused").len(), 2);
+    }
+
+    #[test]
+    fn a_missing_file_is_told_with_its_neighbour() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("vitals.toml"), "").expect("written");
+        let error = load(&folder.path().join("vital.toml")).expect_err("refused");
+        assert!(error.to_string().contains("did you mean"), "{error}");
+    }
+}

@@ -1,0 +1,98 @@
+//! A job file as it was typed: the shape that TOML may have, nothing of it checked yet.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+type Text = Spanned<String>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawJob {
+    pub(super) name: Option<Text>,
+    #[serde(default)]
+    pub(super) trigger: RawTrigger,
+    pub(super) source: RawSource,
+    pub(super) store: RawStore,
+    pub(super) sql: RawSql,
+    #[serde(default)]
+    pub(super) reports: RawReports,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrigger {
+    pub(super) every: Option<Text>,
+    pub(super) max_rows: Option<Spanned<i64>>,
+    pub(super) max_bytes: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSource {
+    pub(super) brokers: Text,
+    pub(super) topic: Text,
+    pub(super) group: Option<Text>,
+    pub(super) table: Option<Text>,
+    pub(super) key: Text,
+    pub(super) event_time: Text,
+    pub(super) start: Option<Text>,
+    pub(super) lateness: Option<Text>,
+    pub(super) max_skew: Option<Text>,
+    pub(super) time_zone: Option<Text>,
+    pub(super) max_record_bytes: Option<Text>,
+    #[serde(default)]
+    pub(super) properties: BTreeMap<String, Text>,
+    pub(super) columns: BTreeMap<Text, RawColumn>,
+    pub(super) long: Option<RawLong>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawColumn {
+    pub(super) r#type: Text,
+    #[serde(default)]
+    pub(super) required: bool,
+    pub(super) from: Option<RawFrom>,
+    pub(super) unit: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) plausible: Option<Spanned<[f64; 2]>>,
+    pub(super) limits: Option<Spanned<[f64; 2]>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawFrom {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLong {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStore {
+    pub(super) url: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSql {
+    pub(super) dir: Text,
+    pub(super) time_limit: Option<Text>,
+    pub(super) memory_limit: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawReports {
+    pub(super) table: Option<Text>,
+    pub(super) dir: Option<Text>,
+    pub(super) time_zone: Option<Text>,
+}

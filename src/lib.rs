@@ -1,0 +1,51 @@
+//! **wardwatch** watches patients' vitals: once a second it pulls a micro-batch from Kafka into Arrow, runs the
+//! team's own SQL over it, and commits results, alerts and offsets to MySQL in one transaction.
+//!
+//! ```text
+//! Kafka ─fetch+decode thread─▶ Frame + rejects ─▶ watermarks ─▶ queries (SQL) ─▶ alerts ─▶ COMMIT ─▶ page, charts
+//!         source/ decode/        (Arrow)           frame/         query/          alert/    store/    dashboard/ report/
+//! ```
+//!
+//! The loop is [`job::run`]; it reads like that line.
+//!
+//! # Words
+//! - *topic, partition, offset*: Kafka's. *Record*: a Kafka message.
+//! - *Trigger*: when a micro-batch closes. *Micro-batch*: one half-open offset range `start..end` per partition.
+//! - *Event time*: when the device measured. *Watermark*: per partition the greatest event time seen less the
+//!   allowed lateness; it only moves forward.
+//! - *Reject*: a record that cannot become a row. *Artefact*: a value that cannot be true.
+//! - *Frame*: the micro-batch as columns.
+//! - *Query*: one SQL file. *Table query*: its rows go to a table. *Rule*: its rows are conditions that are true.
+//! - *Episode*: one alert from first to last.
+//! - *Store*: MySQL, MariaDB or SQLite. *Commit*: the one transaction of a micro-batch.
+//!
+//! # Guarantees
+//! 1. Exactly once, end to end: everything that a batch leaves is one transaction, and the offsets in it advance by
+//!    compare-and-set, or it rolls back ([`store::Store::commit`]).
+//! 2. Nothing is dropped silently: a record is a row or a reject, with its bytes and the reason; an implausible value
+//!    is NULL and an artefact ([`decode`]).
+//! 3. One bad thing stays one bad thing: a failing query is quarantined, a stalled store holds the batch in bounded
+//!    memory ([`job`]).
+//! 4. A batch sees one `now`, which stands in the batch log.
+//! 5. What becomes of a record and of an episode does not depend on how records were batched ([`decode`], [`alert`]).
+//!
+//! # Layers
+//! Imports point downwards only: `main`, [`cli`] → [`job`] → the stages → [`config`] → [`terms`], [`clock`],
+//! [`diagnostic`], [`telemetry`]. A test holds that.
+
+pub mod alert;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dashboard;
+pub mod decode;
+pub mod diagnostic;
+pub mod frame;
+pub mod job;
+pub mod query;
+pub mod report;
+pub mod simulate;
+pub mod source;
+pub mod store;
+pub mod telemetry;
+pub mod terms;

@@ -1,0 +1,269 @@
+//! The fetch thread: polls, decodes, closes batches, pauses when the loop cannot keep up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use tracing::{info, warn};
+
+use super::{
+    Assembly, Bounds, Decoder, MicroBatch, Offset, Partition, Positions, SourceError, SourceSpec, Stopwatch, Topic,
+    Trigger, Until,
+};
+
+/// How long a poll may wait, so that a stop or a free place in the queue is noticed.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How often the topic is asked for new partitions.
+const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(5);
+
+/// A loop that is behind for this long is stalled: fetching pauses, so that brokers need not serve what waits anyway.
+/// A pause makes librdkafka drop what it has fetched ahead, so a backlog that keeps moving is better off without.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// The clock is read once in so many records.
+const RECORDS_PER_LOOK: usize = 256;
+
+/// The fetch thread's state.
+pub(super) struct Fetch {
+    topic: Arc<Topic>,
+    trigger: Trigger,
+    assembly: Assembly,
+    /// A closed batch for which the queue has no room yet.
+    waiting: Option<MicroBatch>,
+    since_close: Stopwatch,
+    since_look: Stopwatch,
+    full_since: Option<Stopwatch>,
+    paused: bool,
+    disconnected: bool,
+    until: Until,
+    /// Where each partition ended at the start; only with [`Until::CaughtUp`].
+    ends: BTreeMap<Partition, Offset>,
+    at_end: BTreeSet<Partition>,
+}
+
+type Sender = SyncSender<Result<MicroBatch, SourceError>>;
+
+impl Fetch {
+    pub(super) fn new(
+        topic: Arc<Topic>,
+        spec: &SourceSpec,
+        trigger: Trigger,
+        positions: &Positions,
+        bounds: &Bounds,
+        until: Until,
+    ) -> Result<Self, SourceError> {
+        let mut reading = positions.clone();
+        for (partition, position) in &mut reading {
+            if let Some((low, high)) = bounds.get(partition) {
+                *position = reachable(&topic, *partition, *position, *low, *high)?;
+            }
+        }
+        topic.assign(&reading)?;
+        let ends: BTreeMap<_, _> = bounds.iter().map(|(partition, (_, high))| (*partition, *high)).collect();
+        let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
+        Ok(Self {
+            at_end: at_end.map(|(partition, _)| *partition).collect(),
+            assembly: Assembly::new(Decoder::new(spec), positions.clone()),
+            topic,
+            trigger,
+            waiting: None,
+            since_close: Stopwatch::start(),
+            since_look: Stopwatch::start(),
+            full_since: None,
+            paused: false,
+            disconnected: false,
+            until,
+            ends,
+        })
+    }
+
+    pub(super) fn run(mut self, batches: &Sender, stop: &AtomicBool) {
+        if let Err(error) = self.fetch(batches, stop) {
+            // Without a listener there is nobody to tell.
+            let _ = batches.send(Err(error));
+        }
+    }
+
+    /// Ends when stopped, when nobody listens, or when caught up.
+    fn fetch(&mut self, batches: &Sender, stop: &AtomicBool) -> Result<(), SourceError> {
+        while !stop.load(Ordering::Relaxed) {
+            self.read_some()?;
+            let caught_up = self.until == Until::CaughtUp && self.at_end.len() >= self.ends.len();
+            if self.waiting.is_none() && (caught_up || self.is_due()) {
+                self.since_close = Stopwatch::start();
+                self.waiting = (self.assembly.records() > 0).then(|| self.assembly.close());
+            }
+            if !self.offer(batches) {
+                return Ok(());
+            }
+            self.pause_or_resume();
+            if caught_up && self.waiting.is_none() && self.assembly.records() == 0 {
+                return Ok(());
+            }
+            if self.since_look.elapsed() >= LOOK_FOR_PARTITIONS {
+                self.since_look = Stopwatch::start();
+                self.look_for_partitions()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_full() || self.since_close.elapsed() >= self.trigger.every
+    }
+
+    fn is_full(&self) -> bool {
+        self.assembly.records() >= self.trigger.max_rows || self.assembly.bytes() >= self.trigger.max_bytes
+    }
+
+    /// Polls until there is a reason to look around: nothing to read, enough read, or an error.
+    fn read_some(&mut self) -> Result<(), SourceError> {
+        let topic = Arc::clone(&self.topic);
+        let mut patience = self.since_close.left_of(self.trigger.every).clamp(Duration::from_millis(1), TICK);
+        for _ in 0..RECORDS_PER_LOOK {
+            // What librdkafka has fetched ahead waits in its own queue, which is bounded too.
+            if self.is_full() {
+                std::thread::sleep(Duration::from_millis(1));
+                return Ok(());
+            }
+            match topic.consumer.poll(patience) {
+                None => return Ok(()),
+                Some(Ok(message)) => {
+                    self.disconnected = false;
+                    if self.push(&message) {
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) => return self.notice(&error),
+            }
+            patience = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        let (partition, offset) = (Partition(message.partition()), Offset(message.offset()));
+        if self.until == Until::CaughtUp {
+            let end = self.ends.get(&partition).copied().unwrap_or(Offset(0));
+            if Offset(offset.0 + 1) >= end {
+                self.at_end.insert(partition);
+            }
+            if offset >= end {
+                return false; // came after the start; the next run takes it
+            }
+        }
+        let payload = message.payload().unwrap_or_default();
+        self.assembly.push(partition, offset, message.timestamp().to_millis(), message.key(), payload)
+    }
+
+    /// Hands the waiting batch over if there is room. Returns whether anybody listens.
+    fn offer(&mut self, batches: &Sender) -> bool {
+        let Some(batch) = self.waiting.take() else { return true };
+        match batches.try_send(Ok(batch)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(Ok(batch))) => {
+                self.waiting = Some(batch);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn pause_or_resume(&mut self) {
+        if self.is_full() {
+            let since = *self.full_since.get_or_insert_with(Stopwatch::start);
+            if !self.paused && since.elapsed() >= STALLED {
+                self.topic.set_paused(true);
+                self.paused = true;
+            }
+        } else {
+            self.full_since = None;
+            if std::mem::take(&mut self.paused) {
+                self.topic.set_paused(false);
+            }
+        }
+    }
+
+    /// Tells a passing trouble from one that ends the source.
+    fn notice(&mut self, error: &KafkaError) -> Result<(), SourceError> {
+        if let KafkaError::PartitionEOF(partition) = error {
+            self.at_end.insert(Partition(*partition));
+            return Ok(());
+        }
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => self.reposition(),
+            Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Err(SourceError::Refused(error.to_string()))
+            }
+            _ => {
+                if !self.disconnected {
+                    warn!(%error, "Kafka does not answer; reading goes on when it does");
+                }
+                self.disconnected = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Kafka no longer holds an offset that was asked for: goes on at the first one that it holds.
+    fn reposition(&mut self) -> Result<(), SourceError> {
+        let mut positions = self.assembly.positions();
+        for (partition, position) in &mut positions {
+            match self.topic.bounds_of(*partition) {
+                Ok((low, high)) => *position = reachable(&self.topic, *partition, *position, low, high)?,
+                Err(error) => warn!(%error, %partition, "its bounds are unknown"),
+            }
+        }
+        self.assign(&positions)
+    }
+
+    fn look_for_partitions(&mut self) -> Result<(), SourceError> {
+        if self.disconnected || self.until == Until::CaughtUp {
+            return Ok(());
+        }
+        let Ok(now) = self.topic.partitions(Duration::from_secs(1)) else { return Ok(()) };
+        let known: BTreeSet<Partition> = self.assembly.partitions().collect();
+        let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for partition in new {
+            // Nobody has read it, so it is read from its first record whatever `start` says of the old ones.
+            let (low, _) = self.topic.bounds_of(partition)?;
+            info!(%partition, start = %low, "new partition");
+            self.assembly.add_partition(partition, low);
+        }
+        let positions = self.assembly.positions();
+        self.assign(&positions)
+    }
+
+    fn assign(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        self.topic.assign(positions)?;
+        self.paused = false; // an assignment starts unpaused
+        Ok(())
+    }
+}
+
+/// `position`, or the first offset after it that Kafka still holds.
+fn reachable(
+    topic: &Topic,
+    partition: Partition,
+    position: Offset,
+    low: Offset,
+    high: Offset,
+) -> Result<Offset, SourceError> {
+    if position > high {
+        return Err(SourceError::Recreated { topic: topic.name().to_owned(), partition, end: high, stored: position });
+    }
+    if position < low {
+        warn!(%partition, from = %position, to = %low, records = low.0 - position.0,
+            "Kafka has deleted records that were not read; they are lost, keep the topic longer");
+        return Ok(low);
+    }
+    Ok(position)
+}

@@ -1,0 +1,250 @@
+//! A connection to one topic: its partitions, their bounds, where to start, what to show to lag tools.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tracing::{debug, info, warn};
+
+use crate::clock::Stopwatch;
+use crate::config::{SourceSpec, Start};
+use crate::diagnostic::nearest;
+use crate::terms::{Offset, Partition, Positions, Ranges};
+
+use super::SourceError;
+
+/// The longest that one request may take; a broken connection is noticed after it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The first offset that each partition still holds, and the next one that it will give.
+pub type Bounds = BTreeMap<Partition, (Offset, Offset)>;
+
+/// A topic that exists, and a consumer for it.
+pub struct Topic {
+    pub(super) consumer: BaseConsumer<Listener>,
+    name: String,
+    brokers: String,
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topic").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Topic {
+    /// Connects and finds the topic, trying again until `patience` has passed or `stopped` says so.
+    ///
+    /// # Errors
+    /// No broker answers, the topic does not exist, or librdkafka refuses a property.
+    pub fn connect(spec: &SourceSpec, patience: Duration, stopped: &dyn Fn() -> bool) -> Result<Self, SourceError> {
+        let consumer: BaseConsumer<Listener> = client_config(spec)
+            .set("group.id", &spec.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            .create_with_context(Listener::default())
+            .map_err(|error| SourceError::Property(error.to_string()))?;
+        let topic = Self { consumer, name: spec.topic.clone(), brokers: spec.brokers.clone() };
+        let waiting = Stopwatch::start();
+        loop {
+            let left = waiting.left_of(patience);
+            match topic.partitions(left.clamp(Duration::from_millis(100), PATIENCE)) {
+                Err(SourceError::Unreachable { reason, .. }) => {
+                    if left.is_zero() || stopped() {
+                        return Err(SourceError::Unreachable { brokers: spec.brokers.clone(), waited: patience, reason });
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(topic),
+            }
+        }
+    }
+
+    /// The partitions that the topic has now.
+    pub(super) fn partitions(&self, patience: Duration) -> Result<Vec<Partition>, SourceError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.name), patience).map_err(|e| self.broken(&e))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.name);
+        let partitions: Vec<Partition> =
+            topic.into_iter().flat_map(|topic| topic.partitions()).map(|p| Partition(p.id())).collect();
+        if partitions.is_empty() {
+            return Err(self.no_topic(patience));
+        }
+        Ok(partitions)
+    }
+
+    fn no_topic(&self, patience: Duration) -> SourceError {
+        let names: Vec<String> = match self.consumer.fetch_metadata(None, patience) {
+            Ok(metadata) => metadata.topics().iter().map(|topic| topic.name().to_owned()).collect(),
+            Err(error) => return self.broken(&error),
+        };
+        SourceError::NoTopic {
+            near: nearest(&self.name, names.iter().map(String::as_str)).map(str::to_owned),
+            topic: self.name.clone(),
+            brokers: self.brokers.clone(),
+        }
+    }
+
+    /// What each partition holds now.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn bounds(&self) -> Result<Bounds, SourceError> {
+        self.partitions(PATIENCE)?.into_iter().map(|partition| Ok((partition, self.bounds_of(partition)?))).collect()
+    }
+
+    pub(super) fn bounds_of(&self, partition: Partition) -> Result<(Offset, Offset), SourceError> {
+        let (low, high) =
+            self.consumer.fetch_watermarks(&self.name, partition.0, PATIENCE).map_err(|e| self.broken(&e))?;
+        Ok((Offset(low), Offset(high)))
+    }
+
+    /// Where a job that knows nothing of the topic starts.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn starts(&self, start: Start, bounds: &Bounds) -> Result<Positions, SourceError> {
+        let edge = |pick: fn(&(Offset, Offset)) -> Offset| bounds.iter().map(|(p, b)| (*p, pick(b))).collect();
+        let time = match start {
+            Start::Earliest => return Ok(edge(|(low, _)| *low)),
+            Start::Latest => return Ok(edge(|(_, high)| *high)),
+            Start::At(time) => time,
+        };
+        let mut asked = TopicPartitionList::new();
+        for partition in bounds.keys() {
+            asked
+                .add_partition_offset(&self.name, partition.0, KafkaOffset::Offset(time.timestamp_millis()))
+                .map_err(|error| SourceError::Refused(error.to_string()))?;
+        }
+        let found = self.consumer.offsets_for_times(asked, PATIENCE).map_err(|error| self.broken(&error))?;
+        Ok(found
+            .elements()
+            .iter()
+            .filter_map(|element| {
+                let partition = Partition(element.partition());
+                let (_, high) = bounds.get(&partition)?;
+                match element.offset() {
+                    KafkaOffset::Offset(offset) => Some((partition, Offset(offset))),
+                    _ => Some((partition, *high)), // no record is that young
+                }
+            })
+            .collect())
+    }
+
+    /// Reads these partitions from these offsets on, and no others.
+    pub(super) fn assign(&self, positions: &Positions) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in positions {
+            list.add_partition_offset(&self.name, partition.0, KafkaOffset::Offset(offset.0))
+                .map_err(|error| SourceError::Refused(error.to_string()))?;
+        }
+        self.consumer.assign(&list).map_err(|error| SourceError::Refused(error.to_string()))
+    }
+
+    /// Stops or goes on fetching; what librdkafka has already fetched stays where it is.
+    pub(super) fn set_paused(&self, paused: bool) {
+        let changed = self.consumer.assignment().and_then(|all| {
+            if paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) }
+        });
+        match changed {
+            Ok(()) => debug!(paused, "fetching"),
+            Err(error) => warn!(%error, paused, "fetching could not be paused or resumed"),
+        }
+    }
+
+    pub(super) fn commit_group_offsets(&self, ranges: &Ranges) {
+        let mut list = TopicPartitionList::new();
+        for (partition, range) in ranges {
+            if let Err(error) = list.add_partition_offset(&self.name, partition.0, KafkaOffset::Offset(range.end.0)) {
+                warn!(%error, "group offset not shown");
+            }
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            warn!(%error, "group offsets not shown");
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn broken(&self, error: &KafkaError) -> SourceError {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => SourceError::NoTopic {
+                topic: self.name.clone(),
+                brokers: self.brokers.clone(),
+                near: None,
+            },
+            Some(
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed),
+            ) => SourceError::Refused(code.to_string()),
+            _ => SourceError::Unreachable {
+                brokers: self.brokers.clone(),
+                waited: PATIENCE,
+                reason: self.consumer.context().last_error().or_else(|| Some(error.to_string())),
+            },
+        }
+    }
+}
+
+/// What consumers and producers of a job have in common; the job's own properties win.
+pub(super) fn client_config(spec: &SourceSpec) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &spec.brokers)
+        .set("client.id", "wardwatch")
+        // Memory is bounded by the batches; librdkafka's own 64 MiB ahead of them would be the larger part.
+        .set("queued.max.messages.kbytes", "16384")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    for (name, value) in &spec.properties {
+        config.set(name, value);
+    }
+    config
+}
+
+/// Hears what librdkafka says on its own threads.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    last_error: Mutex<Option<String>>,
+}
+
+impl Listener {
+    fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => info!(target: "librdkafka", facility, message),
+            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, message),
+            // librdkafka reconnects by itself, so that nothing it logs is more than a warning.
+            _ => debug!(target: "librdkafka", facility, message),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "librdkafka");
+        // "All brokers down" follows the error that says why; the why is worth more.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Listener {
+    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            debug!(%error, "group offsets not shown");
+        }
+    }
+}

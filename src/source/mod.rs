@@ -1,0 +1,186 @@
+//! Where micro-batches come from: a Kafka topic, read and decoded ahead of the loop on a thread of its own.
+//!
+//! The only room that knows rdkafka. Offsets come from the caller (who has them from the store); Kafka's group
+//! offsets are written for lag tools and never read back.
+
+mod assemble;
+mod embedded;
+mod fetch;
+mod kafka;
+mod produce;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Stopwatch;
+use crate::config::{SourceSpec, Trigger};
+use crate::decode::{Artefact, Decoded, Decoder, RawRecords, Reject};
+use crate::terms::{Offset, Partition, Positions, Ranges};
+
+use assemble::Assembly;
+pub use embedded::EmbeddedBroker;
+pub use kafka::{Bounds, Topic};
+pub use produce::{ProduceError, Producer};
+
+/// What one trigger closed: every record of its ranges, decoded, in order of arrival.
+#[derive(Debug)]
+pub struct MicroBatch {
+    /// The offsets it covers, for each partition with a record. A range starts where the one before ended.
+    pub ranges: Ranges,
+    /// The rows, one Arrow batch.
+    pub rows: arrow::array::RecordBatch,
+    /// The records that are no rows.
+    pub rejects: Vec<Reject>,
+    /// The values that cannot be true.
+    pub artefacts: Vec<Artefact>,
+    /// How many records were read.
+    pub records: usize,
+    /// When it was closed.
+    pub closed: Stopwatch,
+}
+
+/// Whether the source ends when it has read what was there when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It goes on until it is stopped.
+    Stopped,
+    /// It ends at the offsets that were the last when it started.
+    CaughtUp,
+}
+
+/// Why the source cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A broken or refused connection.
+    #[error("no Kafka broker answers at \"{brokers}\" within {} s{}", .waited.as_secs(), reason_suffix(.reason))]
+    Unreachable {
+        /// What was tried.
+        brokers: String,
+        /// For how long.
+        waited: Duration,
+        /// What librdkafka said last.
+        reason: Option<String>,
+    },
+    /// The topic does not exist.
+    #[error("topic \"{topic}\" does not exist at \"{brokers}\"{}", suggestion(.near))]
+    NoTopic {
+        /// The job's topic.
+        topic: String,
+        /// Where it was looked for.
+        brokers: String,
+        /// An existing topic with a similar name.
+        near: Option<String>,
+    },
+    /// librdkafka refuses a property.
+    #[error("[source.properties]: {0}")]
+    Property(String),
+    /// The store has read further than the topic reaches, so this is not the topic it read.
+    #[error(
+        "partition {partition} of topic \"{topic}\" ends at offset {end}, but the store has read to {stored}: the topic \
+         was deleted and made anew; give the job a new name to start over, or the topic's old data back"
+    )]
+    Recreated {
+        /// The job's topic.
+        topic: String,
+        /// The partition at fault.
+        partition: Partition,
+        /// The partition's next offset in Kafka.
+        end: Offset,
+        /// The next offset in the store.
+        stored: Offset,
+    },
+    /// Kafka answers, but not with what was asked.
+    #[error("Kafka refuses: {0}")]
+    Refused(String),
+    /// The operating system has no thread to give.
+    #[error("the fetch thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+fn reason_suffix(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+fn suggestion(near: &Option<String>) -> String {
+    near.as_ref().map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default()
+}
+
+/// A running source.
+#[derive(Debug)]
+pub struct Source {
+    batches: Receiver<Result<MicroBatch, SourceError>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    topic: Arc<Topic>,
+}
+
+/// What the loop gets when it asks for a batch.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch.
+    Batch(Box<MicroBatch>),
+    /// None within the time given.
+    Nothing,
+    /// There will be none any more.
+    End,
+}
+
+impl Source {
+    /// Starts reading `topic` at `positions`, of which each must lie within `bounds` or before it.
+    ///
+    /// What a partition no longer holds is skipped, with a warning that says how many records are lost.
+    ///
+    /// # Errors
+    /// A position beyond a partition's end.
+    pub fn start(
+        topic: Topic,
+        spec: &SourceSpec,
+        trigger: Trigger,
+        positions: &Positions,
+        bounds: &Bounds,
+        until: Until,
+    ) -> Result<Self, SourceError> {
+        let topic = Arc::new(topic);
+        let stop = Arc::new(AtomicBool::new(false));
+        // One batch may wait while the loop works on another and the next one fills: three in memory at most.
+        let (sender, batches) = sync_channel(1);
+        let fetch = fetch::Fetch::new(Arc::clone(&topic), spec, trigger, positions, bounds, until)?;
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("fetch".to_owned())
+            .spawn(move || fetch.run(&sender, &stopped))
+            .map_err(SourceError::Thread)?;
+        Ok(Self { batches, stop, thread: Some(thread), topic })
+    }
+
+    /// Waits at most `patience` for the next batch.
+    ///
+    /// # Errors
+    /// What ended the source.
+    pub fn next(&self, patience: Duration) -> Result<Next, SourceError> {
+        match self.batches.recv_timeout(patience) {
+            Ok(batch) => Ok(Next::Batch(Box::new(batch?))),
+            Err(RecvTimeoutError::Timeout) => Ok(Next::Nothing),
+            Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
+        }
+    }
+
+    /// Tells Kafka how far the store has got, for lag tools. A failure is logged and changes nothing.
+    pub fn show_progress(&self, ranges: &Ranges) {
+        self.topic.commit_group_offsets(ranges);
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the fetch thread panicked");
+        }
+    }
+}

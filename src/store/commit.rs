@@ -1,0 +1,349 @@
+//! The one transaction of a micro-batch.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+
+use crate::alert::{Change, Episode};
+use crate::decode::{Artefact, Reject};
+use crate::terms::{BatchId, Offset, Partition, Positions, Ranges, Watermark};
+
+use super::statement::{OnDuplicate, insert, quoted};
+use super::system::{ALERTS, ARTEFACTS, BATCH_RANGES, BATCHES, OFFSETS, QUERIES, QUERY_FAILURES, REJECTS};
+use super::{Store, StoreError, TableSpec, Value, fenced, system};
+
+/// Everything that a micro-batch leaves in the store.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The batch.
+    pub batch: BatchId,
+    /// The batch's frozen time.
+    pub now: DateTime<Utc>,
+    /// The topic.
+    pub topic: &'a str,
+    /// What it covers; never empty.
+    pub ranges: &'a Ranges,
+    /// The watermark of each partition of `ranges` after it, where it has one.
+    pub watermarks: &'a BTreeMap<Partition, Watermark>,
+    /// How many records it had.
+    pub records: usize,
+    /// How many rows its frame had.
+    pub frame_rows: usize,
+    /// The records that are no rows.
+    pub rejects: &'a [Reject],
+    /// The values that cannot be true.
+    pub artefacts: &'a [Artefact],
+    /// The rows of table queries.
+    pub tables: Vec<TableRows<'a>>,
+    /// What changed of episodes.
+    pub alerts: &'a [Change],
+    /// The queries that gave nothing for this batch, and why.
+    pub failures: &'a [(String, String)],
+    /// The queries whose state changed.
+    pub queries: &'a [QueryState],
+    /// From the closing of the batch to the start of the commit.
+    pub prepared_ms: f64,
+}
+
+/// Rows for one table.
+#[derive(Debug, Clone)]
+pub struct TableRows<'a> {
+    /// The table.
+    pub spec: &'a TableSpec,
+    /// Its rows.
+    pub rows: RecordBatch,
+}
+
+/// How a query fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryState {
+    /// The query.
+    pub query: String,
+    /// How often it has failed in a row; 0 is well.
+    pub failures: u32,
+    /// The batch with which a failing query is tried again.
+    pub retry: BatchId,
+    /// Its last error; empty is well.
+    pub error: String,
+}
+
+impl Store {
+    /// Writes the batch, whole or not at all.
+    ///
+    /// After an error of any kind the store is as before, with one exception that is looked into: where the reply
+    /// to COMMIT is lost, the offsets tell whether it took place, and if so this returns `Ok`.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Fenced`] where the offsets are not where this batch starts.
+    pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        self.database.execute("BEGIN", &[])?;
+        match self.write(commit) {
+            Ok(()) => {}
+            Err(error) => {
+                // A failed rollback means a broken connection, and the server rolls back by itself.
+                if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
+                    tracing::debug!(error = failure.message, "rollback");
+                }
+                return Err(error);
+            }
+        }
+        match self.database.execute("COMMIT", &[]) {
+            Ok(_) => Ok(()),
+            Err(failure) => self.settle(commit, failure.into()),
+        }
+    }
+
+    /// Finds out whether a COMMIT whose reply was lost took place.
+    fn settle(&mut self, commit: &Commit<'_>, lost: StoreError) -> Result<(), StoreError> {
+        if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
+            tracing::debug!(error = failure.message, "rollback");
+        }
+        let stored = self.positions(commit.topic)?;
+        let stands_at = |edge: fn(&crate::terms::OffsetRange) -> Offset| {
+            commit.ranges.iter().all(|(partition, range)| stored.get(partition) == Some(&edge(range)))
+        };
+        if stands_at(|range| range.end) {
+            tracing::warn!(batch = %commit.batch, "the reply to COMMIT was lost, but it took place");
+            Ok(())
+        } else if stands_at(|range| range.start) {
+            Err(lost)
+        } else {
+            Err(commit.ranges.keys().next().map_or(lost, |partition| fenced(*partition)))
+        }
+    }
+
+    fn write(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        self.advance_offsets(commit)?;
+        for table in &commit.tables {
+            let columns = table.spec.column_names();
+            let rows = &table.rows;
+            let mut values =
+                (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
+            insert(
+                self.database.as_mut(),
+                &table.spec.name,
+                &columns,
+                OnDuplicate::Replace(&table.spec.key),
+                &mut values,
+            )?;
+        }
+        self.write_alerts(commit)?;
+        self.write_log(commit)
+    }
+
+    /// Moves each partition's offset from the start of its range to the end, or is fenced.
+    fn advance_offsets(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let sql = format!(
+            "UPDATE {} SET `next_offset`=?, `watermark`=? WHERE `job`=? AND `topic`=? AND `partition`=? AND `next_offset`=?",
+            quoted(OFFSETS)
+        );
+        for (partition, range) in commit.ranges {
+            let values = [
+                Value::Int(range.end.0),
+                Value::time(commit.watermarks.get(partition).map(|watermark| watermark.0)),
+                Value::text(&self.job),
+                Value::text(commit.topic),
+                Value::Int(partition.0.into()),
+                Value::Int(range.start.0),
+            ];
+            if self.database.execute(&sql, &values)? != 1 {
+                return Err(fenced(*partition));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_alerts(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let mut standing = commit.alerts.iter().filter_map(|change| match change {
+            Change::Is(episode) => Some(episode_values(&self.job, commit.batch, episode)),
+            Change::Gone(_) => None,
+        });
+        insert_system(self.database.as_mut(), ALERTS, Duplicates::Replaced, &mut standing)?;
+        let sql = format!(
+            "DELETE FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `started_at`=?",
+            quoted(ALERTS)
+        );
+        for change in commit.alerts {
+            if let Change::Gone(episode) = change {
+                let key = [
+                    Value::text(&self.job),
+                    Value::text(&episode.rule),
+                    Value::text(&episode.patient),
+                    Value::Time(episode.started_at),
+                ];
+                self.database.execute(&sql, &key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rejects, artefacts, failures and the batch log.
+    fn write_log(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let job = || Value::text(&self.job);
+        let topic = || Value::text(commit.topic);
+        let batch = || batch_value(commit.batch);
+        let database = self.database.as_mut();
+        let (most_bytes, _) = database.statement_limits();
+
+        let mut rejects = commit.rejects.iter().map(|reject| {
+            // Only a server with a packet smaller than a record makes this necessary; the reason says so.
+            let kept = reject.raw.len().min(most_bytes.saturating_sub(4_096));
+            let cut = if kept < reject.raw.len() {
+                format!(" (only the first {kept} of {} bytes fit max_allowed_packet)", reject.raw.len())
+            } else {
+                String::new()
+            };
+            vec![
+                job(),
+                topic(),
+                Value::Int(reject.partition.0.into()),
+                Value::Int(reject.offset.0),
+                reject.key.clone().map_or(Value::Null, Value::Bytes),
+                Value::Bytes(reject.raw[..kept].to_vec()),
+                Value::Text(format!("{}{cut}", reject.reason)),
+                batch(),
+            ]
+        });
+        insert_system(database, REJECTS, Duplicates::Refused, &mut rejects)?;
+
+        let mut artefacts = commit.artefacts.iter().map(|artefact| {
+            vec![
+                job(),
+                topic(),
+                Value::Int(artefact.partition.0.into()),
+                Value::Int(artefact.offset.0),
+                Value::text(&artefact.column),
+                Value::text(&artefact.patient),
+                Value::Time(artefact.event_time),
+                if artefact.value.is_finite() { Value::Float(artefact.value) } else { Value::Null },
+                batch(),
+            ]
+        });
+        insert_system(database, ARTEFACTS, Duplicates::Refused, &mut artefacts)?;
+
+        let mut failures = commit
+            .failures
+            .iter()
+            .map(|(query, error)| vec![job(), Value::text(query), batch(), Value::text(error)]);
+        insert_system(database, QUERY_FAILURES, Duplicates::Refused, &mut failures)?;
+
+        let mut queries = commit.queries.iter().map(|state| {
+            vec![
+                job(),
+                Value::text(&state.query),
+                Value::text(if state.failures == 0 { "running" } else { "quarantined" }),
+                Value::Int(state.failures.into()),
+                batch_value(state.retry),
+                Value::text(&state.error),
+                batch(),
+            ]
+        });
+        insert_system(database, QUERIES, Duplicates::Replaced, &mut queries)?;
+
+        let mut ranges = commit.ranges.iter().map(|(partition, range)| {
+            vec![
+                job(),
+                batch(),
+                topic(),
+                Value::Int(partition.0.into()),
+                Value::Int(range.start.0),
+                Value::Int(range.end.0),
+                Value::time(commit.watermarks.get(partition).map(|watermark| watermark.0)),
+            ]
+        });
+        insert_system(database, BATCH_RANGES, Duplicates::Refused, &mut ranges)?;
+
+        let mut log = std::iter::once(vec![
+            job(),
+            batch(),
+            Value::Time(commit.now),
+            Value::count(commit.records),
+            Value::count(commit.frame_rows),
+            Value::count(commit.rejects.len()),
+            Value::count(commit.artefacts.len()),
+            Value::count(commit.failures.len()),
+            Value::Float(commit.prepared_ms),
+        ]);
+        insert_system(database, BATCHES, Duplicates::Refused, &mut log)
+    }
+
+    /// Where each partition of the topic goes on.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn positions(&mut self, topic: &str) -> Result<Positions, StoreError> {
+        let sql = format!("SELECT `partition`, `next_offset` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let partition = i32::try_from(row.first()?.as_int()?).ok()?;
+                Some((Partition(partition), Offset(row.get(1)?.as_int()?)))
+            })
+            .collect())
+    }
+
+    /// Writes down where the partitions of which nothing is known start, once and for all, and returns where all
+    /// partitions go on.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn claim(&mut self, topic: &str, starts: &Positions) -> Result<Positions, StoreError> {
+        let stored = self.positions(topic)?;
+        let mut new = starts.iter().filter(|(partition, _)| !stored.contains_key(partition)).map(|(partition, start)| {
+            vec![
+                Value::text(&self.job),
+                Value::text(topic),
+                Value::Int(partition.0.into()),
+                Value::Int(start.0),
+                Value::Null,
+            ]
+        });
+        insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new)?;
+        self.positions(topic)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Duplicates {
+    Replaced,
+    Refused,
+}
+
+fn insert_system(
+    database: &mut dyn super::database::Database,
+    name: &str,
+    duplicates: Duplicates,
+    rows: &mut dyn Iterator<Item = Vec<Value>>,
+) -> Result<(), StoreError> {
+    let tables = system::tables();
+    let spec = tables.iter().find(|spec| spec.name == name).unwrap_or_else(|| panic!("\"{name}\" is a system table"));
+    let on_duplicate = match duplicates {
+        Duplicates::Replaced => OnDuplicate::Replace(&spec.key),
+        Duplicates::Refused => OnDuplicate::Fail,
+    };
+    insert(database, name, &spec.column_names(), on_duplicate, rows)
+}
+
+fn episode_values(job: &str, batch: BatchId, episode: &Episode) -> Vec<Value> {
+    vec![
+        Value::text(job),
+        Value::text(&episode.rule),
+        Value::text(&episode.patient),
+        Value::Time(episode.started_at),
+        Value::text(episode.severity.name()),
+        Value::text(episode.state.name()),
+        Value::time(episode.firing_at),
+        Value::Time(episode.last_at),
+        Value::time(episode.clear_since),
+        Value::time(episode.ended_at),
+        Value::Int(i64::try_from(episode.samples).unwrap_or(i64::MAX)),
+        Value::text(&episode.text),
+        batch_value(batch),
+    ]
+}
+
+fn batch_value(batch: BatchId) -> Value {
+    Value::Int(i64::try_from(batch.0).unwrap_or(i64::MAX))
+}

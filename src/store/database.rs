@@ -1,0 +1,90 @@
+//! What a database must be able to do for the store.
+
+use std::fmt::Debug;
+
+use super::{StoreError, Value};
+
+/// A connection that is made again when it is broken.
+///
+/// Statements use `?` for values and `` ` `` around names, which both families take.
+pub(super) trait Database: Debug + Send {
+    fn dialect(&self) -> Dialect;
+
+    /// Host and database, or the file; no secrets.
+    fn address(&self) -> String;
+
+    /// Runs a statement and returns how many rows it changed.
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure>;
+
+    /// Runs a query and returns its rows.
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure>;
+
+    /// The most bytes that one statement may have, and the most values.
+    fn statement_limits(&self) -> (usize, usize);
+
+    /// The columns of a table, by name, with the type as the database writes it and whether it is in the primary key;
+    /// empty where there is no such table.
+    fn columns(&mut self, table: &str) -> Result<Vec<StoredColumn>, Failure>;
+
+    /// Takes the lock called `name`, which ends with the process. It is taken again after a broken connection.
+    fn lock(&mut self, name: &str) -> Result<(), StoreError>;
+}
+
+/// The family of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// MySQL proper.
+    MySql,
+    /// MariaDB, which differs from MySQL in the names of collations.
+    MariaDb,
+    /// SQLite.
+    Sqlite,
+}
+
+/// A column as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredColumn {
+    pub(super) name: String,
+    pub(super) r#type: String,
+    pub(super) in_key: bool,
+}
+
+/// Why a statement failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    pub(super) message: String,
+}
+
+/// What a failed statement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// Try the transaction again.
+    Passing,
+    /// The statement or its values are at fault.
+    Statement,
+    /// The server refuses this client.
+    Access,
+    /// Another process is the writer.
+    Fenced,
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure.kind {
+            FailureKind::Passing => Self::Unavailable(failure.message),
+            FailureKind::Statement | FailureKind::Access => Self::Refused(failure.message),
+            FailureKind::Fenced => Self::Fenced(failure.message),
+        }
+    }
+}
+
+impl Failure {
+    /// What the failure means when it came from writing to `table`.
+    pub(super) fn of_table(self, table: &str) -> StoreError {
+        match self.kind {
+            FailureKind::Statement => StoreError::Table { table: table.to_owned(), reason: self.message },
+            _ => self.into(),
+        }
+    }
+}

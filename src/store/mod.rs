@@ -1,0 +1,88 @@
+//! The store: MySQL, MariaDB or SQLite. One transaction per micro-batch, or nothing.
+//!
+//! The only room that knows databases. What differs between them is behind [`Database`]; what is written and when
+//! stands once, in [`Store`]. It does not decide what to retry; it says what an error means ([`StoreError`]).
+
+mod commit;
+mod database;
+mod mysql;
+mod read;
+mod schema;
+mod sqlite;
+mod statement;
+mod system;
+mod value;
+
+use crate::config::StoreUrl;
+use crate::terms::Partition;
+
+pub use commit::{Commit, QueryState, TableRows};
+pub use read::{BatchSummary, PatientEpisode, Readings, Resume, Status};
+pub use schema::{TableSpec, TableSpecError};
+pub(crate) use system::NAMES as SYSTEM_TABLES;
+pub use value::Value;
+
+use database::Database;
+
+/// What went wrong with the store, by what can be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It may work when it is tried again: no connection, a deadlock, a full disk, a read-only server.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// One table does not take its rows; the others would.
+    #[error("table \"{table}\" does not take its rows: {reason}")]
+    Table {
+        /// The table.
+        table: String,
+        /// What the database says.
+        reason: String,
+    },
+    /// Somebody else writes for this job.
+    #[error("fenced: {0}")]
+    Fenced(String),
+    /// It will not work however often it is tried: a wrong password, no such database, an incompatible table.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A connection to the store of one job.
+#[derive(Debug)]
+pub struct Store {
+    database: Box<dyn Database>,
+    job: String,
+}
+
+impl Store {
+    /// Connects for the job called `job`.
+    ///
+    /// # Errors
+    /// The database does not answer, or refuses.
+    pub fn connect(url: &StoreUrl, job: &str) -> Result<Self, StoreError> {
+        let database: Box<dyn Database> = match url {
+            StoreUrl::MySql(url) => Box::new(mysql::MySql::connect(url)?),
+            StoreUrl::Sqlite(path) => Box::new(sqlite::Sqlite::open(path)?),
+        };
+        Ok(Self { database, job: job.to_owned() })
+    }
+
+    /// Becomes the one writer of the job, for as long as this connection lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where another process is.
+    pub fn become_writer(&mut self) -> Result<(), StoreError> {
+        self.database.lock(&format!("wardwatch.{}", self.job))
+    }
+
+    /// Which database it is and where, without user and password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.database.address()
+    }
+}
+
+fn fenced(partition: Partition) -> StoreError {
+    StoreError::Fenced(format!(
+        "another process has advanced partition {partition} of this job; it goes on, this one stops"
+    ))
+}

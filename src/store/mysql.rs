@@ -1,0 +1,270 @@
+//! MySQL and MariaDB through the `mysql` crate: prepared statements, strict mode, UTC.
+
+use std::time::Duration;
+
+use chrono::{Datelike, NaiveDate, Timelike};
+use mysql::consts::ColumnType;
+use mysql::prelude::Queryable;
+use mysql::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
+
+use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
+use super::{StoreError, Value};
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longer than InnoDB waits for a lock (50 s), so that only a dead connection runs into it.
+const REPLY_PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long to wait for the lock of a predecessor that was killed: the server notices its closed connection.
+const LOCK_PATIENCE_SECONDS: i64 = 5;
+
+pub(super) struct MySql {
+    options: Opts,
+    connection: Option<Conn>,
+    dialect: Dialect,
+    max_packet: usize,
+    lock: Option<Lock>,
+}
+
+/// The lock that makes this process the writer, and the server's number of the connection that holds it.
+#[derive(Debug, Clone)]
+struct Lock {
+    name: String,
+    holder: u32,
+}
+
+impl MySql {
+    pub(super) fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = options(url).map_err(StoreError::Refused)?;
+        let mut store =
+            Self { options, connection: None, dialect: Dialect::MySql, max_packet: 1 << 20, lock: None };
+        store.connected()?;
+        Ok(store)
+    }
+
+    /// The connection, made anew where it was broken.
+    fn connected(&mut self) -> Result<&mut Conn, Failure> {
+        if self.connection.is_none() {
+            let mut connection = Conn::new(self.options.clone()).map_err(|error| failure(&error))?;
+            let found: Option<(String, u64)> = connection
+                .query_first("SELECT VERSION(), @@max_allowed_packet")
+                .map_err(|error| failure(&error))?;
+            let (version, packet) = found.unwrap_or_default();
+            self.dialect = if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql };
+            self.max_packet = usize::try_from(packet).unwrap_or(usize::MAX).max(1 << 16);
+            if let Some(lock) = self.lock.clone() {
+                self.lock = Some(take_lock(&mut connection, &lock.name, Some(lock.holder))?);
+            }
+            self.connection = Some(connection);
+        }
+        self.connection.as_mut().ok_or_else(|| Failure {
+            kind: FailureKind::Passing,
+            message: "there is no connection".to_owned(),
+        })
+    }
+
+    fn run<T>(&mut self, work: impl FnOnce(&mut Conn) -> mysql::Result<T>) -> Result<T, Failure> {
+        let connection = self.connected()?;
+        work(connection).map_err(|error| {
+            // After anything but a plain error of the server the state of the connection is unknown.
+            if !matches!(error, mysql::Error::MySqlError(_)) || is_of_shutdown(&error) {
+                self.connection = None;
+            }
+            failure(&error)
+        })
+    }
+}
+
+impl Database for MySql {
+    fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    fn address(&self) -> String {
+        format!(
+            "MySQL at {}:{}, database \"{}\"",
+            self.options.get_ip_or_hostname(),
+            self.options.get_tcp_port(),
+            self.options.get_db_name().unwrap_or_default()
+        )
+    }
+
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
+        self.run(|connection| {
+            if values.is_empty() {
+                connection.query_drop(sql)?;
+            } else {
+                connection.exec_drop(sql, Params::Positional(values.iter().map(to_sql).collect()))?;
+            }
+            Ok(connection.affected_rows())
+        })
+    }
+
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
+        self.run(|connection| {
+            let parameters = match values {
+                [] => Params::Empty,
+                values => Params::Positional(values.iter().map(to_sql).collect()),
+            };
+            let rows = connection.exec_iter(sql, parameters)?;
+            rows.map(|row| {
+                let row = row?;
+                let columns = row.columns();
+                Ok(row.unwrap().into_iter().zip(columns.iter()).map(|(value, column)| from_sql(value, column)).collect())
+            })
+            .collect()
+        })
+    }
+
+    fn statement_limits(&self) -> (usize, usize) {
+        (self.max_packet, usize::from(u16::MAX))
+    }
+
+    fn columns(&mut self, table: &str) -> Result<Vec<StoredColumn>, Failure> {
+        let sql = "SELECT column_name, column_type, column_key FROM information_schema.columns \
+                   WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position";
+        let found: Vec<(String, String, String)> = self.run(|connection| connection.exec(sql, (table,)))?;
+        Ok(found
+            .into_iter()
+            .map(|(name, r#type, key)| StoredColumn { name, r#type, in_key: key == "PRI" })
+            .collect())
+    }
+
+    fn lock(&mut self, name: &str) -> Result<(), StoreError> {
+        let name = format!("{}.{name}", self.options.get_db_name().unwrap_or_default());
+        let connection = self.connected()?;
+        self.lock = Some(take_lock(connection, &name, None)?);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for MySql {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.address())
+    }
+}
+
+/// Takes a lock of the server; `mine` is an earlier connection of this process that may still seem to hold it.
+fn take_lock(connection: &mut Conn, name: &str, mine: Option<u32>) -> Result<Lock, Failure> {
+    let ask = |error: mysql::Error| failure(&error);
+    // The server allows 64 characters, so the name is hashed.
+    let holder: Option<Option<u32>> =
+        connection.exec_first("SELECT IS_USED_LOCK(CONCAT('wardwatch.', MD5(?)))", (name,)).map_err(ask)?;
+    if let (Some(Some(holder)), Some(mine)) = (holder, mine)
+        && holder == mine
+    {
+        // The network is gone but the server has not noticed. It may just have ended by itself.
+        let _ = connection.query_drop(format!("KILL {mine}"));
+    }
+    let taken: Option<Option<i64>> = connection
+        .exec_first("SELECT GET_LOCK(CONCAT('wardwatch.', MD5(?)), ?)", (name, LOCK_PATIENCE_SECONDS))
+        .map_err(ask)?;
+    if taken == Some(Some(1)) {
+        return Ok(Lock { name: name.to_owned(), holder: connection.connection_id() });
+    }
+    let holder = holder.flatten().map(|id| format!(" (connection {id} of the server)")).unwrap_or_default();
+    Err(Failure {
+        kind: FailureKind::Fenced,
+        message: format!("another process{holder} writes for this job; it goes on, this one stops"),
+    })
+}
+
+/// The options of a URL; `tls=true` asks for an encrypted connection with a certificate that the system trusts.
+fn options(url: &str) -> Result<Opts, String> {
+    // The URL holds a password, so the error does not quote it.
+    let wrong = |error: &dyn std::fmt::Display| format!("[store] url is no MySQL address: {error}");
+    let (url, tls) = without_tls(url);
+    let options = Opts::from_url(&url).map_err(|error| wrong(&error))?;
+    if options.get_db_name().is_none_or(str::is_empty) {
+        return Err("[store] url names no database; write \"mysql://user:password@host:port/database\"".to_owned());
+    }
+    let tls = options.get_ssl_opts().cloned().or_else(|| tls.then(SslOpts::default));
+    let builder = OptsBuilder::from_opts(options)
+        .ssl_opts(tls)
+        .prefer_socket(false)
+        .tcp_connect_timeout(Some(CONNECT_PATIENCE))
+        .read_timeout(Some(REPLY_PATIENCE))
+        .write_timeout(Some(REPLY_PATIENCE))
+        .stmt_cache_size(256_usize)
+        .init(vec![
+            "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', NAMES utf8mb4",
+            // Writers of different jobs meet in no gap.
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        ]);
+    Ok(builder.into())
+}
+
+fn without_tls(url: &str) -> (String, bool) {
+    let Some((address, query)) = url.split_once('?') else { return (url.to_owned(), false) };
+    let (tls, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(|part| *part == "tls=true");
+    let address = if others.is_empty() { address.to_owned() } else { format!("{address}?{}", others.join("&")) };
+    (address, !tls.is_empty())
+}
+
+fn to_sql(value: &Value) -> SqlValue {
+    match value {
+        Value::Null => SqlValue::NULL,
+        Value::Int(value) => SqlValue::Int(*value),
+        Value::UInt(value) => SqlValue::UInt(*value),
+        Value::Float(value) => SqlValue::Double(*value),
+        Value::Text(text) => SqlValue::Bytes(text.as_bytes().to_vec()),
+        Value::Bytes(bytes) => SqlValue::Bytes(bytes.clone()),
+        Value::Date(date) => sql_date(*date, (0, 0, 0), 0),
+        Value::Time(time) => {
+            let clock = (time.hour() as u8, time.minute() as u8, time.second() as u8);
+            sql_date(time.date_naive(), clock, time.timestamp_subsec_micros())
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "Value keeps years within 1000 and 9999")]
+fn sql_date(date: NaiveDate, (hour, minute, second): (u8, u8, u8), micros: u32) -> SqlValue {
+    SqlValue::Date(date.year() as u16, date.month() as u8, date.day() as u8, hour, minute, second, micros)
+}
+
+fn from_sql(value: SqlValue, column: &Column) -> Value {
+    const BINARY: u16 = 63;
+    let is_blob = matches!(
+        column.column_type(),
+        ColumnType::MYSQL_TYPE_BLOB
+            | ColumnType::MYSQL_TYPE_LONG_BLOB
+            | ColumnType::MYSQL_TYPE_MEDIUM_BLOB
+            | ColumnType::MYSQL_TYPE_TINY_BLOB
+    );
+    match value {
+        SqlValue::NULL => Value::Null,
+        SqlValue::Int(value) => Value::Int(value),
+        SqlValue::UInt(value) => i64::try_from(value).map_or(Value::UInt(value), Value::Int),
+        SqlValue::Float(value) => Value::Float(value.into()),
+        SqlValue::Double(value) => Value::Float(value),
+        SqlValue::Bytes(bytes) if is_blob && column.character_set() == BINARY => Value::Bytes(bytes),
+        SqlValue::Bytes(bytes) => Value::Text(String::from_utf8_lossy(&bytes).into_owned()),
+        SqlValue::Date(year, month, day, hour, minute, second, micros) => {
+            NaiveDate::from_ymd_opt(year.into(), month.into(), day.into())
+                .and_then(|date| date.and_hms_micro_opt(hour.into(), minute.into(), second.into(), micros))
+                .map_or(Value::Null, |time| Value::Time(time.and_utc()))
+        }
+        SqlValue::Time(..) => Value::Null, // no table of ours has spans of time
+    }
+}
+
+fn is_of_shutdown(error: &mysql::Error) -> bool {
+    // 1053: shutdown in progress, 1152 and 1184: aborted, 1927: killed (MariaDB), 3169: killed, 4031: idle for too long
+    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1053 | 1152 | 1184 | 1927 | 3169 | 4031))
+}
+
+fn failure(error: &mysql::Error) -> Failure {
+    let mysql::Error::MySqlError(server) = error else {
+        return Failure { kind: FailureKind::Passing, message: error.to_string() };
+    };
+    let kind = match server.code {
+        // access denied (of several kinds), unknown database, not privileged
+        1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1251 | 1698 => FailureKind::Access,
+        // disk full, out of memory, table full, too many connections, shutting down, aborted, killed,
+        // engine error, lock timeout, deadlock, read-only server or transaction, interrupted, error at commit
+        3 | 1021 | 1026 | 1030 | 1037..=1041 | 1053 | 1114 | 1152 | 1158..=1161 | 1180 | 1184 | 1205 | 1206 | 1213
+        | 1290 | 1317 | 1792 | 1836 | 1927 | 3024 | 3169 | 4031 => FailureKind::Passing,
+        _ => FailureKind::Statement,
+    };
+    Failure { kind, message: format!("{} (error {})", server.message, server.code) }
+}

@@ -1,0 +1,331 @@
+//! What is read back: where a job goes on, what `status` shows, what charts are drawn from.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::alert::{Episode, State};
+use crate::query::Severity;
+use crate::terms::{BatchId, Partition, Positions, Watermark};
+
+use super::commit::QueryState;
+use super::statement::quoted;
+use super::system::{ALERTS, BATCHES, OFFSETS, QUERIES};
+use super::{Store, StoreError, Value};
+
+/// Where a job goes on.
+#[derive(Debug, Default)]
+pub struct Resume {
+    /// The last batch that was committed; 0 before the first.
+    pub last_batch: BatchId,
+    /// Its frozen time.
+    pub last_now: Option<DateTime<Utc>>,
+    /// The watermark of each partition that has one.
+    pub watermarks: BTreeMap<Partition, Watermark>,
+    /// The episodes that have not ended.
+    pub episodes: Vec<Episode>,
+    /// The queries that fail.
+    pub queries: Vec<QueryState>,
+}
+
+/// What `status` shows.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// The last batch, if there is one.
+    pub last: Option<BatchSummary>,
+    /// Where each partition goes on.
+    pub positions: Positions,
+    /// The watermark of each partition that has one.
+    pub watermarks: BTreeMap<Partition, Watermark>,
+    /// The open episodes, most severe and oldest first.
+    pub episodes: Vec<Episode>,
+    /// The queries that fail.
+    pub queries: Vec<QueryState>,
+    /// All records so far.
+    pub records: i64,
+    /// All rejects so far.
+    pub rejects: i64,
+    /// All artefacts so far.
+    pub artefacts: i64,
+}
+
+/// A row of the batch log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSummary {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its frozen time.
+    pub now: DateTime<Utc>,
+    /// How many records it had.
+    pub records: i64,
+}
+
+/// An episode as a chart marks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientEpisode {
+    /// Its severity.
+    pub severity: Severity,
+    /// When it fired.
+    pub from: DateTime<Utc>,
+    /// When it ended; `None` while it stands.
+    pub until: Option<DateTime<Utc>>,
+    /// Its text.
+    pub text: String,
+}
+
+const EPISODE_COLUMNS: &str = "`rule`, `patient_id`, `severity`, `state`, `started_at`, `firing_at`, `last_at`, \
+                               `clear_since`, `ended_at`, `samples`, `text`";
+
+impl Store {
+    /// Reads where the job goes on.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn resume(&mut self, topic: &str) -> Result<Resume, StoreError> {
+        let last = self.last_batch()?;
+        Ok(Resume {
+            last_batch: last.as_ref().map_or(BatchId(0), |last| last.batch),
+            last_now: last.map(|last| last.now),
+            watermarks: self.watermarks(topic)?,
+            episodes: self.open_episodes()?,
+            queries: self.failing_queries()?,
+        })
+    }
+
+    /// Reads what `status` shows.
+    ///
+    /// # Errors
+    /// The database does not answer, or has no tables of this job yet.
+    pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
+        let sql = format!("SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`) FROM {} WHERE `job`=?", quoted(BATCHES));
+        let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
+        let sum = |column: usize| sums.first().and_then(|row| row.get(column)?.as_int()).unwrap_or(0);
+        let mut episodes = self.open_episodes()?;
+        episodes.sort_by_key(|episode| (std::cmp::Reverse(episode.severity), episode.started_at));
+        Ok(Status {
+            last: self.last_batch()?,
+            positions: self.positions(topic)?,
+            watermarks: self.watermarks(topic)?,
+            episodes,
+            queries: self.failing_queries()?,
+            records: sum(0),
+            rejects: sum(1),
+            artefacts: sum(2),
+        })
+    }
+
+    fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
+        let sql = format!(
+            "SELECT `batch`, `now_at`, `records` FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1",
+            quoted(BATCHES)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        rows.first()
+            .map(|row| {
+                let mut row = Row::new(BATCHES, row);
+                Ok(BatchSummary { batch: row.batch()?, now: row.time()?, records: row.int()? })
+            })
+            .transpose()
+    }
+
+    fn watermarks(&mut self, topic: &str) -> Result<BTreeMap<Partition, Watermark>, StoreError> {
+        let sql = format!("SELECT `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+        let pairs = rows.iter().filter_map(|row| {
+            let partition = i32::try_from(row.first()?.as_int()?).ok()?;
+            Some((Partition(partition), Watermark(row.get(1)?.as_time()?)))
+        });
+        Ok(pairs.collect())
+    }
+
+    fn open_episodes(&mut self) -> Result<Vec<Episode>, StoreError> {
+        let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `state`<>?", quoted(ALERTS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(State::Ended.name())])?;
+        rows.iter().map(|row| episode(row)).collect()
+    }
+
+    fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
+        let sql = format!(
+            "SELECT `query`, `failures`, `retry_batch`, `error` FROM {} WHERE `job`=? AND `failures`>0 ORDER BY `query`",
+            quoted(QUERIES)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        rows.iter()
+            .map(|row| {
+                let mut row = Row::new(QUERIES, row);
+                Ok(QueryState {
+                    query: row.text()?,
+                    failures: u32::try_from(row.int()?).unwrap_or(u32::MAX),
+                    retry: row.batch()?,
+                    error: row.text()?,
+                })
+            })
+            .collect()
+    }
+
+    /// The newest event time that a table has of a patient.
+    ///
+    /// # Errors
+    /// The database does not answer, or there is no such table or column.
+    pub fn newest(
+        &mut self,
+        table: &str,
+        key: &str,
+        event_time: &str,
+        patient: &str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let (table, key, event_time) = (quoted(table), quoted(key), quoted(event_time));
+        let sql = format!("SELECT MAX({event_time}) FROM {table} WHERE {key}=?");
+        let rows = self.database.query(&sql, &[Value::text(patient)])?;
+        Ok(rows.first().and_then(|row| row.first()?.as_time()))
+    }
+
+    /// The patients that a table has, in the order of their ids, and the newest event time of each.
+    ///
+    /// # Errors
+    /// The database does not answer, or there is no such table or column.
+    pub fn patients(
+        &mut self,
+        table: &str,
+        key: &str,
+        event_time: &str,
+    ) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+        let (table, key, event_time) = (quoted(table), quoted(key), quoted(event_time));
+        let sql = format!("SELECT {key}, MAX({event_time}) FROM {table} GROUP BY {key} ORDER BY {key}");
+        let rows = self.database.query(&sql, &[])?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| Some((row.first()?.as_text()?.to_owned(), row.get(1)?.as_time()?)))
+            .collect())
+    }
+
+    /// The columns that a table has.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn column_names(&mut self, table: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.database.columns(table)?.into_iter().map(|column| column.name).collect())
+    }
+
+    /// The rows of a patient from `from` up to `until`, both included, in the order of time: the event time, then the
+    /// values of `columns`.
+    ///
+    /// # Errors
+    /// The database does not answer, or there is no such table or column.
+    pub fn readings(&mut self, wanted: &Readings<'_>) -> Result<Vec<Vec<Value>>, StoreError> {
+        let columns: Vec<String> = wanted.columns.iter().map(|name| quoted(name)).collect();
+        let (table, key, event_time) = (quoted(wanted.table), quoted(wanted.key), quoted(wanted.event_time));
+        let sql = format!(
+            "SELECT {event_time}, {} FROM {table} WHERE {key}=? AND {event_time}>=? AND {event_time}<=? ORDER BY {event_time}",
+            columns.join(", ")
+        );
+        let values = [Value::text(wanted.patient), Value::Time(wanted.from), Value::Time(wanted.until)];
+        Ok(self.database.query(&sql, &values)?)
+    }
+
+    /// The episodes of a patient that fired and stood between `from` and `until`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn episodes_between(
+        &mut self,
+        patient: &str,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Vec<PatientEpisode>, StoreError> {
+        let sql = format!(
+            "SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `patient_id`=? AND `firing_at`<=? \
+             AND (`ended_at` IS NULL OR `ended_at`>=?) ORDER BY `firing_at`, `rule`",
+            quoted(ALERTS)
+        );
+        let values = [Value::text(&self.job), Value::text(patient), Value::Time(until), Value::Time(from)];
+        let rows = self.database.query(&sql, &values)?;
+        let mut episodes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let Episode { severity, firing_at, ended_at, text, .. } = episode(row)?;
+            if let Some(from) = firing_at {
+                episodes.push(PatientEpisode { severity, from, until: ended_at, text });
+            }
+        }
+        Ok(episodes)
+    }
+}
+
+/// Which readings are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Readings<'a> {
+    /// The table with a row per record.
+    pub table: &'a str,
+    /// Its column with the patient.
+    pub key: &'a str,
+    /// Its column with the event time.
+    pub event_time: &'a str,
+    /// The columns to read.
+    pub columns: &'a [String],
+    /// The patient.
+    pub patient: &'a str,
+    /// The first event time.
+    pub from: DateTime<Utc>,
+    /// The last event time.
+    pub until: DateTime<Utc>,
+}
+
+fn episode(row: &[Value]) -> Result<Episode, StoreError> {
+    let mut row = Row::new(ALERTS, row);
+    Ok(Episode {
+        rule: row.text()?,
+        patient: row.text()?,
+        severity: row.named(Severity::from_name)?,
+        state: row.named(State::from_name)?,
+        started_at: row.time()?,
+        firing_at: row.optional_time(),
+        last_at: row.time()?,
+        clear_since: row.optional_time(),
+        ended_at: row.optional_time(),
+        samples: u64::try_from(row.int()?).unwrap_or(0),
+        text: row.text()?,
+    })
+}
+
+/// Takes values out of a row of one of our own tables, one after the other.
+struct Row<'a> {
+    table: &'a str,
+    values: std::slice::Iter<'a, Value>,
+}
+
+impl<'a> Row<'a> {
+    fn new(table: &'a str, values: &'a [Value]) -> Self {
+        Self { table, values: values.iter() }
+    }
+
+    fn take<T>(&mut self, convert: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, StoreError> {
+        let value = self.values.next().unwrap_or(&Value::Null);
+        convert(value).ok_or_else(|| {
+            StoreError::Refused(format!("table \"{}\" holds a value that wardwatch did not write: {value:?}", self.table))
+        })
+    }
+
+    fn text(&mut self) -> Result<String, StoreError> {
+        self.take(|value| value.as_text().map(str::to_owned))
+    }
+
+    fn int(&mut self) -> Result<i64, StoreError> {
+        self.take(Value::as_int)
+    }
+
+    fn batch(&mut self) -> Result<BatchId, StoreError> {
+        self.take(|value| value.as_int().and_then(|batch| u64::try_from(batch).ok()).map(BatchId))
+    }
+
+    fn time(&mut self) -> Result<DateTime<Utc>, StoreError> {
+        self.take(Value::as_time)
+    }
+
+    fn optional_time(&mut self) -> Option<DateTime<Utc>> {
+        self.values.next().and_then(Value::as_time)
+    }
+
+    fn named<T>(&mut self, convert: fn(&str) -> Option<T>) -> Result<T, StoreError> {
+        self.take(|value| value.as_text().and_then(convert))
+    }
+}

@@ -1,0 +1,247 @@
+//! The tables of the store: what a query's result asks for, how a database writes it, what may change.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+
+use super::database::{Dialect, StoredColumn};
+use super::statement::quoted;
+use super::{Store, StoreError};
+
+/// The table that a query's rows go to.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    /// Its name: the query's.
+    pub name: String,
+    /// The columns of its primary key.
+    pub key: Vec<String>,
+    columns: Vec<Column>,
+}
+
+/// A result that no table can hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("result column \"{column}\" has the type {found}, which no table can hold; CAST it to a number, text, time or date")]
+pub struct TableSpecError {
+    /// The column.
+    pub column: String,
+    found: String,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) in_key: bool,
+}
+
+/// The kinds of columns that every database has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Int,
+    UInt,
+    Float,
+    Text,
+    Bytes,
+    Time,
+    Date,
+    Bool,
+}
+
+impl TableSpec {
+    /// The table for rows of `schema` with the primary key `key`.
+    ///
+    /// # Errors
+    /// A column of a type that no table can hold, such as a list.
+    pub fn new(name: &str, schema: &SchemaRef, key: &[String]) -> Result<Self, TableSpecError> {
+        let schema = Arc::clone(schema);
+        let columns = schema.fields().iter().map(|field| {
+            let kind = Kind::of(field.data_type()).ok_or_else(|| TableSpecError {
+                column: field.name().clone(),
+                found: field.data_type().to_string(),
+            })?;
+            Ok(Column { name: field.name().clone(), kind, in_key: key.contains(field.name()) })
+        });
+        Ok(Self { name: name.to_owned(), key: key.to_vec(), columns: columns.collect::<Result<_, _>>()? })
+    }
+
+    pub(super) fn system(name: &str, key: &[&str], columns: &[(&str, Kind)]) -> Self {
+        let columns = columns.iter().map(|(column, kind)| Column {
+            name: (*column).to_owned(),
+            kind: *kind,
+            in_key: key.contains(column),
+        });
+        Self {
+            name: name.to_owned(),
+            key: key.iter().map(|&name| name.to_owned()).collect(),
+            columns: columns.collect(),
+        }
+    }
+
+    pub(super) fn column_names(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    fn create(&self, dialect: Dialect) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| column.definition(dialect)).collect();
+        let key: Vec<String> = self.key.iter().map(|name| quoted(name)).collect();
+        let suffix = match dialect {
+            Dialect::Sqlite => " WITHOUT ROWID",
+            // Binary, without padding: "a" and "A" and "a " are three patients.
+            Dialect::MySql => " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin",
+            Dialect::MariaDb => " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
+        };
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({})){suffix}",
+            quoted(&self.name),
+            columns.join(", "),
+            key.join(", ")
+        )
+    }
+
+    /// What must be done to the table that is there so that it takes the rows: columns to add, or why it cannot be.
+    fn changes(&self, stored: &[StoredColumn], dialect: Dialect) -> Result<Vec<String>, String> {
+        let table = quoted(&self.name);
+        let mut statements = Vec::new();
+        for column in &self.columns {
+            match stored.iter().find(|stored| stored.name == column.name) {
+                None if column.in_key => {
+                    return Err(format!("its primary key lacks the column \"{}\"; {}", column.name, self.rename_hint()));
+                }
+                None => statements.push(format!("ALTER TABLE {table} ADD COLUMN {}", column.definition(dialect))),
+                Some(stored) if stored.in_key != column.in_key => {
+                    return Err(format!("its primary key differs in the column \"{}\"; {}", column.name, self.rename_hint()));
+                }
+                Some(stored) if !column.kind.fits(&stored.r#type) => {
+                    return Err(format!(
+                        "column \"{}\" is {}, but the query gives {}; to change it: {}",
+                        column.name,
+                        stored.r#type,
+                        column.r#type(dialect),
+                        match dialect {
+                            Dialect::Sqlite => self.rename_hint(),
+                            _ => format!("ALTER TABLE {table} MODIFY COLUMN {}", column.definition(dialect)),
+                        }
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        let extra_key = stored.iter().find(|stored| stored.in_key && !self.key.contains(&stored.name));
+        match extra_key {
+            Some(extra) => Err(format!("its primary key has \"{}\" too; {}", extra.name, self.rename_hint())),
+            None => Ok(statements),
+        }
+    }
+
+    fn rename_hint(&self) -> String {
+        format!("to start it anew: ALTER TABLE {} RENAME TO {}", quoted(&self.name), quoted(&format!("{}_old", self.name)))
+    }
+}
+
+impl Column {
+    fn definition(&self, dialect: Dialect) -> String {
+        let null = if self.in_key { " NOT NULL" } else { "" };
+        format!("{} {}{null}", quoted(&self.name), self.r#type(dialect))
+    }
+
+    fn r#type(&self, dialect: Dialect) -> &'static str {
+        match (self.kind, dialect) {
+            (Kind::Int, Dialect::Sqlite) => "INTEGER",
+            (Kind::Int, _) => "BIGINT",
+            (Kind::UInt, Dialect::Sqlite) => "INTEGER",
+            (Kind::UInt, _) => "BIGINT UNSIGNED",
+            (Kind::Bool, Dialect::Sqlite) => "BOOLEAN",
+            (Kind::Bool, _) => "TINYINT(1)",
+            (Kind::Float, _) => "DOUBLE",
+            (Kind::Text, Dialect::Sqlite) => "TEXT",
+            // A key of several columns must fit InnoDB's 3,072 bytes.
+            (Kind::Text, _) if self.in_key => "VARCHAR(128)",
+            (Kind::Text, _) => "MEDIUMTEXT",
+            (Kind::Bytes, Dialect::Sqlite) => "BLOB",
+            (Kind::Bytes, _) => "LONGBLOB",
+            (Kind::Time, Dialect::Sqlite) => "TEXT",
+            (Kind::Time, _) => "DATETIME(6)",
+            (Kind::Date, Dialect::Sqlite) => "TEXT",
+            (Kind::Date, _) => "DATE",
+        }
+    }
+}
+
+impl Kind {
+    fn of(data_type: &DataType) -> Option<Self> {
+        Some(match data_type {
+            DataType::Boolean => Self::Bool,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Int,
+            DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => Self::Int,
+            DataType::UInt64 => Self::UInt,
+            DataType::Float32 | DataType::Float64 => Self::Float,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Time,
+            DataType::Date32 => Self::Date,
+            _ => return None,
+        })
+    }
+
+    /// Whether a column of the type that the database has takes all values of this kind.
+    ///
+    /// A wider type that somebody chose (a longer VARCHAR, a DECIMAL for a double) is left as it is.
+    fn fits(self, stored: &str) -> bool {
+        let stored = stored.to_ascii_lowercase();
+        let starts = |names: &[&str]| names.iter().any(|name| stored.starts_with(name));
+        match self {
+            Self::Int | Self::UInt => starts(&["bigint", "int", "decimal", "double"]),
+            Self::Bool => starts(&["tinyint", "bool", "int", "bigint", "smallint"]),
+            Self::Float => starts(&["double", "float", "real", "decimal"]),
+            Self::Text => starts(&["varchar", "text", "mediumtext", "longtext", "char", "tinytext", "enum"]),
+            Self::Bytes => starts(&["longblob", "mediumblob", "blob", "varbinary"]),
+            Self::Time => starts(&["datetime", "timestamp", "text"]),
+            Self::Date => starts(&["date", "text"]),
+        }
+    }
+}
+
+impl Store {
+    /// Creates what tables are missing, adds what columns are missing, and refuses what does not fit.
+    ///
+    /// Must not run inside a transaction: MySQL commits at each DDL statement.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with the statement that would fix an incompatible table.
+    pub fn migrate(&mut self, tables: &[TableSpec]) -> Result<(), StoreError> {
+        let dialect = self.database.dialect();
+        for table in super::system::tables().iter().chain(tables) {
+            let stored = self.database.columns(&table.name)?;
+            if stored.is_empty() {
+                self.database.execute(&table.create(dialect), &[])?;
+                continue;
+            }
+            for statement in table.changes(&stored, dialect).map_err(|reason| incompatible(table, &reason))? {
+                tracing::info!(table = table.name, statement, "table changed");
+                self.database.execute(&statement, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands in the way of [`Store::migrate`], table by table; changes nothing.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn incompatibilities(&mut self, tables: &[TableSpec]) -> Result<Vec<String>, StoreError> {
+        let dialect = self.database.dialect();
+        let mut found = Vec::new();
+        for table in super::system::tables().iter().chain(tables) {
+            let stored = self.database.columns(&table.name)?;
+            if !stored.is_empty()
+                && let Err(reason) = table.changes(&stored, dialect)
+            {
+                found.push(incompatible(table, &reason).to_string());
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn incompatible(table: &TableSpec, reason: &str) -> StoreError {
+    StoreError::Refused(format!("table \"{}\" does not fit: {reason}", table.name))
+}

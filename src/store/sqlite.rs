@@ -1,0 +1,151 @@
+//! SQLite, the embedded default: one file, write-ahead log, full durability.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
+use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
+
+use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
+use super::{StoreError, Value};
+
+/// How long a writer waits for another one, such as somebody's shell.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    connection: Connection,
+    path: PathBuf,
+    /// Held while this process writes for the job.
+    lock: Option<File>,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open(path)
+            .and_then(|connection| {
+                connection.busy_timeout(PATIENCE)?;
+                connection.pragma_update(None, "journal_mode", "wal")?;
+                connection.pragma_update(None, "synchronous", "full")?;
+                connection.set_prepared_statement_cache_capacity(256);
+                Ok(connection)
+            })
+            .map_err(|error| {
+                StoreError::Refused(format!("SQLite file \"{}\" cannot be opened: {error}", path.display()))
+            })?;
+        Ok(Self { connection, path: path.to_owned(), lock: None })
+    }
+}
+
+impl Database for Sqlite {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    fn address(&self) -> String {
+        format!("SQLite file \"{}\"", self.path.display())
+    }
+
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
+        if values.is_empty() {
+            self.connection.execute_batch(sql).map_err(failure)?;
+            return Ok(0);
+        }
+        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
+        let changed = statement.execute(params_from_iter(values)).map_err(failure)?;
+        Ok(changed as u64)
+    }
+
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
+        let width = statement.column_count();
+        let rows = statement
+            .query_map(params_from_iter(values), |row| (0..width).map(|column| Ok(value(row.get_ref(column)?))).collect())
+            .map_err(failure)?;
+        rows.collect::<Result<_, _>>().map_err(failure)
+    }
+
+    fn statement_limits(&self) -> (usize, usize) {
+        (256 << 20, 32_766)
+    }
+
+    fn columns(&mut self, table: &str) -> Result<Vec<StoredColumn>, Failure> {
+        let rows = self.query("SELECT name, type, pk FROM pragma_table_info(?)", &[Value::text(table)])?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                Some(StoredColumn {
+                    name: row.first()?.as_text()?.to_owned(),
+                    r#type: row.get(1)?.as_text()?.to_owned(),
+                    in_key: row.get(2)?.as_int()? > 0,
+                })
+            })
+            .collect())
+    }
+
+    fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let refused = |error: std::io::Error| {
+            StoreError::Refused(format!("lock file \"{}\" cannot be opened: {error}", Path::new(&path).display()))
+        };
+        let file = File::options().create(true).append(true).open(&path).map_err(refused)?;
+        match file.try_lock() {
+            Ok(()) => {
+                self.lock = Some(file);
+                Ok(())
+            }
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Fenced(format!(
+                "another process writes to \"{}\"; it goes on, this one stops",
+                self.path.display()
+            ))),
+            Err(std::fs::TryLockError::Error(error)) => Err(refused(error)),
+        }
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => ToSqlOutput::Owned(SqlValue::Null),
+            Self::Int(value) => ToSqlOutput::Owned(SqlValue::Integer(*value)),
+            #[allow(clippy::cast_precision_loss, reason = "SQLite has no larger whole number")]
+            Self::UInt(value) => ToSqlOutput::Owned(SqlValue::Real(*value as f64)),
+            Self::Float(value) => ToSqlOutput::Owned(SqlValue::Real(*value)),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            // The same form for all, so that texts compare as times do.
+            Self::Time(time) => ToSqlOutput::Owned(SqlValue::Text(time.format("%Y-%m-%d %H:%M:%S%.6f").to_string())),
+            Self::Date(date) => ToSqlOutput::Owned(SqlValue::Text(date.format("%Y-%m-%d").to_string())),
+        })
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Int(value),
+        ValueRef::Real(value) => Value::Float(value),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is a map_err target")]
+fn failure(error: rusqlite::Error) -> Failure {
+    let kind = match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::ReadOnly
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::OutOfMemory,
+        ) => FailureKind::Passing,
+        Some(ErrorCode::PermissionDenied | ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => FailureKind::Access,
+        _ => FailureKind::Statement,
+    };
+    Failure { kind, message: error.to_string() }
+}

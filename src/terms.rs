@@ -1,0 +1,67 @@
+//! The words of the field as types: what has a unit or an identity gets a type of its own.
+//!
+//! Nothing here reads, writes or computes; the meanings are those of the crate's front page.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+/// A partition of the job's topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub i32);
+
+/// The position of a record in its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+/// The number of a micro-batch of one job, counted from 1 without holes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+impl BatchId {
+    /// The batch after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A half-open range of offsets; `end` is the next offset to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The first offset of the range.
+    pub start: Offset,
+    /// The offset after the last one.
+    pub end: Offset,
+}
+
+/// What a micro-batch covers, partition by partition.
+pub type Ranges = BTreeMap<Partition, OffsetRange>;
+
+/// Where reading goes on, partition by partition: the next offset.
+pub type Positions = BTreeMap<Partition, Offset>;
+
+/// The greatest event time that a partition has seen, less the allowed lateness.
+///
+/// It only moves forward. The definition is Spark's (Structured Streaming Programming Guide, "Handling
+/// Late Data and Watermarking"), kept per partition as in Flink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watermark(pub DateTime<Utc>);
+
+macro_rules! shows_its_number {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+shows_its_number!(Partition, Offset, BatchId);
+
+impl fmt::Display for OffsetRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
