@@ -37,7 +37,11 @@ impl Message {
         let mut rest = text;
         while let Some(letter) = rest.chars().next() {
             let fault = |message: String| MessageFault { at: text.chars().count() - rest.chars().count(), message };
-            if let Some(after) = rest.strip_prefix("{{").map(|after| ('{', after)).or_else(|| rest.strip_prefix("}}").map(|after| ('}', after))) {
+            if let Some(after) = rest
+                .strip_prefix("{{")
+                .map(|after| ('{', after))
+                .or_else(|| rest.strip_prefix("}}").map(|after| ('}', after)))
+            {
                 plain.push(after.0);
                 rest = after.1;
             } else if let Some(inside) = rest.strip_prefix('{') {
@@ -76,9 +80,9 @@ fn placeholder(inside: &str, schema: &Schema) -> Result<Part, String> {
         Some((name, format)) => (name.trim(), Some(format.trim())),
         None => (inside.trim(), None),
     };
-    let index = schema
-        .index_of(name)
-        .map_err(|_| format!("placeholder: {}", unknown("column", name, schema.fields().iter().map(|f| f.name().as_str()))))?;
+    let index = schema.index_of(name).map_err(|_| {
+        format!("placeholder: {}", unknown("column", name, schema.fields().iter().map(|f| f.name().as_str())))
+    })?;
     let decimals = match format {
         None => None,
         Some(format) => Some(

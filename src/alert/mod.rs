@@ -80,7 +80,9 @@ impl OpenEpisodes {
                 let row = truth.row(&patient, at);
                 let condition = Condition {
                     at,
-                    text: row.map(|row| rule.message.as_ref().map_or_else(|| rule.name.clone(), |m| m.render(conditions, row))),
+                    text: row.map(|row| {
+                        rule.message.as_ref().map_or_else(|| rule.name.clone(), |m| m.render(conditions, row))
+                    }),
                 };
                 let key = (rule.name.clone(), patient.clone());
                 let before = self.0.remove(&key);

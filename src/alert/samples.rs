@@ -23,7 +23,9 @@ impl Truth {
     pub(super) fn of(conditions: &RecordBatch, columns: &SampleColumns) -> Self {
         let mut truth: HashMap<String, At> = HashMap::new();
         let Some(patients) = texts(conditions, &columns.key) else { return Self(truth) };
-        let times = conditions.column_by_name(&columns.event_time).map(|times| times.as_primitive::<TimestampMicrosecondType>());
+        let times = conditions
+            .column_by_name(&columns.event_time)
+            .map(|times| times.as_primitive::<TimestampMicrosecondType>());
         for (row, patient) in patients.iter().enumerate() {
             let Some(patient) = patient else { continue };
             match times {

@@ -1,11 +1,14 @@
 //! `wardwatch demo`: an embedded broker, simulated patients, SQLite, alerts and charts, in one process.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use include_dir::{Dir, include_dir};
 
 use crate::alert::{Change, State};
@@ -32,8 +35,14 @@ const PARTITIONS: i32 = 2;
 const SCENARIOS: [Scenario; 5] =
     [Scenario::Sepsis, Scenario::Hypoxia, Scenario::LeadOff, Scenario::Bleeding, Scenario::DeviceOffline];
 
+/// The ward has been watched for this long when the demo starts, so that there is something to see at once.
+const PAST: Duration = Duration::from_secs(240);
+
+/// Events begin this many seconds after the start of the past: some alerts stand as the demo starts.
+const ONSET: std::ops::Range<f64> = 60.0..230.0;
+
 /// A chart of the patient who is worst off is drawn this often.
-const CHART_EVERY: Duration = Duration::from_secs(15);
+const CHART_EVERY: Duration = Duration::from_secs(10);
 
 /// The arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -68,16 +77,17 @@ impl Demo {
         println!("Stop with Ctrl-C.\n");
 
         let devices = start_devices(&plan.job, self.patients, &stop)?;
-        let watched = self.watch(&plan, &stop);
+        let (charts, drawing) = start_charts(&plan.job)?;
+        let watched = self.watch(&plan, &stop, &charts);
         stop.ask();
-        if devices.join().is_err() {
-            anyhow::bail!("the simulated devices panicked");
+        drop(charts);
+        if devices.join().is_err() || drawing.join().is_err() {
+            anyhow::bail!("a thread of the demo panicked");
         }
         page.stop();
         watched?;
-        drop(broker);
-        let file = draw_worst(&plan.job, "P0001").context("the last chart")?;
-        println!("\nchart    {}", file.display());
+        let file = draw(&plan.job, "P0001").context("the last chart")?;
+        println!("\nchart    {}\ntables   {}", file.display(), plan.job.store.address());
         Ok(())
     }
 
@@ -99,7 +109,8 @@ impl Demo {
             path.push(suffix);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("\"{}\" cannot be replaced", Path::new(&path).display()));
+                    return Err(error)
+                        .with_context(|| format!("\"{}\" cannot be replaced", Path::new(&path).display()));
                 }
                 _ => {}
             }
@@ -113,22 +124,20 @@ impl Demo {
     }
 
     /// Runs the job until the time is over, telling of alerts as they come and go.
-    fn watch(&self, plan: &Plan, stop: &Stop) -> anyhow::Result<()> {
+    fn watch(&self, plan: &Plan, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
         let running = Stopwatch::start();
         let limit = self.seconds.map(Duration::from_secs);
-        let mut drawn = Stopwatch::start();
+        let mut asked: Option<Stopwatch> = None;
         let mut worst = "P0001".to_owned();
+        let mut told = Told::default();
         let mut on_commit = |progress: &Progress<'_>| {
-            tell(progress);
-            if let Some(Change::Is(episode)) = progress.alerts.iter().rfind(|change| fired(change)) {
-                worst.clone_from(&episode.patient);
+            if let Some(patient) = told.tell(progress) {
+                worst = patient;
             }
-            if drawn.elapsed() >= CHART_EVERY {
-                drawn = Stopwatch::start();
-                match draw_worst(&plan.job, &worst) {
-                    Ok(file) => println!("{:>6}  chart of {worst}: {}", "", file.display()),
-                    Err(error) => tracing::warn!(%error, "no chart"),
-                }
+            if asked.is_none_or(|asked| asked.elapsed() >= CHART_EVERY) {
+                asked = Some(Stopwatch::start());
+                // Drawn elsewhere: a chart must not delay a batch.
+                drop(charts.send(worst.clone()));
             }
         };
         run(
@@ -145,27 +154,40 @@ impl Demo {
     }
 }
 
+/// The charts' own thread: draws the patients it is told of, until nobody tells it any.
+fn start_charts(job: &Job) -> std::io::Result<(Sender<String>, JoinHandle<()>)> {
+    let (sender, patients) = channel::<String>();
+    let job = job.clone();
+    let thread = std::thread::Builder::new().name("charts".to_owned()).spawn(move || {
+        for patient in patients {
+            match draw(&job, &patient) {
+                Ok(file) => println!("          chart of {patient}: {}", file.display()),
+                Err(error) => tracing::warn!(%error, patient, "no chart"),
+            }
+        }
+    })?;
+    Ok((sender, thread))
+}
+
 /// The devices' own thread: a sample of each patient, once a second.
-fn start_devices(
-    job: &Job,
-    patients: u32,
-    stop: &Stop,
-) -> anyhow::Result<JoinHandle<Result<(), ProduceError>>> {
+fn start_devices(job: &Job, patients: u32, stop: &Stop) -> anyhow::Result<JoinHandle<Result<(), ProduceError>>> {
     let producer = Producer::new(&job.source)?;
     let form = RecordForm::of(&job.source);
     let stop = stop.clone();
     let mut ward = Ward::new(WardOptions {
         patients,
         seed: 1,
-        start: SystemClock.now(),
+        start: SystemClock.now() - PAST,
         interval: Duration::from_secs(1),
+        onset: ONSET,
         scenarios: SCENARIOS.to_vec(),
     });
     let thread = std::thread::Builder::new().name("devices".to_owned()).spawn(move || {
         let running = Stopwatch::start();
         let mut due = Duration::ZERO;
         while !stop.is_asked() {
-            if running.elapsed() < due {
+            // The rounds of the past are due at once.
+            if running.elapsed() + PAST < due {
                 std::thread::sleep(Duration::from_millis(10));
                 continue;
             }
@@ -182,32 +204,39 @@ fn start_devices(
     Ok(thread)
 }
 
-fn tell(progress: &Progress<'_>) {
-    let time = SystemClock.now().format("%H:%M:%S");
-    for change in progress.alerts {
-        let Change::Is(episode) = change else { continue };
-        if fired(change) {
-            println!("{time}  {:<9} {}  {}", episode.severity.name(), episode.patient, episode.text);
-        } else if episode.state == State::Ended {
-            println!("{time}  ended     {}  {}", episode.patient, episode.text);
+/// Which alerts people have been told of: patient, rule and start.
+#[derive(Debug, Default)]
+struct Told(HashSet<(String, String, DateTime<Utc>)>);
+
+impl Told {
+    /// Prints what has fired and ended since the last batch, and returns the patient of the last that fired.
+    fn tell(&mut self, progress: &Progress<'_>) -> Option<String> {
+        let time = SystemClock.now().format("%H:%M:%S");
+        let mut last = None;
+        for change in progress.alerts {
+            let Change::Is(episode) = change else { continue };
+            let key = (episode.patient.clone(), episode.rule.clone(), episode.started_at);
+            if episode.firing_at.is_some() && self.0.insert(key.clone()) {
+                println!("{time}  {:<9} {}  {}", episode.severity.name(), episode.patient, episode.text);
+                last = Some(episode.patient.clone());
+            }
+            if episode.state == State::Ended && self.0.remove(&key) {
+                println!("{time}  ended     {}  {}", episode.patient, episode.text);
+            }
         }
-    }
-    if progress.batch.0 % 5 == 1 {
-        println!(
-            "{time}  batch {}: {} records, committed {:.0} ms after it closed",
-            progress.batch,
-            progress.records,
-            progress.latency.as_secs_f64() * 1_000.0
-        );
+        if progress.batch.0 % 5 == 1 {
+            println!(
+                "{time}  batch {}: {} records, committed {:.0} ms after it closed",
+                progress.batch,
+                progress.records,
+                progress.latency.as_secs_f64() * 1_000.0
+            );
+        }
+        last
     }
 }
 
-/// Whether the change is that an alert has just fired.
-fn fired(change: &Change) -> bool {
-    matches!(change, Change::Is(episode) if episode.state == State::Firing && episode.firing_at == Some(episode.last_at))
-}
-
-fn draw_worst(job: &Job, patient: &str) -> anyhow::Result<PathBuf> {
+fn draw(job: &Job, patient: &str) -> anyhow::Result<PathBuf> {
     let mut store = Store::connect(&job.store, &job.name)?;
     let wanted = PatientChart { patient: patient.to_owned(), span: Duration::from_secs(300), until: None };
     let chart = patient_chart(&mut store, job, &wanted, SystemClock.now())?;

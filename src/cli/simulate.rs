@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config;
-use crate::simulate::{Recordings, RecordForm, Sample, Scenario, Ward, WardOptions};
+use crate::simulate::{ONSET, RecordForm, Recordings, Sample, Scenario, Ward, WardOptions};
 use crate::source::Producer;
 use crate::telemetry;
 
@@ -118,6 +118,7 @@ impl Simulate {
             seed: self.seed,
             start: self.start(),
             interval: self.interval,
+            onset: ONSET,
             scenarios: self.scenarios.clone(),
         }
     }

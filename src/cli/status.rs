@@ -39,7 +39,9 @@ impl Status {
         let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
         for (partition, position) in &status.positions {
             let lag = match &bounds {
-                Ok(bounds) => bounds.get(partition).map_or("gone".to_owned(), |(_, end)| (end.0 - position.0).to_string()),
+                Ok(bounds) => {
+                    bounds.get(partition).map_or("gone".to_owned(), |(_, end)| (end.0 - position.0).to_string())
+                }
                 Err(_) => "unknown".to_owned(),
             };
             let watermark = status.watermarks.get(partition).map_or("none".to_owned(), |w| w.0.to_rfc3339());
@@ -62,7 +64,10 @@ impl Status {
         }
         println!("{} failing queries", status.queries.len());
         for query in &status.queries {
-            println!("  {} · {} times, again with batch {} · {}", query.query, query.failures, query.retry, query.error);
+            println!(
+                "  {} · {} times, again with batch {} · {}",
+                query.query, query.failures, query.retry, query.error
+            );
         }
         Ok(())
     }

@@ -79,13 +79,8 @@ pub enum ColumnType {
 
 impl ColumnType {
     /// The names a job file may use.
-    pub const NAMES: [(&'static str, Self); 5] = [
-        ("text", Self::Text),
-        ("float", Self::Float),
-        ("int", Self::Int),
-        ("bool", Self::Bool),
-        ("time", Self::Time),
-    ];
+    pub const NAMES: [(&'static str, Self); 5] =
+        [("text", Self::Text), ("float", Self::Float), ("int", Self::Int), ("bool", Self::Bool), ("time", Self::Time)];
 }
 
 /// Where a value stands in a record: field names from the outside in.

@@ -13,8 +13,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 use super::raw::{RawColumn, RawFrom, RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration, expand};
 use super::{
-    Column, ColumnType, Columns, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec,
-    Start, StoreUrl, Trigger,
+    Column, ColumnType, Columns, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger,
 };
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
@@ -108,7 +107,9 @@ impl Checker<'_> {
     fn trigger(&mut self, raw: RawTrigger) -> Option<Trigger> {
         let max_rows = raw.max_rows.map_or(Some(100_000), |rows| match usize::try_from(*rows.get_ref()) {
             Ok(count) if count > 0 => Some(count),
-            _ => self.refuse(rows.span(), format!("\"{}\" is no number of rows; it must be at least 1", rows.get_ref())),
+            _ => {
+                self.refuse(rows.span(), format!("\"{}\" is no number of rows; it must be at least 1", rows.get_ref()))
+            }
         });
         Some(Trigger {
             every: self.or_default(raw.every, "1s", |text| duration(text, Zero::Refused))?,
@@ -212,7 +213,8 @@ impl Checker<'_> {
         };
         let from: Vec<SourcePath> = from.iter().filter_map(|text| self.path_at(text, place.clone())).collect();
         if from.is_empty() {
-            return self.refuse(place, format!("column \"{name}\" is read from nowhere; leave \"from\" out or name a field"));
+            return self
+                .refuse(place, format!("column \"{name}\" is read from nowhere; leave \"from\" out or name a field"));
         }
         let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
         let plausible = self.range(raw.plausible, numeric);

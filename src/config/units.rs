@@ -7,7 +7,9 @@ pub(super) fn duration(text: &str, zero: Zero) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) if zero == Zero::Refused => Err(format!("\"{text}\" is no time at all; say \"1s\"")),
         Ok(duration) => Ok(duration),
-        Err(_) => Err(format!("\"{text}\" is not a length of time; write a number and a unit: \"500ms\", \"1s\", \"5m\"")),
+        Err(_) => {
+            Err(format!("\"{text}\" is not a length of time; write a number and a unit: \"500ms\", \"1s\", \"5m\""))
+        }
     }
 }
 

@@ -58,10 +58,8 @@ pub fn serve(job: &Job, port: u16) -> std::io::Result<Page> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let routes = Router::new()
-        .route("/", get(ward))
-        .route("/chart/{patient}", get(chart))
-        .with_state(Arc::new(job.clone()));
+    let routes =
+        Router::new().route("/", get(ward)).route("/chart/{patient}", get(chart)).with_state(Arc::new(job.clone()));
     let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new().name("page".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
@@ -97,7 +95,9 @@ async fn chart(State(job): State<Arc<Job>>, Path(patient): Path<String>) -> Resp
         Ok::<_, ReportError>(png(&chart.svg()?, 1.5)?)
     };
     match tokio::task::spawn_blocking(draw).await {
-        Ok(Ok(picture)) => ([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "no-store")], picture).into_response(),
+        Ok(Ok(picture)) => {
+            ([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "no-store")], picture).into_response()
+        }
         Ok(Err(error @ ReportError::NoPatient { .. })) => (StatusCode::NOT_FOUND, error.to_string()).into_response(),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

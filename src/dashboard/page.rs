@@ -35,9 +35,8 @@ pub(super) fn ward(job: &Job, now: DateTime<Utc>) -> Result<String, StoreError> 
     let mut store = Store::connect(&job.store, &job.name)?;
     let status = store.status(&job.source.topic)?;
     let tiles = tiles(&mut store, job)?;
-    let standing = |severity| {
-        status.episodes.iter().filter(|e| e.severity == severity && e.state == State::Firing).count()
-    };
+    let standing =
+        |severity| status.episodes.iter().filter(|e| e.severity == severity && e.state == State::Firing).count();
     let age = status.last.as_ref().map(|last| (now - last.now).num_seconds());
     let page = html! {
         (DOCTYPE)

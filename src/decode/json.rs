@@ -161,7 +161,9 @@ fn cell(value: &Value, data_type: &DataType) -> Result<Value, String> {
     let text = match value {
         Value::Null => return Ok(Value::Null),
         Value::String(text) => text.trim(),
-        Value::Array(_) | Value::Object(_) => return Err(format!("expected {}, found {}", wanted(data_type), kind(value))),
+        Value::Array(_) | Value::Object(_) => {
+            return Err(format!("expected {}, found {}", wanted(data_type), kind(value)));
+        }
         Value::Bool(_) | Value::Number(_) => "",
     };
     if value.is_string() && (text.is_empty() || text.eq_ignore_ascii_case("nan")) {

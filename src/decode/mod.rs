@@ -23,8 +23,8 @@ use crate::terms::{Offset, Partition};
 use cells::Faults;
 use json::JsonDecoder;
 pub use raw::RawRecords;
-pub use schema::{OFFSET_COLUMN, PARTITION_COLUMN, TOPIC_COLUMN, frame_schema};
 use schema::{Layout, Reading};
+pub use schema::{OFFSET_COLUMN, PARTITION_COLUMN, TOPIC_COLUMN, frame_schema};
 
 /// The most records that are decoded at once; batches of this size are decoded fastest.
 pub const CHUNK: usize = 8_192;
@@ -122,8 +122,8 @@ impl Decoder {
         if let Some(keep) = faults.keep_mask() {
             // Before the batch is built: only now are the required columns without NULL.
             for array in &mut arrays {
-                *array = filter(array, &keep)
-                    .unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"));
+                *array =
+                    filter(array, &keep).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"));
             }
         }
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
@@ -166,7 +166,8 @@ impl Decoder {
         let patients = cells::patients(&self.spec.columns, columns);
         for (row, patient) in patients.iter().enumerate() {
             // Bytes are quickly counted, and as many as characters at least.
-            if let Some(patient) = patient.filter(|id| id.len() > MOST_KEY_CHARS && id.chars().count() > MOST_KEY_CHARS) {
+            if let Some(patient) = patient.filter(|id| id.len() > MOST_KEY_CHARS && id.chars().count() > MOST_KEY_CHARS)
+            {
                 let key = &self.spec.columns.key().name;
                 faults.add(row, || {
                     format!("column \"{key}\" has {} characters; {MOST_KEY_CHARS} are allowed", patient.chars().count())

@@ -19,7 +19,8 @@ pub const OFFSET_COLUMN: &str = "_offset";
 /// Required columns are not nullable. Text is `Utf8View`, times are `Timestamp(Microsecond, "UTC")`.
 #[must_use]
 pub fn frame_schema(columns: &Columns) -> SchemaRef {
-    let declared = columns.all().iter().map(|column| Field::new(&column.name, frame_type(column.r#type), !column.required));
+    let declared =
+        columns.all().iter().map(|column| Field::new(&column.name, frame_type(column.r#type), !column.required));
     let provenance = [
         Field::new(TOPIC_COLUMN, DataType::Utf8View, false),
         Field::new(PARTITION_COLUMN, DataType::Int32, false),

@@ -29,37 +29,52 @@ pub(super) enum Committed {
 
 /// Commits, trying again until it is done or `stopped` says to give up.
 ///
-/// Errors: fenced, refused for good, or given up; nothing of the batch is in the store then.
-pub(super) fn commit(store: &mut Store, commit: &Commit<'_>, stopped: &dyn Fn() -> bool) -> Result<Committed, StoreError> {
+/// Errors: fenced, or given up; nothing of the batch is in the store then.
+pub(super) fn commit(
+    store: &mut Store,
+    commit: &Commit<'_>,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Committed, StoreError> {
+    let is_result = |table: &str| commit.tables.iter().any(|rows| rows.spec.name == table);
+    until_done(stopped, || match store.commit(commit) {
+        Ok(()) => Ok(Committed::Done),
+        Err(StoreError::Table { table, reason }) if is_result(&table) => Ok(Committed::TableAtFault { table, reason }),
+        Err(error) => Err(error),
+    })
+}
+
+/// Does what the store must do, however long it takes; only a fence and `stopped` end it.
+///
+/// A wrong password, or a table of ours that somebody is changing, is waited for too: the batch is safe in Kafka
+/// meanwhile, and its queries would have to run again.
+pub(super) fn until_done<T>(
+    stopped: &dyn Fn() -> bool,
+    mut work: impl FnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let mut pause = Duration::from_millis(50);
     let mut stalled: Option<Stopwatch> = None;
     let mut reminded = Stopwatch::start();
     loop {
-        let reason = match store.commit(commit) {
-            Ok(()) => {
+        let trouble = match work() {
+            Ok(done) => {
                 if let Some(since) = stalled {
-                    info!(batch = %commit.batch, stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
+                    info!(stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
                 }
-                return Ok(Committed::Done);
+                return Ok(done);
             }
-            Err(StoreError::Table { table, reason }) if commit.tables.iter().any(|rows| rows.spec.name == table) => {
-                return Ok(Committed::TableAtFault { table, reason });
-            }
-            // A password or a table of ours that somebody is changing: the batch is safe in Kafka meanwhile.
-            Err(StoreError::Table { table, reason }) => format!("table \"{table}\": {reason}"),
-            Err(StoreError::Unavailable(reason) | StoreError::Refused(reason)) => reason,
             Err(fenced @ StoreError::Fenced(_)) => return Err(fenced),
+            Err(trouble) => trouble,
         };
         if stopped() {
-            return Err(StoreError::Unavailable(reason));
+            return Err(StoreError::Unavailable(trouble.to_string()));
         }
         match &stalled {
             None => {
-                warn!(batch = %commit.batch, reason, "the store does not take the batch; trying again until it does");
+                warn!(error = %trouble, "the store does not take the batch; trying again until it does");
                 stalled = Some(Stopwatch::start());
             }
             Some(since) if reminded.elapsed() >= REMIND => {
-                error!(batch = %commit.batch, reason, stalled_seconds = since.elapsed().as_secs(), "the store is stalled");
+                error!(error = %trouble, stalled_seconds = since.elapsed().as_secs(), "the store is stalled");
                 reminded = Stopwatch::start();
             }
             Some(_) => {}

@@ -84,9 +84,10 @@ fn rule(query: &Planned) -> Result<Rule, Diagnostic> {
     let QueryKind::Rule(header) = &query.file.kind else { panic!("only rules are asked for their alerts") };
     let message = match &header.message {
         None => None,
-        Some(text) => Some(Message::parse(&text.value, &query.schema).map_err(|fault| {
-            query.file.diagnostic(text.line, text.column + fault.at, fault.message)
-        })?),
+        Some(text) => Some(
+            Message::parse(&text.value, &query.schema)
+                .map_err(|fault| query.file.diagnostic(text.line, text.column + fault.at, fault.message))?,
+        ),
     };
     Ok(Rule { name: query.file.name.clone(), header: header.clone(), message })
 }

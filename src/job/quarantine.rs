@@ -26,12 +26,8 @@ impl Quarantine {
     pub(super) fn failed(&mut self, query: &str, batch: BatchId, error: &str) -> QueryState {
         let failures = self.0.get(query).map_or(0, |state| state.failures).saturating_add(1);
         let pause = 1_u64.checked_shl(failures - 1).unwrap_or(LONGEST).min(LONGEST);
-        let state = QueryState {
-            query: query.to_owned(),
-            failures,
-            retry: BatchId(batch.0 + pause),
-            error: error.to_owned(),
-        };
+        let state =
+            QueryState { query: query.to_owned(), failures, retry: BatchId(batch.0 + pause), error: error.to_owned() };
         self.0.insert(query.to_owned(), state.clone());
         state
     }

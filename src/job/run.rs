@@ -15,7 +15,7 @@ use crate::source::{MicroBatch, Next, Source, SourceError, Topic, Until};
 use crate::store::{Commit, QueryState, Store, StoreError, TableRows};
 use crate::terms::{BatchId, OffsetRange, Partition, Positions, Ranges, Watermark};
 
-use super::commit::{Committed, commit};
+use super::commit::{Committed, commit, until_done};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
 
@@ -93,14 +93,15 @@ pub enum RunError {
 /// # Errors
 /// A service that is not there at the start, a fence, a topic that is not the one that was read before.
 pub fn run(plan: &Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let mut store = connect_store(plan, options)?;
     let source_spec = &plan.job.source;
+    let mut store = patiently(plan, options, || Store::connect(&plan.job.store, &plan.job.name))?;
     let topic = Topic::connect(source_spec, options.connect_timeout, options.stopped)?;
-    store.become_writer()?;
-    store.migrate(&plan.tables)?;
+    patiently(plan, options, || store.become_writer())?;
+    patiently(plan, options, || store.migrate(&plan.tables))?;
     let bounds = topic.bounds()?;
-    let positions = store.claim(&source_spec.topic, &topic.starts(source_spec.start, &bounds)?)?;
-    let mut state = JobState::resume(&mut store, plan, &positions)?;
+    let starts = topic.starts(source_spec.start, &bounds)?;
+    let positions = patiently(plan, options, || store.claim(&source_spec.topic, &starts))?;
+    let mut state = patiently(plan, options, || JobState::resume(&mut store, plan, &positions))?;
     let source = Source::start(topic, source_spec, plan.job.trigger, &positions, &bounds, options.until)?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
 
@@ -113,10 +114,11 @@ pub fn run(plan: &Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunErro
         };
         let now = state.next_now(options.clock.now());
         let id = state.last_batch.next();
-        claim_new_partitions(&mut store, plan, &mut state, &batch.ranges)?;
+        claim_new_partitions(&mut store, plan, &mut state, &batch.ranges, options.stopped)?;
         let watermarks = state.watermarks_after(plan, &batch.rows);
         let outcomes = plan.engine.run(&batch.rows, now, &|query| state.quarantine.leaves_out(query, id));
-        let done = Prepared { id, now, batch: &batch, watermarks, outcomes }.commit(plan, &mut store, &mut state, options)?;
+        let done =
+            Prepared { id, now, batch: &batch, watermarks, outcomes }.commit(plan, &mut store, &mut state, options)?;
         source.show_progress(&batch.ranges);
         summary.add(&batch, state.quarantine.len());
         let latency = batch.closed.elapsed();
@@ -145,20 +147,24 @@ impl Summary {
     }
 }
 
-/// Connects to the store, trying again until the timeout has passed.
-fn connect_store(plan: &Plan, options: &RunOptions<'_>) -> Result<Store, RunError> {
+/// Does what the store must do at the start, trying again until the timeout has passed.
+fn patiently<T>(
+    plan: &Plan,
+    options: &RunOptions<'_>,
+    mut work: impl FnMut() -> Result<T, StoreError>,
+) -> Result<T, RunError> {
     let waiting = Stopwatch::start();
     loop {
-        match Store::connect(&plan.job.store, &plan.job.name) {
-            Ok(store) => return Ok(store),
+        match work() {
             Err(StoreError::Unavailable(reason)) => {
                 if waiting.left_of(options.connect_timeout).is_zero() || (options.stopped)() {
                     let address = plan.job.store.address();
                     return Err(RunError::StoreUnreachable { address, waited: options.connect_timeout, reason });
                 }
+                debug!(reason, "the store does not answer yet");
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Err(error) => return Err(error.into()),
+            done => return Ok(done?),
         }
     }
 }
@@ -203,6 +209,7 @@ fn claim_new_partitions(
     plan: &Plan,
     state: &mut JobState,
     ranges: &Ranges,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<(), StoreError> {
     let new: Positions = ranges
         .iter()
@@ -210,7 +217,7 @@ fn claim_new_partitions(
         .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
         .collect();
     if !new.is_empty() {
-        state.claimed = store.claim(&plan.job.source.topic, &new)?;
+        state.claimed = until_done(stopped, || store.claim(&plan.job.source.topic, &new))?;
     }
     Ok(())
 }

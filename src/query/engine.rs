@@ -115,8 +115,10 @@ impl Engine {
         planner.check_names(&parsed, source.table);
         let ordered = planner.in_order(parsed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.unwrap_or_else(|error| panic!("a runtime on this thread needs nothing but a timer: {error}"));
-        let queries: Vec<Query> = ordered.into_iter().filter_map(|query| planner.plan(query, source, &runtime)).collect();
+        let runtime =
+            runtime.unwrap_or_else(|error| panic!("a runtime on this thread needs nothing but a timer: {error}"));
+        let queries: Vec<Query> =
+            ordered.into_iter().filter_map(|query| planner.plan(query, source, &runtime)).collect();
         if planner.faults.is_empty() {
             Ok(Self { source: planner.source, now, queries, limits, runtime })
         } else {
@@ -142,11 +144,15 @@ impl Engine {
             if skip(name) {
                 continue;
             }
-            let missing = query.planned.reads.iter().find(|read| {
-                !outcomes.iter().any(|outcome| outcome.query == **read && outcome.rows.is_ok())
-            });
+            let missing = query
+                .planned
+                .reads
+                .iter()
+                .find(|read| !outcomes.iter().any(|outcome| outcome.query == **read && outcome.rows.is_ok()));
             let rows = match missing {
-                Some(table) => Err(QueryFailure(format!("it reads table \"{table}\", which has no rows for this batch"))),
+                Some(table) => {
+                    Err(QueryFailure(format!("it reads table \"{table}\", which has no rows for this batch")))
+                }
                 None => self.run_one(query),
             };
             if let (Some(slot), Ok(rows)) = (&query.result, &rows) {
@@ -290,8 +296,7 @@ impl Planner {
             let Statement::Statement(sql) = &query.statement else { continue };
             for (name, span) in tables_read(sql).iter().filter(|(name, _)| !tables.contains(&name.as_str())) {
                 let message = unknown("table", name, tables.iter().copied());
-                let fault =
-                    query.file.diagnostic(span.start.line as usize, span.start.column as usize, message);
+                let fault = query.file.diagnostic(span.start.line as usize, span.start.column as usize, message);
                 self.faults.push(fault);
             }
         }
@@ -301,7 +306,8 @@ impl Planner {
     fn in_order(&mut self, mut waiting: Vec<Parsed>) -> Vec<Parsed> {
         let mut ordered: Vec<Parsed> = Vec::new();
         while !waiting.is_empty() {
-            let waits_for = |query: &Parsed| query.reads.iter().any(|read| waiting.iter().any(|other| other.file.name == *read));
+            let waits_for =
+                |query: &Parsed| query.reads.iter().any(|read| waiting.iter().any(|other| other.file.name == *read));
             let blocked: Vec<bool> = waiting.iter().map(waits_for).collect();
             if blocked.iter().all(|blocked| *blocked) {
                 let names: Vec<&str> = waiting.iter().map(|query| query.file.name.as_str()).collect();
@@ -354,13 +360,16 @@ fn check_result(file: &QueryFile, schema: &SchemaRef, source: &Source<'_>) -> Ve
     match &file.kind {
         QueryKind::Table(header) => {
             let unnamed = names().filter(|name| !is_plain(name)).map(|name| {
-                let message = format!("result column \"{name}\" needs a name of its own: write \"AS <name>\" in lower case");
+                let message =
+                    format!("result column \"{name}\" needs a name of its own: write \"AS <name>\" in lower case");
                 file.diagnostic(1, 1, message)
             });
             let (line, column) = file.header_place("key");
-            let no_key = header.key.iter().filter(|key| schema.index_of(key).is_err()).map(|key| {
-                file.diagnostic(line, column, format!("@key: {}", unknown("column", key, names())))
-            });
+            let no_key = header
+                .key
+                .iter()
+                .filter(|key| schema.index_of(key).is_err())
+                .map(|key| file.diagnostic(line, column, format!("@key: {}", unknown("column", key, names()))));
             unnamed.chain(no_key).collect()
         }
         QueryKind::Rule(_) => {
@@ -368,7 +377,9 @@ fn check_result(file: &QueryFile, schema: &SchemaRef, source: &Source<'_>) -> Ve
             let key = match schema.field_with_name(source.key) {
                 Ok(field) if is_text(field.data_type()) => None,
                 Ok(_) => Some(format!("column \"{}\" must be the patient's, a text", source.key)),
-                Err(_) => Some(format!("a rule must return the column \"{}\", so that its alert has a patient", source.key)),
+                Err(_) => {
+                    Some(format!("a rule must return the column \"{}\", so that its alert has a patient", source.key))
+                }
             };
             let time = schema.field_with_name(source.event_time).ok().and_then(|field| {
                 let same = source.schema.field_with_name(source.event_time).ok()?.data_type() == field.data_type();

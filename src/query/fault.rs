@@ -10,7 +10,8 @@ use super::file::QueryFile;
 /// What is wrong with `file`, told by an error of parsing or planning it.
 pub(super) fn diagnose(file: &QueryFile, error: &DataFusionError) -> Diagnostic {
     let root = error.find_root();
-    let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| (span.start.line, span.start.column));
+    let place =
+        error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| (span.start.line, span.start.column));
     let (message, written) = match root {
         DataFusionError::SchemaError(schema, _) => schema_message(schema),
         DataFusionError::SQL(error, _) => (tidy(&error.to_string()), None),
@@ -41,17 +42,22 @@ fn schema_message(error: &SchemaError) -> (String, Option<String>) {
     }
 }
 
-/// What the error says itself, in our form: its first line, without DataFusion's own name for the kind of error.
+/// What the error says itself, in our form: its first line without DataFusion's own name for the kind of error, and
+/// the name that it suggests.
 pub(super) fn tidy(message: &str) -> String {
-    let mut text = message.lines().next().unwrap_or_default().trim();
+    let mut lines = message.lines();
+    let mut text = lines.next().unwrap_or_default().trim();
+    let hint = lines.find(|line| line.starts_with("Did you mean"));
     while let Some((kind, rest)) = text.split_once(": ") {
-        let is_kind = kind.ends_with("error") || kind.ends_with("Error") || kind == "Diagnostic" || kind == "context";
+        let lower = kind.to_lowercase();
+        let is_kind = lower.ends_with("error") || lower.starts_with("error during") || lower == "context";
         if !is_kind {
             break;
         }
         text = rest;
     }
-    let text = text.trim_end_matches('.').replace('\'', "\"");
+    let hint = hint.map(|hint| format!("; {}", hint.replacen('D', "d", 1))).unwrap_or_default();
+    let text = format!("{}{hint}", text.trim_end_matches('.')).replace('\'', "\"");
     let mut letters = text.chars();
     match letters.next() {
         // "SQL" and the like stay as they are.

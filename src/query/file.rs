@@ -113,7 +113,8 @@ fn load(path: PathBuf, parse: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>>
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !plain || !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.len() > 60 {
-        let message = "the file's name becomes a name in SQL: lower-case letters, digits and \"_\", a letter first, at most 60";
+        let message =
+            "the file's name becomes a name in SQL: lower-case letters, digits and \"_\", a letter first, at most 60";
         return Err(vec![fault(1, 1, message.to_owned())]);
     }
     let text = std::fs::read_to_string(&path).map_err(|error| vec![fault(1, 1, format!("cannot be read: {error}"))])?;

@@ -87,7 +87,8 @@ pub(super) fn table(text: &str) -> Result<TableHeader, Vec<Fault>> {
     });
     if key.is_none() {
         let at_start = Placed { value: String::new(), line: 1, column: 1 };
-        entries.fault(&at_start, "missing @key: name the columns that identify a row, \"-- @key: patient_id\"".to_owned());
+        entries
+            .fault(&at_start, "missing @key: name the columns that identify a row, \"-- @key: patient_id\"".to_owned());
     }
     entries.finish(TableHeader { key: key.unwrap_or_default() })
 }
@@ -122,7 +123,8 @@ impl Entries {
     /// The header ends at the first line that is neither blank nor a comment.
     fn read(text: &str, known: &[&str]) -> Self {
         let mut entries = Self { found: Vec::new(), faults: Vec::new() };
-        let lines = text.lines().zip(1..).take_while(|(line, _)| line.trim().is_empty() || line.trim_start().starts_with("--"));
+        let lines =
+            text.lines().zip(1..).take_while(|(line, _)| line.trim().is_empty() || line.trim_start().starts_with("--"));
         for (line, number) in lines {
             let comment = line.trim_start().trim_start_matches('-').trim_start();
             let Some(entry) = comment.strip_prefix('@') else { continue };
@@ -142,7 +144,12 @@ impl Entries {
                 line: number,
                 column: column(&entry[name.len() + 1..]) + value.len() - value.trim_start().len(),
             };
-            entries.add(name.trim(), Placed { value: name.trim().to_owned(), line: number, column: column(entry) }, place, known);
+            entries.add(
+                name.trim(),
+                Placed { value: name.trim().to_owned(), line: number, column: column(entry) },
+                place,
+                known,
+            );
         }
         entries
     }

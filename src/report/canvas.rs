@@ -90,16 +90,33 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    pub(super) fn rectangle(&self, (left, top): (f64, f64), (right, bottom): (f64, f64), ink: Ink) -> Result<(), ChartError> {
+    pub(super) fn rectangle(
+        &self,
+        (left, top): (f64, f64),
+        (right, bottom): (f64, f64),
+        ink: Ink,
+    ) -> Result<(), ChartError> {
         let corners = [(units(left), units(top)), (units(right), units(bottom))];
         self.draw(&Rectangle::new(corners, ink.rgba().filled()))
     }
 
-    pub(super) fn outline(&self, (left, top): (f64, f64), (right, bottom): (f64, f64), ink: Ink) -> Result<(), ChartError> {
+    pub(super) fn outline(
+        &self,
+        (left, top): (f64, f64),
+        (right, bottom): (f64, f64),
+        ink: Ink,
+    ) -> Result<(), ChartError> {
         self.line(&[(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], ink, 1.5)
     }
 
-    pub(super) fn text(&self, text: &str, at: (f64, f64), align: Align, font: Font, ink: Ink) -> Result<(), ChartError> {
+    pub(super) fn text(
+        &self,
+        text: &str,
+        at: (f64, f64),
+        align: Align,
+        font: Font,
+        ink: Ink,
+    ) -> Result<(), ChartError> {
         let (size, style) = match font {
             Font::Plain(size) => (size, FontStyle::Normal),
             Font::Bold(size) => (size, FontStyle::Bold),

@@ -84,6 +84,8 @@ pub struct Series {
     pub unit: String,
     /// Its default limits.
     pub limits: Option<[f64; 2]>,
+    /// What its sensor can mean; a limit at the end of it limits nothing and is not drawn.
+    pub plausible: Option<[f64; 2]>,
     /// Its values.
     pub values: Vec<Option<f64>>,
 }
@@ -188,7 +190,7 @@ impl Chart {
         let y = Scale::new((low, high), (plot_bottom, plot_top));
 
         canvas.text(&panel.label, (LEFT + 8.0, top + 16.0), Align::Left, Font::Bold(14.0), TEXT)?;
-        let unit_at = LEFT + 20.0 + text_width(&panel.label, 14.0) * 1.12;
+        let unit_at = LEFT + 16.0 + text_width(&panel.label, 14.0) * 0.95;
         canvas.text(&panel.unit, (unit_at, top + 16.0), Align::Left, Font::Plain(14.0), QUIET)?;
         let (ticks, decimals) = y.ticks(4);
         for tick in ticks {
@@ -211,8 +213,7 @@ impl Chart {
         let ink = colour(&series.name);
         #[allow(clippy::cast_possible_truncation, reason = "a pixel of a picture")]
         let pixel = |micros: i64| (time.at(micros as f64) * 2.0).floor() as i64;
-        let runs =
-            by_pixel(&self.times, &series.values, pixel).map_err(|error| ChartError(error.to_string()))?;
+        let runs = by_pixel(&self.times, &series.values, pixel).map_err(|error| ChartError(error.to_string()))?;
         for run in runs {
             let mut line = Vec::with_capacity(run.len() * 2);
             for column in &run {
@@ -235,7 +236,14 @@ impl Chart {
     }
 
     /// A bar for each pair, and for each column of pixels at most one: from the lowest to the highest.
-    fn bars(&self, canvas: &Canvas<'_>, upper: &Series, lower: &Series, time: Scale, y: Scale) -> Result<(), ChartError> {
+    fn bars(
+        &self,
+        canvas: &Canvas<'_>,
+        upper: &Series,
+        lower: &Series,
+        time: Scale,
+        y: Scale,
+    ) -> Result<(), ChartError> {
         let ink = colour(&upper.name);
         let width = (time.at(sampling_interval(&self.times) as f64) - time.at(0.0)).clamp(1.5, 4.0);
         let mut bars: std::collections::BTreeMap<i64, (f64, f64, f64)> = std::collections::BTreeMap::new();
@@ -275,7 +283,8 @@ impl Chart {
 fn limits(canvas: &Canvas<'_>, series: &Series, y: Scale) -> Result<(), ChartError> {
     let Some([low, high]) = series.limits else { return Ok(()) };
     canvas.rectangle((LEFT, y.at(high)), (RIGHT, y.at(low)), NORMAL)?;
-    for limit in [low, high] {
+    let at_the_end = |limit: &f64| series.plausible.is_some_and(|plausible| plausible.contains(limit));
+    for limit in [low, high].into_iter().filter(|limit| !at_the_end(limit)) {
         canvas.dashes(LEFT, RIGHT, y.at(limit), LIMIT)?;
         canvas.text(&format!("{limit} default"), (RIGHT + 8.0, y.at(limit)), Align::Left, Font::Plain(12.0), QUIET)?;
     }
@@ -293,7 +302,10 @@ fn y_range(series: &[&Series]) -> (f64, f64) {
 
 fn last_value(series: &Series) -> String {
     let last = series.values.iter().rev().flatten().next();
-    last.map_or_else(|| "–".to_owned(), |value| if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") })
+    last.map_or_else(
+        || "–".to_owned(),
+        |value| if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") },
+    )
 }
 
 /// Okabe and Ito's colours, which colour-blind readers can tell apart.

@@ -122,6 +122,7 @@ pub fn patient_chart(
         label: column.label.clone(),
         unit: column.unit.clone(),
         limits: column.limits,
+        plausible: column.plausible,
         values: rows.iter().map(|row| row.get(index + 1).and_then(crate::store::Value::as_float)).collect(),
     });
     Ok(Chart {
@@ -162,9 +163,9 @@ pub fn file_name(patient: &str) -> String {
         return format!("{plain}.png");
     }
     // Two ids that differ only in dropped letters get two files. FNV-1a.
-    let hash = patient.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = patient
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{plain}-{hash:016x}.png")
 }
 

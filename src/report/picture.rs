@@ -14,7 +14,8 @@ use super::chart::ChartError;
 pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>, ChartError> {
     let options = Options { fontdb: fonts(), font_family: "DejaVu Sans".to_owned(), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|error| ChartError(error.to_string()))?;
-    let size = tree.size().to_int_size().scale_by(scale).ok_or_else(|| ChartError("the picture has no size".to_owned()))?;
+    let size =
+        tree.size().to_int_size().scale_by(scale).ok_or_else(|| ChartError("the picture has no size".to_owned()))?;
     let mut pixels = Pixmap::new(size.width(), size.height())
         .ok_or_else(|| ChartError(format!("a picture of {} × {} is too large", size.width(), size.height())))?;
     resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());

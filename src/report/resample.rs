@@ -47,7 +47,8 @@ pub(super) fn by_pixel(
     let run = first.column("run")?.i64()?;
     for row in 0..first.height() {
         let time = |frame: &DataFrame, name: &str| PolarsResult::Ok(frame.column(name)?.i64()?.get(row).unwrap_or(0));
-        let value = |frame: &DataFrame, name: &str| PolarsResult::Ok(frame.column(name)?.f64()?.get(row).unwrap_or(0.0));
+        let value =
+            |frame: &DataFrame, name: &str| PolarsResult::Ok(frame.column(name)?.f64()?.get(row).unwrap_or(0.0));
         let column = PixelColumn {
             times: (time(&first, "time_first")?, time(&last, "time_last")?),
             ends: (value(&first, "value_first")?, value(&last, "value_last")?),

@@ -28,7 +28,8 @@ impl Scale {
         let span = self.values.1 - self.values.0;
         let rough = span / most.max(1) as f64;
         let magnitude = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|step| *step >= rough).unwrap_or(rough);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|step| *step >= rough).unwrap_or(rough);
         let first = (self.values.0 / step).ceil();
         let count = ((self.values.1 / step).floor() - first).max(0.0);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few ticks")]
@@ -60,7 +61,12 @@ const STEPS: [(i64, &str); 18] = [
 ];
 
 /// Round times between `from` and `until` by the clock of `zone`, at most `most`, with their labels.
-pub(super) fn time_ticks(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz, most: i64) -> Vec<(DateTime<Utc>, String)> {
+pub(super) fn time_ticks(
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+    zone: Tz,
+    most: i64,
+) -> Vec<(DateTime<Utc>, String)> {
     let span = (until - from).num_seconds().max(1);
     let (step, form) = STEPS.into_iter().find(|(step, _)| span / step <= most).unwrap_or((span / most, "%d %b %Y"));
     // Round by local time at the left edge; a clock change in between shifts the labels, not the distances.

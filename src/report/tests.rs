@@ -12,7 +12,14 @@ fn start() -> DateTime<Utc> {
 }
 
 fn series(name: &str, values: Vec<Option<f64>>) -> Series {
-    Series { name: name.to_owned(), label: name.to_owned(), unit: "/min".to_owned(), limits: Some([50.0, 120.0]), values }
+    Series {
+        name: name.to_owned(),
+        label: name.to_owned(),
+        unit: "/min".to_owned(),
+        limits: Some([50.0, 120.0]),
+        plausible: None,
+        values,
+    }
 }
 
 fn chart(seconds: i64, series: Vec<Series>, episodes: Vec<PatientEpisode>) -> Chart {
@@ -21,7 +28,10 @@ fn chart(seconds: i64, series: Vec<Series>, episodes: Vec<PatientEpisode>) -> Ch
         from: start(),
         until: start() + TimeDelta::seconds(seconds),
         zone: chrono_tz::Europe::Berlin,
-        times: (0..).map(|second| start().timestamp_micros() + second * 1_000_000).take(series[0].values.len()).collect(),
+        times: (0..)
+            .map(|second| start().timestamp_micros() + second * 1_000_000)
+            .take(series[0].values.len())
+            .collect(),
         panels: chart::panels(series),
         episodes,
         made: start(),
@@ -31,12 +41,9 @@ fn chart(seconds: i64, series: Vec<Series>, episodes: Vec<PatientEpisode>) -> Ch
 
 #[test]
 fn odd_data_are_drawn_all_the_same() {
-    for values in [
-        vec![Some(80.0)],
-        vec![Some(80.0); 100],
-        vec![None; 100],
-        vec![Some(1e12), Some(-1e12), None, Some(0.0)],
-    ] {
+    for values in
+        [vec![Some(80.0)], vec![Some(80.0); 100], vec![None; 100], vec![Some(1e12), Some(-1e12), None, Some(0.0)]]
+    {
         let svg = chart(100, vec![series("heart_rate", values)], Vec::new()).svg().expect("drawn");
         assert!(png(&svg, 1.0).expect("a picture").starts_with(b"\x89PNG"));
     }

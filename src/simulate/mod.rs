@@ -16,6 +16,9 @@ pub use ward::{Ward, WardOptions};
 
 use chrono::{DateTime, Utc};
 
+/// Within how many seconds of the start events begin, unless something else is asked for.
+pub const ONSET: std::ops::Range<f64> = 15.0..60.0;
+
 /// What can be measured. The names are those of a job's columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vital {

@@ -45,11 +45,11 @@ pub(super) struct Patient {
 }
 
 impl Patient {
-    pub(super) fn new(seed: u64, number: u64, scenario: Scenario) -> Self {
+    pub(super) fn new(seed: u64, number: u64, scenario: Scenario, onset: std::ops::Range<f64>) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(number);
         let resting = std::array::from_fn(|index| NORMS[index].mean + NORMS[index].spread * gauss(&mut random));
-        let begins = random.random_range(15.0..60.0);
+        let begins = onset.start + (onset.end - onset.start) * random.random::<f64>();
         let ramp = random.random_range(20.0..60.0);
         let breath = random.random();
         Self { random, resting, drift: [0.0; NORMS.len()], breath, sport_until: -1.0, scenario, begins, ramp }

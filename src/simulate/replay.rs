@@ -64,10 +64,8 @@ fn read_file(
     let fault = |line: u64, message: String| ReplayError { file: file.to_owned(), line, message };
     let patient = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let patient = patient.split('.').next().unwrap_or_default();
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(file)
-        .map_err(|error| fault(1, error.to_string()))?;
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(|error| fault(1, error.to_string()))?;
     let headers = reader.headers().map_err(|error| fault(1, error.to_string()))?.clone();
     let place = |header: &str| {
         headers
@@ -88,11 +86,13 @@ fn read_file(
     }
     let time = time.ok_or_else(|| fault(0, "no column is mapped to \"time\"; add \"time=<header>\"".to_owned()))?;
     for record in reader.records() {
-        let record = record.map_err(|error| fault(error.position().map_or(0, csv::Position::line), error.to_string()))?;
+        let record =
+            record.map_err(|error| fault(error.position().map_or(0, csv::Position::line), error.to_string()))?;
         let line = record.position().map_or(0, csv::Position::line);
         let number = |index: usize| record.get(index)?.parse::<f64>().ok().filter(|value| value.is_finite());
-        let seconds = number(time)
-            .ok_or_else(|| fault(line, format!("\"{}\" is no time in seconds", record.get(time).unwrap_or_default())))?;
+        let seconds = number(time).ok_or_else(|| {
+            fault(line, format!("\"{}\" is no time in seconds", record.get(time).unwrap_or_default()))
+        })?;
         #[allow(clippy::cast_possible_truncation, reason = "a recording lasts hours, not ages")]
         let at = start + TimeDelta::microseconds((seconds * 1e6).round() as i64);
         let values = vitals.iter().filter_map(|(vital, index)| Some((*vital, number(*index)?))).collect();

@@ -10,6 +10,7 @@ fn ward(seed: u64, scenarios: &[Scenario]) -> Ward {
         seed,
         start: DateTime::from_timestamp(1_767_225_600, 0).expect("a time"),
         interval: Duration::from_secs(1),
+        onset: ONSET,
         scenarios: scenarios.to_vec(),
     })
 }
@@ -82,7 +83,10 @@ fn recordings_keep_their_times_and_leave_out_what_is_no_number() {
     let mapped = columns(&[("time", "Time [s]"), ("heart_rate", "HR"), ("spo2", "SpO2")]);
     let recordings = Recordings::read(folder.path(), &mapped, start).expect("read");
     assert_eq!(recordings.samples().len(), 2);
-    assert_eq!(recordings.samples()[0], Sample { patient: "p1".to_owned(), at: start, values: vec![(Vital::HeartRate, 94.0)] });
+    assert_eq!(
+        recordings.samples()[0],
+        Sample { patient: "p1".to_owned(), at: start, values: vec![(Vital::HeartRate, 94.0)] }
+    );
 
     let error = |pairs| Recordings::read(folder.path(), &columns(pairs), start).expect_err("refused").to_string();
     assert!(error(&[("time", "Time"), ("heart_rate", "HR")]).contains("unknown header \"Time\""));

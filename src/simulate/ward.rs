@@ -21,6 +21,8 @@ pub struct WardOptions {
     pub start: DateTime<Utc>,
     /// The time between two samples of one patient.
     pub interval: Duration,
+    /// When events begin after the start; each patient has its own moment within this range of seconds.
+    pub onset: std::ops::Range<f64>,
     /// What happens, in turn to the first patients; the others are stable.
     pub scenarios: Vec<Scenario>,
 }
@@ -47,7 +49,7 @@ impl Ward {
         let scenarios = options.scenarios.iter().copied().chain(std::iter::repeat(Scenario::Stable));
         let beds = (1..=options.patients).zip(scenarios).map(|(number, scenario)| Bed {
             id: format!("P{number:04}"),
-            patient: Patient::new(options.seed, number.into(), scenario),
+            patient: Patient::new(options.seed, number.into(), scenario, options.onset.clone()),
             held_back: Vec::new(),
         });
         Self { beds: beds.collect(), options, round: 0 }

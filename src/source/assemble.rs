@@ -8,7 +8,9 @@ use arrow::compute::concat_batches;
 use crate::decode::CHUNK;
 use crate::terms::OffsetRange;
 
-use super::{Artefact, Decoded, Decoder, MicroBatch, Offset, Partition, Positions, RawRecords, Ranges, Reject, Stopwatch};
+use super::{
+    Artefact, Decoded, Decoder, MicroBatch, Offset, Partition, Positions, Ranges, RawRecords, Reject, Stopwatch,
+};
 
 /// A chunk is decoded when it holds this many bytes, however few records these are.
 const CHUNK_BYTES: usize = 4 << 20;

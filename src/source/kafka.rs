@@ -21,6 +21,8 @@ use super::SourceError;
 /// The longest that one request may take; a broken connection is noticed after it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const QUEUE_SIZE: &str = "queued.max.messages.kbytes";
+
 /// The first offset that each partition still holds, and the next one that it will give.
 pub type Bounds = BTreeMap<Partition, (Offset, Offset)>;
 
@@ -43,7 +45,12 @@ impl Topic {
     /// # Errors
     /// No broker answers, the topic does not exist, or librdkafka refuses a property.
     pub fn connect(spec: &SourceSpec, patience: Duration, stopped: &dyn Fn() -> bool) -> Result<Self, SourceError> {
-        let consumer: BaseConsumer<Listener> = client_config(spec)
+        let mut config = client_config(spec);
+        if !spec.properties.contains_key(QUEUE_SIZE) {
+            // Memory is bounded by the batches; librdkafka's own 64 MiB ahead of them would be the larger part.
+            config.set(QUEUE_SIZE, "16384");
+        }
+        let consumer: BaseConsumer<Listener> = config
             .set("group.id", &spec.group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -56,9 +63,14 @@ impl Topic {
         loop {
             let left = waiting.left_of(patience);
             match topic.partitions(left.clamp(Duration::from_millis(100), PATIENCE)) {
-                Err(SourceError::Unreachable { reason, .. }) => {
+                Err(SourceError::Unreachable { .. }) => {
+                    let reason = topic.reason();
                     if left.is_zero() || stopped() {
-                        return Err(SourceError::Unreachable { brokers: spec.brokers.clone(), waited: patience, reason });
+                        return Err(SourceError::Unreachable {
+                            brokers: spec.brokers.clone(),
+                            waited: patience,
+                            reason,
+                        });
                     }
                     std::thread::sleep(Duration::from_millis(100));
                 }
@@ -150,9 +162,10 @@ impl Topic {
 
     /// Stops or goes on fetching; what librdkafka has already fetched stays where it is.
     pub(super) fn set_paused(&self, paused: bool) {
-        let changed = self.consumer.assignment().and_then(|all| {
-            if paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) }
-        });
+        let changed = self
+            .consumer
+            .assignment()
+            .and_then(|all| if paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) });
         match changed {
             Ok(()) => debug!(paused, "fetching"),
             Err(error) => warn!(%error, paused, "fetching could not be paused or resumed"),
@@ -175,20 +188,27 @@ impl Topic {
         &self.name
     }
 
+    /// Why librdkafka is not connected; it tells only while it is polled.
+    fn reason(&self) -> Option<String> {
+        let polling = Stopwatch::start();
+        while self.consumer.context().last_error().is_none() && polling.elapsed() < Duration::from_millis(100) {
+            self.consumer.poll(Duration::from_millis(20));
+        }
+        self.consumer.context().last_error()
+    }
+
     fn broken(&self, error: &KafkaError) -> SourceError {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => SourceError::NoTopic {
-                topic: self.name.clone(),
-                brokers: self.brokers.clone(),
-                near: None,
-            },
-            Some(
-                code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed),
-            ) => SourceError::Refused(code.to_string()),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                SourceError::NoTopic { topic: self.name.clone(), brokers: self.brokers.clone(), near: None }
+            }
+            Some(code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)) => {
+                SourceError::Refused(code.to_string())
+            }
             _ => SourceError::Unreachable {
                 brokers: self.brokers.clone(),
                 waited: PATIENCE,
-                reason: self.consumer.context().last_error().or_else(|| Some(error.to_string())),
+                reason: Some(error.to_string()),
             },
         }
     }
@@ -200,8 +220,6 @@ pub(super) fn client_config(spec: &SourceSpec) -> ClientConfig {
     config
         .set("bootstrap.servers", &spec.brokers)
         .set("client.id", "wardwatch")
-        // Memory is bounded by the batches; librdkafka's own 64 MiB ahead of them would be the larger part.
-        .set("queued.max.messages.kbytes", "16384")
         .set("reconnect.backoff.max.ms", "2000")
         .set_log_level(RDKafkaLogLevel::Warning);
     for (name, value) in &spec.properties {

@@ -31,11 +31,8 @@ impl Producer {
     /// librdkafka refuses a property.
     pub fn new(spec: &SourceSpec) -> Result<Self, ProduceError> {
         let failed = |source| ProduceError { topic: spec.topic.clone(), source };
-        let producer = client_config(spec)
-            .set("linger.ms", "5")
-            .set("enable.idempotence", "true")
-            .create()
-            .map_err(failed)?;
+        let producer =
+            client_config(spec).set("linger.ms", "5").set("enable.idempotence", "true").create().map_err(failed)?;
         Ok(Self { producer, topic: spec.topic.clone() })
     }
 

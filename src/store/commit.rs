@@ -160,10 +160,8 @@ impl Store {
             Change::Gone(_) => None,
         });
         insert_system(self.database.as_mut(), ALERTS, Duplicates::Replaced, &mut standing)?;
-        let sql = format!(
-            "DELETE FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `started_at`=?",
-            quoted(ALERTS)
-        );
+        let sql =
+            format!("DELETE FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `started_at`=?", quoted(ALERTS));
         for change in commit.alerts {
             if let Change::Gone(episode) = change {
                 let key = [
@@ -222,10 +220,8 @@ impl Store {
         });
         insert_system(database, ARTEFACTS, Duplicates::Refused, &mut artefacts)?;
 
-        let mut failures = commit
-            .failures
-            .iter()
-            .map(|(query, error)| vec![job(), Value::text(query), batch(), Value::text(error)]);
+        let mut failures =
+            commit.failures.iter().map(|(query, error)| vec![job(), Value::text(query), batch(), Value::text(error)]);
         insert_system(database, QUERY_FAILURES, Duplicates::Refused, &mut failures)?;
 
         let mut queries = commit.queries.iter().map(|state| {
@@ -291,15 +287,16 @@ impl Store {
     /// The database does not answer.
     pub fn claim(&mut self, topic: &str, starts: &Positions) -> Result<Positions, StoreError> {
         let stored = self.positions(topic)?;
-        let mut new = starts.iter().filter(|(partition, _)| !stored.contains_key(partition)).map(|(partition, start)| {
-            vec![
-                Value::text(&self.job),
-                Value::text(topic),
-                Value::Int(partition.0.into()),
-                Value::Int(start.0),
-                Value::Null,
-            ]
-        });
+        let mut new =
+            starts.iter().filter(|(partition, _)| !stored.contains_key(partition)).map(|(partition, start)| {
+                vec![
+                    Value::text(&self.job),
+                    Value::text(topic),
+                    Value::Int(partition.0.into()),
+                    Value::Int(start.0),
+                    Value::Null,
+                ]
+            });
         insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new)?;
         self.positions(topic)
     }

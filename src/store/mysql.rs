@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{Datelike, NaiveDate, Timelike};
 use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
-use mysql::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
+use mysql::{Column, Conn, DriverError, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
 
 use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
 use super::{StoreError, Value};
@@ -36,8 +36,7 @@ struct Lock {
 impl MySql {
     pub(super) fn connect(url: &str) -> Result<Self, StoreError> {
         let options = options(url).map_err(StoreError::Refused)?;
-        let mut store =
-            Self { options, connection: None, dialect: Dialect::MySql, max_packet: 1 << 20, lock: None };
+        let mut store = Self { options, connection: None, dialect: Dialect::MySql, max_packet: 1 << 20, lock: None };
         store.connected()?;
         Ok(store)
     }
@@ -46,9 +45,8 @@ impl MySql {
     fn connected(&mut self) -> Result<&mut Conn, Failure> {
         if self.connection.is_none() {
             let mut connection = Conn::new(self.options.clone()).map_err(|error| failure(&error))?;
-            let found: Option<(String, u64)> = connection
-                .query_first("SELECT VERSION(), @@max_allowed_packet")
-                .map_err(|error| failure(&error))?;
+            let found: Option<(String, u64)> =
+                connection.query_first("SELECT VERSION(), @@max_allowed_packet").map_err(|error| failure(&error))?;
             let (version, packet) = found.unwrap_or_default();
             self.dialect = if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql };
             self.max_packet = usize::try_from(packet).unwrap_or(usize::MAX).max(1 << 16);
@@ -57,10 +55,9 @@ impl MySql {
             }
             self.connection = Some(connection);
         }
-        self.connection.as_mut().ok_or_else(|| Failure {
-            kind: FailureKind::Passing,
-            message: "there is no connection".to_owned(),
-        })
+        self.connection
+            .as_mut()
+            .ok_or_else(|| Failure { kind: FailureKind::Passing, message: "there is no connection".to_owned() })
     }
 
     fn run<T>(&mut self, work: impl FnOnce(&mut Conn) -> mysql::Result<T>) -> Result<T, Failure> {
@@ -110,7 +107,12 @@ impl Database for MySql {
             rows.map(|row| {
                 let row = row?;
                 let columns = row.columns();
-                Ok(row.unwrap().into_iter().zip(columns.iter()).map(|(value, column)| from_sql(value, column)).collect())
+                Ok(row
+                    .unwrap()
+                    .into_iter()
+                    .zip(columns.iter())
+                    .map(|(value, column)| from_sql(value, column))
+                    .collect())
             })
             .collect()
         })
@@ -124,10 +126,7 @@ impl Database for MySql {
         let sql = "SELECT column_name, column_type, column_key FROM information_schema.columns \
                    WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position";
         let found: Vec<(String, String, String)> = self.run(|connection| connection.exec(sql, (table,)))?;
-        Ok(found
-            .into_iter()
-            .map(|(name, r#type, key)| StoredColumn { name, r#type, in_key: key == "PRI" })
-            .collect())
+        Ok(found.into_iter().map(|(name, r#type, key)| StoredColumn { name, r#type, in_key: key == "PRI" }).collect())
     }
 
     fn lock(&mut self, name: &str) -> Result<(), StoreError> {
@@ -148,8 +147,9 @@ impl std::fmt::Debug for MySql {
 fn take_lock(connection: &mut Conn, name: &str, mine: Option<u32>) -> Result<Lock, Failure> {
     let ask = |error: mysql::Error| failure(&error);
     // The server allows 64 characters, so the name is hashed.
-    let holder: Option<Option<u32>> =
-        connection.exec_first("SELECT IS_USED_LOCK(CONCAT('wardwatch.', MD5(?)))", (name,)).map_err(ask)?;
+    let holder: Option<Option<u32>> = connection
+        .exec_first("SELECT IS_USED_LOCK(CONCAT('wardwatch.', LEFT(SHA2(?, 256), 48)))", (name,))
+        .map_err(ask)?;
     if let (Some(Some(holder)), Some(mine)) = (holder, mine)
         && holder == mine
     {
@@ -157,7 +157,7 @@ fn take_lock(connection: &mut Conn, name: &str, mine: Option<u32>) -> Result<Loc
         let _ = connection.query_drop(format!("KILL {mine}"));
     }
     let taken: Option<Option<i64>> = connection
-        .exec_first("SELECT GET_LOCK(CONCAT('wardwatch.', MD5(?)), ?)", (name, LOCK_PATIENCE_SECONDS))
+        .exec_first("SELECT GET_LOCK(CONCAT('wardwatch.', LEFT(SHA2(?, 256), 48)), ?)", (name, LOCK_PATIENCE_SECONDS))
         .map_err(ask)?;
     if taken == Some(Some(1)) {
         return Ok(Lock { name: name.to_owned(), holder: connection.connection_id() });
@@ -255,15 +255,47 @@ fn is_of_shutdown(error: &mysql::Error) -> bool {
 
 fn failure(error: &mysql::Error) -> Failure {
     let mysql::Error::MySqlError(server) = error else {
-        return Failure { kind: FailureKind::Passing, message: error.to_string() };
+        let kind = match error {
+            mysql::Error::DriverError(
+                DriverError::UnknownAuthPlugin(_)
+                | DriverError::OldMysqlPasswordDisabled
+                | DriverError::CleartextPluginDisabled
+                | DriverError::TlsNotSupported,
+            ) => FailureKind::Access,
+            mysql::Error::DriverError(DriverError::PacketTooLarge | DriverError::MismatchedStmtParams(..)) => {
+                FailureKind::Statement
+            }
+            _ => FailureKind::Passing,
+        };
+        return Failure { kind, message: error.to_string() };
     };
     let kind = match server.code {
         // access denied (of several kinds), unknown database, not privileged
         1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1251 | 1698 => FailureKind::Access,
         // disk full, out of memory, table full, too many connections, shutting down, aborted, killed,
         // engine error, lock timeout, deadlock, read-only server or transaction, interrupted, error at commit
-        3 | 1021 | 1026 | 1030 | 1037..=1041 | 1053 | 1114 | 1152 | 1158..=1161 | 1180 | 1184 | 1205 | 1206 | 1213
-        | 1290 | 1317 | 1792 | 1836 | 1927 | 3024 | 3169 | 4031 => FailureKind::Passing,
+        3
+        | 1021
+        | 1026
+        | 1030
+        | 1037..=1041
+        | 1053
+        | 1114
+        | 1152
+        | 1158..=1161
+        | 1180
+        | 1184
+        | 1205
+        | 1206
+        | 1213
+        | 1290
+        | 1317
+        | 1792
+        | 1836
+        | 1927
+        | 3024
+        | 3169
+        | 4031 => FailureKind::Passing,
         _ => FailureKind::Statement,
     };
     Failure { kind, message: format!("{} (error {})", server.message, server.code) }

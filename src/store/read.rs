@@ -97,7 +97,8 @@ impl Store {
     /// # Errors
     /// The database does not answer, or has no tables of this job yet.
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
-        let sql = format!("SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`) FROM {} WHERE `job`=?", quoted(BATCHES));
+        let sql =
+            format!("SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`) FROM {} WHERE `job`=?", quoted(BATCHES));
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
         let sum = |column: usize| sums.first().and_then(|row| row.get(column)?.as_int()).unwrap_or(0);
         let mut episodes = self.open_episodes()?;
@@ -193,10 +194,7 @@ impl Store {
         let (table, key, event_time) = (quoted(table), quoted(key), quoted(event_time));
         let sql = format!("SELECT {key}, MAX({event_time}) FROM {table} GROUP BY {key} ORDER BY {key}");
         let rows = self.database.query(&sql, &[])?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| Some((row.first()?.as_text()?.to_owned(), row.get(1)?.as_time()?)))
-            .collect())
+        Ok(rows.iter().filter_map(|row| Some((row.first()?.as_text()?.to_owned(), row.get(1)?.as_time()?))).collect())
     }
 
     /// The columns that a table has.
@@ -301,7 +299,10 @@ impl<'a> Row<'a> {
     fn take<T>(&mut self, convert: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, StoreError> {
         let value = self.values.next().unwrap_or(&Value::Null);
         convert(value).ok_or_else(|| {
-            StoreError::Refused(format!("table \"{}\" holds a value that wardwatch did not write: {value:?}", self.table))
+            StoreError::Refused(format!(
+                "table \"{}\" holds a value that wardwatch did not write: {value:?}",
+                self.table
+            ))
         })
     }
 

@@ -20,7 +20,9 @@ pub struct TableSpec {
 
 /// A result that no table can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("result column \"{column}\" has the type {found}, which no table can hold; CAST it to a number, text, time or date")]
+#[error(
+    "result column \"{column}\" has the type {found}, which no table can hold; CAST it to a number, text, time or date"
+)]
 pub struct TableSpecError {
     /// The column.
     pub column: String,
@@ -55,10 +57,8 @@ impl TableSpec {
     pub fn new(name: &str, schema: &SchemaRef, key: &[String]) -> Result<Self, TableSpecError> {
         let schema = Arc::clone(schema);
         let columns = schema.fields().iter().map(|field| {
-            let kind = Kind::of(field.data_type()).ok_or_else(|| TableSpecError {
-                column: field.name().clone(),
-                found: field.data_type().to_string(),
-            })?;
+            let kind = Kind::of(field.data_type())
+                .ok_or_else(|| TableSpecError { column: field.name().clone(), found: field.data_type().to_string() })?;
             Ok(Column { name: field.name().clone(), kind, in_key: key.contains(field.name()) })
         });
         Ok(Self { name: name.to_owned(), key: key.to_vec(), columns: columns.collect::<Result<_, _>>()? })
@@ -105,11 +105,19 @@ impl TableSpec {
         for column in &self.columns {
             match stored.iter().find(|stored| stored.name == column.name) {
                 None if column.in_key => {
-                    return Err(format!("its primary key lacks the column \"{}\"; {}", column.name, self.rename_hint()));
+                    return Err(format!(
+                        "its primary key lacks the column \"{}\"; {}",
+                        column.name,
+                        self.rename_hint()
+                    ));
                 }
                 None => statements.push(format!("ALTER TABLE {table} ADD COLUMN {}", column.definition(dialect))),
                 Some(stored) if stored.in_key != column.in_key => {
-                    return Err(format!("its primary key differs in the column \"{}\"; {}", column.name, self.rename_hint()));
+                    return Err(format!(
+                        "its primary key differs in the column \"{}\"; {}",
+                        column.name,
+                        self.rename_hint()
+                    ));
                 }
                 Some(stored) if !column.kind.fits(&stored.r#type) => {
                     return Err(format!(
@@ -134,7 +142,11 @@ impl TableSpec {
     }
 
     fn rename_hint(&self) -> String {
-        format!("to start it anew: ALTER TABLE {} RENAME TO {}", quoted(&self.name), quoted(&format!("{}_old", self.name)))
+        format!(
+            "to start it anew: ALTER TABLE {} RENAME TO {}",
+            quoted(&self.name),
+            quoted(&format!("{}_old", self.name))
+        )
     }
 }
 

@@ -32,7 +32,16 @@ impl Sqlite {
                 Ok(connection)
             })
             .map_err(|error| {
-                StoreError::Refused(format!("SQLite file \"{}\" cannot be opened: {error}", path.display()))
+                let message = format!("SQLite file \"{}\" cannot be opened: {error}", path.display());
+                match failure(error).kind {
+                    // A full disk may have room later; a folder that is not there stays away.
+                    FailureKind::Passing
+                        if path.parent().is_none_or(|folder| folder == Path::new("") || folder.is_dir()) =>
+                    {
+                        StoreError::Unavailable(message)
+                    }
+                    _ => StoreError::Refused(message),
+                }
             })?;
         Ok(Self { connection, path: path.to_owned(), lock: None })
     }
@@ -61,7 +70,9 @@ impl Database for Sqlite {
         let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
         let width = statement.column_count();
         let rows = statement
-            .query_map(params_from_iter(values), |row| (0..width).map(|column| Ok(value(row.get_ref(column)?))).collect())
+            .query_map(params_from_iter(values), |row| {
+                (0..width).map(|column| Ok(value(row.get_ref(column)?))).collect()
+            })
             .map_err(failure)?;
         rows.collect::<Result<_, _>>().map_err(failure)
     }

@@ -1,0 +1,25 @@
+# Two goals matter: `make test` is what CI runs, `make bench` gives the figures of README.
+
+cache := $(or $(WARDWATCH_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardwatch)
+# Outside the clone, so that the next clone need not build everything again.
+export CARGO_TARGET_DIR ?= $(cache)/target
+
+.PHONY: test services bench golden
+
+test:
+	cargo fmt --all -- --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+	tests/services/with cargo test --locked
+
+# Kafka, MySQL and MariaDB for work by hand; prints their addresses.
+services:
+	tests/services/with tests/services/hold
+
+bench:
+	cargo build --locked --release
+	tests/services/with benches/run
+
+# Rewrites the golden files from what the program prints now; look at the difference before you commit it.
+golden:
+	WARDWATCH_GOLDEN=write cargo test --locked --test it golden

@@ -1,0 +1,348 @@
+//! The promise: whatever is killed and whenever, the tables equal those of a run that was never killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::bed::{
+    Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, seed, wait_until,
+};
+
+const PARTITIONS: i32 = 3;
+const KILLS: usize = 50;
+const RESTARTS: usize = 5;
+
+/// A MySQL server of the test's own, which it may kill.
+struct OwnMySql {
+    cache: String,
+    folder: tempfile::TempDir,
+    url: String,
+}
+
+impl OwnMySql {
+    /// `None` where the servers are the user's.
+    fn start() -> Option<Self> {
+        let cache = std::env::var("WARDWATCH_SERVICES").ok()?;
+        let folder = tempfile::tempdir().unwrap();
+        let url = start(&cache, folder.path());
+        Some(Self { cache, folder, url })
+    }
+
+    fn kill(&self) {
+        let pid = std::fs::read_to_string(self.folder.path().join("mysql.pid")).unwrap();
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        wait_until("MySQL is gone", || !Path::new(&format!("/proc/{}", pid.trim())).exists());
+    }
+
+    fn start_again(&self) {
+        assert_eq!(start(&self.cache, self.folder.path()), self.url);
+    }
+}
+
+fn start(cache: &str, folder: &Path) -> String {
+    let script = crate::bed::repository().join("tests/services/start");
+    let printed = folder.join("addresses");
+    // Its output goes to a file: the server would hold a pipe open.
+    let started = Command::new(script)
+        .args([Path::new(cache), folder, Path::new("mysql")])
+        .stdout(std::fs::File::create(&printed).unwrap())
+        .status()
+        .unwrap();
+    assert!(started.success());
+    let printed = std::fs::read_to_string(printed).unwrap();
+    printed.trim().split_once('=').expect("an address").1.to_owned()
+}
+
+impl Drop for OwnMySql {
+    fn drop(&mut self) {
+        let script = crate::bed::repository().join("tests/services/stop");
+        let _ = Command::new(script).args([Path::new(&self.cache), self.folder.path()]).status();
+    }
+}
+
+#[test]
+fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() {
+    let mut random = ChaCha8Rng::seed_from_u64(seed());
+    let own = OwnMySql::start();
+    let topic = Topic::create(PARTITIONS);
+    let database = Database::create(own.as_ref().map_or(&mysql_url(), |own| &own.url));
+    let job = TestJob::new(&topic.name, &database.url)
+        .more("[trigger]\nevery = \"100ms\"")
+        .query("tables/readings", READINGS)
+        .query("tables/per_batch", PER_BATCH)
+        .query("rules/tachycardia", TACHYCARDIA);
+    let mut simulator = job
+        .command("simulate")
+        .args(["--patients", "12", "--rate", "300", "--interval", "1s", "--start", "2026-01-01T00:00:00Z"])
+        .args(["--scenarios", "sepsis,bleeding,duplicates,lead-off,device-offline,hypoxia"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+
+    let restarts: BTreeSet<usize> = rand::seq::index::sample(&mut random, KILLS, RESTARTS).into_iter().collect();
+    for kill in 0..KILLS {
+        let mut running = job.start();
+        put_odd_records(&topic, kill);
+        let life = Duration::from_millis(random.random_range(100..1_500));
+        std::thread::sleep(life);
+        if let (Some(own), true) = (&own, restarts.contains(&kill)) {
+            own.kill();
+            std::thread::sleep(Duration::from_millis(random.random_range(0..500)));
+            own.start_again();
+            std::thread::sleep(life);
+        }
+        assert_eq!(running.child.try_wait().unwrap(), None, "it runs until it is killed:\n{}", running.log());
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+    }
+    assert!(Command::new("kill").arg(simulator.id().to_string()).status().unwrap().success());
+    simulator.wait().unwrap();
+    topic.flush();
+    job.run_once();
+
+    let oracle = Oracle::read(&topic.name);
+    assert!(oracle.records.len() > 1_000, "there was something to lose: {} records", oracle.records.len());
+    oracle.check(&database);
+}
+
+/// Records that become rejects and artefacts.
+fn put_odd_records(topic: &Topic, number: usize) {
+    let partition = number as i32 % PARTITIONS;
+    topic.put(partition, None, b"no JSON");
+    topic.put(partition, None, sample("X1", number as u32, 900.0).as_bytes());
+}
+
+#[test]
+fn a_second_job_is_fenced_and_the_first_goes_on() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let mut first = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    let count = || database.rows("SELECT COUNT(*) FROM readings");
+    wait_until("the first job works", || count_is(&database, 1));
+    let mut second = job.start();
+    assert_eq!(second.wait(), Some(1));
+    assert!(second.log().contains("fenced: another process"), "{}", second.log());
+    topic.put_samples("P1", &[(1, 80.0)]);
+    wait_until("the first job goes on", || count() == ["2"]);
+    first.signal("TERM");
+    assert_eq!(first.wait(), Some(0), "{}", first.log());
+}
+
+fn count_is(database: &Database, count: usize) -> bool {
+    let found = database.rows(
+        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'readings'",
+    );
+    found == ["1"] && database.rows("SELECT COUNT(*) FROM readings") == [count.to_string()]
+}
+
+/// What the tables must hold, computed from the topic without any code of wardwatch's.
+struct Oracle {
+    records: BTreeMap<(i32, i64), Vec<u8>>,
+}
+
+struct Row {
+    patient: String,
+    event_time: String,
+    heart_rate: Option<f64>,
+    spo2: Option<f64>,
+}
+
+impl Oracle {
+    fn read(topic: &str) -> Self {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", kafka())
+            .set("group.id", "oracle")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut records, mut ended) = (BTreeMap::new(), 0);
+        while ended < PARTITIONS {
+            match consumer.poll(Duration::from_secs(30)).expect("records or ends") {
+                Ok(message) => {
+                    let payload = message.payload().unwrap_or_default().to_vec();
+                    records.insert((message.partition(), message.offset()), payload);
+                }
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        Self { records }
+    }
+
+    /// The record as a row; `None` where it is a reject.
+    fn row(payload: &[u8]) -> Option<Row> {
+        let value: Value = serde_json::from_slice(payload).ok()?;
+        let within = |name: &str, low: f64, high: f64| value[name].as_f64().filter(|v| (low..=high).contains(v));
+        Some(Row {
+            patient: value["patient_id"].as_str()?.to_owned(),
+            event_time: value["event_time"].as_str()?.replace('T', " ").replace('Z', ".000000"),
+            heart_rate: within("heart_rate", 0.0, 300.0),
+            spo2: within("spo2", 50.0, 100.0),
+        })
+    }
+
+    fn check(&self, database: &Database) {
+        let number = |value: Option<f64>| value.map_or("NULL".to_owned(), |value| value.to_string());
+        let mut readings = Vec::new();
+        let mut rejects = Vec::new();
+        let mut artefacts = Vec::new();
+        for ((partition, offset), payload) in &self.records {
+            let Some(row) = Self::row(payload) else {
+                rejects.push(format!("{partition}|{offset}|{}", String::from_utf8_lossy(payload)));
+                continue;
+            };
+            readings.push(format!(
+                "{}|{}|{partition}|{offset}|{}|{}",
+                row.patient,
+                row.event_time,
+                number(row.heart_rate),
+                number(row.spo2)
+            ));
+            if row.heart_rate.is_none() && payload.windows(12).any(|window| window == b"\"heart_rate\"") {
+                artefacts.push(format!("{partition}|{offset}|heart_rate|900"));
+            }
+        }
+        assert_rows(
+            "readings",
+            database.rows("SELECT patient_id, CAST(event_time AS CHAR), source_partition, source_offset, heart_rate, spo2 FROM readings ORDER BY source_partition, source_offset"),
+            readings,
+        );
+        assert_rows("rejects", database.rows("SELECT `partition`, `offset`, raw FROM rejects ORDER BY 1, 2"), rejects);
+        assert_rows(
+            "artefacts",
+            database.rows("SELECT `partition`, `offset`, column_name, value FROM artefacts ORDER BY 1, 2"),
+            artefacts,
+        );
+        self.check_log(database);
+        self.check_batches(database);
+        assert_rows(
+            "alerts",
+            database.rows("SELECT patient_id, state, CAST(started_at AS CHAR), COALESCE(CAST(firing_at AS CHAR), '-'), COALESCE(CAST(ended_at AS CHAR), '-'), samples, text FROM alerts ORDER BY patient_id, started_at"),
+            self.episodes(),
+        );
+    }
+
+    /// The batch log covers each partition from its first record to its last, without hole or overlap.
+    fn check_log(&self, database: &Database) {
+        for partition in 0..PARTITIONS {
+            let sql = format!(
+                "SELECT start_offset, end_offset FROM batch_ranges WHERE `partition`={partition} ORDER BY batch"
+            );
+            let mut next = 0;
+            for range in database.rows(&sql) {
+                let (start, end) = range.split_once('|').unwrap();
+                assert_eq!(start.parse::<i64>().unwrap(), next, "partition {partition}");
+                next = end.parse().unwrap();
+            }
+            let count = self.records.range((partition, 0)..(partition + 1, 0)).count();
+            assert_eq!(next, count as i64, "partition {partition} was read to its end");
+            let stored = database.rows(&format!("SELECT next_offset FROM offsets WHERE `partition`={partition}"));
+            assert_eq!(stored, [count.to_string()]);
+        }
+        let total = database.rows("SELECT SUM(records), MAX(batch) - COUNT(*) FROM batches");
+        assert_eq!(total, [format!("{}|0", self.records.len())], "records in all; batch numbers without holes");
+    }
+
+    /// A table that depends on the batches, by the ranges and the frozen time of the log.
+    fn check_batches(&self, database: &Database) {
+        let log = database.rows("SELECT CAST(b.now_at AS CHAR), r.`partition`, r.start_offset, r.end_offset FROM batches b JOIN batch_ranges r ON r.job = b.job AND r.batch = b.batch");
+        let mut expected: BTreeMap<(String, String), (u64, Option<f64>, i64)> = BTreeMap::new();
+        for entry in log {
+            let parts: Vec<&str> = entry.split('|').collect();
+            let number = |index: usize| parts[index].parse::<i64>().unwrap();
+            let partition = number(1) as i32;
+            for ((_, offset), payload) in self.records.range((partition, number(2))..(partition, number(3))) {
+                let Some(row) = Self::row(payload) else { continue };
+                let entry = expected.entry((parts[0].to_owned(), row.patient)).or_insert((0, None, -1));
+                let sum = row.heart_rate.map(|rate| entry.1.unwrap_or(0.0) + rate).or(entry.1);
+                *entry = (entry.0 + 1, sum, entry.2.max(*offset));
+            }
+        }
+        let expected = expected.into_iter().map(|((at, patient), (count, sum, last))| {
+            format!("{at}|{patient}|{count}|{}|{last}", sum.map_or("NULL".to_owned(), |sum| sum.to_string()))
+        });
+        assert_rows(
+            "per_batch",
+            database.rows("SELECT CAST(batch_at AS CHAR), patient_id, records, heart_rate_sum, last_offset FROM per_batch ORDER BY batch_at, patient_id"),
+            expected.collect(),
+        );
+    }
+
+    /// Episodes of heart rates above 120 that hold for 3 s and are gone for 3 s, patient by patient in order.
+    fn episodes(&self) -> Vec<String> {
+        let mut samples: BTreeMap<String, Vec<(i64, String, Option<f64>)>> = BTreeMap::new();
+        for payload in self.records.values() {
+            if let Some(row) = Self::row(payload) {
+                let second = chrono::NaiveDateTime::parse_from_str(&row.event_time, "%Y-%m-%d %H:%M:%S%.f").unwrap();
+                samples.entry(row.patient).or_default().push((
+                    second.and_utc().timestamp(),
+                    row.event_time,
+                    row.heart_rate,
+                ));
+            }
+        }
+        let mut episodes = Vec::new();
+        for (patient, mut samples) in samples {
+            samples.sort_by_key(|(second, ..)| *second);
+            // started, fired, count, text, gone since
+            let mut open: Option<(i64, String, String, u64, String, Option<i64>)> = None;
+            for (second, at, rate) in samples {
+                let is_true = rate.is_some_and(|rate| rate > 120.0);
+                let text = || format!("HR {} > 120", rate.unwrap_or_default());
+                open = match open {
+                    None if is_true => Some((second, at, "-".to_owned(), 1, text(), None)),
+                    None => None,
+                    Some((start, started, mut fired, count, mut shown, _)) if is_true => {
+                        if fired == "-" && second - start >= 3 {
+                            (fired, shown) = (at, text());
+                        }
+                        Some((start, started, fired, count + 1, shown, None))
+                    }
+                    Some((_, _, fired, ..)) if fired == "-" => None,
+                    Some((start, started, fired, count, shown, gone)) => {
+                        let since = gone.unwrap_or(second);
+                        if second - since >= 3 {
+                            episodes.push(format!("{patient}|ended|{started}|{fired}|{at}|{count}|{shown}"));
+                            None
+                        } else {
+                            Some((start, started, fired, count, shown, Some(since)))
+                        }
+                    }
+                };
+            }
+            if let Some((_, started, fired, count, shown, _)) = open {
+                let state = if fired == "-" { "pending" } else { "firing" };
+                episodes.push(format!("{patient}|{state}|{started}|{fired}|-|{count}|{shown}"));
+            }
+        }
+        episodes
+    }
+}
+
+fn assert_rows(table: &str, mut found: Vec<String>, mut expected: Vec<String>) {
+    assert!(!expected.is_empty(), "the oracle expects rows of {table}");
+    found.sort();
+    expected.sort();
+    if let Some(index) = (0..found.len().max(expected.len())).find(|&index| found.get(index) != expected.get(index)) {
+        panic!(
+            "{table}: {} rows, {} expected; the first that differs: {:?}, expected {:?}",
+            found.len(),
+            expected.len(),
+            found.get(index),
+            expected.get(index)
+        );
+    }
+}

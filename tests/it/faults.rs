@@ -1,0 +1,219 @@
+//! Services that are not there, go away or refuse; signals; tables changed by hand.
+
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+
+use crate::bed::{Database, READINGS, TestJob, Topic, mysql_url, told, unique, wait_until};
+
+fn refused(job: &TestJob, code: i32, expected: &[&str]) {
+    let output = job.command("run").args(["--once", "--connect-timeout", "1s"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+    for text in expected {
+        assert!(told(&output).contains(text), "\"{text}\" in:\n{}", told(&output));
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named_and_the_exit_code_is_3() {
+    let job = TestJob::new("topic", "sqlite://x.db").query("tables/readings", READINGS);
+    let job = job.source("brokers = \"127.0.0.1:1\"");
+    refused(&job, 3, &["no Kafka broker answers at \"127.0.0.1:1\" within 1 s", "Connection refused"]);
+}
+
+#[test]
+fn a_database_that_is_not_there_is_named_without_its_password() {
+    let job = TestJob::new("topic", "mysql://root:s3cret@127.0.0.1:1/vitals").query("tables/readings", READINGS);
+    refused(&job, 3, &["MySQL at \"127.0.0.1:1/vitals\" does not answer within 1 s"]);
+    let output = job.command("run").args(["--connect-timeout", "1s"]).output().unwrap();
+    assert!(!told(&output).contains("s3cret"), "{}", told(&output));
+
+    let (server, _) = mysql_url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let job = TestJob::new("topic", &format!("{server}/absent")).query("tables/readings", READINGS);
+    refused(&job, 1, &["Unknown database 'absent'"]);
+    let job = TestJob::new("topic", &server).query("tables/readings", READINGS);
+    refused(&job, 1, &["names no database"]);
+    let job = TestJob::new("topic", "sqlite://no/such/folder/x.db").query("tables/readings", READINGS);
+    refused(&job, 1, &["SQLite file \"no/such/folder/x.db\" cannot be opened"]);
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_told_with_its_neighbour() {
+    let topic = Topic::create(1);
+    let job = TestJob::new(&format!("{}x", topic.name), "sqlite://x.db").query("tables/readings", READINGS);
+    refused(&job, 1, &["does not exist at", "did you mean"]);
+}
+
+#[test]
+fn a_property_that_librdkafka_does_not_know_is_told() {
+    let job = TestJob::new("topic", "sqlite://x.db").query("tables/readings", READINGS);
+    let job = job.source("properties = { \"secutiry.protocol\" = \"ssl\" }");
+    refused(&job, 1, &["[source.properties]", "secutiry.protocol"]);
+}
+
+#[test]
+fn the_first_signal_finishes_the_batch_and_the_second_one_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let (job, topic, database) = TestJob::on_mysql();
+        topic.put_samples("P1", &[(0, 80.0), (1, 81.0)]);
+        let mut running = job.start();
+        wait_until("the job runs", || running.log().contains("running"));
+        running.signal(signal);
+        assert_eq!(running.wait(), Some(0), "{}", running.log());
+        job.run_once();
+        assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["2"]);
+    }
+    // A broker that never answers keeps the job waiting; the second signal does not wait.
+    let job = TestJob::new("topic", "sqlite://x.db").query("tables/readings", READINGS);
+    let job = job.source("brokers = \"127.0.0.1:1\"");
+    let mut running = job.start();
+    std::thread::sleep(Duration::from_secs(1));
+    running.signal("TERM");
+    running.signal("TERM");
+    let code = running.wait();
+    assert!(matches!(code, Some(143 | 3)), "{code:?}");
+}
+
+#[test]
+fn killed_connections_are_made_again_and_nothing_is_lost_or_doubled() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.more("[trigger]\nevery = \"50ms\"");
+    let mut running = job.start();
+    let mut second = 0;
+    for _ in 0..20 {
+        for _ in 0..20 {
+            topic.put(0, None, crate::bed::sample("P1", second, 80.0).as_bytes());
+            second += 1;
+        }
+        topic.flush();
+        let mut connection = database.connect();
+        let mine: Vec<u64> = connection
+            .query("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+            .unwrap();
+        for id in mine {
+            let _ = connection.query_drop(format!("KILL {id}"));
+        }
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    running.wait_until("there is a table", || table_has_rows(&database, "readings"));
+    running.wait_until("all is stored", || database.rows("SELECT COUNT(*) FROM readings") == ["400"]);
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert_eq!(database.rows("SELECT SUM(records) FROM batches"), ["400"]);
+}
+
+#[test]
+fn a_table_altered_by_hand_stops_its_query_and_no_other() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    wait_until("the job works", || table_has_rows(&database, "readings"));
+    database.connect().query_drop("ALTER TABLE readings DROP COLUMN spo2").unwrap();
+    topic.put_samples("P1", &[(4, 130.0)]);
+    wait_until("the alert fires all the same", || database.rows("SELECT state FROM alerts") == ["firing"]);
+    let failing = database.rows("SELECT query, state, error FROM queries");
+    assert_eq!(failing.len(), 1);
+    assert!(failing[0].starts_with("readings|quarantined|Unknown column 'spo2'"), "{failing:?}");
+    let status = String::from_utf8(job.command("status").output().unwrap().stdout).unwrap();
+    assert!(status.contains("1 failing queries"), "{status}");
+    drop(running);
+    job.run_once(); // adds the column again
+    assert_eq!(database.rows("SELECT query, batch FROM query_failures"), ["readings|2"]);
+}
+
+fn table_has_rows(database: &Database, table: &str) -> bool {
+    let exists = format!(
+        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{table}'"
+    );
+    database.rows(&exists) == ["1"] && database.rows(&format!("SELECT COUNT(*) > 0 FROM {table}")) == ["1"]
+}
+
+#[test]
+fn a_read_only_table_holds_the_batch_until_it_can_be_written() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    wait_until("the job works", || table_has_rows(&database, "readings"));
+    database.connect().query_drop("ALTER SCHEMA READ ONLY = 1").unwrap();
+    topic.put_samples("P1", &[(1, 80.0)]);
+    wait_until("the job tells of it", || running.log().contains("the store does not take the batch"));
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["1"]);
+    database.connect().query_drop("ALTER SCHEMA READ ONLY = 0").unwrap();
+    wait_until("it goes on by itself", || database.rows("SELECT COUNT(*) FROM readings") == ["2"]);
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0));
+}
+
+/// A small file system of its own, taken away at the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = std::env::temp_dir().join(unique("wardwatch_disk"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(&folder)
+            .status()
+            .is_ok_and(|status| status.success());
+        mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_full_disk_holds_the_batch_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: mounting a small disk needs root");
+        return;
+    };
+    let topic = Topic::create(1);
+    let store = disk.0.join("test.db");
+    let job = TestJob::new(&topic.name, &format!("sqlite://{}", store.display())).query("tables/readings", READINGS);
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    let count = || -> i64 {
+        let connection = rusqlite::Connection::open(&store).unwrap();
+        connection.query_row("SELECT COUNT(*) FROM readings", [], |row| row.get(0)).unwrap_or(0)
+    };
+    running.wait_until("the job works", || count() == 1);
+    let ballast = disk.0.join("ballast");
+    let size = || std::fs::metadata(&ballast).map_or(0, |file| file.len() as usize);
+    while std::fs::write(&ballast, vec![0; size() + 4_096]).is_ok() {}
+    let many: Vec<(u32, f64)> = (1..3_000).map(|second| (second, 80.0)).collect();
+    topic.put_samples("P1", &many);
+    let log = running.log_file();
+    running.wait_until("the job tells of it", || {
+        std::fs::read_to_string(&log).unwrap().contains("the store does not take the batch")
+    });
+    std::fs::remove_file(&ballast).unwrap();
+    running.wait_until("it goes on by itself", || count() == 3_000);
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert_eq!(count(), 3_000, "{}", running.log());
+}
+
+#[test]
+fn an_unset_secret_and_a_missing_file_are_told() {
+    let job = TestJob::new("topic", "mysql://root:${NO_SUCH_SECRET}@localhost/x").query("tables/readings", READINGS);
+    refused(&job, 1, &["job.toml:", "the environment variable \"NO_SUCH_SECRET\" is not set"]);
+    let absent = crate::bed::wardwatch().args(["run", "absent.toml"]).output().unwrap();
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(told(&absent).contains("absent.toml:1:1: there is no such file"), "{}", told(&absent));
+    let usage = crate::bed::wardwatch().args(["run", "--onec"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn a_password_that_is_wrong_is_no_reason_to_wait() {
+    let url = mysql_url().replace("mysql://root", "mysql://root:wrong");
+    let topic = Topic::create(1);
+    let job = TestJob::new(&topic.name, &url).query("tables/readings", READINGS);
+    refused(&job, 1, &["Access denied for user 'root'"]);
+}

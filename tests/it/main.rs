@@ -1,0 +1,24 @@
+//! The program as its users meet it: the real binary, a real Kafka broker, real databases.
+//!
+//! `make test` starts the services and sets `KAFKA_BROKERS`, `MYSQL_URL` and `MARIADB_URL`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod bed;
+mod demo;
+mod exactly_once;
+mod faults;
+mod golden;
+mod layers;
+mod queries;
+mod records;
+mod simulator;
+mod source;
+mod stores;

@@ -1,0 +1,132 @@
+//! `simulate` on the real broker: what it sends is what the job stores.
+
+use crate::bed::{Database, Topic, kafka, mysql_url, repository, told, wardwatch};
+
+fn run(topic: &Topic, database: &Database, arguments: &[&str]) -> String {
+    let output = wardwatch()
+        .args(arguments)
+        .current_dir(repository())
+        .env("KAFKA_BROKERS", kafka())
+        .env("KAFKA_TOPIC", &topic.name)
+        .env("MYSQL_URL", &database.url)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+const JOB: &str = "jobs/patient_vitals.toml";
+
+#[test]
+fn simulated_patients_run_through_the_shipped_job_and_into_a_chart() {
+    let (topic, database) = (Topic::create(2), Database::create(&mysql_url()));
+    run(
+        &topic,
+        &database,
+        &[
+            "simulate",
+            JOB,
+            "--patients",
+            "5",
+            "--records",
+            "1500",
+            "--rate",
+            "max",
+            "--scenarios",
+            "sepsis,hypoxia,lead-off",
+        ],
+    );
+    let told = run(&topic, &database, &["run", JOB, "--once"]);
+    assert!(told.contains("1500 records, 0 rejects, 0 artefacts, 0 failing queries"), "{told}");
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["1500"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM patient_status"), ["5"]);
+    let fired = database.rows("SELECT DISTINCT rule FROM alerts WHERE firing_at IS NOT NULL ORDER BY 1");
+    for rule in ["hypoxia", "lead_off"] {
+        assert!(fired.contains(&rule.to_owned()), "{rule} in {fired:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chart.png");
+    run(&topic, &database, &["report", JOB, "--patient", "P0001", "--out", file.to_str().unwrap()]);
+    assert!(std::fs::read(&file).unwrap().starts_with(b"\x89PNG"));
+    let status = run(&topic, &database, &["status", JOB]);
+    assert!(status.contains("lag 0"), "{status}");
+}
+
+#[test]
+fn an_unknown_patient_is_told_with_the_nearest() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    topic.put_samples("P0001", &[(0, 80.0)]);
+    run(&topic, &database, &["run", JOB, "--once"]);
+    let output = wardwatch()
+        .args(["report", JOB, "--patient", "P001"])
+        .current_dir(repository())
+        .env("MYSQL_URL", &database.url)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("there is no reading of patient \"P001\"; did you mean \"P0001\"?"),
+        "{}",
+        told(&output)
+    );
+}
+
+/// The recordings lie beside the clone where the project is developed.
+#[test]
+fn real_recordings_come_through_value_by_value() {
+    let folder = repository().join("../shared/data/bidmc");
+    let folder = std::env::var_os("BIDMC").map_or(folder, std::path::PathBuf::from);
+    if !folder.is_dir() {
+        println!("skipped: set BIDMC to the folder of the BIDMC numerics");
+        return;
+    }
+    let (topic, database) = (Topic::create(3), Database::create(&mysql_url()));
+    run(
+        &topic,
+        &database,
+        &[
+            "simulate",
+            JOB,
+            "--replay",
+            folder.to_str().unwrap(),
+            "--rate",
+            "max",
+            "--start",
+            "2026-01-01T00:00:00Z",
+            "--columns",
+            "time=Time [s],heart_rate=HR,pulse=PULSE,respiratory_rate=RESP,spo2=SpO2",
+        ],
+    );
+    let told = run(&topic, &database, &["run", JOB, "--once"]);
+    assert!(told.contains("25493 records, 0 rejects, 0 artefacts"), "{told}");
+
+    let number = |cell: &str| {
+        cell.parse::<f64>().ok().filter(|value| value.is_finite()).map_or("NULL".to_owned(), |v| v.to_string())
+    };
+    let mut expected = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "csv") {
+            continue;
+        }
+        let patient = path.file_stem().unwrap().to_str().unwrap();
+        for line in std::fs::read_to_string(&path).unwrap().lines().skip(1) {
+            let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+            let second: i64 = cells[0].parse().unwrap();
+            expected.push(format!(
+                "{patient}|{second}|{}|{}|{}|{}",
+                number(cells[1]),
+                number(cells[2]),
+                number(cells[3]),
+                number(cells[4])
+            ));
+        }
+    }
+    let mut found = database.rows(
+        "SELECT patient_id, TIMESTAMPDIFF(SECOND, '2026-01-01', event_time), heart_rate, pulse, respiratory_rate, spo2 FROM readings",
+    );
+    expected.sort();
+    found.sort();
+    assert_eq!(found.len(), 25_493);
+    assert!(found == expected, "every cell is as in the files");
+}

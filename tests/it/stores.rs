@@ -1,0 +1,124 @@
+//! The three databases: the same tables from the same records, the same refusals, the same fence.
+
+use mysql::prelude::Queryable;
+
+use crate::bed::{Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, mariadb_url, mysql_url, told};
+
+/// Every row of the tables that do not depend on the machine's clock.
+const TABLES: [&str; 4] = [
+    "SELECT patient_id, event_time, source_partition, source_offset, heart_rate, spo2 FROM readings ORDER BY 1, 2, 3, 4",
+    "SELECT rule, patient_id, started_at, severity, state, samples, text FROM alerts ORDER BY 1, 2, 3",
+    "SELECT `partition`, `offset`, reason FROM rejects ORDER BY 1, 2",
+    "SELECT batch, topic, `partition`, start_offset, end_offset FROM batch_ranges ORDER BY 1, 3",
+];
+
+fn servers() -> Vec<String> {
+    std::iter::once(mysql_url()).chain(mariadb_url()).collect()
+}
+
+fn sqlite_rows(path: &std::path::Path, sql: &str) -> Vec<String> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    let width = statement.column_count();
+    let text = |value: rusqlite::types::Value| match value {
+        rusqlite::types::Value::Null => "NULL".to_owned(),
+        rusqlite::types::Value::Integer(value) => value.to_string(),
+        rusqlite::types::Value::Real(value) => value.to_string(),
+        rusqlite::types::Value::Text(text) => text,
+        rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    };
+    let rows = statement
+        .query_map([], |row| Ok((0..width).map(|column| text(row.get(column).unwrap())).collect::<Vec<_>>().join("|")));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_same_records_give_the_same_tables_in_every_database() {
+    let topic = Topic::create(1);
+    topic.put_samples("P1", &[(0, 80.0), (1, 130.0), (2, 131.5), (5, 133.0), (6, 80.0), (10, 80.0), (11, 140.0)]);
+    topic.put_samples("p1 ", &[(0, 80.0)]);
+    topic.put_samples("É💓", &[(0, 80.0)]);
+    topic.put(0, None, b"no JSON");
+    topic.flush();
+    let job = |store: &str| {
+        TestJob::new(&topic.name, store).query("tables/readings", READINGS).query("rules/tachycardia", TACHYCARDIA)
+    };
+    let embedded = job("sqlite://test.db");
+    embedded.run_once();
+    let path = embedded.folder.path().join("test.db");
+    let expected: Vec<Vec<String>> = TABLES.iter().map(|sql| sqlite_rows(&path, sql)).collect();
+    assert_eq!(expected.iter().map(Vec::len).collect::<Vec<_>>(), [9, 2, 1, 1], "{expected:#?}");
+    for server in servers() {
+        let database = Database::create(&server);
+        job(&database.url).run_once();
+        let text = |sql: &str| -> Vec<String> {
+            let sql = sql
+                .replace("event_time,", "CAST(event_time AS CHAR),")
+                .replace("started_at,", "CAST(started_at AS CHAR),");
+            database.rows(&sql)
+        };
+        let found: Vec<Vec<String>> = TABLES.iter().map(|sql| text(sql)).collect();
+        assert_eq!(found, expected, "{server}");
+    }
+}
+
+#[test]
+fn a_new_column_is_added_and_an_incompatible_one_refused_with_its_cure() {
+    for server in servers() {
+        let (topic, database) = (Topic::create(1), Database::create(&server));
+        topic.put_samples("P1", &[(0, 80.0)]);
+        let job = TestJob::new(&topic.name, &database.url).query("tables/readings", READINGS);
+        job.run_once();
+
+        let wider = READINGS.replace("heart_rate, spo2", "heart_rate, spo2, heart_rate / 60 AS beats_per_second");
+        let job = job.query("tables/readings", &wider);
+        topic.put_samples("P1", &[(1, 90.0)]);
+        job.run_once();
+        assert_eq!(database.rows("SELECT beats_per_second FROM readings ORDER BY event_time"), ["NULL", "1.5"]);
+
+        let other = READINGS.replace("heart_rate, spo2", "CAST(heart_rate AS VARCHAR) AS heart_rate, spo2");
+        let job = job.query("tables/readings", &other);
+        let refusals =
+            [job.command("check").arg("--store").output().unwrap(), job.command("run").arg("--once").output().unwrap()];
+        for refused in refusals {
+            assert_eq!(refused.status.code(), Some(1));
+            let told = told(&refused);
+            assert!(told.contains("column \"heart_rate\" is double"), "{told}");
+            assert!(told.contains("ALTER TABLE `readings` MODIFY COLUMN `heart_rate` MEDIUMTEXT"), "{told}");
+        }
+        let other_key = READINGS.replace("-- @key: patient_id, ", "-- @key: ");
+        let refused = job.query("tables/readings", &other_key).command("check").arg("--store").output().unwrap();
+        assert!(told(&refused).contains("its primary key differs in the column \"patient_id\""), "{}", told(&refused));
+    }
+}
+
+#[test]
+fn offsets_that_somebody_else_has_moved_fence_the_writer() {
+    let urls = servers().into_iter().map(|server| Database::create(&server).url);
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = format!("sqlite://{}", folder.path().join("fence.db").display());
+    for url in urls.chain([embedded]) {
+        let topic = Topic::create(1);
+        let job = TestJob::new(&topic.name, &url).query("tables/per_batch", PER_BATCH);
+        let mut running = job.start();
+        topic.put_samples("P1", &[(0, 80.0)]);
+        crate::bed::wait_until("a batch is committed", || {
+            job.command("status").output().unwrap().stdout.starts_with(b"job test")
+                && String::from_utf8_lossy(&job.command("status").output().unwrap().stdout).contains("batch 1")
+        });
+        let sql = "UPDATE offsets SET next_offset = 100";
+        match url.strip_prefix("sqlite://") {
+            Some(path) => drop(rusqlite::Connection::open(path).unwrap().execute(sql, []).unwrap()),
+            None => Database { url: url.clone() }.connect().query_drop(sql).unwrap(),
+        }
+        topic.put_samples("P1", &[(1, 80.0)]);
+        assert_eq!(running.wait(), Some(1));
+        assert!(running.log().contains("fenced: another process has advanced partition 0"), "{}", running.log());
+        let status = job.command("status").output().unwrap();
+        assert!(
+            String::from_utf8_lossy(&status.stdout).contains("1 records"),
+            "nothing of the fenced batch: {}",
+            told(&status)
+        );
+    }
+}
