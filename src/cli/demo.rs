@@ -228,7 +228,7 @@ impl Told {
             println!(
                 "{time}  batch {}: {} records, committed {:.0} ms after it closed",
                 progress.batch,
-                progress.records,
+                progress.micro_batch.records,
                 progress.latency.as_secs_f64() * 1_000.0
             );
         }

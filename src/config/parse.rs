@@ -237,7 +237,7 @@ impl Checker<'_> {
         if !numeric {
             return self.refuse(range.span(), "only a column of type \"float\" or \"int\" has a range".to_owned());
         }
-        if !(low < high) {
+        if low.is_nan() || high.is_nan() || low >= high {
             return self.refuse(range.span(), format!("[{low}, {high}] is no range; write [low, high]"));
         }
         Some([low, high])

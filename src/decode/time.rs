@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 ///   clock change skips is read with the offset before the change, one that it repeats as the earlier of the two.
 /// - a number since 1970: seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else
 ///   nanoseconds, so each form reaches from 1973 to beyond the year 5000.
+///
 /// Times before the year 1000 or after 9999 are none: MySQL's `DATETIME` ends there.
 pub(super) fn micros(text: &str, zone: Tz) -> Option<i64> {
     let bytes = text.as_bytes();
@@ -24,9 +25,9 @@ const KEPT: std::ops::Range<i64> = -30_610_224_000_000_000..253_402_300_800_000_
 fn number(text: &str) -> Option<i64> {
     if let Ok(whole) = text.parse::<i64>() {
         return match whole.unsigned_abs() {
-            ..100_000_000_000 => whole.checked_mul(1_000_000),
-            ..100_000_000_000_000 => whole.checked_mul(1_000),
-            ..100_000_000_000_000_000 => Some(whole),
+            0..100_000_000_000 => whole.checked_mul(1_000_000),
+            100_000_000_000..100_000_000_000_000 => whole.checked_mul(1_000),
+            100_000_000_000_000..100_000_000_000_000_000 => Some(whole),
             _ => Some(whole.div_euclid(1_000)),
         };
     }

@@ -38,16 +38,16 @@ pub struct RunOptions<'a> {
 pub struct Progress<'a> {
     /// The batch.
     pub batch: BatchId,
-    /// Its rows.
-    pub rows: &'a RecordBatch,
-    /// How many records it had.
-    pub records: usize,
-    /// How many of them are rejects.
-    pub rejects: usize,
+    /// What it was made of.
+    pub micro_batch: &'a MicroBatch,
     /// What changed of episodes.
     pub alerts: &'a [Change],
     /// From the closing of the batch to the end of its commit.
     pub latency: Duration,
+    /// How much of it the queries took.
+    pub queries: Duration,
+    /// How much of it rules' episodes and the commit took.
+    pub commit: Duration,
 }
 
 /// What a run did.
@@ -93,18 +93,7 @@ pub enum RunError {
 /// # Errors
 /// A service that is not there at the start, a fence, a topic that is not the one that was read before.
 pub fn run(plan: &Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let source_spec = &plan.job.source;
-    let mut store = patiently(plan, options, || Store::connect(&plan.job.store, &plan.job.name))?;
-    let topic = Topic::connect(source_spec, options.connect_timeout, options.stopped)?;
-    patiently(plan, options, || store.become_writer())?;
-    patiently(plan, options, || store.migrate(&plan.tables))?;
-    let bounds = topic.bounds()?;
-    let starts = topic.starts(source_spec.start, &bounds)?;
-    let positions = patiently(plan, options, || store.claim(&source_spec.topic, &starts))?;
-    let mut state = patiently(plan, options, || JobState::resume(&mut store, plan, &positions))?;
-    let source = Source::start(topic, source_spec, plan.job.trigger, &positions, &bounds, options.until)?;
-    info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
-
+    let (mut store, source, mut state) = start(plan, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         let batch = match source.next(Duration::from_millis(50))? {
@@ -116,25 +105,47 @@ pub fn run(plan: &Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunErro
         let id = state.last_batch.next();
         claim_new_partitions(&mut store, plan, &mut state, &batch.ranges, options.stopped)?;
         let watermarks = state.watermarks_after(plan, &batch.rows);
+
+        let querying = Stopwatch::start();
         let outcomes = plan.engine.run(&batch.rows, now, &|query| state.quarantine.leaves_out(query, id));
-        let done =
-            Prepared { id, now, batch: &batch, watermarks, outcomes }.commit(plan, &mut store, &mut state, options)?;
+        let queries = querying.elapsed();
+
+        let committing = Stopwatch::start();
+        let prepared = Prepared { id, now, batch: &batch, watermarks, outcomes };
+        let alerts = prepared.commit(plan, &mut store, &mut state, options)?;
+        let progress = Progress {
+            batch: id,
+            micro_batch: &batch,
+            alerts: &alerts,
+            latency: batch.closed.elapsed(),
+            queries,
+            commit: committing.elapsed(),
+        };
+
         source.show_progress(&batch.ranges);
         summary.add(&batch, state.quarantine.len());
-        let latency = batch.closed.elapsed();
         debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(),
-            latency_seconds = latency.as_secs_f64(), "committed");
-        (options.on_commit)(&Progress {
-            batch: id,
-            rows: &batch.rows,
-            records: batch.records,
-            rejects: batch.rejects.len(),
-            alerts: &done,
-            latency,
-        });
+            latency_seconds = progress.latency.as_secs_f64(), "committed");
+        (options.on_commit)(&progress);
     }
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
+}
+
+/// Connects to both services, becomes the writer, and finds out where to go on.
+fn start(plan: &Plan, options: &RunOptions<'_>) -> Result<(Store, Source, JobState), RunError> {
+    let spec = &plan.job.source;
+    let mut store = patiently(plan, options, || Store::connect(&plan.job.store, &plan.job.name))?;
+    let topic = Topic::connect(spec, options.connect_timeout, options.stopped)?;
+    patiently(plan, options, || store.become_writer())?;
+    patiently(plan, options, || store.migrate(&plan.tables))?;
+    let bounds = topic.bounds()?;
+    let starts = topic.starts(spec.start, &bounds)?;
+    let positions = patiently(plan, options, || store.claim(&spec.topic, &starts))?;
+    let state = patiently(plan, options, || JobState::resume(&mut store, plan, &positions))?;
+    let source = Source::start(topic, spec, plan.job.trigger, &positions, &bounds, options.until)?;
+    info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
+    Ok((store, source, state))
 }
 
 impl Summary {

@@ -23,12 +23,12 @@ const PANEL: f64 = 148.0;
 const PANEL_HEAD: f64 = 34.0;
 const FOOT: f64 = 64.0;
 
-const TEXT: Ink = Ink(0x1B_24_30, 1.0);
-const QUIET: Ink = Ink(0x5B_67_75, 1.0);
-const RULE: Ink = Ink(0xD9_DE_E5, 1.0);
-const WHITE: Ink = Ink(0xFF_FF_FF, 1.0);
-const NORMAL: Ink = Ink(0x2E_7D_32, 0.08);
-const LIMIT: Ink = Ink(0xC6_28_28, 0.55);
+const TEXT: Ink = Ink(0x1B2430, 1.0);
+const QUIET: Ink = Ink(0x5B6775, 1.0);
+const RULE: Ink = Ink(0xD9DEE5, 1.0);
+const WHITE: Ink = Ink(0xFFFFFF, 1.0);
+const NORMAL: Ink = Ink(0x2E7D32, 0.08);
+const LIMIT: Ink = Ink(0xC62828, 0.55);
 
 /// A patient's vitals over some time.
 #[derive(Debug, Clone)]
@@ -157,10 +157,10 @@ impl Chart {
         let right = x(episode.until.unwrap_or(self.until)).max(left + 3.0);
         let (top, bottom) = (top, top + LANE - 6.0);
         let (fill, ink, sign) = match episode.severity {
-            Severity::High => (Ink(0xC6_28_28, 1.0), WHITE, "*** "),
-            Severity::Medium => (Ink(0xF9_C2_0A, 1.0), Ink(0, 1.0), "** "),
-            Severity::Low => (Ink(0x00_97_A7, 1.0), WHITE, "* "),
-            Severity::Technical => (WHITE, Ink(0x00_6B_76, 1.0), "sensor: "),
+            Severity::High => (Ink(0xC62828, 1.0), WHITE, "*** "),
+            Severity::Medium => (Ink(0xF9C20A, 1.0), Ink(0, 1.0), "** "),
+            Severity::Low => (Ink(0x0097A7, 1.0), WHITE, "* "),
+            Severity::Technical => (WHITE, Ink(0x006B76, 1.0), "sensor: "),
         };
         canvas.rectangle((left, top), (right, bottom), fill)?;
         if episode.severity == Severity::Technical {
@@ -311,13 +311,13 @@ fn last_value(series: &Series) -> String {
 /// Okabe and Ito's colours, which colour-blind readers can tell apart.
 fn colour(column: &str) -> Ink {
     let rgb = match column {
-        "heart_rate" => 0x00_9E_73,
-        "spo2" => 0x00_72_B2,
-        "respiratory_rate" => 0xB8_86_0B,
-        "systolic_bp" | "diastolic_bp" => 0xD5_5E_00,
-        "temperature" => 0xCC_79_A7,
-        "pulse" => 0x56_B4_E9,
-        _ => 0x5B_67_75,
+        "heart_rate" => 0x009E73,
+        "spo2" => 0x0072B2,
+        "respiratory_rate" => 0xB8860B,
+        "systolic_bp" | "diastolic_bp" => 0xD55E00,
+        "temperature" => 0xCC79A7,
+        "pulse" => 0x56B4E9,
+        _ => 0x5B6775,
     };
     Ink(rgb, 1.0)
 }

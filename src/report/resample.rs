@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_gap_of_three_intervals_breaks_the_line_and_a_shorter_one_does_not() {
         let times: Vec<i64> = [0, 1, 2, 4, 5, 8, 9].iter().map(|second| second * SECOND).collect();
-        let runs = by_pixel(&times, &vec![Some(1.0); 7], |time| time / SECOND).expect("resampled");
+        let runs = by_pixel(&times, &[Some(1.0); 7], |time| time / SECOND).expect("resampled");
         assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2]);
     }
 
