@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder,
-    PrimitiveArray, RecordBatch, StringViewArray, StructArray, TimestampMicrosecondArray,
+    PrimitiveArray, RecordBatch, StringViewArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{is_not_null, max, min};
@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 
 use crate::config::{Column, ColumnType, Columns, SourcePath};
 
-use super::schema::Long;
+use super::schema::{Long, parsed_type};
 use super::time;
 
 /// The first fault of each row; a row with one becomes a reject.
@@ -47,27 +47,27 @@ impl Faults {
     }
 }
 
-/// For each row the value at the first of `paths` that has one.
-pub(super) fn first_not_null(parsed: &RecordBatch, paths: &[SourcePath]) -> ArrayRef {
+/// For each row the value at the first of `paths` that has one; a path that no record has is not in `parsed`.
+pub(super) fn first_not_null(parsed: &RecordBatch, paths: &[SourcePath], r#type: ColumnType) -> ArrayRef {
     let mut found: Option<ArrayRef> = None;
-    for path in paths {
-        let next = at_path(parsed, path);
-        found = Some(match found {
+    for next in paths.iter().filter_map(|path| at_path(parsed, path)) {
+        let first = match found {
             None => next,
             Some(first) if first.null_count() == first.len() => next,
             Some(first) if next.null_count() == next.len() => first,
             Some(first) => is_not_null(&first)
                 .and_then(|mask| zip(&mask, &first, &next))
                 .unwrap_or_else(|error| panic!("the aliases of a column have one type and length: {error}")),
-        });
-        if found.as_ref().is_some_and(|array| array.null_count() == 0) {
-            break;
+        };
+        if first.null_count() == 0 {
+            return first;
         }
+        found = Some(first);
     }
-    found.unwrap_or_else(|| panic!("a column has at least one path"))
+    found.unwrap_or_else(|| new_null_array(&parsed_type(r#type), parsed.num_rows()))
 }
 
-fn at_path(parsed: &RecordBatch, path: &SourcePath) -> ArrayRef {
+fn at_path(parsed: &RecordBatch, path: &SourcePath) -> Option<ArrayRef> {
     let mut names = path.0.iter();
     let mut found = names.next().and_then(|name| parsed.column_by_name(name));
     for name in names {
@@ -76,7 +76,7 @@ fn at_path(parsed: &RecordBatch, path: &SourcePath) -> ArrayRef {
             object.column_by_name(name)
         });
     }
-    found.map_or_else(|| panic!("each path of a column is parsed"), Arc::clone)
+    found.map(Arc::clone)
 }
 
 /// The parsed values of one column as the column's type; a value that is none is a fault.
@@ -152,7 +152,10 @@ pub(super) struct LongValues {
 impl LongValues {
     /// A record that names nothing, or nothing that a column takes, is a fault.
     pub(super) fn new(long: &Long, parsed: &RecordBatch, faults: &mut Faults) -> Self {
-        let text = |path| without_empty(at_path(parsed, path)).as_string_view().clone();
+        let text = |path| {
+            let found = at_path(parsed, path).unwrap_or_else(|| new_null_array(&DataType::Utf8View, parsed.num_rows()));
+            without_empty(found).as_string_view().clone()
+        };
         let names = text(&long.name);
         for (row, name) in names.iter().enumerate() {
             match name {

@@ -1,7 +1,9 @@
 //! JSON to Arrow: all records at once where arrow-json takes them, else each by itself to find the ones at fault.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::Decoder as ArrowJson;
@@ -19,9 +21,25 @@ pub(super) struct JsonDecoder {
     leaves: Vec<(SourcePath, DataType)>,
     all: ArrowJson,
     single: ArrowJson,
+    narrow: Narrow,
 }
 
+/// A faster decoder for the paths that the records have been using: most aliases of a column are never sent.
+///
+/// It is strict, so a record with any other field makes it fail, and all paths are looked at.
+#[derive(Debug)]
+enum Narrow {
+    Decoder(ArrowJson),
+    /// There is none for this many chunks, because the last one failed.
+    Not(u32),
+}
+
+/// How many chunks go by before another narrow decoder is tried.
+const DISTRUST: u32 = 64;
+
 /// What was parsed: a row per record of `kept`, in its order.
+///
+/// The batch lacks the paths that no record has.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) batch: RecordBatch,
@@ -33,21 +51,51 @@ pub(super) struct Parsed {
 impl JsonDecoder {
     pub(super) fn new(layout: &Layout) -> Self {
         let schema = layout.parsed().clone();
-        Self { all: arrow_json(&schema, CHUNK), single: arrow_json(&schema, 1), leaves: layout.leaves(), schema }
+        Self {
+            all: arrow_json(&schema, CHUNK, Unknown::Skipped),
+            single: arrow_json(&schema, 1, Unknown::Skipped),
+            narrow: Narrow::Not(0),
+            leaves: layout.leaves(),
+            schema,
+        }
     }
 
-    pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout, max_bytes: usize) -> Parsed {
+    pub(super) fn parse(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
         let all: Vec<usize> = (0..records.len()).collect();
         let fits = |&record: &usize| records.payload(record).len() <= max_bytes;
-        if all.iter().all(fits)
-            && let Ok(batch) = self.parse_all(all.iter().map(|&record| records.payload(record)))
-        {
-            return Parsed { batch, kept: all, rejects: Vec::new() };
+        if all.iter().all(fits) {
+            let payloads = || all.iter().map(|&record| records.payload(record));
+            let parsed = self.parse_narrow(payloads()).map_or_else(|| self.parse_all(payloads()), Ok);
+            if let Ok(batch) = parsed {
+                self.narrow_to(&batch);
+                return Parsed { batch, kept: all, rejects: Vec::new() };
+            }
         }
-        self.parse_each(records, layout, max_bytes)
+        self.parse_each(records, max_bytes)
     }
 
-    fn parse_each(&mut self, records: &RawRecords, layout: &Layout, max_bytes: usize) -> Parsed {
+    fn parse_narrow<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Option<RecordBatch> {
+        let Narrow::Decoder(decoder) = &mut self.narrow else { return None };
+        let parsed = feed(decoder, payloads).ok().flatten();
+        if parsed.is_none() {
+            self.narrow = Narrow::Not(DISTRUST);
+        }
+        parsed
+    }
+
+    /// Makes a decoder for the paths that have a value in `batch`, unless there is one or the last one has just failed.
+    fn narrow_to(&mut self, batch: &RecordBatch) {
+        match &mut self.narrow {
+            Narrow::Decoder(_) => {}
+            Narrow::Not(0) => {
+                let schema = Arc::new(Schema::new(used(batch.schema_ref().fields(), batch.columns())));
+                self.narrow = Narrow::Decoder(arrow_json(&schema, CHUNK, Unknown::Refused));
+            }
+            Narrow::Not(chunks) => *chunks -= 1,
+        }
+    }
+
+    fn parse_each(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
         let mut kept = Vec::with_capacity(records.len());
         let mut texts: Vec<std::borrow::Cow<'_, [u8]>> = Vec::with_capacity(records.len());
         let mut rejects = Vec::new();
@@ -69,7 +117,6 @@ impl JsonDecoder {
                 }
             }
         }
-        debug_assert_eq!(self.schema.fields().len(), layout.parsed().fields().len());
         let batch = self
             .parse_all(texts.iter().map(AsRef::as_ref))
             .unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"));
@@ -79,7 +126,7 @@ impl JsonDecoder {
     fn parse_all<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Result<RecordBatch, ArrowError> {
         let parsed = feed(&mut self.all, payloads);
         if parsed.is_err() {
-            self.all = arrow_json(&self.schema, CHUNK); // a failed decoder keeps half a record
+            self.all = arrow_json(&self.schema, CHUNK, Unknown::Skipped); // a failed decoder keeps half a record
         }
         Ok(parsed?.unwrap_or_else(|| RecordBatch::new_empty(self.schema.clone())))
     }
@@ -87,18 +134,40 @@ impl JsonDecoder {
     fn parse_one(&mut self, payload: &[u8]) -> Result<(), ArrowError> {
         let parsed = feed(&mut self.single, std::iter::once(payload));
         if parsed.is_err() {
-            self.single = arrow_json(&self.schema, 1);
+            self.single = arrow_json(&self.schema, 1, Unknown::Skipped);
         }
         parsed.map(|_| ())
     }
 }
 
-fn arrow_json(schema: &SchemaRef, batch_size: usize) -> ArrowJson {
+/// What becomes of a field that the schema does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    Skipped,
+    Refused,
+}
+
+fn arrow_json(schema: &SchemaRef, batch_size: usize, unknown: Unknown) -> ArrowJson {
     ReaderBuilder::new(schema.clone())
         .with_batch_size(batch_size)
         .with_coerce_primitive(true)
+        .with_strict_mode(unknown == Unknown::Refused)
         .build_decoder()
         .unwrap_or_else(|error| panic!("arrow-json takes every type a job may declare: {error}"))
+}
+
+/// The fields that have a value in their column, objects narrowed likewise.
+fn used(fields: &Fields, columns: &[ArrayRef]) -> Fields {
+    let used = fields.iter().zip(columns).filter(|(_, column)| column.null_count() < column.len());
+    used.map(|(field, column)| match field.data_type() {
+        DataType::Struct(inner) => Field::new(field.name(), DataType::Struct(used_inside(inner, column)), true),
+        _ => field.as_ref().clone(),
+    })
+    .collect()
+}
+
+fn used_inside(fields: &Fields, object: &ArrayRef) -> Fields {
+    used(fields, object.as_struct().columns())
 }
 
 /// Parses each payload as exactly one JSON object.

@@ -104,7 +104,7 @@ impl Decoder {
     /// what the fast way does not take (`NaN`, `""`, text for a number).
     pub fn decode(&mut self, records: &RawRecords) -> Decoded {
         debug_assert!(records.len() <= CHUNK, "the JSON decoder stops at its chunk size");
-        let parsed = self.json.parse(records, &self.layout, self.spec.max_record_bytes);
+        let parsed = self.json.parse(records, self.spec.max_record_bytes);
         let mut faults = Faults::new(parsed.kept.len());
         let columns = self.columns(&parsed.batch, &mut faults);
         self.check_required(&columns, &mut faults);
@@ -142,7 +142,7 @@ impl Decoder {
             .zip(self.layout.readings())
             .map(|(column, reading)| match (reading, &mut long) {
                 (Reading::Paths(paths), _) => {
-                    let found = cells::first_not_null(parsed, paths);
+                    let found = cells::first_not_null(parsed, paths, column.r#type);
                     cells::typed(column, found, zone, faults)
                 }
                 (Reading::Named(names), Some(long)) => long.column(column, names, faults),

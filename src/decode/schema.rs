@@ -141,7 +141,7 @@ impl Layout {
 
 /// Times are parsed as text first, since arrow-json knows fewer forms than devices do; whole numbers too, since it
 /// would cut 1.5 off to 1.
-fn parsed_type(column: ColumnType) -> DataType {
+pub(super) fn parsed_type(column: ColumnType) -> DataType {
     match column {
         ColumnType::Text | ColumnType::Time | ColumnType::Int => DataType::Utf8View,
         other => frame_type(other),
