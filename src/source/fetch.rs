@@ -15,8 +15,11 @@ use super::{
     Trigger, Until,
 };
 
-/// How long a poll may wait, so that a stop or a free place in the queue is noticed.
+/// How long to wait when there is nothing to read: a stop is noticed after it.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long to wait when there is something to do soon.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// How often the topic is asked for new partitions.
 const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(5);
@@ -124,15 +127,18 @@ impl Fetch {
     /// Polls until there is a reason to look around: nothing to read, enough read, or an error.
     fn read_some(&mut self) -> Result<(), SourceError> {
         let topic = Arc::clone(&self.topic);
-        let mut patience = self.since_close.left_of(self.trigger.every).clamp(Duration::from_millis(1), TICK);
         for _ in 0..RECORDS_PER_LOOK {
             // What librdkafka has fetched ahead waits in its own queue, which is bounded too.
             if self.is_full() {
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(SHORTEST);
                 return Ok(());
             }
-            match topic.consumer.poll(patience) {
-                None => return Ok(()),
+            match topic.consumer.poll(Duration::ZERO) {
+                None => {
+                    // Not a poll that waits: it would wake for every single record.
+                    std::thread::sleep(self.since_close.left_of(self.trigger.every).clamp(SHORTEST, TICK));
+                    return Ok(());
+                }
                 Some(Ok(message)) => {
                     self.disconnected = false;
                     if self.push(&message) {
@@ -141,7 +147,6 @@ impl Fetch {
                 }
                 Some(Err(error)) => return self.notice(&error),
             }
-            patience = Duration::ZERO;
         }
         Ok(())
     }

@@ -262,6 +262,7 @@ fn failure(error: &mysql::Error) -> Failure {
                 | DriverError::CleartextPluginDisabled
                 | DriverError::TlsNotSupported,
             ) => FailureKind::Access,
+            mysql::Error::TlsError(_) | mysql::Error::UrlError(_) => FailureKind::Access,
             mysql::Error::DriverError(DriverError::PacketTooLarge | DriverError::MismatchedStmtParams(..)) => {
                 FailureKind::Statement
             }

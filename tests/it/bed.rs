@@ -97,22 +97,22 @@ pub struct Topic {
 
 impl Topic {
     pub fn create(partitions: i32) -> Self {
-        let name = unique("topic");
-        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
-        let results = block_on(admin().create_topics([&new], &AdminOptions::new())).unwrap();
-        results.into_iter().for_each(|result| drop(result.unwrap()));
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", kafka())
-            .set("message.max.bytes", "10000000")
-            .set("linger.ms", "5")
-            .create()
-            .unwrap();
-        Self { name, producer }
+        Self::create_at(&kafka(), partitions)
     }
 
-    pub fn add_partitions(&self, count: usize) {
+    pub fn create_at(brokers: &str, partitions: i32) -> Self {
+        let name = unique("topic");
+        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let results = block_on(admin(brokers).create_topics([&new], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        Self { name, producer: producer(brokers) }
+    }
+
+    /// A producer that was there before would learn of new partitions only after minutes.
+    pub fn with_partitions(self, count: usize) -> Self {
         let new = NewPartitions::new(&self.name, count);
-        block_on(admin().create_partitions([&new], &AdminOptions::new())).unwrap();
+        block_on(admin(&kafka()).create_partitions([&new], &AdminOptions::new())).unwrap();
+        Self { producer: producer(&kafka()), ..self }
     }
 
     /// Puts a record into a partition; the stamp is milliseconds since 1970, now by default.
@@ -147,8 +147,17 @@ pub fn sample(patient: &str, second: u32, heart_rate: f64) -> String {
     )
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", kafka()).create().unwrap()
+fn producer(brokers: &str) -> BaseProducer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("message.max.bytes", "10000000")
+        .set("linger.ms", "5")
+        .create()
+        .unwrap()
+}
+
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -1,7 +1,6 @@
 //! The promise: whatever is killed and whenever, the tables equal those of a run that was never killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,65 +13,18 @@ use serde_json::Value;
 use crate::bed::{
     Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, seed, wait_until,
 };
+use crate::services::OwnService;
 
 const PARTITIONS: i32 = 3;
 const KILLS: usize = 50;
 const RESTARTS: usize = 5;
 
-/// A MySQL server of the test's own, which it may kill.
-struct OwnMySql {
-    cache: String,
-    folder: tempfile::TempDir,
-    url: String,
-}
-
-impl OwnMySql {
-    /// `None` where the servers are the user's.
-    fn start() -> Option<Self> {
-        let cache = std::env::var("WARDWATCH_SERVICES").ok()?;
-        let folder = tempfile::tempdir().unwrap();
-        let url = start(&cache, folder.path());
-        Some(Self { cache, folder, url })
-    }
-
-    fn kill(&self) {
-        let pid = std::fs::read_to_string(self.folder.path().join("mysql.pid")).unwrap();
-        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-        wait_until("MySQL is gone", || !Path::new(&format!("/proc/{}", pid.trim())).exists());
-    }
-
-    fn start_again(&self) {
-        assert_eq!(start(&self.cache, self.folder.path()), self.url);
-    }
-}
-
-fn start(cache: &str, folder: &Path) -> String {
-    let script = crate::bed::repository().join("tests/services/start");
-    let printed = folder.join("addresses");
-    // Its output goes to a file: the server would hold a pipe open.
-    let started = Command::new(script)
-        .args([Path::new(cache), folder, Path::new("mysql")])
-        .stdout(std::fs::File::create(&printed).unwrap())
-        .status()
-        .unwrap();
-    assert!(started.success());
-    let printed = std::fs::read_to_string(printed).unwrap();
-    printed.trim().split_once('=').expect("an address").1.to_owned()
-}
-
-impl Drop for OwnMySql {
-    fn drop(&mut self) {
-        let script = crate::bed::repository().join("tests/services/stop");
-        let _ = Command::new(script).args([Path::new(&self.cache), self.folder.path()]).status();
-    }
-}
-
 #[test]
 fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() {
     let mut random = ChaCha8Rng::seed_from_u64(seed());
-    let own = OwnMySql::start();
+    let own = OwnService::start("mysql");
     let topic = Topic::create(PARTITIONS);
-    let database = Database::create(own.as_ref().map_or(&mysql_url(), |own| &own.url));
+    let database = Database::create(own.as_ref().map_or(&mysql_url(), |own| &own.address));
     let job = TestJob::new(&topic.name, &database.url)
         .more("[trigger]\nevery = \"100ms\"")
         .query("tables/readings", READINGS)

@@ -1,10 +1,15 @@
 //! Services that are not there, go away or refuse; signals; tables changed by hand.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
 
 use crate::bed::{Database, READINGS, TestJob, Topic, mysql_url, told, unique, wait_until};
+use crate::services::OwnService;
 
 fn refused(job: &TestJob, code: i32, expected: &[&str]) {
     let output = job.command("run").args(["--once", "--connect-timeout", "1s"]).output().unwrap();
@@ -100,6 +105,109 @@ fn killed_connections_are_made_again_and_nothing_is_lost_or_doubled() {
     running.signal("TERM");
     assert_eq!(running.wait(), Some(0), "{}", running.log());
     assert_eq!(database.rows("SELECT SUM(records) FROM batches"), ["400"]);
+}
+
+#[test]
+fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
+    let Some(broker) = OwnService::start("kafka") else {
+        println!("skipped: the broker is the user's");
+        return;
+    };
+    let (topic, database) = (Topic::create_at(&broker.address, 1), Database::create(&mysql_url()));
+    let job = TestJob::new(&topic.name, &database.url).query("tables/readings", READINGS);
+    let job = job.source(&format!("brokers = \"{}\"", broker.address));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("the job works", || table_has_rows(&database, "readings"));
+    broker.kill();
+    let log = running.log_file();
+    running
+        .wait_until("the job tells of it", || std::fs::read_to_string(&log).unwrap().contains("Kafka does not answer"));
+    broker.start_again();
+    topic.put_samples("P1", &[(1, 81.0)]);
+    running.wait_until("it goes on by itself", || database.rows("SELECT COUNT(*) FROM readings") == ["2"]);
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+}
+
+/// Forwards connections to a server, and drops the reply to every third COMMIT together with its connection.
+fn forgetful_proxy(server: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let commits = Arc::new(AtomicU32::new(0));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+            let mute = Arc::new(AtomicBool::new(false));
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let (muted, commits) = (Arc::clone(&mute), Arc::clone(&commits));
+            std::thread::spawn(move || {
+                let mut bytes = [0; 65_536];
+                while let Ok(count @ 1..) = from.read(&mut bytes) {
+                    // COM_QUERY is 3; a command is a packet of its own.
+                    if bytes[4..count].starts_with(b"\x03COMMIT") && commits.fetch_add(1, Ordering::SeqCst) % 3 == 2 {
+                        muted.store(true, Ordering::SeqCst);
+                    }
+                    if to.write_all(&bytes[..count]).is_err() {
+                        break;
+                    }
+                }
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let (mut from, mut to) = (server, client);
+                let mut bytes = [0; 65_536];
+                while let Ok(count @ 1..) = from.read(&mut bytes) {
+                    if mute.load(Ordering::SeqCst) || to.write_all(&bytes[..count]).is_err() {
+                        break;
+                    }
+                }
+                let _ = to.shutdown(Shutdown::Both);
+                let _ = from.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_commit_whose_reply_is_lost_is_settled_by_the_offsets() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let server = database.url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let port = forgetful_proxy(server.clone());
+    let job = TestJob::new(&topic.name, &database.url.replace(&server, &format!("127.0.0.1:{port}")))
+        .more("[trigger]\nevery = \"50ms\"")
+        .query("tables/readings", READINGS);
+    let mut running = job.start();
+    for second in 0..12 {
+        topic.put_samples("P1", &[(second, 80.0)]);
+        running.wait_until("the record is stored", || {
+            database.rows("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'readings'") == ["1"]
+                && database.rows("SELECT COUNT(*) FROM readings") == [(second + 1).to_string()]
+        });
+    }
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert!(running.log().contains("the reply to COMMIT was lost, but it took place"), "{}", running.log());
+    assert_eq!(database.rows("SELECT SUM(records), COUNT(*) - MAX(batch) FROM batches"), ["12|0"]);
+}
+
+#[test]
+fn connections_are_encrypted_when_the_url_asks_for_it() {
+    let (job, topic, database) = TestJob::on_mysql();
+    // The test server's certificate is its own, which nobody trusts.
+    let strict = TestJob::new(&job.topic, &format!("{}?tls=true", job.store)).query("tables/readings", READINGS);
+    refused(&strict, 1, &["certificate"]);
+    let lenient = TestJob::new(&job.topic, &format!("{}?danger_accept_invalid_certs=true", job.store));
+    let lenient = lenient.query("tables/readings", READINGS);
+    let mut running = lenient.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("the job works", || table_has_rows(&database, "readings"));
+    let encrypted = database.rows(
+        "SELECT COUNT(*) FROM performance_schema.status_by_thread s JOIN performance_schema.threads t USING (thread_id) \
+         WHERE t.processlist_db = DATABASE() AND s.variable_name = 'Ssl_version' AND s.variable_value LIKE 'TLS%'",
+    );
+    assert_eq!(encrypted, ["1"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod golden;
 mod layers;
 mod queries;
 mod records;
+mod services;
 mod simulator;
 mod source;
 mod stores;

@@ -48,7 +48,7 @@ fn a_partition_that_is_added_while_the_job_runs_is_read_from_its_first_record() 
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 80.0)]);
     wait_until("the job runs", || running.log().contains("running"));
-    topic.add_partitions(2);
+    let topic = topic.with_partitions(2);
     topic.put(1, None, sample("P2", 0, 90.0).as_bytes());
     topic.flush();
     wait_until("both are read", || {

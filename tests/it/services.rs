@@ -1,0 +1,59 @@
+//! Services of a test's own, which it may kill and start again.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::bed::{repository, wait_until};
+
+/// A Kafka broker or a MySQL server in a temporary folder.
+pub struct OwnService {
+    name: &'static str,
+    cache: String,
+    folder: TempDir,
+    /// Its address, as `KAFKA_BROKERS` or `MYSQL_URL` would have it.
+    pub address: String,
+}
+
+impl OwnService {
+    /// `None` where the services are the user's.
+    pub fn start(name: &'static str) -> Option<Self> {
+        let cache = std::env::var("WARDWATCH_SERVICES").ok()?;
+        let folder = tempfile::tempdir().unwrap();
+        let address = start(name, &cache, folder.path());
+        Some(Self { name, cache, folder, address })
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        let pid = std::fs::read_to_string(self.folder.path().join(format!("{}.pid", self.name))).unwrap();
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        wait_until("the service is gone", || !Path::new(&format!("/proc/{}", pid.trim())).exists());
+    }
+
+    /// On the same port, with the same data.
+    pub fn start_again(&self) {
+        assert_eq!(start(self.name, &self.cache, self.folder.path()), self.address);
+    }
+}
+
+fn start(name: &str, cache: &str, folder: &Path) -> String {
+    let printed = folder.join("addresses");
+    // Its output goes to a file: the service would hold a pipe open.
+    let started = Command::new(repository().join("tests/services/start"))
+        .args([Path::new(cache), folder, Path::new(name)])
+        .stdout(std::fs::File::create(&printed).unwrap())
+        .status()
+        .unwrap();
+    assert!(started.success());
+    let printed = std::fs::read_to_string(printed).unwrap();
+    printed.trim().split_once('=').expect("an address").1.to_owned()
+}
+
+impl Drop for OwnService {
+    fn drop(&mut self) {
+        let script = repository().join("tests/services/stop");
+        let _ = Command::new(script).args([Path::new(&self.cache), self.folder.path()]).status();
+    }
+}
