@@ -26,7 +26,7 @@ pub(super) struct Report {
     /// The right edge; the patient's newest reading by default
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<DateTime<Utc>>,
-    /// The PNG file to write; <patient>.png in the job's report folder by default
+    /// The PNG file to write; named after the patient in the job's report folder by default
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

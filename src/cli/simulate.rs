@@ -49,7 +49,7 @@ pub(super) struct Simulate {
     /// Replay the CSV recordings of this folder, a file for each patient
     #[arg(long, value_name = "DIR", requires = "columns")]
     replay: Option<PathBuf>,
-    /// Which CSV header is which column: "time=Time [s],heart_rate=HR,spo2=SpO2"; time is in seconds
+    /// Which CSV header is which column, such as time=Time,heart_rate=HR,spo2=SpO2; time is in seconds
     #[arg(long, value_name = "NAME=HEADER,…", value_delimiter = ',', value_parser = mapping)]
     columns: Vec<(String, String)>,
 }

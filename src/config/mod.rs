@@ -1,4 +1,4 @@
-//! The job file, read once: what the user wrote ([`raw`]) becomes a [`Job`], in which everything is valid.
+//! The job file, read once: what the user wrote (`raw`) becomes a [`Job`], in which everything is valid.
 //!
 //! Past this room nothing is "maybe valid": no missing value stands for "not checked yet". It knows neither
 //! Kafka nor a database; whether a topic or a table exists is not its business.

@@ -24,7 +24,7 @@ pub struct ReplayError {
 impl Recordings {
     /// Reads every `.csv` file of `folder`; the file's name up to the first dot is the patient.
     ///
-    /// `columns` maps names to CSV headers, such as `time=Time [s]` (seconds) and `heart_rate=HR`; the first sample
+    /// `columns` maps names to CSV headers, such as `time=Time` (seconds) and `heart_rate=HR`; the first sample
     /// of time 0 is at `start`. Cells that hold no number (`NaN`, empty) are left out.
     ///
     /// # Errors

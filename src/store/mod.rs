@@ -1,6 +1,6 @@
 //! The store: MySQL, MariaDB or SQLite. One transaction per micro-batch, or nothing.
 //!
-//! The only room that knows databases. What differs between them is behind [`Database`]; what is written and when
+//! The only room that knows databases. What differs between them is behind `database::Database`; what is written and when
 //! stands once, in [`Store`]. It does not decide what to retry; it says what an error means ([`StoreError`]).
 
 mod commit;
