@@ -171,7 +171,7 @@ fn start_charts(job: &Job) -> std::io::Result<(Sender<String>, JoinHandle<()>)> 
 
 /// The devices' own thread: a sample of each patient, once a second.
 fn start_devices(job: &Job, patients: u32, stop: &Stop) -> anyhow::Result<JoinHandle<Result<(), ProduceError>>> {
-    let producer = Producer::new(&job.source)?;
+    let producer = Producer::connect(&job.source, Duration::from_secs(10), &|| stop.is_asked())?;
     let form = RecordForm::of(&job.source);
     let stop = stop.clone();
     let mut ward = Ward::new(WardOptions {

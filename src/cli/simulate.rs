@@ -16,6 +16,9 @@ use crate::telemetry;
 use super::stop::Stop;
 use super::{JobFile, duration, time};
 
+/// How long Kafka may take to answer at the start.
+const CONNECT: Duration = Duration::from_secs(30);
+
 /// How long Kafka may take to confirm the last records.
 const FLUSH: Duration = Duration::from_secs(60);
 
@@ -80,7 +83,7 @@ impl Simulate {
         let stop = Stop::on_signals()?;
         let job = config::load(&self.file.job)?;
         let mut sender = Sender {
-            producer: Producer::new(&job.source)?,
+            producer: Producer::connect(&job.source, CONNECT, &|| stop.is_asked())?,
             form: RecordForm::of(&job.source),
             running: Stopwatch::start(),
             rate: self.rate(),

@@ -23,8 +23,12 @@ impl Status {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let job = config::load(&self.file.job)?;
         let mut store = Store::connect(&job.store, &job.name)?;
-        let status = store.status(&job.source.topic)?;
         println!("job {} · store {}", job.name, store.address());
+        if !store.has_tables()? {
+            println!("no batch yet, and no tables; `wardwatch run {}` makes them", self.file.job.display());
+            return Ok(());
+        }
+        let status = store.status(&job.source.topic)?;
         match &status.last {
             None => println!("no batch yet"),
             Some(last) => println!(

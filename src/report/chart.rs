@@ -143,7 +143,7 @@ impl Chart {
         let (from, until) = (self.from.with_timezone(&self.zone), self.until.with_timezone(&self.zone));
         let day = if from.date_naive() == until.date_naive() { "%H:%M:%S" } else { "%-d %b %H:%M:%S" };
         let range = format!(
-            "last {}, {} to {} · pale areas and dashed lines: default limits",
+            "{}, {} to {} · pale areas and dashed lines: default limits",
             span(until - from),
             from.format(day),
             until.format("%-d %b %Y %H:%M:%S %Z"),
@@ -189,9 +189,9 @@ impl Chart {
         let (low, high) = y_range(&series);
         let y = Scale::new((low, high), (plot_bottom, plot_top));
 
-        canvas.text(&panel.label, (LEFT + 8.0, top + 16.0), Align::Left, Font::Bold(14.0), TEXT)?;
-        let unit_at = LEFT + 16.0 + text_width(&panel.label, 14.0) * 0.95;
-        canvas.text(&panel.unit, (unit_at, top + 16.0), Align::Left, Font::Plain(14.0), QUIET)?;
+        let heading =
+            if panel.unit.is_empty() { panel.label.clone() } else { format!("{} ({})", panel.label, panel.unit) };
+        canvas.text(&heading, (LEFT + 8.0, top + 16.0), Align::Left, Font::Bold(14.0), TEXT)?;
         let (ticks, decimals) = y.ticks(4);
         for tick in ticks {
             canvas.line(&[(LEFT, y.at(tick)), (RIGHT, y.at(tick))], RULE, 1.0)?;

@@ -38,6 +38,14 @@ pub enum ReportError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no table to draw from.
+    #[error("{address} has no table \"{table}\" yet; run the job first, or name another one in [reports] table")]
+    NoTable {
+        /// The table of `[reports]`.
+        table: String,
+        /// The store.
+        address: String,
+    },
     /// The table lacks a column that every chart needs.
     #[error("table \"{table}\" has no column \"{column}\"; charts need a row per record with the job's columns")]
     NoColumn {
@@ -94,6 +102,9 @@ pub fn patient_chart(
     let key = job.source.columns.key().name.as_str();
     let event_time = job.source.columns.event_time().name.as_str();
     let stored = store.column_names(table)?;
+    if stored.is_empty() {
+        return Err(ReportError::NoTable { table: table.to_owned(), address: store.address() });
+    }
     if let Some(missing) = [key, event_time].into_iter().find(|name| !stored.iter().any(|column| column == name)) {
         return Err(ReportError::NoColumn { table: table.to_owned(), column: missing.to_owned() });
     }

@@ -92,6 +92,14 @@ impl Store {
         })
     }
 
+    /// Whether any job has made its tables here.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn has_tables(&mut self) -> Result<bool, StoreError> {
+        Ok(!self.database.columns(BATCHES)?.is_empty())
+    }
+
     /// Reads what `status` shows.
     ///
     /// # Errors

@@ -53,6 +53,24 @@ fn simulated_patients_run_through_the_shipped_job_and_into_a_chart() {
 }
 
 #[test]
+fn a_topic_that_is_not_there_is_told_before_anything_is_sent_and_an_empty_store_has_a_status() {
+    let database = Database::create(&mysql_url());
+    let command = |arguments: &[&str]| {
+        let mut command = wardwatch();
+        command.args(arguments).current_dir(repository()).env("KAFKA_BROKERS", kafka());
+        command.env("KAFKA_TOPIC", "absent").env("MYSQL_URL", &database.url).output().unwrap()
+    };
+    let refused = command(&["simulate", JOB, "--records", "10"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(told(&refused).contains("topic \"absent\" does not exist"), "{}", told(&refused));
+    let status = command(&["status", JOB]);
+    assert!(status.status.success() && told(&status).contains("no batch yet"), "{}", told(&status));
+    let report = command(&["report", JOB, "--patient", "P0001"]);
+    assert_eq!(report.status.code(), Some(1));
+    assert!(told(&report).contains("has no table \"readings\" yet"), "{}", told(&report));
+}
+
+#[test]
 fn an_unknown_patient_is_told_with_the_nearest() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
     topic.put_samples("P0001", &[(0, 80.0)]);
