@@ -9,7 +9,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::clock::Stopwatch;
 use crate::config::{SourceSpec, Start};
@@ -253,15 +253,14 @@ impl Listener {
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => info!(target: "librdkafka", facility, message),
-            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, message),
-            // librdkafka reconnects by itself, so that nothing it logs is more than a warning.
-            _ => debug!(target: "librdkafka", facility, message),
-        }
+        // librdkafka reconnects by itself; what matters comes as an error too, and is told once by those who see it.
+        debug!(target: "librdkafka", ?level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return; // an event that we asked for
+        }
         debug!(%error, reason, "librdkafka");
         // "All brokers down" follows the error that says why; the why is worth more.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
