@@ -121,7 +121,9 @@ impl Tile {
                     Some(episode) => { span class={ "alert " (severity) } {
                         (sign(episode.severity)) " " (episode.text) " · " ((now - episode.started_at).num_seconds().max(0)) " s"
                     } }
-                    None => { span .quiet { "within all limits" } }
+                    // Silence says nothing of the patient.
+                    None if stale => {}
+                    None => { span .quiet { "no open alert" } }
                 }
                 p .quiet { @if stale { strong { "no data for " (age) " s" } } @else { "updated " (age.max(0)) " s ago" } }
             }

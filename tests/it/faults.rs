@@ -171,6 +171,28 @@ fn forgetful_proxy(server: String) -> u16 {
 }
 
 #[test]
+fn a_lock_that_is_not_given_in_time_is_waited_for() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let mut holder = database.connect();
+    holder.query_drop("SET GLOBAL innodb_lock_wait_timeout = 1").unwrap(); // of connections made from now on
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("the job works", || table_has_rows(&database, "readings"));
+    holder.query_drop("SET GLOBAL innodb_lock_wait_timeout = 50").unwrap();
+    holder.query_drop("BEGIN").unwrap();
+    holder.query_drop("SELECT * FROM offsets FOR UPDATE").unwrap();
+    topic.put_samples("P1", &[(1, 81.0)]);
+    let log = running.log_file();
+    running.wait_until("the job tells of it", || {
+        std::fs::read_to_string(&log).unwrap().contains("Lock wait timeout exceeded")
+    });
+    holder.query_drop("ROLLBACK").unwrap();
+    running.wait_until("it goes on by itself", || database.rows("SELECT COUNT(*) FROM readings") == ["2"]);
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+}
+
+#[test]
 fn a_commit_whose_reply_is_lost_is_settled_by_the_offsets() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
     let server = database.url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
