@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How librdkafka fetches, unless the job says otherwise.
 ///
 /// Ahead: its own 64 MiB would be the larger part of our memory, and it would wait a second each time it has fetched so
-/// much, which makes a backlog ten times slower. Live: a fetch for every single record costs both sides more than the
+/// much, which makes a backlog six times slower. Live: a fetch for every single record costs both sides more than the
 /// records do, so a broker gathers them for 50 ms.
 const FETCHING: [(&str, &str); 4] = [
     ("queued.max.messages.kbytes", "32768"),
