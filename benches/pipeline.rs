@@ -24,7 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, Job, StoreUrl};
-use wardwatch::job::{Plan, RunOptions, run};
+use wardwatch::job::{AtEnd, Plan, Progress, RunOptions, Summary, run};
 use wardwatch::source::{Next, Source, Topic, Until};
 
 const PARTITIONS: i32 = 4;
@@ -41,8 +41,17 @@ fn main() {
     if is_wanted("rows") {
         rows();
     }
+    if is_wanted("windows") {
+        windows();
+    }
+    if is_wanted("restart") {
+        restart();
+    }
     if is_wanted("live") {
         live(LIVE_SECONDS);
+    }
+    if is_wanted("rules") {
+        many_rules(LIVE_SECONDS);
     }
     if wanted.iter().any(|wanted| wanted == "soak") {
         live(20 * 60);
@@ -93,10 +102,14 @@ fn job(folder: &Path, topic: &str, database: &str, tables: &[&str]) -> Job {
 }
 
 fn wardwatch(topic: &str, database: &str, arguments: &[&str]) -> Command {
+    wardwatch_with(&shipped(), topic, database, arguments)
+}
+
+fn wardwatch_with(job: &Path, topic: &str, database: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardwatch"));
     command
         .arg(arguments[0])
-        .arg(shipped())
+        .arg(job)
         .args(&arguments[1..])
         .env("KAFKA_BROKERS", brokers())
         .env("KAFKA_TOPIC", topic)
@@ -105,15 +118,16 @@ fn wardwatch(topic: &str, database: &str, arguments: &[&str]) -> Command {
 }
 
 fn fill(topic: &str, records: usize) {
+    fill_with(topic, records, &["--patients", "1000"]);
+}
+
+fn fill_with(topic: &str, records: usize, options: &[&str]) {
     let count = records.to_string();
-    let filled = wardwatch(
-        topic,
-        "mysql://root@localhost/x",
-        &["simulate", "--patients", "1000", "--rate", "max", "--records", &count],
-    )
-    .stderr(Stdio::null())
-    .output()
-    .unwrap();
+    let filled = wardwatch(topic, "mysql://root@localhost/x", &["simulate", "--rate", "max", "--records", &count])
+        .args(options)
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
     assert!(filled.status.success());
     println!("  filled the topic: {}", String::from_utf8_lossy(&filled.stdout).trim());
 }
@@ -135,23 +149,13 @@ fn backlog() {
         decoded / bare * 100.0
     );
 
-    let plan = Plan::of(job).unwrap();
+    let mut plan = Plan::of(job).unwrap();
     let (mut queries, mut commit) = (Duration::ZERO, Duration::ZERO);
     let whole = per_second(BACKLOG, || {
-        let summary = run(
-            &plan,
-            &mut RunOptions {
-                until: Until::CaughtUp,
-                connect_timeout: Duration::from_secs(10),
-                stopped: &|| false,
-                on_commit: &mut |progress| {
-                    queries += progress.queries;
-                    commit += progress.commit;
-                },
-                clock: Arc::new(SystemClock),
-            },
-        )
-        .unwrap();
+        let summary = catch_up(&mut plan, AtEnd::LeaveWindows, &mut |progress| {
+            queries += progress.queries;
+            commit += progress.commit;
+        });
         assert_eq!(summary.records as usize, BACKLOG);
         println!("  batches                              {:>12}", summary.batches);
     });
@@ -163,6 +167,154 @@ fn backlog() {
         commit.as_secs_f64(),
         total - queries.as_secs_f64() - commit.as_secs_f64()
     );
+}
+
+/// Two million records of 10,000 patients through `vitals_1m` and ten rules; beside it the same SQL by DataFusion over
+/// the same records, decoded and in memory as one table.
+fn windows() {
+    println!(
+        "\nA backlog of {BACKLOG} records of 10,000 patients through vitals_1m (7 vitals) and 10 rules, into MySQL"
+    );
+    let topic_name = topic("windows");
+    fill_with(&topic_name, BACKLOG, &["--patients", "10000"]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = job(folder.path(), &topic_name, &database("windows"), &["vitals_1m"]);
+    let rules = folder.path().join("rules");
+    std::fs::create_dir_all(&rules).unwrap();
+    let conditions = [
+        "heart_rate > 120",
+        "heart_rate < 50",
+        "spo2 < 90",
+        "respiratory_rate > 30",
+        "respiratory_rate < 8",
+        "systolic_bp <= 90",
+        "systolic_bp > 180",
+        "temperature >= 39.1",
+        "temperature < 35",
+        "abs(heart_rate - pulse) > 30",
+    ];
+    let select = |condition: &str| format!("SELECT patient_id, event_time FROM vitals WHERE {condition}");
+    for (number, condition) in conditions.iter().enumerate() {
+        let text = format!("-- @severity: low\n-- @for: 10s\n{}", select(condition));
+        std::fs::write(rules.join(format!("rule_{number}.sql")), text).unwrap();
+    }
+    job.sql.dir = folder.path().to_owned();
+
+    let rows = decoded_rows(&job);
+    let minute = std::fs::read_to_string(folder.path().join("tables/vitals_1m.sql")).unwrap();
+    let minute = minute.replace("tumble(event_time, INTERVAL '1 minute')", "date_bin(INTERVAL '1 minute', event_time)");
+    let plain = per_second(BACKLOG, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let context = datafusion::prelude::SessionContext::new();
+            let schema = rows[0].schema();
+            let table = datafusion::datasource::MemTable::try_new(schema, vec![rows.clone()]).unwrap();
+            context.register_table("vitals", Arc::new(table)).unwrap();
+            let mut windows = 0;
+            for batch in context.sql(&minute).await.unwrap().collect().await.unwrap() {
+                windows += batch.num_rows();
+            }
+            for condition in conditions {
+                context.sql(&select(condition)).await.unwrap().collect().await.unwrap();
+            }
+            println!("  windows                              {windows:>12}");
+        });
+    });
+    drop(rows);
+    println!("  DataFusion, one batch in memory      {plain:>12.0} records/s");
+
+    let mut plan = Plan::of(job).unwrap();
+    let (mut queries, mut commit) = (Duration::ZERO, Duration::ZERO);
+    let whole = per_second(BACKLOG, || {
+        catch_up(&mut plan, AtEnd::CloseWindows, &mut |progress| {
+            queries += progress.queries;
+            commit += progress.commit;
+        });
+    });
+    println!("  Kafka to windows and rules to MySQL  {whole:>12.0} records/s   {:.0} % of that", whole / plain * 100.0);
+    println!(
+        "  of {:.2} s: queries {:.2} s, episodes and commit {:.2} s",
+        BACKLOG as f64 / whole,
+        queries.as_secs_f64(),
+        commit.as_secs_f64()
+    );
+}
+
+fn decoded_rows(job: &Job) -> Vec<arrow::array::RecordBatch> {
+    let topic = Topic::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
+    let bounds = topic.bounds().unwrap();
+    let positions = topic.starts(job.source.start, &bounds).unwrap();
+    let source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();
+    let mut rows = Vec::new();
+    while let Next::Batch(batch) = source.next(Duration::from_secs(10)).unwrap() {
+        rows.push(batch.rows);
+    }
+    rows
+}
+
+/// From the start of a process to its first commit, with history to read again and a long window to go on with.
+fn restart() {
+    const RECORDS: usize = 900_000;
+    println!("\nA restart with 15 minutes of history at 1,000 records/s and an open 24-hour window of 10,000 patients");
+    let (topic_name, url) = (topic("restart"), database("restart"));
+    let options = ["--patients", "10000", "--interval", "10s"];
+    fill_with(&topic_name, RECORDS, &options);
+    let folder = tempfile::tempdir().unwrap();
+    let make = || {
+        let mut job = job(folder.path(), &topic_name, &url, &["vitals_1m"]);
+        let day = std::fs::read_to_string(folder.path().join("tables/vitals_1m.sql")).unwrap();
+        std::fs::write(folder.path().join("tables/vitals_24h.sql"), day.replace("1 minute", "24 hours")).unwrap();
+        let rules = folder.path().join("rules");
+        std::fs::create_dir_all(&rules).unwrap();
+        let rising = shipped().parent().unwrap().join("../sql/vitals/rules/heart_rate_rising.sql");
+        std::fs::copy(rising, rules.join("heart_rate_rising.sql")).unwrap();
+        job.source.retain = Duration::from_secs(15 * 60);
+        Plan::of(job).unwrap()
+    };
+    let once = |first: &mut Option<Duration>| {
+        let started = Instant::now();
+        catch_up(&mut make(), AtEnd::LeaveWindows, &mut |_| *first = first.or(Some(started.elapsed())));
+    };
+    once(&mut None);
+    fill_with(&topic_name, 1_000, &options);
+    let mut first = None;
+    once(&mut first);
+    println!("  start to first commit                {:>12.2} s", first.expect("a batch").as_secs_f64());
+}
+
+/// A hundred rules at 10,000 patients and 10,000 records a second.
+fn many_rules(seconds: u64) {
+    println!("\n100 rules at 10,000 patients and 10,000 records/s, into MySQL, {seconds} s");
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("sql/rules");
+    std::fs::create_dir_all(&rules).unwrap();
+    let vitals = ["heart_rate", "respiratory_rate", "spo2", "systolic_bp", "temperature"];
+    for number in 0..100 {
+        let vital = vitals[number % vitals.len()];
+        let text = format!(
+            "-- @severity: low\n-- @for: 10s\nSELECT patient_id, event_time, {vital} FROM vitals WHERE {vital} > {}",
+            150 + number
+        );
+        std::fs::write(rules.join(format!("rule_{number}.sql")), text).unwrap();
+    }
+    let text = std::fs::read_to_string(shipped()).unwrap().replace("dir = \"../sql/vitals\"", "dir = \"sql\"");
+    let file = folder.path().join("job.toml");
+    std::fs::write(&file, text).unwrap();
+    live_job(&file, &["--patients", "10000"], 10_000, seconds);
+}
+
+/// Runs the job on what the topic has.
+fn catch_up(plan: &mut Plan, at_end: AtEnd, on_commit: &mut dyn FnMut(&Progress<'_>)) -> Summary {
+    let mut options = RunOptions {
+        until: Until::CaughtUp,
+        at_end,
+        connect_timeout: Duration::from_secs(10),
+        stopped: &|| false,
+        on_repeat: &|_, _| {},
+        on_commit,
+        clock: Arc::new(SystemClock),
+    };
+    run(plan, &mut options).unwrap()
 }
 
 fn per_second(records: usize, work: impl FnOnce()) -> f64 {
@@ -207,19 +359,9 @@ fn rows() {
     fill(&topic_name, ROWS);
     let url = database("rows");
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan::of(job(folder.path(), &topic_name, &url, &["readings"])).unwrap();
+    let mut plan = Plan::of(job(folder.path(), &topic_name, &url, &["readings"])).unwrap();
     let stored = per_second(ROWS, || {
-        run(
-            &plan,
-            &mut RunOptions {
-                until: Until::CaughtUp,
-                connect_timeout: Duration::from_secs(10),
-                stopped: &|| false,
-                on_commit: &mut |_| {},
-                clock: Arc::new(SystemClock),
-            },
-        )
-        .unwrap();
+        catch_up(&mut plan, AtEnd::LeaveWindows, &mut |_| {});
     });
     println!("  wardwatch                            {stored:>12.0} rows/s");
 
@@ -252,17 +394,22 @@ fn rows() {
 /// The shipped job on 1,000 patients at 1 Hz, each second of it.
 fn live(seconds: u64) {
     println!("\n1,000 patients at 1 Hz, every shipped query, into MySQL, {seconds} s");
-    let (topic_name, url) = (topic("live"), database("live"));
+    live_job(&shipped(), &["--patients", "1000", "--scenarios", "sepsis,hypoxia,lead-off,bleeding"], 1_000, seconds);
+}
+
+/// A job on simulated patients at 1 Hz, in processes of their own.
+fn live_job(file: &Path, patients: &[&str], rate: u64, seconds: u64) {
+    let (topic_name, url) = (topic(&format!("live{rate}")), database(&format!("live{rate}")));
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut job = wardwatch(&topic_name, &url, &["run"])
+    let mut job = wardwatch_with(file, &topic_name, &url, &["run"])
         .env("WARDWATCH_LOG", "wardwatch::job=debug")
         .env("NO_COLOR", "1")
         .stderr(log.reopen().unwrap())
         .spawn()
         .unwrap();
-    let count = (seconds * 1_000).to_string();
-    let mut simulator = wardwatch(&topic_name, &url, &["simulate", "--patients", "1000", "--records", &count])
-        .args(["--scenarios", "sepsis,hypoxia,lead-off,bleeding"])
+    let count = (seconds * rate).to_string();
+    let mut simulator = wardwatch(&topic_name, &url, &["simulate", "--records", &count])
+        .args(patients)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

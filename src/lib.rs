@@ -2,8 +2,8 @@
 //! team's own SQL over it, and commits results, alerts and offsets to MySQL in one transaction.
 //!
 //! ```text
-//! Kafka ─fetch+decode thread─▶ Frame + rejects ─▶ watermarks ─▶ queries (SQL) ─▶ alerts ─▶ COMMIT ─▶ page, charts
-//!         source/ decode/        (Arrow)           frame/         query/          alert/    store/    dashboard/ report/
+//! Kafka ─fetch+decode thread─▶ Frame + rejects ─▶ late, doubled ─▶ queries (SQL) ─▶ alerts ─▶ COMMIT ─▶ page, charts
+//!         source/ decode/        (Arrow)           frame/           query/          alert/    store/    dashboard/ report/
 //! ```
 //!
 //! The loop is [`job::run`]; it reads like that line.
@@ -12,10 +12,11 @@
 //! - *topic, partition, offset*: Kafka's. *Record*: a Kafka message.
 //! - *Trigger*: when a micro-batch closes. *Micro-batch*: one half-open offset range `start..end` per partition.
 //! - *Event time*: when the device measured. *Watermark*: per partition the greatest event time seen less the
-//!   allowed lateness; it only moves forward.
+//!   allowed lateness; it only moves forward. *Late row*: one before the watermark that its partition had reached.
 //! - *Reject*: a record that cannot become a row. *Artefact*: a value that cannot be true.
 //! - *Frame*: the micro-batch as columns.
 //! - *Query*: one SQL file. *Table query*: its rows go to a table. *Rule*: its rows are conditions that are true.
+//! - *Window*: a tumbling, hopping or session span of event time. *Pane*: the piece that windows are merged from.
 //! - *Episode*: one alert from first to last.
 //! - *Store*: MySQL, MariaDB or SQLite. *Commit*: the one transaction of a micro-batch.
 //!
@@ -24,10 +25,13 @@
 //!    compare-and-set, or it rolls back ([`store::Store::commit`]).
 //! 2. Nothing is dropped silently: a record is a row or a reject, with its bytes and the reason; an implausible value
 //!    is NULL and an artefact ([`decode`]).
-//! 3. One bad thing stays one bad thing: a failing query is quarantined, a stalled store holds the batch in bounded
+//! 3. Recovery is deterministic: windows, history and duplicates are made again from snapshots and from the logged
+//!    batches, which are read from Kafka in their boundaries ([`job`]).
+//! 4. One bad thing stays one bad thing: a failing query is quarantined, a stalled store holds the batch in bounded
 //!    memory ([`job`]).
-//! 4. A batch sees one `now`, which stands in the batch log.
-//! 5. What becomes of a record and of an episode does not depend on how records were batched ([`decode`], [`alert`]).
+//! 5. A batch sees one `now`, which stands in the batch log.
+//! 6. What becomes of a record, a window, a feature and an episode does not depend on how records were batched
+//!    ([`decode`], [`frame`], [`query`], [`alert`]).
 //!
 //! # Layers
 //! Imports point downwards only: `main`, [`cli`] → [`job`] → the stages → [`config`] → [`terms`], [`clock`],

@@ -128,6 +128,16 @@ pub(super) fn step(
     }
 }
 
+/// The end of an episode whose rule is gone.
+pub(super) fn end(mut episode: Episode, at: DateTime<Utc>) -> Change {
+    if episode.state == State::Pending {
+        return Change::Gone(episode);
+    }
+    episode.state = State::Ended;
+    episode.ended_at = Some(at.max(episode.last_at));
+    Change::Is(episode)
+}
+
 fn fire_if_held(episode: &mut Episode, rule: &Rule, text: Option<String>) {
     if episode.state == State::Pending && episode.last_at - episode.started_at >= as_delta(rule.header.hold) {
         episode.state = State::Firing;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::array::{Array, AsArray, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 
@@ -21,11 +21,18 @@ enum At {
 impl Truth {
     /// Rows without a patient or, where there is the column, without a time name no sample and are left out.
     pub(super) fn of(conditions: &RecordBatch, columns: &SampleColumns) -> Self {
+        let times = conditions.column_by_name(&columns.event_time);
+        Self::at(conditions, columns, times.map(|times| times.as_primitive::<TimestampMicrosecondType>()))
+    }
+
+    /// Rows that are true of a patient now, whatever times they bear.
+    pub(super) fn now(conditions: &RecordBatch, columns: &SampleColumns) -> Self {
+        Self::at(conditions, columns, None)
+    }
+
+    fn at(conditions: &RecordBatch, columns: &SampleColumns, times: Option<&TimestampMicrosecondArray>) -> Self {
         let mut truth: HashMap<String, At> = HashMap::new();
         let Some(patients) = texts(conditions, &columns.key) else { return Self(truth) };
-        let times = conditions
-            .column_by_name(&columns.event_time)
-            .map(|times| times.as_primitive::<TimestampMicrosecondType>());
         for (row, patient) in patients.iter().enumerate() {
             let Some(patient) = patient else { continue };
             match times {
@@ -57,11 +64,36 @@ impl Truth {
     }
 }
 
-/// The event times at which each of `patients` was sampled, in order.
+/// The greatest event time of each patient so far.
+#[derive(Debug, Clone, Default)]
+pub struct NewestSamples(HashMap<String, i64>);
+
+impl NewestSamples {
+    /// Takes note of the samples of `frame`.
+    pub fn note(&mut self, frame: &RecordBatch, columns: &SampleColumns) {
+        let (Some(keys), Some(times)) = (texts(frame, &columns.key), frame.column_by_name(&columns.event_time)) else {
+            return;
+        };
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        for (row, patient) in keys.iter().enumerate() {
+            let Some(patient) = patient else { continue };
+            match self.0.get_mut(patient) {
+                Some(newest) => *newest = (*newest).max(times.value(row)),
+                None => drop(self.0.insert(patient.to_owned(), times.value(row))),
+            }
+        }
+    }
+}
+
+/// The event times at which each of `patients` was sampled, in the order in which they came.
+///
+/// A sample that is older than one that came before it is left out: its time has been judged without it. `newest` is
+/// the greatest event time of each patient so far and is brought up to date for all patients of the frame.
 pub(super) fn samples_of(
     frame: &RecordBatch,
     patients: &BTreeSet<&str>,
     columns: &SampleColumns,
+    newest: &NewestSamples,
 ) -> BTreeMap<String, Vec<DateTime<Utc>>> {
     let mut samples: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
     let (Some(keys), Some(times)) = (texts(frame, &columns.key), frame.column_by_name(&columns.event_time)) else {
@@ -70,14 +102,14 @@ pub(super) fn samples_of(
     let times = times.as_primitive::<TimestampMicrosecondType>();
     for (row, patient) in keys.iter().enumerate() {
         let Some(patient) = patient.filter(|patient| patients.contains(patient)) else { continue };
-        if let Some(at) = DateTime::from_timestamp_micros(times.value(row)) {
-            match samples.get_mut(patient) {
-                Some(times) => times.push(at),
-                None => drop(samples.insert(patient.to_owned(), vec![at])),
-            }
+        let Some(at) = DateTime::from_timestamp_micros(times.value(row)) else { continue };
+        match samples.get_mut(patient) {
+            Some(times) if times.last().is_some_and(|last| at < *last) => {}
+            Some(times) => times.push(at),
+            None if newest.0.get(patient).is_some_and(|newest| times.value(row) < *newest) => {}
+            None => drop(samples.insert(patient.to_owned(), vec![at])),
         }
     }
-    samples.values_mut().for_each(|times| times.sort());
     samples
 }
 

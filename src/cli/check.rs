@@ -22,7 +22,7 @@ impl Check {
         let plan = Plan::load(&self.file.job)?;
         if self.store {
             let mut store = Store::connect(&plan.job.store, &plan.job.name)?;
-            let found = store.incompatibilities(&plan.tables)?;
+            let found = store.incompatibilities(&plan.all_tables())?;
             if !found.is_empty() {
                 bail!("{}", found.join("\nerror: "));
             }

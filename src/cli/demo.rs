@@ -15,7 +15,7 @@ use crate::alert::{Change, State};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{self, Job, StoreUrl};
 use crate::dashboard;
-use crate::job::{Plan, Progress, RunOptions, run};
+use crate::job::{AtEnd, Plan, Progress, RunOptions, run};
 use crate::report::{PatientChart, file_name, patient_chart, write_png};
 use crate::simulate::{RecordForm, Scenario, Ward, WardOptions};
 use crate::source::{EmbeddedBroker, ProduceError, Producer, Until};
@@ -66,7 +66,7 @@ impl Demo {
         telemetry::init("warn");
         let stop = Stop::on_signals()?;
         let broker = EmbeddedBroker::start("vitals", PARTITIONS)?;
-        let plan = Plan::of(self.job(&broker)?)?;
+        let mut plan = Plan::of(self.job(&broker)?)?;
         let page = dashboard::serve(&plan.job, self.port).with_context(|| {
             format!("the live page cannot have port {}; choose another with --port, or 0 for any", self.port)
         })?;
@@ -78,7 +78,7 @@ impl Demo {
 
         let devices = start_devices(&plan.job, self.patients, &stop)?;
         let (charts, drawing) = start_charts(&plan.job)?;
-        let watched = self.watch(&plan, &stop, &charts);
+        let watched = self.watch(&mut plan, &stop, &charts);
         stop.ask();
         drop(charts);
         if devices.join().is_err() || drawing.join().is_err() {
@@ -124,7 +124,7 @@ impl Demo {
     }
 
     /// Runs the job until the time is over, telling of alerts as they come and go.
-    fn watch(&self, plan: &Plan, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
+    fn watch(&self, plan: &mut Plan, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
         let running = Stopwatch::start();
         let limit = self.seconds.map(Duration::from_secs);
         let mut asked: Option<Stopwatch> = None;
@@ -144,8 +144,10 @@ impl Demo {
             plan,
             &mut RunOptions {
                 until: Until::Stopped,
+                at_end: AtEnd::LeaveWindows,
                 connect_timeout: Duration::from_secs(10),
                 stopped: &|| stop.is_asked() || limit.is_some_and(|limit| running.elapsed() >= limit),
+                on_repeat: &|_, _| {},
                 on_commit: &mut on_commit,
                 clock: Arc::new(SystemClock),
             },

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
 use crate::clock::{Stopwatch, SystemClock};
-use crate::job::{Plan, RunOptions, run};
+use crate::job::{AtEnd, Plan, RunOptions, run};
 use crate::source::Until;
 use crate::telemetry;
 
@@ -19,32 +21,57 @@ pub(super) struct Run {
     /// Take what is there now, then end; for cron
     #[arg(long)]
     once: bool,
+    /// With --once: give out windows that are still open, too; the next run goes on with them
+    #[arg(long, requires = "once")]
+    close_windows: bool,
     /// How long Kafka and the store may take to answer at the start
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     connect_timeout: Duration,
+}
+
+/// Shows how far reading again has got, where somebody is looking.
+fn show_repeating(bar: &ProgressBar, done: usize, all: usize) {
+    if bar.length() != Some(all as u64) {
+        bar.set_length(all as u64);
+        if let Ok(style) =
+            ProgressStyle::with_template("{elapsed_precise} {bar:30} {human_pos}/{human_len} batches read again")
+        {
+            bar.set_style(style);
+        }
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
+    bar.set_position(done as u64);
+    if done == all {
+        bar.finish_and_clear();
+    }
 }
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<()> {
         telemetry::init("info");
         let stop = Stop::on_signals()?;
-        let plan = Plan::load(&self.file.job)?;
+        let mut plan = Plan::load(&self.file.job)?;
         let running = Stopwatch::start();
+        let repeating = ProgressBar::hidden();
         let mut options = RunOptions {
             until: if self.once { Until::CaughtUp } else { Until::Stopped },
+            at_end: if self.close_windows { AtEnd::CloseWindows } else { AtEnd::LeaveWindows },
             connect_timeout: self.connect_timeout,
             stopped: &|| stop.is_asked(),
+            on_repeat: &|done, all| show_repeating(&repeating, done, all),
             on_commit: &mut |_| {},
             clock: Arc::new(SystemClock),
         };
-        let summary = run(&plan, &mut options)?;
+        let summary = run(&mut plan, &mut options)?;
         if self.once {
             println!(
-                "{} batches, {} records, {} rejects, {} artefacts, {} failing queries, {:.2} s",
+                "{} batches, {} records, {} rejects, {} artefacts, {} late rows, {} duplicates, {} failing queries, {:.2} s",
                 summary.batches,
                 summary.records,
                 summary.rejects,
                 summary.artefacts,
+                summary.late,
+                summary.duplicates,
                 summary.failing,
                 running.elapsed().as_secs_f64()
             );

@@ -32,13 +32,18 @@ impl Status {
         match &status.last {
             None => println!("no batch yet"),
             Some(last) => println!(
-                "batch {} · {} s ago · {} records, {} rejects, {} artefacts in all",
+                "batch {} · {} s ago · {} records, {} rejects, {} artefacts, {} late rows, {} duplicates in all",
                 last.batch,
                 (SystemClock.now() - last.now).num_seconds(),
                 status.records,
                 status.rejects,
-                status.artefacts
+                status.artefacts,
+                status.late,
+                status.duplicates
             ),
+        }
+        if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
+            println!("windows that end by {} have closed", watermark.0.to_rfc3339());
         }
         let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
         for (partition, position) in &status.positions {
@@ -72,6 +77,9 @@ impl Status {
                 "  {} · {} times, again with batch {} · {}",
                 query.query, query.failures, query.retry, query.error
             );
+        }
+        if let Some((at, error)) = &status.refused_edit {
+            println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
         }
         Ok(())
     }

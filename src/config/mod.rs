@@ -33,6 +33,8 @@ pub struct Job {
     pub store: StoreUrl,
     /// The set of queries to run.
     pub sql: SqlSpec,
+    /// Columns that are computed from a patient's readings of the last while.
+    pub features: Vec<Feature>,
     /// Charts.
     pub reports: ReportSpec,
 }
@@ -65,6 +67,12 @@ pub struct SourceSpec {
     pub lateness: Duration,
     /// How far an event time may lie ahead of the time at which Kafka stamped the record.
     pub max_skew: Duration,
+    /// A partition without a record for so long, and with none waiting, no longer holds windows open.
+    pub idle_timeout: Duration,
+    /// How far back the table with the rows of the last while reaches.
+    pub retain: Duration,
+    /// Rows that agree in these columns and in the event time are one; empty where nothing is taken for a duplicate.
+    pub dedupe: Vec<String>,
     /// The time zone of times that name none.
     pub time_zone: Tz,
     /// A record longer than this is a reject.
@@ -129,6 +137,49 @@ pub struct SqlSpec {
     pub time_limit: Duration,
     /// A query that needs more bytes on one batch fails.
     pub memory_limit: usize,
+    /// A windowed query may keep this many groups.
+    pub max_groups: usize,
+    /// Once in so many batches what windowed queries keep goes to the store, so that a restart need not count anew.
+    pub snapshot_every: u64,
+    /// How often reference tables are read again.
+    pub reference_refresh: Duration,
+}
+
+/// A column that is computed from a patient's readings of the last while; `frame` has the formulas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name in queries.
+    pub name: String,
+    /// The column that it is computed from.
+    pub of: String,
+    /// What is computed.
+    pub kind: FeatureKind,
+    /// How far back it looks.
+    pub over: Duration,
+}
+
+/// What a feature computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// The mean, weighted by age: half as much every `half_life`.
+    Ewm {
+        /// The age at which a reading counts half.
+        half_life: Duration,
+    },
+    /// The mean.
+    RollingMean,
+    /// The least.
+    RollingMin,
+    /// The greatest.
+    RollingMax,
+    /// The standard deviation of a sample.
+    RollingStd,
+    /// How many standard deviations the reading lies above the mean.
+    ZScore,
+    /// How much it rises in a minute, by least squares.
+    Slope,
+    /// How much it differs from the reading before.
+    Delta,
 }
 
 /// What charts are drawn from and where they go.

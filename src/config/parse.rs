@@ -10,10 +10,11 @@ use toml::Spanned;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
-use super::raw::{RawColumn, RawFrom, RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::raw::{RawColumn, RawFeature, RawFrom, RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration, expand};
 use super::{
-    Column, ColumnType, Columns, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger,
+    Column, ColumnType, Columns, Feature, FeatureKind, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec,
+    Start, StoreUrl, Trigger,
 };
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
@@ -93,6 +94,7 @@ impl Checker<'_> {
         let store = self.required(raw.store.url, store_url);
         let sql = self.sql(raw.sql);
         let reports = self.reports(raw.reports);
+        let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
         Some(Job {
             name,
             file: self.file.to_owned(),
@@ -100,17 +102,13 @@ impl Checker<'_> {
             source: source?,
             store: store?,
             sql: sql?,
+            features: features??,
             reports: reports?,
         })
     }
 
     fn trigger(&mut self, raw: RawTrigger) -> Option<Trigger> {
-        let max_rows = raw.max_rows.map_or(Some(100_000), |rows| match usize::try_from(*rows.get_ref()) {
-            Ok(count) if count > 0 => Some(count),
-            _ => {
-                self.refuse(rows.span(), format!("\"{}\" is no number of rows; it must be at least 1", rows.get_ref()))
-            }
-        });
+        let max_rows = self.count_or(raw.max_rows, 100_000, "rows");
         Some(Trigger {
             every: self.or_default(raw.every, "1s", |text| duration(text, Zero::Refused))?,
             max_rows: max_rows?,
@@ -125,6 +123,7 @@ impl Checker<'_> {
             .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
             .collect();
         let columns = self.columns(raw.columns, &raw.key, &raw.event_time);
+        let dedupe = columns.as_ref().and_then(|columns| self.dedupe(raw.dedupe, columns));
         let long = match raw.long {
             None => None,
             Some(long) => Some(LongForm { name: self.path(&long.name)?, value: self.path(&long.value)? }),
@@ -137,6 +136,9 @@ impl Checker<'_> {
             start: self.or_default(raw.start, "earliest", start)?,
             lateness: self.or_default(raw.lateness, "10s", |text| duration(text, Zero::Allowed))?,
             max_skew: self.or_default(raw.max_skew, "5m", |text| duration(text, Zero::Allowed))?,
+            idle_timeout: self.or_default(raw.idle_timeout, "30s", |text| duration(text, Zero::Refused))?,
+            retain: self.or_default(raw.retain, "15m", |text| duration(text, Zero::Refused))?,
+            dedupe: dedupe?,
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
             max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
             properties,
@@ -177,6 +179,19 @@ impl Checker<'_> {
         all[key].required = true;
         all[event_time].required = true;
         Some(Columns::new(all, key, event_time))
+    }
+
+    fn dedupe(&mut self, raw: Vec<Spanned<String>>, columns: &Columns) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for name in raw {
+            if columns.get(name.get_ref()).is_none() {
+                let known = columns.all().iter().map(|column| column.name.as_str());
+                let message = unknown("column", name.get_ref(), known);
+                return self.refuse(name.span(), message);
+            }
+            names.push(name.into_inner());
+        }
+        Some(names)
     }
 
     fn column_index(
@@ -253,7 +268,52 @@ impl Checker<'_> {
             dir,
             time_limit: self.or_default(raw.time_limit, "5s", |text| duration(text, Zero::Refused))?,
             memory_limit: self.or_default(raw.memory_limit, "256MiB", bytes)?,
+            max_groups: self.count_or(raw.max_groups, 1_000_000, "groups")?,
+            reference_refresh: self.or_default(raw.reference_refresh, "10s", |text| duration(text, Zero::Refused))?,
+            snapshot_every: self.count_or(raw.snapshot_every, 60, "batches")? as u64,
         })
+    }
+
+    fn features(&mut self, raw: BTreeMap<Spanned<String>, RawFeature>, columns: &Columns) -> Option<Vec<Feature>> {
+        let mut raw: Vec<_> = raw.into_iter().collect();
+        raw.sort_by_key(|(name, _)| name.span().start);
+        raw.into_iter().map(|(name, feature)| self.feature(name, feature, columns)).collect()
+    }
+
+    fn feature(&mut self, name: Spanned<String>, raw: RawFeature, columns: &Columns) -> Option<Feature> {
+        let place = name.span();
+        let name = match identifier(name.get_ref()) {
+            Ok(name) if columns.get(&name).is_none() => name,
+            Ok(name) => return self.refuse(place, format!("\"{name}\" is a column already")),
+            Err(message) => return self.refuse(place, message),
+        };
+        let is_number = |column: &&Column| matches!(column.r#type, ColumnType::Float | ColumnType::Int);
+        let of = self.required(raw.of, |of| match columns.get(of) {
+            Some(column) if is_number(&column) => Ok(of.to_owned()),
+            Some(_) => Err(format!("column \"{of}\" is no number")),
+            None => {
+                Err(unknown("column", of, columns.all().iter().filter(is_number).map(|column| column.name.as_str())))
+            }
+        });
+        let kind_place = raw.kind.span();
+        let kind = self.required(raw.kind, |kind| match FEATURE_KINDS.contains(&kind) {
+            true => Ok(kind.to_owned()),
+            false => Err(unknown("kind of feature", kind, FEATURE_KINDS.into_iter())),
+        })?;
+        let length = |text: &str| duration(text, Zero::Refused);
+        let over = raw.over.map(|over| self.required(over, length));
+        let half_life = raw.half_life.map(|half_life| self.required(half_life, length));
+        let (kind, over) = match (kind.as_str(), over, half_life) {
+            // What is older than ten half-lives weighs less than a thousandth.
+            ("ewm", None, Some(half_life)) => (FeatureKind::Ewm { half_life: half_life? }, half_life? * 10),
+            ("ewm", ..) => return self.refuse(kind_place, "\"ewm\" needs a half_life, and nothing else".to_owned()),
+            (_, Some(over), None) => (feature_kind(&kind), over?),
+            _ => {
+                return self
+                    .refuse(kind_place, format!("\"{kind}\" needs over, as in over = \"1m\", and nothing else"));
+            }
+        };
+        Some(Feature { name, of: of?, kind, over })
     }
 
     fn reports(&mut self, raw: RawReports) -> Option<ReportSpec> {
@@ -290,6 +350,16 @@ impl Checker<'_> {
         match SourcePath::parse(text) {
             Ok(path) => Some(path),
             Err(message) => self.refuse(place, message),
+        }
+    }
+
+    /// A number of something, at least one.
+    fn count_or(&mut self, value: Option<Spanned<i64>>, default: usize, what: &str) -> Option<usize> {
+        let Some(value) = value else { return Some(default) };
+        match usize::try_from(*value.get_ref()) {
+            Ok(count) if count > 0 => Some(count),
+            _ => self
+                .refuse(value.span(), format!("\"{}\" is no number of {what}; it must be at least 1", value.get_ref())),
         }
     }
 
@@ -338,6 +408,22 @@ fn column_type(text: &str) -> Result<ColumnType, String> {
         .find(|(name, _)| *name == text)
         .map(|(_, r#type)| *r#type)
         .ok_or_else(|| unknown("type", text, ColumnType::NAMES.iter().map(|(name, _)| *name)))
+}
+
+const FEATURE_KINDS: [&str; 8] =
+    ["ewm", "rolling_mean", "rolling_min", "rolling_max", "rolling_std", "zscore", "slope", "delta"];
+
+/// The kind called `name`, which is one of [`FEATURE_KINDS`] but for `ewm`.
+fn feature_kind(name: &str) -> FeatureKind {
+    match name {
+        "rolling_mean" => FeatureKind::RollingMean,
+        "rolling_min" => FeatureKind::RollingMin,
+        "rolling_max" => FeatureKind::RollingMax,
+        "rolling_std" => FeatureKind::RollingStd,
+        "zscore" => FeatureKind::ZScore,
+        "slope" => FeatureKind::Slope,
+        _ => FeatureKind::Delta,
+    }
 }
 
 fn not_empty(text: &str) -> Result<String, String> {
@@ -448,6 +534,36 @@ dir = "."
         check("${URL:-sqlite://test.db}", "postgres://secret@h/d", "\"postgres\" is no store");
         check("dir = \".\"", "dir = \"absent\"", "there is no folder \"absent\"");
         check("[store]", "[store", "job.toml:13:");
+        check(
+            "[sql]",
+            "[features]\nx = { of = \"hart_rate\", kind = \"delta\", over = \"1m\" }\n[sql]",
+            "did you mean \"heart_rate\"?",
+        );
+        check(
+            "[sql]",
+            "[features]\nx = { of = \"patient_id\", kind = \"delta\", over = \"1m\" }\n[sql]",
+            "is no number",
+        );
+        check(
+            "[sql]",
+            "[features]\nx = { of = \"heart_rate\", kind = \"slop\", over = \"1m\" }\n[sql]",
+            "did you mean \"slope\"?",
+        );
+        check(
+            "[sql]",
+            "[features]\nx = { of = \"heart_rate\", kind = \"slope\" }\n[sql]",
+            "17:33: \"slope\" needs over",
+        );
+        check(
+            "[sql]",
+            "[features]\nx = { of = \"heart_rate\", kind = \"ewm\", over = \"1m\" }\n[sql]",
+            "needs a half_life",
+        );
+        check(
+            "[sql]",
+            "[features]\nheart_rate = { of = \"heart_rate\", kind = \"slope\", over = \"1m\" }\n[sql]",
+            "is a column already",
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct RawJob {
     pub(super) store: RawStore,
     pub(super) sql: RawSql,
     #[serde(default)]
+    pub(super) features: BTreeMap<Text, RawFeature>,
+    #[serde(default)]
     pub(super) reports: RawReports,
 }
 
@@ -40,6 +42,10 @@ pub(super) struct RawSource {
     pub(super) start: Option<Text>,
     pub(super) lateness: Option<Text>,
     pub(super) max_skew: Option<Text>,
+    pub(super) idle_timeout: Option<Text>,
+    pub(super) retain: Option<Text>,
+    #[serde(default)]
+    pub(super) dedupe: Vec<Text>,
     pub(super) time_zone: Option<Text>,
     pub(super) max_record_bytes: Option<Text>,
     #[serde(default)]
@@ -87,6 +93,18 @@ pub(super) struct RawSql {
     pub(super) dir: Text,
     pub(super) time_limit: Option<Text>,
     pub(super) memory_limit: Option<Text>,
+    pub(super) max_groups: Option<Spanned<i64>>,
+    pub(super) snapshot_every: Option<Spanned<i64>>,
+    pub(super) reference_refresh: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFeature {
+    pub(super) of: Text,
+    pub(super) kind: Text,
+    pub(super) over: Option<Text>,
+    pub(super) half_life: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

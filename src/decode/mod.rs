@@ -12,7 +12,7 @@ mod time;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::compute::filter;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
@@ -24,7 +24,7 @@ use cells::Faults;
 use json::JsonDecoder;
 pub use raw::RawRecords;
 use schema::{Layout, Reading};
-pub use schema::{OFFSET_COLUMN, PARTITION_COLUMN, TOPIC_COLUMN, frame_schema};
+pub use schema::{OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, TOPIC_COLUMN, frame_schema};
 
 /// The most records that are decoded at once; batches of this size are decoded fastest.
 pub const CHUNK: usize = 8_192;
@@ -224,12 +224,13 @@ impl Decoder {
         artefacts
     }
 
-    /// `_topic`, `_partition`, `_offset`.
-    fn provenance(&self, records: &RawRecords, kept: &[usize]) -> [ArrayRef; 3] {
+    /// `_topic`, `_partition`, `_offset`, `_stamped_at`.
+    fn provenance(&self, records: &RawRecords, kept: &[usize]) -> [ArrayRef; 4] {
         let topic = StringViewArray::from_iter_values(kept.iter().map(|_| self.spec.topic.as_str()));
         let partitions = Int32Array::from_iter_values(kept.iter().map(|&record| records.partition(record).0));
         let offsets = Int64Array::from_iter_values(kept.iter().map(|&record| records.offset(record).0));
-        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets)]
+        let stamps: TimestampMicrosecondArray = kept.iter().map(|&record| records.stamp_micros(record)).collect();
+        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets), Arc::new(stamps.with_timezone("UTC"))]
     }
 }
 

@@ -13,8 +13,10 @@ pub const TOPIC_COLUMN: &str = "_topic";
 pub const PARTITION_COLUMN: &str = "_partition";
 /// The offset of a row.
 pub const OFFSET_COLUMN: &str = "_offset";
+/// When Kafka stamped the record of a row; NULL where the topic keeps no stamps.
+pub const STAMP_COLUMN: &str = "_stamped_at";
 
-/// What queries see: the declared columns in their order, then `_topic`, `_partition` and `_offset`.
+/// What queries see: the declared columns in their order, then `_topic`, `_partition`, `_offset` and `_stamped_at`.
 ///
 /// Required columns are not nullable. Text is `Utf8View`, times are `Timestamp(Microsecond, "UTC")`.
 #[must_use]
@@ -25,6 +27,7 @@ pub fn frame_schema(columns: &Columns) -> SchemaRef {
         Field::new(TOPIC_COLUMN, DataType::Utf8View, false),
         Field::new(PARTITION_COLUMN, DataType::Int32, false),
         Field::new(OFFSET_COLUMN, DataType::Int64, false),
+        Field::new(STAMP_COLUMN, frame_type(ColumnType::Time), true),
     ];
     Arc::new(Schema::new(declared.chain(provenance).collect::<Vec<_>>()))
 }

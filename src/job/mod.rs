@@ -2,10 +2,17 @@
 //!
 //! This is the only room that sees all stages; each of them knows just the output of the one before.
 
+mod batch;
 mod commit;
+mod memory;
 mod plan;
 mod quarantine;
+mod recover;
+mod references;
+mod reload;
 mod run;
+mod start;
+mod state;
 
 pub use plan::Plan;
-pub use run::{Progress, RunError, RunOptions, Summary, run};
+pub use run::{AtEnd, Progress, RunError, RunOptions, Summary, run};

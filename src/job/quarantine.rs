@@ -37,6 +37,12 @@ impl Quarantine {
         self.0.remove(query).map(|state| QueryState { failures: 0, retry: batch, error: String::new(), ..state })
     }
 
+    /// Forgets what is known of queries that were edited or are gone; their states to store.
+    pub(super) fn forget(&mut self, is_gone: &dyn Fn(&str) -> bool, batch: BatchId) -> Vec<QueryState> {
+        let gone: Vec<String> = self.0.keys().filter(|query| is_gone(query)).cloned().collect();
+        gone.iter().filter_map(|query| self.succeeded(query, batch)).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -3,34 +3,46 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
-use crate::alert::{Change, OpenEpisodes};
+use crate::alert::Change;
 use crate::clock::{Clock, Stopwatch};
-use crate::frame::watermarks;
-use crate::query::{Outcome, QueryFailure};
-use crate::source::{MicroBatch, Next, Source, SourceError, Topic, Until};
-use crate::store::{Commit, QueryState, Store, StoreError, TableRows};
-use crate::terms::{BatchId, OffsetRange, Partition, Positions, Ranges, Watermark};
+use crate::source::{MicroBatch, Next, SourceError, Until};
+use crate::store::{Snapshot, Store, StoreError};
+use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
-use super::commit::{Committed, commit, until_done};
+use super::batch::{Prepared, Taken};
+use super::commit::until_done;
 use super::plan::Plan;
-use super::quarantine::Quarantine;
+use super::reload::{Reloader, take_edit};
+use super::start::{Started, start};
+use super::state::{JobState, snapshots};
 
 /// How a run is to be done.
 pub struct RunOptions<'a> {
     /// Whether it ends when it has caught up.
     pub until: Until,
+    /// What to do then.
+    pub at_end: AtEnd,
     /// How long Kafka and the store may take to answer at the start.
     pub connect_timeout: Duration,
     /// Says when to stop; the batch in hand is finished first.
     pub stopped: &'a dyn Fn() -> bool,
+    /// Is told how many batches of how many have been read again for what a stopped job remembered.
+    pub on_repeat: &'a dyn Fn(usize, usize),
     /// Is told of each batch after its commit.
     pub on_commit: &'a mut dyn FnMut(&Progress<'_>),
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// What a run that has caught up does with windows that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It leaves them open; the next run goes on with them.
+    LeaveWindows,
+    /// It gives them out as they stand; the next run goes on with them all the same.
+    CloseWindows,
 }
 
 /// What happened with one batch.
@@ -61,6 +73,10 @@ pub struct Summary {
     pub rejects: u64,
     /// Artefacts in them.
     pub artefacts: u64,
+    /// Rows that came too late for windows.
+    pub late: u64,
+    /// Rows that had come before.
+    pub duplicates: u64,
     /// Queries that fail at the end.
     pub failing: usize,
 }
@@ -92,125 +108,95 @@ pub enum RunError {
 ///
 /// # Errors
 /// A service that is not there at the start, a fence, a topic that is not the one that was read before.
-pub fn run(plan: &Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let (mut store, source, mut state) = start(plan, options)?;
+pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
+    let Started { mut store, source, mut state, mut references } = start(plan, options)?;
+    let mut reloader = Reloader::new(&plan.job);
     let mut summary = Summary::default();
     while !(options.stopped)() {
-        let batch = match source.next(Duration::from_millis(50))? {
-            Next::Batch(batch) => batch,
-            Next::Nothing => continue,
+        match source.next(Duration::from_millis(50))? {
+            Next::Batch(batch) => {
+                if let Some(edit) = reloader.poll(plan, state.last_batch) {
+                    references = take_edit(edit, plan, &mut store, &mut state, references, options)?;
+                }
+                references.take_over(plan, state.last_batch.next());
+                let taken = Taken::of(*batch, plan, &mut state, options.clock.now());
+                step(taken, plan, &mut store, &mut state, options, &mut summary)?;
+                source.show_progress(&state.shown);
+            }
+            Next::Nothing => {}
+            Next::End if options.at_end == AtEnd::CloseWindows => {
+                let partitions = state.claimed.keys().copied().collect();
+                let nothing = MicroBatch::nothing(&plan.job.source, partitions);
+                let mut taken = Taken::of(nothing, plan, &mut state, options.clock.now());
+                taken.show_open = true;
+                step(taken, plan, &mut store, &mut state, options, &mut summary)?;
+                break;
+            }
             Next::End => break,
-        };
-        let now = state.next_now(options.clock.now());
-        let id = state.last_batch.next();
-        claim_new_partitions(&mut store, plan, &mut state, &batch.ranges, options.stopped)?;
-        let watermarks = state.watermarks_after(plan, &batch.rows);
-
-        let querying = Stopwatch::start();
-        let outcomes = plan.engine.run(&batch.rows, now, &|query| state.quarantine.leaves_out(query, id));
-        let queries = querying.elapsed();
-
-        let committing = Stopwatch::start();
-        let prepared = Prepared { id, now, batch: &batch, watermarks, outcomes };
-        let alerts = prepared.commit(plan, &mut store, &mut state, options)?;
-        let progress = Progress {
-            batch: id,
-            micro_batch: &batch,
-            alerts: &alerts,
-            latency: batch.closed.elapsed(),
-            queries,
-            commit: committing.elapsed(),
-        };
-
-        source.show_progress(&batch.ranges);
-        summary.add(&batch, state.quarantine.len());
-        debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(),
-            latency_seconds = progress.latency.as_secs_f64(), "committed");
-        (options.on_commit)(&progress);
+        }
+    }
+    if state.last_batch > state.last_snapshot && state.owed.is_empty() {
+        save_at_the_end(&mut store, state.last_batch, &snapshots(plan));
     }
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
 }
 
-/// Connects to both services, becomes the writer, and finds out where to go on.
-fn start(plan: &Plan, options: &RunOptions<'_>) -> Result<(Store, Source, JobState), RunError> {
-    let spec = &plan.job.source;
-    let mut store = patiently(plan, options, || Store::connect(&plan.job.store, &plan.job.name))?;
-    let topic = Topic::connect(spec, options.connect_timeout, options.stopped)?;
-    patiently(plan, options, || store.become_writer())?;
-    patiently(plan, options, || store.migrate(&plan.tables))?;
-    let bounds = topic.bounds()?;
-    let starts = topic.starts(spec.start, &bounds)?;
-    let positions = patiently(plan, options, || store.claim(&spec.topic, &starts))?;
-    let state = patiently(plan, options, || JobState::resume(&mut store, plan, &positions))?;
-    let source = Source::start(topic, spec, plan.job.trigger, &positions, &bounds, options.until)?;
-    info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
-    Ok((store, source, state))
+/// Spares the next start some reading; it does well without, too.
+fn save_at_the_end(store: &mut Store, batch: BatchId, snapshots: &[Snapshot]) {
+    // The first statement on a connection that is gone only finds that out.
+    let saved = store.save_snapshots(batch, snapshots).or_else(|_| store.save_snapshots(batch, snapshots));
+    if let Err(error) = saved {
+        warn!(%error, "no snapshot at the end; the next start reads a little more again");
+    }
+}
+
+/// Takes one batch from its rows to the store.
+fn step(
+    taken: Taken,
+    plan: &mut Plan,
+    store: &mut Store,
+    state: &mut JobState,
+    options: &mut RunOptions<'_>,
+    summary: &mut Summary,
+) -> Result<(), RunError> {
+    claim_new_partitions(store, plan, state, &taken.batch.ranges, options.stopped)?;
+    let querying = Stopwatch::start();
+    let outcomes = taken.run_queries(plan, state);
+    let queries = querying.elapsed();
+
+    let committing = Stopwatch::start();
+    let prepared = Prepared { snapshots: state.due_snapshots(plan, &taken), taken: &taken, outcomes };
+    let Some(alerts) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
+    if state.last_snapshot == taken.id {
+        plan.engine.mark_saved();
+    }
+    let Taken { id, batch, .. } = &taken;
+    let progress = Progress {
+        batch: *id,
+        micro_batch: batch,
+        alerts: &alerts,
+        latency: batch.closed.elapsed(),
+        queries,
+        commit: committing.elapsed(),
+    };
+    summary.add(&taken, state.quarantine.len());
+    debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
+        queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
+        latency_seconds = progress.latency.as_secs_f64(), "committed");
+    (options.on_commit)(&progress);
+    Ok(())
 }
 
 impl Summary {
-    fn add(&mut self, batch: &MicroBatch, failing: usize) {
+    fn add(&mut self, taken: &Taken, failing: usize) {
         self.batches += 1;
-        self.records += batch.records as u64;
-        self.rejects += batch.rejects.len() as u64;
-        self.artefacts += batch.artefacts.len() as u64;
+        self.records += taken.batch.records as u64;
+        self.rejects += taken.batch.rejects.len() as u64;
+        self.artefacts += taken.batch.artefacts.len() as u64;
+        self.late += taken.rows.late.len() as u64;
+        self.duplicates += taken.rows.duplicates as u64;
         self.failing = failing;
-    }
-}
-
-/// Does what the store must do at the start, trying again until the timeout has passed.
-fn patiently<T>(
-    plan: &Plan,
-    options: &RunOptions<'_>,
-    mut work: impl FnMut() -> Result<T, StoreError>,
-) -> Result<T, RunError> {
-    let waiting = Stopwatch::start();
-    loop {
-        match work() {
-            Err(StoreError::Unavailable(reason)) => {
-                if waiting.left_of(options.connect_timeout).is_zero() || (options.stopped)() {
-                    let address = plan.job.store.address();
-                    return Err(RunError::StoreUnreachable { address, waited: options.connect_timeout, reason });
-                }
-                debug!(reason, "the store does not answer yet");
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            done => return Ok(done?),
-        }
-    }
-}
-
-/// What the loop carries from batch to batch. All of it is in the store too.
-struct JobState {
-    last_batch: BatchId,
-    last_now: Option<DateTime<Utc>>,
-    watermarks: std::collections::BTreeMap<Partition, Watermark>,
-    episodes: OpenEpisodes,
-    quarantine: Quarantine,
-    claimed: Positions,
-}
-
-impl JobState {
-    fn resume(store: &mut Store, plan: &Plan, positions: &Positions) -> Result<Self, StoreError> {
-        let resume = store.resume(&plan.job.source.topic)?;
-        Ok(Self {
-            last_batch: resume.last_batch,
-            last_now: resume.last_now,
-            watermarks: resume.watermarks,
-            episodes: OpenEpisodes::new(resume.episodes),
-            quarantine: Quarantine::new(resume.queries),
-            claimed: positions.clone(),
-        })
-    }
-
-    /// A batch's `now` is after that of the batch before, whatever becomes of the machine's clock: tables may be keyed
-    /// by it.
-    fn next_now(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        self.last_now.map_or(clock, |last| clock.max(last + chrono::TimeDelta::microseconds(1)))
-    }
-
-    fn watermarks_after(&self, plan: &Plan, rows: &RecordBatch) -> std::collections::BTreeMap<Partition, Watermark> {
-        watermarks(rows, &plan.samples.event_time, plan.job.source.lateness, &self.watermarks)
     }
 }
 
@@ -231,105 +217,4 @@ fn claim_new_partitions(
         state.claimed = until_done(stopped, || store.claim(&plan.job.source.topic, &new))?;
     }
     Ok(())
-}
-
-/// A batch whose queries have run.
-struct Prepared<'a> {
-    id: BatchId,
-    now: DateTime<Utc>,
-    batch: &'a MicroBatch,
-    watermarks: std::collections::BTreeMap<Partition, Watermark>,
-    outcomes: Vec<Outcome>,
-}
-
-impl Prepared<'_> {
-    /// Judges the rules and commits; a table that does not take its rows is left out, and what reads it too.
-    fn commit(
-        mut self,
-        plan: &Plan,
-        store: &mut Store,
-        state: &mut JobState,
-        options: &RunOptions<'_>,
-    ) -> Result<Vec<Change>, StoreError> {
-        loop {
-            let mut quarantine = state.quarantine.clone();
-            let mut episodes = state.episodes.clone();
-            let alerts = self.judge(plan, &mut episodes);
-            let (failures, queries) = self.failures(&mut quarantine);
-            let written = self.written(plan, &alerts, &failures, &queries);
-            match commit(store, &written, options.stopped)? {
-                Committed::Done => {
-                    state.quarantine = quarantine;
-                    state.episodes = episodes;
-                    state.last_batch = self.id;
-                    state.last_now = Some(self.now);
-                    state.watermarks = self.watermarks;
-                    return Ok(alerts);
-                }
-                Committed::TableAtFault { table, reason } => {
-                    drop(written);
-                    let failed = self.outcomes.iter_mut().find(|outcome| outcome.query == table);
-                    let failed = failed.unwrap_or_else(|| panic!("only tables of this batch are at fault"));
-                    failed.rows = Err(QueryFailure(reason));
-                }
-            }
-        }
-    }
-
-    fn judge(&self, plan: &Plan, episodes: &mut OpenEpisodes) -> Vec<Change> {
-        plan.rules
-            .iter()
-            .filter_map(|rule| {
-                let outcome = self.outcomes.iter().find(|outcome| outcome.query == rule.name)?;
-                Some(episodes.judge(rule, outcome.rows.as_ref().ok()?, &self.batch.rows, &plan.samples))
-            })
-            .flatten()
-            .collect()
-    }
-
-    /// What failed in this batch, and the queries whose state changed with it.
-    fn failures(&self, quarantine: &mut Quarantine) -> (Vec<(String, String)>, Vec<QueryState>) {
-        let mut failures = Vec::new();
-        let mut changed = Vec::new();
-        for Outcome { query, rows } in &self.outcomes {
-            match rows {
-                Ok(_) => changed.extend(quarantine.succeeded(query, self.id)),
-                Err(failure) => {
-                    warn!(query, batch = %self.id, error = %failure, "query failed; the others go on");
-                    changed.push(quarantine.failed(query, self.id, &failure.0));
-                    failures.push((query.clone(), failure.0.clone()));
-                }
-            }
-        }
-        (failures, changed)
-    }
-
-    fn written<'b>(
-        &'b self,
-        plan: &'b Plan,
-        alerts: &'b [Change],
-        failures: &'b [(String, String)],
-        queries: &'b [QueryState],
-    ) -> Commit<'b> {
-        let tables = plan.tables.iter().filter_map(|spec| {
-            let outcome = self.outcomes.iter().find(|outcome| outcome.query == spec.name)?;
-            Some(TableRows { spec, rows: outcome.rows.as_ref().ok()?.clone() })
-        });
-        Commit {
-            batch: self.id,
-            now: self.now,
-            topic: &plan.job.source.topic,
-            ranges: &self.batch.ranges,
-            watermarks: &self.watermarks,
-            records: self.batch.records,
-            frame_rows: self.batch.rows.num_rows(),
-            rejects: &self.batch.rejects,
-            artefacts: &self.batch.artefacts,
-            tables: tables.collect(),
-            alerts,
-            failures,
-            queries,
-            prepared_ms: self.batch.closed.elapsed().as_secs_f64() * 1_000.0,
-        }
-    }
 }

@@ -1,61 +1,50 @@
 //! The set of queries, planned once and run on every micro-batch in the order of what they read.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
-use datafusion::error::DataFusionError;
-use datafusion::execution::TaskContext;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::logical_expr::sqlparser::ast::Statement as SqlStatement;
-use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement;
-use futures::StreamExt;
 
 use crate::clock::Stopwatch;
-use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
+use crate::diagnostic::Diagnostics;
+use crate::terms::{BatchId, Partition, Watermark};
 
-use super::fault::{diagnose, tidy};
+use super::execute::{Limits, QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
-use super::functions::FrozenNow;
+use super::functions::FrozenTimes;
+use super::header::Emit;
 use super::keyed::in_key_order;
-use super::refuse::{refused_function, tables_read};
+use super::planner::{Body, Latest, Planner, Query};
+use super::seed::Seed;
 use super::slot::Slot;
+use super::window::{Open, Saved, Windowed};
 
-/// What one query may use on one batch.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Time.
-    pub time: Duration,
-    /// Bytes, its result included.
-    pub memory: usize,
-}
-
-/// All queries of a set, ready to run.
+/// All queries of a set, ready to run, with what the windowed ones keep.
 #[derive(Debug)]
 pub struct Engine {
-    source: Slot,
-    now: FrozenNow,
-    queries: Vec<Query>,
-    limits: Limits,
-    runtime: tokio::runtime::Runtime,
+    pub(super) slots: Slots,
+    pub(super) times: FrozenTimes,
+    pub(super) queries: Vec<Query>,
+    /// The last values of each patient, where a query reads them.
+    pub(super) latest: Option<Latest>,
+    /// Whether a query reads the rows of the last while.
+    pub(super) reads_history: bool,
+    pub(super) runner: Runner,
 }
 
-#[derive(Debug)]
-struct Query {
-    planned: Planned,
-    plan: Arc<dyn ExecutionPlan>,
-    /// Where queries that read this one find its rows; only a table query has one.
-    result: Option<Slot>,
+/// What queries read that is not another query's.
+#[derive(Debug, Clone)]
+pub(super) struct Slots {
+    /// Every row of the batch.
+    pub(super) all: Slot,
+    /// Those that were on time.
+    pub(super) on_time: Slot,
+    /// The rows of the last while.
+    pub(super) history: Slot,
+    /// Reference tables by name.
+    pub(super) references: BTreeMap<String, Slot>,
 }
 
 /// A query that was planned.
@@ -67,6 +56,47 @@ pub struct Planned {
     pub schema: SchemaRef,
     /// The table queries it reads.
     pub reads: Vec<String>,
+    /// Whether its rows come from those of the batch, directly or through other queries. Where not, they are a matter
+    /// of what is known at a time: of windows, of the last values, of reference tables.
+    pub per_row: bool,
+    /// Whether it is kept up over windows.
+    pub windowed: bool,
+}
+
+/// What the planner needs to know of the job: the source's table and the columns that name patient and time.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// The name under which queries read the batch.
+    pub table: &'a str,
+    /// The schema of the batch.
+    pub schema: SchemaRef,
+    /// The column that a rule must return.
+    pub key: &'a str,
+    /// The column by which a rule tells samples apart, if it returns it, and by which windows go.
+    pub event_time: &'a str,
+}
+
+/// One micro-batch as queries see it.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The batch.
+    pub batch: BatchId,
+    /// Every row of it.
+    pub rows: &'a RecordBatch,
+    /// Those that were on time: what windows count.
+    pub on_time: &'a RecordBatch,
+    /// The rows of the last while, those of this batch included.
+    pub history: &'a [RecordBatch],
+    /// Its frozen time.
+    pub now: DateTime<Utc>,
+    /// Its frozen time by the devices' clocks.
+    pub event_now: DateTime<Utc>,
+    /// The same for each partition; one that is read behind others has not got so far.
+    pub partition_nows: &'a BTreeMap<Partition, DateTime<Utc>>,
+    /// Windows that end by it close.
+    pub watermark: Option<Watermark>,
+    /// Whether windows that have not closed are to be given out as they stand, because nothing more may come.
+    pub show_open: bool,
 }
 
 /// What one query gave on one batch.
@@ -76,24 +106,10 @@ pub struct Outcome {
     pub query: String,
     /// Its rows; those of a table query are in the order of their key.
     pub rows: Result<RecordBatch, QueryFailure>,
-}
-
-/// Why a query gave no rows on one batch.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct QueryFailure(pub String);
-
-/// What the planner needs to know of the job: the source's table and the column that names the patient.
-#[derive(Debug, Clone)]
-pub struct Source<'a> {
-    /// The name under which queries read the batch.
-    pub table: &'a str,
-    /// The schema of the batch.
-    pub schema: SchemaRef,
-    /// The column that a rule must return.
-    pub key: &'a str,
-    /// The column by which a rule tells samples apart, if it returns it.
-    pub event_time: &'a str,
+    /// Whether the batch's rows are in its windows; `true` for a query without windows.
+    pub counted: bool,
+    /// What went wrong beside, though there are rows: the batch was not counted, or some window not computed.
+    pub trouble: Option<QueryFailure>,
 }
 
 impl Engine {
@@ -102,28 +118,19 @@ impl Engine {
     /// # Errors
     /// Every fault of every file: SQL that is none, what is refused, unknown names, cycles, results that no table
     /// or rule can have.
-    pub fn plan(files: Vec<QueryFile>, source: &Source<'_>, limits: Limits) -> Result<Self, Diagnostics> {
-        let now = FrozenNow::default();
-        let mut planner = Planner::new(source, &now);
-        let mut parsed = Vec::new();
-        for file in files {
-            match planner.parse(file, source.table) {
-                Ok(query) => parsed.push(query),
-                Err(fault) => planner.faults.push(fault),
-            }
-        }
-        planner.check_names(&parsed, source.table);
-        let ordered = planner.in_order(parsed);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime =
-            runtime.unwrap_or_else(|error| panic!("a runtime on this thread needs nothing but a timer: {error}"));
-        let queries: Vec<Query> =
-            ordered.into_iter().filter_map(|query| planner.plan(query, source, &runtime)).collect();
-        if planner.faults.is_empty() {
-            Ok(Self { source: planner.source, now, queries, limits, runtime })
-        } else {
-            planner.faults.sort();
-            Err(Diagnostics(planner.faults))
+    pub fn plan(
+        files: Vec<QueryFile>,
+        seeds: &[Seed],
+        source: &Source<'_>,
+        limits: Limits,
+    ) -> Result<Self, Diagnostics> {
+        Planner::new(source, seeds, limits).plan_set(files)
+    }
+
+    /// Gives a reference table other rows, from the next batch on.
+    pub fn set_reference(&mut self, table: &str, rows: &RecordBatch) {
+        if let Some(slot) = self.slots.references.get(table) {
+            slot.fill(rows);
         }
     }
 
@@ -132,266 +139,399 @@ impl Engine {
         self.queries.iter().map(|query| &query.planned)
     }
 
-    /// Runs every query on `rows` with `now` frozen, leaving out those that `skip` names.
+    /// Runs every query on one batch, leaving out those that `skip` names.
     ///
-    /// A query that fails leaves the others alone, but for those that read it.
-    pub fn run(&self, rows: &RecordBatch, now: DateTime<Utc>, skip: &dyn Fn(&str) -> bool) -> Vec<Outcome> {
-        self.now.set(now);
-        self.source.fill(rows);
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(self.queries.len());
+    /// A query that fails leaves the others alone, but for those that read it. Windowed queries go on from batch to
+    /// batch; the windows that they close are forgotten: their rows are the caller's.
+    pub fn run(&mut self, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) -> Vec<Outcome> {
+        self.fill(input);
+        self.slots.history.fill_all(input.history);
+        self.keep_latest(input, Giving::Rows);
+        let mut run = Run::new(Giving::Rows);
+        for query in &mut self.queries {
+            let running = Stopwatch::start();
+            run.query(query, &self.runner, input, skip);
+            let (name, seconds) = (&query.planned.file.name, running.elapsed().as_secs_f64());
+            tracing::debug!(query = name, batch = %input.batch, seconds, "query run");
+        }
+        self.clear();
+        self.settle(input.watermark);
+        run.outcomes
+    }
+
+    /// Repeats a batch that was committed: windows count its rows and close.
+    ///
+    /// `left_out` names the queries that did not count its rows the first time either. Nothing is given out but the
+    /// closed windows of those that `give` names.
+    pub fn repeat(
+        &mut self,
+        input: &Input<'_>,
+        left_out: &dyn Fn(&str) -> bool,
+        give: &dyn Fn(&str) -> bool,
+    ) -> Vec<(String, RecordBatch)> {
+        self.fill(input);
+        if self.latest.as_ref().is_some_and(|latest| !left_out(&latest.name)) {
+            self.keep_latest(input, Giving::Nothing);
+        }
+        // Windows may look things up in views of reference tables.
+        let is_wanted = |query: &Query| {
+            query.planned.windowed || (query.planned.file.kind == QueryKind::View && !query.planned.per_row)
+        };
+        let mut run = Run::new(Giving::Nothing);
+        for query in self.queries.iter_mut().filter(|query| is_wanted(query)) {
+            let gives = query.planned.windowed && give(&query.planned.file.name);
+            run.giving = if gives { Giving::Closed } else { Giving::Nothing };
+            run.query(query, &self.runner, input, left_out);
+        }
+        self.clear();
+        self.settle(input.watermark);
+        let given = run.outcomes.into_iter().filter(|outcome| give(&outcome.query));
+        given.filter_map(|outcome| Some((outcome.query, outcome.rows.ok()?))).collect()
+    }
+
+    /// Goes on with what `running` keeps for the queries that `names` says are the same there.
+    pub fn adopt(&mut self, running: &mut Self, names: &dyn Fn(&str) -> bool) {
+        let kept: Vec<String> = self.kept().map(|kept| kept.name.to_owned()).filter(|name| names(name)).collect();
+        for name in kept {
+            if let (Some(new), Some(old)) = (self.windowed_mut(&name), running.windowed_mut(&name)) {
+                new.adopt(old);
+            }
+        }
+        for (name, slot) in &self.slots.references {
+            if let Some(known) = running.slots.references.get(name)
+                && known.schema() == slot.schema()
+            {
+                slot.fill_all(&known.rows());
+            }
+        }
+    }
+
+    /// Forgets the windows that the batch closed.
+    fn settle(&mut self, watermark: Option<Watermark>) {
+        let mut watermarks = BTreeMap::new();
+        for query in &mut self.queries {
+            if let Body::Windowed(windowed) = &mut query.body {
+                let own = own_watermark(&windowed.stream, &watermarks, watermark);
+                windowed.settle(own);
+                watermarks.insert(query.planned.file.name.clone(), windowed.complete_to(own));
+            }
+        }
+    }
+
+    fn fill(&mut self, input: &Input<'_>) {
+        self.times.set(input.now, input.event_now);
+        let partitions = input.partition_nows.iter();
+        self.times.partitions().set(partitions.map(|(partition, now)| (partition.0, now.timestamp_micros())));
+        self.slots.all.fill(input.rows);
+        self.slots.on_time.fill(input.on_time);
+    }
+
+    fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) {
+        let Some(Latest { windowed, slot, name }) = &mut self.latest else { return };
+        let running = Stopwatch::start();
+        let kept = windowed.fold(&self.runner, batch_number(input.batch));
+        let folded = running.elapsed().as_secs_f64();
+        let shown = match giving {
+            Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| slot.fill(&rows)),
+            Giving::Closed | Giving::Nothing => Ok(()),
+        };
+        let seconds = running.elapsed().as_secs_f64();
+        tracing::debug!(query = name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
+        if let Err(failure) = kept.and(shown) {
+            tracing::error!(table = name, error = %failure, "the last values of patients are not up to date");
+        }
+    }
+
+    fn clear(&mut self) {
+        for slot in [&self.slots.all, &self.slots.on_time, &self.slots.history] {
+            slot.clear();
+        }
+        self.latest.iter().for_each(|latest| latest.slot.clear());
         for query in &self.queries {
-            let name = &query.planned.file.name;
-            if skip(name) {
-                continue;
+            query.closed.iter().chain(&query.current).for_each(Slot::clear);
+        }
+    }
+
+    /// Whether a query reads the rows of the last while.
+    #[must_use]
+    pub fn reads_history(&self) -> bool {
+        self.reads_history
+    }
+
+    /// What is kept from batch to batch, query by query; a query stands behind those that it reads.
+    pub fn kept(&self) -> impl Iterator<Item = Kept<'_>> {
+        let queries = self.queries.iter().filter_map(|query| match &query.body {
+            Body::Windowed(windowed) => Some(Kept { name: &query.planned.file.name, windowed }),
+            Body::Plain(_) => None,
+        });
+        queries.chain(self.latest.iter().map(|latest| Kept { name: &latest.name, windowed: &latest.windowed }))
+    }
+
+    /// What was saved is in the store: the next time, only what changes from here on is saved.
+    pub fn mark_saved(&mut self) {
+        for query in &mut self.queries {
+            if let Body::Windowed(windowed) = &mut query.body {
+                windowed.mark_saved();
             }
-            let missing = query
-                .planned
-                .reads
-                .iter()
-                .find(|read| !outcomes.iter().any(|outcome| outcome.query == **read && outcome.rows.is_ok()));
-            let rows = match missing {
-                Some(table) => {
-                    Err(QueryFailure(format!("it reads table \"{table}\", which has no rows for this batch")))
+        }
+        self.latest.iter_mut().for_each(|latest| latest.windowed.mark_saved());
+    }
+
+    /// What is kept, as bytes, as far as it has changed since [`Engine::mark_saved`].
+    ///
+    /// # Errors
+    /// What a query keeps cannot be folded; of it there is nothing new then.
+    pub fn save(&mut self) -> Vec<Result<SavedQuery, QueryFailure>> {
+        let Self { queries, latest, runner, .. } = self;
+        let queries = queries.iter_mut().filter_map(|query| match &mut query.body {
+            Body::Windowed(windowed) => Some((query.planned.file.name.clone(), windowed.as_mut())),
+            Body::Plain(_) => None,
+        });
+        let latest = latest.iter_mut().map(|latest| (latest.name.clone(), &mut latest.windowed));
+        queries
+            .chain(latest)
+            .map(|(query, windowed)| {
+                let saved = windowed.save(runner)?;
+                let Saved { changed, panes, closed_to } = saved;
+                Ok(SavedQuery { query, fingerprint: windowed.fingerprint.clone(), changed, panes, closed_to })
+            })
+            .collect()
+    }
+
+    /// Puts back what `query` kept. Returns whether the bytes are what it saves.
+    pub fn restore(&mut self, query: &str, panes: &[(i64, Vec<u8>)], closed_to: Option<i64>) -> bool {
+        self.windowed_mut(query).is_some_and(|windowed| windowed.restore(panes, closed_to))
+    }
+
+    /// Has `query` begin with the windows that end after `time`.
+    pub fn start_at(&mut self, query: &str, time: Option<Watermark>) {
+        if let Some(windowed) = self.windowed_mut(query) {
+            windowed.start_at(time.map(|time| time.0.timestamp_micros()));
+        }
+    }
+
+    /// Keeps `query` from giving out windows that start before `time`: they lack rows that can no longer be read.
+    pub fn poorer_before(&mut self, query: &str, time: DateTime<Utc>) {
+        if let Some(windowed) = self.windowed_mut(query) {
+            windowed.poorer_before(time.timestamp_micros());
+        }
+    }
+
+    /// Forgets patients of whom nothing has come since `time`.
+    pub fn forget_patients(&mut self, time: DateTime<Utc>) {
+        if let Some(latest) = &mut self.latest {
+            latest.windowed.forget(time.timestamp_micros());
+        }
+    }
+
+    fn windowed_mut(&mut self, name: &str) -> Option<&mut Windowed> {
+        let query = self.queries.iter_mut().find_map(|query| match &mut query.body {
+            Body::Windowed(windowed) if query.planned.file.name == name => Some(windowed.as_mut()),
+            _ => None,
+        });
+        query.or_else(|| self.latest.as_mut().filter(|latest| latest.name == name).map(|latest| &mut latest.windowed))
+    }
+}
+
+/// What one query keeps from batch to batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// The query, or the table with the last values.
+    pub name: &'a str,
+    windowed: &'a Windowed,
+}
+
+impl Kept<'_> {
+    /// The source or the windowed table that it reads.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.windowed.stream
+    }
+
+    /// What must be the same for a snapshot to be of use.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.windowed.fingerprint
+    }
+
+    /// The start of the first window that is open at `watermark`; `None` where windows have no fixed length.
+    #[must_use]
+    pub fn next_window(&self, watermark: Watermark) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.windowed.next_window(watermark.0.timestamp_micros())?)
+    }
+
+    /// How many groups it keeps, and in how many bytes.
+    #[must_use]
+    pub fn held(&self) -> (usize, usize) {
+        self.windowed.held()
+    }
+}
+
+/// What one query keeps, as bytes.
+#[derive(Debug)]
+pub struct SavedQuery {
+    /// The query.
+    pub query: String,
+    /// What must be the same for it to be of use.
+    pub fingerprint: String,
+    /// The panes that have changed, by their start.
+    pub changed: Vec<(i64, Vec<u8>)>,
+    /// The starts of all panes.
+    pub panes: Vec<i64>,
+    /// Windows that end by it were given out.
+    pub closed_to: Option<i64>,
+}
+
+fn batch_number(batch: BatchId) -> i64 {
+    i64::try_from(batch.0).unwrap_or(i64::MAX)
+}
+
+/// A windowed table closes windows by how far the windows that it reads have closed.
+fn own_watermark(stream: &str, above: &BTreeMap<String, Option<i64>>, watermark: Option<Watermark>) -> Option<i64> {
+    match above.get(stream) {
+        Some(complete_to) => *complete_to,
+        None => watermark.map(|watermark| watermark.0.timestamp_micros()),
+    }
+}
+
+/// Whether a run gives out rows, or only brings windows up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Giving {
+    /// All that is to be given.
+    Rows,
+    /// The windows that close.
+    Closed,
+    Nothing,
+}
+
+/// One run over all queries.
+struct Run {
+    giving: Giving,
+    outcomes: Vec<Outcome>,
+    /// How far each windowed table is complete.
+    watermarks: BTreeMap<String, Option<i64>>,
+    /// The open windows of tables that windowed queries read, and where those look for them.
+    shown: BTreeMap<String, (Slot, Shown)>,
+}
+
+/// Open windows as they stand.
+#[derive(Debug)]
+struct Shown {
+    rows: RecordBatch,
+    /// Whether they may be others than when they were shown last.
+    is_changed: bool,
+}
+
+impl Run {
+    fn new(giving: Giving) -> Self {
+        Self { giving, outcomes: Vec::new(), watermarks: BTreeMap::new(), shown: BTreeMap::new() }
+    }
+
+    fn query(&mut self, query: &mut Query, runner: &Runner, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) {
+        let name = query.planned.file.name.clone();
+        let left_out = skip(&name);
+        let outcome = match &mut query.body {
+            Body::Windowed(_) => self.windowed(query, runner, input, left_out),
+            // Without rows of the batch, a query over them has nothing to say.
+            Body::Plain(_) if left_out || (query.planned.per_row && input.rows.num_rows() == 0) => return,
+            Body::Plain(plan) => {
+                let rows = self.readable(&query.planned).and_then(|()| runner.run(plan));
+                let rows = rows.and_then(|rows| keyed(&query.planned.file, rows));
+                if let (Some(slot), Ok(rows)) = (&query.current, &rows) {
+                    slot.fill(rows);
                 }
-                None => self.run_one(query),
+                Outcome { query: name, rows, counted: true, trouble: None }
+            }
+        };
+        self.outcomes.push(outcome);
+    }
+
+    /// Whether every table that the query reads has been run.
+    fn readable(&self, planned: &Planned) -> Result<(), QueryFailure> {
+        let is_there =
+            |read: &String| self.outcomes.iter().any(|outcome| outcome.query == *read && outcome.rows.is_ok());
+        match planned.reads.iter().find(|read| !is_there(read)) {
+            Some(table) => Err(QueryFailure(format!("it reads table \"{table}\", which has no rows for this batch"))),
+            None => Ok(()),
+        }
+    }
+
+    fn windowed(&mut self, query: &mut Query, runner: &Runner, input: &Input<'_>, left_out: bool) -> Outcome {
+        let Query { planned, body, closed: closed_slot, current: current_slot } = query;
+        let Body::Windowed(windowed) = body else { panic!("only windowed queries get here") };
+        let QueryKind::Table(header) = &planned.file.kind else { panic!("only table queries have windows") };
+        let batch = batch_number(input.batch);
+        let watermark = own_watermark(&windowed.stream, &self.watermarks, input.watermark);
+        self.watermarks.insert(planned.file.name.clone(), windowed.complete_to(watermark));
+
+        let uncounted = if left_out {
+            Some(QueryFailure("left out, since it failed before".to_owned()))
+        } else {
+            windowed.fold(runner, batch).err()
+        };
+        let counted = uncounted.is_none();
+        let mut trouble = uncounted;
+        let mut given = Vec::new();
+        if self.giving != Giving::Nothing || closed_slot.is_some() {
+            let (closed, failure) = windowed.closed(runner, watermark);
+            trouble = trouble.or(failure);
+            if let Some(slot) = closed_slot {
+                slot.fill(&closed);
+            }
+            given.push(closed);
+        }
+        if self.giving == Giving::Rows {
+            let closed = given[0].clone();
+            let mut open = |which: Open| {
+                let rows = windowed.open(runner, watermark, which);
+                rows.map_err(|failure| trouble = trouble.take().or(Some(failure))).ok()
             };
-            if let (Some(slot), Ok(rows)) = (&query.result, &rows) {
-                slot.fill(rows);
+            if header.emit == Emit::Change {
+                given.extend(open(Open::ChangedBy(batch)));
             }
-            outcomes.push(Outcome { query: name.clone(), rows });
-        }
-        self.source.clear();
-        self.queries.iter().filter_map(|query| query.result.as_ref()).for_each(Slot::clear);
-        outcomes
-    }
-
-    fn run_one(&self, query: &Query) -> Result<RecordBatch, QueryFailure> {
-        let run = || self.runtime.block_on(execute(query, self.limits));
-        let rows = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()));
-        let keyed = rows.and_then(|rows| match &query.planned.file.kind {
-            QueryKind::Table(header) => in_key_order(rows, &header.key),
-            QueryKind::Rule(_) => Ok(rows),
-        });
-        keyed.map_err(QueryFailure)
-    }
-}
-
-async fn execute(query: &Query, limits: Limits) -> Result<RecordBatch, String> {
-    let running = Stopwatch::start();
-    let too_long = || format!("it took longer than its time limit of {} ms", limits.time.as_millis());
-    let collecting = collect(query, limits, &running);
-    match tokio::time::timeout(limits.time, collecting).await {
-        Ok(Ok(rows)) if running.elapsed() <= limits.time => Ok(rows),
-        Ok(Ok(_)) | Err(_) => Err(too_long()),
-        Ok(Err(DataFusionError::ResourcesExhausted(_))) => {
-            Err(format!("it needs more than its memory limit of {} MiB", limits.memory >> 20))
-        }
-        Ok(Err(error)) => match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => {
-                Err(format!("it needs more than its memory limit of {} MiB", limits.memory >> 20))
+            if let Some(slot) = current_slot {
+                slot.fill_all(&[closed].into_iter().chain(open(Open::All)).collect::<Vec<_>>());
             }
-            root => Err(tidy(&root.strip_backtrace())),
-        },
+            let above_changed = self.shown.get(&windowed.stream).is_some_and(|(_, shown)| shown.is_changed);
+            let is_changed = windowed.is_unshown() || above_changed;
+            if input.show_open && (is_changed || closed_slot.is_some()) {
+                let rows = self.show(windowed, runner, watermark, batch);
+                windowed.mark_shown();
+                if header.emit == Emit::Close && is_changed {
+                    given.push(rows.clone());
+                }
+                if let Some(slot) = closed_slot {
+                    self.shown.insert(planned.file.name.clone(), (slot.clone(), Shown { rows, is_changed }));
+                }
+            }
+        }
+        let rows = concat_batches(&planned.schema, &given).map_err(|error| QueryFailure(error.to_string()));
+        let rows = rows.and_then(|rows| keyed(&planned.file, rows));
+        Outcome { query: planned.file.name.clone(), rows, counted, trouble }
     }
 }
 
-async fn collect(query: &Query, limits: Limits, running: &Stopwatch) -> Result<RecordBatch, DataFusionError> {
-    let environment = environment(limits.memory)?;
-    let reserved = MemoryConsumer::new("result").register(&environment.memory_pool);
-    let context = TaskContext::default().with_session_config(session_config()).with_runtime(environment);
-    let plan = reset_plan_states(Arc::clone(&query.plan))?;
-    let mut stream = execute_stream(plan, Arc::new(context))?;
-    let mut batches = Vec::new();
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        reserved.try_grow(batch.get_array_memory_size())?;
-        batches.push(batch);
-        if running.elapsed() > limits.time {
-            break; // told by the caller, who looks at the time too
-        }
-    }
-    Ok(concat_batches(&query.planned.schema, &batches)?)
-}
-
-/// Memory up to the limit, and no disk to spill to.
-fn environment(memory: usize) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-    RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-        .build_arc()
-}
-
-/// One partition: a second core is better spent on fetching and decoding than on splitting small batches.
-fn session_config() -> SessionConfig {
-    SessionConfig::new()
-        .with_target_partitions(1)
-        .with_information_schema(false)
-        .set_bool("datafusion.sql_parser.collect_spans", true)
-}
-
-/// A query whose syntax was read.
-struct Parsed {
-    file: QueryFile,
-    statement: Statement,
-    reads: Vec<String>,
-}
-
-/// Plans queries one after the other and collects faults.
-struct Planner {
-    context: SessionContext,
-    source: Slot,
-    faults: Vec<Diagnostic>,
-}
-
-impl Planner {
-    fn new(source: &Source<'_>, now: &FrozenNow) -> Self {
-        let context = SessionContext::new_with_config(session_config());
-        for name in ["random", "uuid", "current_time", "version"] {
-            context.deregister_udf(name);
-        }
-        now.functions().into_iter().for_each(|function| context.register_udf(function));
-        let slot = Slot::new(Arc::clone(&source.schema));
-        let mut planner = Self { context, source: slot.clone(), faults: Vec::new() };
-        planner.register(source.table, &slot, Path::new(""));
-        planner
-    }
-
-    fn register(&mut self, name: &str, slot: &Slot, file: &Path) {
-        let registered = slot.table().and_then(|table| self.context.register_table(name, table));
-        if let Err(error) = registered {
-            let message = tidy(&error.strip_backtrace());
-            self.faults.push(Diagnostic { file: file.to_owned(), line: 1, column: 1, message });
-        }
-    }
-
-    /// One SELECT without anything that is refused.
-    fn parse(&self, file: QueryFile, source: &str) -> Result<Parsed, Diagnostic> {
-        if file.name == source {
-            let message = format!("\"{source}\" is the name of the source; a query needs another");
-            return Err(file.diagnostic(1, 1, message));
-        }
-        let dialect = self.context.state().config().options().sql_parser.dialect;
-        let statement =
-            self.context.state().sql_to_statement(&file.text, &dialect).map_err(|error| diagnose(&file, &error))?;
-        let sql = match &statement {
-            Statement::Statement(sql) if matches!(**sql, SqlStatement::Query(_)) => sql,
-            _ => return Err(file.diagnostic(1, 1, "only SELECT is accepted; a query changes nothing".to_owned())),
+impl Run {
+    /// The open windows of a query as they stand. Where it reads another's windows, those that are open count too, but
+    /// only for what is shown: they will come again when they close.
+    fn show(&self, windowed: &mut Windowed, runner: &Runner, watermark: Option<i64>, batch: i64) -> RecordBatch {
+        let rows = match self.shown.get(&windowed.stream) {
+            Some((slot, shown)) => {
+                let closed = slot.rows();
+                slot.fill(&shown.rows);
+                let rows = windowed.open_beside(runner, watermark, batch);
+                slot.fill_all(&closed);
+                rows
+            }
+            None => windowed.open(runner, watermark, Open::All),
         };
-        if let Some((span, message)) = refused_function(sql) {
-            return Err(file.diagnostic(span.start.line as usize, span.start.column as usize, message));
-        }
-        let reads = tables_read(sql).into_iter().map(|(name, _)| name).filter(|name| name != source).collect();
-        Ok(Parsed { file, statement, reads })
-    }
-
-    /// Every table that a query reads is the source or a table query.
-    fn check_names(&mut self, parsed: &[Parsed], source: &str) {
-        let tables: Vec<&str> = parsed
-            .iter()
-            .filter(|query| matches!(query.file.kind, QueryKind::Table(_)))
-            .map(|query| query.file.name.as_str())
-            .chain([source])
-            .collect();
-        for query in parsed {
-            let Statement::Statement(sql) = &query.statement else { continue };
-            for (name, span) in tables_read(sql).iter().filter(|(name, _)| !tables.contains(&name.as_str())) {
-                let message = unknown("table", name, tables.iter().copied());
-                let fault = query.file.diagnostic(span.start.line as usize, span.start.column as usize, message);
-                self.faults.push(fault);
-            }
-        }
-    }
-
-    /// The queries, each behind those that it reads. Queries that read each other are a fault.
-    fn in_order(&mut self, mut waiting: Vec<Parsed>) -> Vec<Parsed> {
-        let mut ordered: Vec<Parsed> = Vec::new();
-        while !waiting.is_empty() {
-            let waits_for =
-                |query: &Parsed| query.reads.iter().any(|read| waiting.iter().any(|other| other.file.name == *read));
-            let blocked: Vec<bool> = waiting.iter().map(waits_for).collect();
-            if blocked.iter().all(|blocked| *blocked) {
-                let names: Vec<&str> = waiting.iter().map(|query| query.file.name.as_str()).collect();
-                let message = format!("these queries read each other in a circle: {}", names.join(", "));
-                self.faults.push(waiting[0].file.diagnostic(1, 1, message));
-                return Vec::new();
-            }
-            let mut is_blocked = blocked.into_iter();
-            let (later, now) = waiting.into_iter().partition(|_| is_blocked.next().unwrap_or(false));
-            waiting = later;
-            ordered.extend::<Vec<Parsed>>(now);
-        }
-        ordered
-    }
-
-    fn plan(&mut self, query: Parsed, source: &Source<'_>, runtime: &tokio::runtime::Runtime) -> Option<Query> {
-        // A fault of a table that it reads would only be told again.
-        if query.reads.iter().any(|read| !self.context.table_exist(read.as_str()).unwrap_or(false)) {
-            return None;
-        }
-        let Parsed { file, statement, reads } = query;
-        let planned = runtime.block_on(async {
-            let logical = self.context.state().statement_to_plan(statement).await?;
-            self.context.state().create_physical_plan(&logical).await
-        });
-        let plan = match planned {
-            Ok(plan) => plan,
-            Err(error) => {
-                self.faults.push(diagnose(&file, &error));
-                return None;
-            }
-        };
-        let schema = plan.schema();
-        let faults = check_result(&file, &schema, source);
-        if !faults.is_empty() {
-            self.faults.extend(faults);
-            return None;
-        }
-        let result = matches!(file.kind, QueryKind::Table(_)).then(|| Slot::new(Arc::clone(&schema)));
-        if let Some(slot) = &result {
-            self.register(&file.name, slot, &file.path);
-        }
-        Some(Query { planned: Planned { file, schema, reads }, plan, result })
+        rows.unwrap_or_else(|_| windowed.no_rows())
     }
 }
 
-/// What is wrong with the columns of a result.
-fn check_result(file: &QueryFile, schema: &SchemaRef, source: &Source<'_>) -> Vec<Diagnostic> {
-    let names = || schema.fields().iter().map(|field| field.name().as_str());
+fn keyed(file: &QueryFile, rows: RecordBatch) -> Result<RecordBatch, QueryFailure> {
     match &file.kind {
-        QueryKind::Table(header) => {
-            let unnamed = names().filter(|name| !is_plain(name)).map(|name| {
-                let message =
-                    format!("result column \"{name}\" needs a name of its own: write \"AS <name>\" in lower case");
-                file.diagnostic(1, 1, message)
-            });
-            let (line, column) = file.header_place("key");
-            let no_key = header
-                .key
-                .iter()
-                .filter(|key| schema.index_of(key).is_err())
-                .map(|key| file.diagnostic(line, column, format!("@key: {}", unknown("column", key, names()))));
-            unnamed.chain(no_key).collect()
-        }
-        QueryKind::Rule(_) => {
-            let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8View | DataType::Utf8);
-            let key = match schema.field_with_name(source.key) {
-                Ok(field) if is_text(field.data_type()) => None,
-                Ok(_) => Some(format!("column \"{}\" must be the patient's, a text", source.key)),
-                Err(_) => {
-                    Some(format!("a rule must return the column \"{}\", so that its alert has a patient", source.key))
-                }
-            };
-            let time = schema.field_with_name(source.event_time).ok().and_then(|field| {
-                let same = source.schema.field_with_name(source.event_time).ok()?.data_type() == field.data_type();
-                (!same).then(|| format!("column \"{}\" must be the sample's, unchanged", source.event_time))
-            });
-            key.into_iter().chain(time).map(|message| file.diagnostic(1, 1, message)).collect()
-        }
+        QueryKind::Table(header) => in_key_order(rows, &header.key).map_err(QueryFailure),
+        QueryKind::Rule(_) | QueryKind::View => Ok(rows),
     }
-}
-
-fn is_plain(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

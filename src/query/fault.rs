@@ -15,12 +15,30 @@ pub(super) fn diagnose(file: &QueryFile, error: &DataFusionError) -> Diagnostic 
     let (message, written) = match root {
         DataFusionError::SchemaError(schema, _) => schema_message(schema),
         DataFusionError::SQL(error, _) => (tidy(&error.to_string()), None),
+        // Ours: what is refused of windows.
+        DataFusionError::Plan(message) if place.is_none() => (message.clone(), subject(message)),
         other => (tidy(&other.strip_backtrace()), None),
+    };
+    let message = if matches!(root, DataFusionError::Plan(_)) && !message.contains("INTERVAL '") {
+        tidy(&message)
+    } else {
+        message
     };
     let (message, at) = without_place(&message);
     let place = place.filter(|(line, _)| *line > 0).or(at).map(|(line, column)| (line as usize, column as usize));
     let (line, column) = place.or_else(|| find_word(&file.text, written.as_deref()?)).unwrap_or((1, 1));
     file.diagnostic(line, column, message)
+}
+
+/// What a message of planning is about, as it is written in the file: the function that it starts with, or the first
+/// name that it quotes.
+fn subject(message: &str) -> Option<String> {
+    match message.split_once("():") {
+        Some((function, _)) if function.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+            Some(format!("{function}("))
+        }
+        _ => message.split('"').nth(1).map(str::to_owned),
+    }
 }
 
 /// The message, and the name as it is written in the file.

@@ -1,4 +1,4 @@
-//! A set of queries as files: `tables/*.sql` and `rules/*.sql`, one SELECT each, named by the file.
+//! A set of queries as files: `tables/*.sql`, `rules/*.sql` and `views/*.sql`, one SELECT each, named by the file.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub enum QueryKind {
     Table(TableHeader),
     /// Conditions that are true.
     Rule(RuleHeader),
+    /// Nothing by themselves: other queries read them.
+    View,
 }
 
 impl QueryFile {
@@ -53,7 +55,7 @@ impl QueryFile {
 pub fn load_set(dir: &Path) -> Result<Vec<QueryFile>, Diagnostics> {
     let mut files = Vec::new();
     let mut faults = Vec::new();
-    for (folder, parse) in [("tables", table as ParseHeader), ("rules", rule)] {
+    for (folder, parse) in [("tables", table as ParseHeader), ("views", view), ("rules", rule)] {
         let paths = match sql_files(&dir.join(folder)) {
             Ok(paths) => paths,
             Err(fault) => {
@@ -80,6 +82,16 @@ pub fn load_set(dir: &Path) -> Result<Vec<QueryFile>, Diagnostics> {
     if faults.is_empty() { Ok(files) } else { Err(Diagnostics(faults)) }
 }
 
+/// A file's name is a name in SQL.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 60 {
+        return Ok(());
+    }
+    Err("the file's name becomes a name in SQL: lower-case letters, digits and \"_\", a letter first, at most 60"
+        .to_owned())
+}
+
 type ParseHeader = fn(&str) -> Result<QueryKind, Vec<Fault>>;
 
 fn table(text: &str) -> Result<QueryKind, Vec<Fault>> {
@@ -90,8 +102,17 @@ fn rule(text: &str) -> Result<QueryKind, Vec<Fault>> {
     header::rule(text).map(QueryKind::Rule)
 }
 
+fn view(text: &str) -> Result<QueryKind, Vec<Fault>> {
+    header::view(text).map(|()| QueryKind::View)
+}
+
 /// The `.sql` files of a folder by name; none where there is no folder.
 fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    files(folder, "sql")
+}
+
+/// The files of a folder that end in `extension`, by name; none where there is no folder.
+pub(super) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Diagnostic> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -102,7 +123,7 @@ fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     };
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
         .collect();
     paths.sort();
     Ok(paths)
@@ -111,12 +132,7 @@ fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 fn load(path: PathBuf, parse: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>> {
     let fault = |line, column, message| Diagnostic { file: path.clone(), line, column, message };
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if !plain || !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.len() > 60 {
-        let message =
-            "the file's name becomes a name in SQL: lower-case letters, digits and \"_\", a letter first, at most 60";
-        return Err(vec![fault(1, 1, message.to_owned())]);
-    }
+    check_name(&name).map_err(|message| vec![fault(1, 1, message)])?;
     let text = std::fs::read_to_string(&path).map_err(|error| vec![fault(1, 1, format!("cannot be read: {error}"))])?;
     match parse(&text) {
         Ok(kind) => Ok(QueryFile { name, path, text, kind }),

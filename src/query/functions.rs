@@ -1,29 +1,109 @@
-//! The functions of time that a query may call: one frozen `now` for the whole batch.
+//! The functions of time that a query may call: one frozen `now` for the whole batch, and one `event_now`.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::array::{AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Int32Type, TimeUnit};
 use chrono::{DateTime, Utc};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-/// The `now` of the batch that is running.
+/// The times of the batch that is running.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FrozenNow(Arc<AtomicI64>);
+pub(super) struct FrozenTimes {
+    now: FrozenTime,
+    event_now: FrozenTime,
+    partitions: PartitionTimes,
+}
 
-impl FrozenNow {
-    pub(super) fn set(&self, now: DateTime<Utc>) {
-        self.0.store(now.timestamp_micros(), Ordering::Relaxed);
+/// The devices' time by partition, in microseconds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PartitionTimes(Arc<RwLock<BTreeMap<i32, i64>>>);
+
+impl PartitionTimes {
+    pub(super) fn set(&self, times: impl Iterator<Item = (i32, i64)>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = times.collect();
     }
 
-    /// `now()`, `current_timestamp`; `current_date`, `today()`.
-    pub(super) fn functions(&self) -> [ScalarUDF; 2] {
-        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    /// `partition_now(partition)`, which only our own plans may call.
+    pub(super) fn function(&self) -> ScalarUDF {
+        ScalarUDF::from(PartitionNow {
+            times: self.clone(),
+            signature: Signature::exact(vec![DataType::Int32], Volatility::Volatile),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct PartitionNow {
+    times: PartitionTimes,
+    signature: Signature,
+}
+
+impl PartialEq for PartitionNow {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.times.0, &other.times.0)
+    }
+}
+
+impl Eq for PartitionNow {}
+
+impl std::hash::Hash for PartitionNow {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for PartitionNow {
+    fn name(&self) -> &str {
+        "partition_now"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(instant())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let times = self.times.0.read().unwrap_or_else(PoisonError::into_inner);
+        let partitions = arguments.args[0].to_array(arguments.number_rows)?;
+        let partitions = partitions.as_primitive::<Int32Type>();
+        let now: TimestampMicrosecondArray =
+            partitions.iter().map(|partition| times.get(&partition?).copied()).collect();
+        Ok(ColumnarValue::Array(Arc::new(now.with_timezone("UTC"))))
+    }
+}
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// A time in microseconds that stands still while a batch is run.
+type FrozenTime = Arc<AtomicI64>;
+
+impl FrozenTimes {
+    pub(super) fn set(&self, now: DateTime<Utc>, event_now: DateTime<Utc>) {
+        self.now.store(now.timestamp_micros(), Ordering::Relaxed);
+        self.event_now.store(event_now.timestamp_micros(), Ordering::Relaxed);
+    }
+
+    /// The devices' time where `partition` is read, which may be behind others.
+    pub(super) fn partitions(&self) -> &PartitionTimes {
+        &self.partitions
+    }
+
+    /// `now()`, `current_timestamp`; `current_date`, `today()`; `event_now()`.
+    pub(super) fn functions(&self) -> [ScalarUDF; 3] {
         [
-            ScalarUDF::from(FrozenFunction::new("now", "current_timestamp", instant, self)),
-            ScalarUDF::from(FrozenFunction::new("current_date", "today", DataType::Date32, self)),
+            ScalarUDF::from(FrozenFunction::new("now", &["current_timestamp"], instant(), &self.now)),
+            ScalarUDF::from(FrozenFunction::new("current_date", &["today"], DataType::Date32, &self.now)),
+            ScalarUDF::from(FrozenFunction::new("event_now", &[], instant(), &self.event_now)),
         ]
     }
 }
@@ -34,21 +114,22 @@ struct FrozenFunction {
     aliases: Vec<String>,
     returns: DataType,
     signature: Signature,
-    now: FrozenNow,
+    time: FrozenTime,
 }
 
 impl FrozenFunction {
-    fn new(name: &'static str, alias: &str, returns: DataType, now: &FrozenNow) -> Self {
+    fn new(name: &'static str, aliases: &[&str], returns: DataType, time: &FrozenTime) -> Self {
         // Volatile, or the planner would put the time of planning in its place.
         let signature = Signature::nullary(Volatility::Volatile);
-        Self { name, aliases: vec![alias.to_owned()], returns, signature, now: now.clone() }
+        let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
+        Self { name, aliases, returns, signature, time: Arc::clone(time) }
     }
 }
 
 // Two functions of one name read the same clock.
 impl PartialEq for FrozenFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && Arc::ptr_eq(&self.now.0, &other.now.0)
+        self.name == other.name && Arc::ptr_eq(&self.time, &other.time)
     }
 }
 
@@ -78,7 +159,7 @@ impl ScalarUDFImpl for FrozenFunction {
     }
 
     fn invoke_with_args(&self, _arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let micros = self.now.0.load(Ordering::Relaxed);
+        let micros = self.time.load(Ordering::Relaxed);
         let instant = ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
         Ok(ColumnarValue::Scalar(instant.cast_to(&self.returns)?))
     }

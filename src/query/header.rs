@@ -9,6 +9,28 @@ use crate::diagnostic::unknown;
 pub struct TableHeader {
     /// The columns that identify a row; they become the table's primary key.
     pub key: Vec<String>,
+    /// When a window's rows are written; only of use to a query with one.
+    pub emit: Emit,
+    /// Where a query that is new to a running job begins; only of use to one with a window.
+    pub start: Begin,
+}
+
+/// When the rows of a window are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// Once, when the watermark has passed its end.
+    Close,
+    /// With every batch that changes it.
+    Change,
+}
+
+/// Where a windowed query that is new to a running job begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// With the windows that are open.
+    Now,
+    /// With the oldest record that the job has read and Kafka still holds.
+    Earliest,
 }
 
 /// What the header of a rule says.
@@ -72,7 +94,7 @@ pub struct Placed<T> {
 /// A fault in a header, with its place.
 pub(super) type Fault = Placed<String>;
 
-const TABLE_KEYS: [&str; 1] = ["key"];
+const TABLE_KEYS: [&str; 3] = ["key", "emit", "start"];
 const RULE_KEYS: [&str; 4] = ["severity", "for", "clear_after", "message"];
 
 /// Reads the header of a table query. Errors: every fault in it.
@@ -90,7 +112,9 @@ pub(super) fn table(text: &str) -> Result<TableHeader, Vec<Fault>> {
         entries
             .fault(&at_start, "missing @key: name the columns that identify a row, \"-- @key: patient_id\"".to_owned());
     }
-    entries.finish(TableHeader { key: key.unwrap_or_default() })
+    let emit = entries.choice("emit", &[("close", Emit::Close), ("change", Emit::Change)]);
+    let start = entries.choice("start", &[("now", Begin::Now), ("earliest", Begin::Earliest)]);
+    entries.finish(TableHeader { key: key.unwrap_or_default(), emit, start })
 }
 
 /// Reads the header of a rule. Errors: every fault in it.
@@ -111,6 +135,11 @@ pub(super) fn rule(text: &str) -> Result<RuleHeader, Vec<Fault>> {
     let clear_after = entries.duration("clear_after");
     let message = entries.take("message");
     entries.finish(RuleHeader { severity: severity.unwrap_or(Severity::Technical), hold, clear_after, message })
+}
+
+/// Reads the header of a view, which has nothing to say. Errors: every line of it.
+pub(super) fn view(text: &str) -> Result<(), Vec<Fault>> {
+    Entries::read(text, &[]).finish(())
 }
 
 /// The header's lines, taken one by one.
@@ -156,7 +185,10 @@ impl Entries {
 
     fn add(&mut self, name: &str, name_place: Placed<String>, value: Placed<String>, known: &[&str]) {
         if !known.contains(&name) {
-            let message = unknown("header key", name, known.iter().copied());
+            let message = match known {
+                [] => format!("a view has no header keys; found \"{name}\""),
+                _ => unknown("header key", name, known.iter().copied()),
+            };
             self.fault(&name_place, message);
         } else if let Some((_, first)) = self.found.iter().find(|(taken, _)| taken == name) {
             let message = format!("@{name} stands in line {} already", first.line);
@@ -169,6 +201,20 @@ impl Entries {
     fn take(&mut self, name: &str) -> Option<Placed<String>> {
         let index = self.found.iter().position(|(found, _)| found == name)?;
         Some(self.found.remove(index).1)
+    }
+
+    /// One of `choices`; the first where the header says nothing.
+    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
+        let (_, default) = choices[0];
+        let Some(entry) = self.take(name) else { return default };
+        match choices.iter().find(|(known, _)| *known == entry.value) {
+            Some((_, chosen)) => *chosen,
+            None => {
+                let message = unknown(&format!("@{name}"), &entry.value, choices.iter().map(|(known, _)| *known));
+                self.fault(&entry, message);
+                default
+            }
+        }
     }
 
     fn duration(&mut self, name: &str) -> Duration {

@@ -4,14 +4,20 @@
 //! frozen `now()`; it can reach no file, no network and no clock. It does not know what becomes of its rows.
 
 mod engine;
+mod execute;
 mod fault;
 mod file;
 mod functions;
 mod header;
 mod keyed;
+mod planner;
 mod refuse;
+mod seed;
 mod slot;
+mod window;
 
-pub use engine::{Engine, Limits, Outcome, Planned, QueryFailure, Source};
+pub use engine::{Engine, Input, Kept, Outcome, Planned, SavedQuery, Source};
+pub use execute::{Limits, QueryFailure};
 pub use file::{QueryFile, QueryKind, load_set};
-pub use header::{RuleHeader, Severity, TableHeader};
+pub use header::{Begin, Emit, RuleHeader, Severity, TableHeader};
+pub use seed::{Seed, load_seeds};

@@ -9,12 +9,13 @@ use datafusion::logical_expr::sqlparser::ast::{
 use datafusion::logical_expr::sqlparser::tokenizer::Span;
 
 /// Functions whose result a replay would not repeat, or that look at the world outside the batch.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 6] = [
     ("random", "its result differs from run to run"),
     ("uuid", "its result differs from run to run"),
     ("current_time", "it reads the clock; use now(), which is frozen for the batch"),
     ("version", "it tells of the program, not of the patients"),
     ("get_file", "it reads files"),
+    ("partition_now", "it is for wardwatch's own plans; use event_now()"),
 ];
 
 /// A function call that is refused: where, and why.

@@ -1,6 +1,6 @@
 //! Records put together to one micro-batch: decoded chunk by chunk as they come, joined when the batch closes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -89,8 +89,8 @@ impl Assembly {
         self.bytes
     }
 
-    /// Closes the batch and starts the next one where it ends.
-    pub(super) fn close(&mut self) -> MicroBatch {
+    /// Closes the batch and starts the next one where it ends. Nothing waits to be read of the partitions in `at_end`.
+    pub(super) fn close(&mut self, at_end: &BTreeSet<Partition>) -> MicroBatch {
         let closed = Stopwatch::start();
         self.decode();
         let ranges: Ranges = std::mem::take(&mut self.ends)
@@ -109,6 +109,8 @@ impl Assembly {
         self.bytes = 0;
         MicroBatch {
             ranges,
+            partitions: self.partitions().collect(),
+            at_end: at_end.clone(),
             rows,
             rejects: std::mem::take(&mut self.rejects),
             artefacts: std::mem::take(&mut self.artefacts),

@@ -46,6 +46,7 @@ pub(super) struct Fetch {
     until: Until,
     /// Where each partition ended at the start; only with [`Until::CaughtUp`].
     ends: BTreeMap<Partition, Offset>,
+    /// The partitions of which nothing waits to be read; with [`Until::CaughtUp`], of what was there at the start.
     at_end: BTreeSet<Partition>,
 }
 
@@ -99,7 +100,9 @@ impl Fetch {
             let caught_up = self.until == Until::CaughtUp && self.at_end.len() >= self.ends.len();
             if self.waiting.is_none() && (caught_up || self.is_due()) {
                 self.since_close = Stopwatch::start();
-                self.waiting = (self.assembly.records() > 0).then(|| self.assembly.close());
+                // While it goes on, time passes for the loop even if nothing comes.
+                let worth_telling = self.assembly.records() > 0 || self.until == Until::Stopped;
+                self.waiting = worth_telling.then(|| self.assembly.close(&self.at_end));
             }
             if !self.offer(batches) {
                 return Ok(());
@@ -161,6 +164,8 @@ impl Fetch {
             if offset >= end {
                 return false; // came after the start; the next run takes it
             }
+        } else {
+            self.at_end.remove(&partition);
         }
         let payload = message.payload().unwrap_or_default();
         self.assembly.push(partition, offset, message.timestamp().to_millis(), message.key(), payload)

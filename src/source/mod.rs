@@ -8,7 +8,9 @@ mod embedded;
 mod fetch;
 mod kafka;
 mod produce;
+mod replay;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -24,12 +26,18 @@ use assemble::Assembly;
 pub use embedded::EmbeddedBroker;
 pub use kafka::{Bounds, Topic};
 pub use produce::{ProduceError, Producer};
+pub use replay::{Repeated, repeat};
 
-/// What one trigger closed: every record of its ranges, decoded, in order of arrival.
+/// What one trigger closed: every record of its ranges, decoded, in order of arrival. It may be empty: time passes
+/// without records too.
 #[derive(Debug)]
 pub struct MicroBatch {
     /// The offsets it covers, for each partition with a record. A range starts where the one before ended.
     pub ranges: Ranges,
+    /// All partitions of the topic.
+    pub partitions: BTreeSet<Partition>,
+    /// The partitions of which nothing waited to be read when it closed.
+    pub at_end: BTreeSet<Partition>,
     /// The rows, one Arrow batch.
     pub rows: arrow::array::RecordBatch,
     /// The records that are no rows.
@@ -126,6 +134,23 @@ pub enum Next {
     Nothing,
     /// There will be none any more.
     End,
+}
+
+impl MicroBatch {
+    /// A batch of which nothing is known but that time has passed.
+    #[must_use]
+    pub fn nothing(spec: &SourceSpec, partitions: BTreeSet<Partition>) -> Self {
+        Self {
+            ranges: Ranges::new(),
+            at_end: partitions.clone(),
+            partitions,
+            rows: arrow::array::RecordBatch::new_empty(crate::decode::frame_schema(&spec.columns)),
+            rejects: Vec::new(),
+            artefacts: Vec::new(),
+            records: 0,
+            closed: Stopwatch::start(),
+        }
+    }
 }
 
 impl Source {

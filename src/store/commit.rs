@@ -7,10 +7,14 @@ use chrono::{DateTime, Utc};
 
 use crate::alert::{Change, Episode};
 use crate::decode::{Artefact, Reject};
-use crate::terms::{BatchId, Offset, Partition, Positions, Ranges, Watermark};
+use crate::frame::{EventTime, LateRecord, Span};
+use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
 
+use super::snapshot::Snapshot;
 use super::statement::{OnDuplicate, insert, quoted};
-use super::system::{ALERTS, ARTEFACTS, BATCH_RANGES, BATCHES, OFFSETS, QUERIES, QUERY_FAILURES, REJECTS};
+use super::system::{
+    ALERTS, ARTEFACTS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES, REJECTS,
+};
 use super::{Store, StoreError, TableSpec, Value, fenced, system};
 
 /// Everything that a micro-batch leaves in the store.
@@ -22,10 +26,12 @@ pub struct Commit<'a> {
     pub now: DateTime<Utc>,
     /// The topic.
     pub topic: &'a str,
-    /// What it covers; never empty.
+    /// What it covers; empty where only time has passed.
     pub ranges: &'a Ranges,
-    /// The watermark of each partition of `ranges` after it, where it has one.
-    pub watermarks: &'a BTreeMap<Partition, Watermark>,
+    /// Event time after it.
+    pub event_time: &'a EventTime,
+    /// The event times of its rows.
+    pub spans: &'a BTreeMap<Partition, Span>,
     /// How many records it had.
     pub records: usize,
     /// How many rows its frame had.
@@ -34,16 +40,46 @@ pub struct Commit<'a> {
     pub rejects: &'a [Reject],
     /// The values that cannot be true.
     pub artefacts: &'a [Artefact],
+    /// The rows that came too late for windows.
+    pub late: &'a [LateRecord],
+    /// How many rows had come before.
+    pub duplicates: usize,
     /// The rows of table queries.
     pub tables: Vec<TableRows<'a>>,
     /// What changed of episodes.
     pub alerts: &'a [Change],
-    /// The queries that gave nothing for this batch, and why.
-    pub failures: &'a [(String, String)],
+    /// The queries that gave nothing for this batch, or did not count it.
+    pub failures: &'a [Failed],
     /// The queries whose state changed.
     pub queries: &'a [QueryState],
+    /// Edits of the set that were looked at since the batch before.
+    pub edits: &'a [Edited],
+    /// What windowed queries keep after it, where that is due.
+    pub snapshots: &'a [Snapshot],
     /// From the closing of the batch to the start of the commit.
     pub prepared_ms: f64,
+}
+
+/// An edit of the set of queries while the job runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    /// When it was looked at.
+    pub at: DateTime<Utc>,
+    /// The files that differ from those of before, without their folder.
+    pub files: Vec<String>,
+    /// Why it was refused; empty where it was taken over.
+    pub error: String,
+}
+
+/// A query that something went wrong with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The query.
+    pub query: String,
+    /// What went wrong.
+    pub error: String,
+    /// Whether its windows count the batch's rows all the same.
+    pub counted: bool,
 }
 
 /// Rows for one table.
@@ -51,8 +87,8 @@ pub struct Commit<'a> {
 pub struct TableRows<'a> {
     /// The table.
     pub spec: &'a TableSpec,
-    /// Its rows.
-    pub rows: RecordBatch,
+    /// Its rows; a later batch's replace an earlier one's.
+    pub rows: Vec<RecordBatch>,
 }
 
 /// How a query fares.
@@ -99,14 +135,15 @@ impl Store {
         if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
             tracing::debug!(error = failure.message, "rollback");
         }
+        if self.last_batch()?.is_some_and(|last| last.batch == commit.batch) {
+            tracing::warn!(batch = %commit.batch, "the reply to COMMIT was lost, but it took place");
+            return Ok(());
+        }
         let stored = self.positions(commit.topic)?;
         let stands_at = |edge: fn(&crate::terms::OffsetRange) -> Offset| {
             commit.ranges.iter().all(|(partition, range)| stored.get(partition) == Some(&edge(range)))
         };
-        if stands_at(|range| range.end) {
-            tracing::warn!(batch = %commit.batch, "the reply to COMMIT was lost, but it took place");
-            Ok(())
-        } else if stands_at(|range| range.start) {
+        if stands_at(|range| range.start) {
             Err(lost)
         } else {
             Err(commit.ranges.keys().next().map_or(lost, |partition| fenced(*partition)))
@@ -117,31 +154,42 @@ impl Store {
         self.advance_offsets(commit)?;
         for table in &commit.tables {
             let columns = table.spec.column_names();
-            let rows = &table.rows;
-            let mut values =
-                (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
-            insert(
-                self.database.as_mut(),
-                &table.spec.name,
-                &columns,
-                OnDuplicate::Replace(&table.spec.key),
-                &mut values,
-            )?;
+            for rows in &table.rows {
+                let mut values = (0..rows.num_rows())
+                    .map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
+                let replace = OnDuplicate::Replace(&table.spec.key);
+                insert(self.database.as_mut(), &table.spec.name, &columns, replace, &mut values)?;
+            }
         }
         self.write_alerts(commit)?;
+        for snapshot in commit.snapshots {
+            self.write_snapshot(commit.batch, snapshot)?;
+        }
+        self.write_refused(commit)?;
         self.write_log(commit)
     }
 
     /// Moves each partition's offset from the start of its range to the end, or is fenced.
     fn advance_offsets(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let sql = format!(
-            "UPDATE {} SET `next_offset`=?, `watermark`=? WHERE `job`=? AND `topic`=? AND `partition`=? AND `next_offset`=?",
+            "UPDATE {} SET `next_offset`=?, `watermark`=?, `active_at`=? \
+             WHERE `job`=? AND `topic`=? AND `partition`=? AND `next_offset`=?",
             quoted(OFFSETS)
         );
+        if commit.ranges.is_empty() {
+            // No offset tells whether somebody else was here, so the batch log does.
+            let last = self.last_batch()?.map_or(BatchId(0), |last| last.batch);
+            if last.next() != commit.batch {
+                return Err(StoreError::Fenced(format!(
+                    "another process has committed batch {last} of this job; it goes on, this one stops"
+                )));
+            }
+        }
         for (partition, range) in commit.ranges {
             let values = [
                 Value::Int(range.end.0),
-                Value::time(commit.watermarks.get(partition).map(|watermark| watermark.0)),
+                Value::time(commit.event_time.watermarks.get(partition).map(|watermark| watermark.0)),
+                Value::time(commit.event_time.active.get(partition).copied()),
                 Value::text(&self.job),
                 Value::text(commit.topic),
                 Value::Int(partition.0.into()),
@@ -176,8 +224,8 @@ impl Store {
         Ok(())
     }
 
-    /// Rejects, artefacts, failures and the batch log.
-    fn write_log(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+    /// Rejects, artefacts and late rows.
+    fn write_refused(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let job = || Value::text(&self.job);
         let topic = || Value::text(commit.topic);
         let batch = || batch_value(commit.batch);
@@ -220,9 +268,48 @@ impl Store {
         });
         insert_system(database, ARTEFACTS, Duplicates::Refused, &mut artefacts)?;
 
-        let mut failures =
-            commit.failures.iter().map(|(query, error)| vec![job(), Value::text(query), batch(), Value::text(error)]);
+        let mut late = commit.late.iter().map(|late| {
+            let by = (late.row.watermark.0 - late.row.event_time).num_milliseconds();
+            vec![
+                job(),
+                topic(),
+                Value::Int(late.row.partition.0.into()),
+                Value::Int(late.row.offset.0),
+                Value::text(&late.patient),
+                Value::Time(late.row.event_time),
+                Value::Time(late.row.watermark.0),
+                Value::Float(seconds(by)),
+                Value::text(&late.values),
+                batch(),
+            ]
+        });
+        insert_system(database, LATE_ROWS, Duplicates::Refused, &mut late)
+    }
+
+    /// How queries fared, and the batch log.
+    fn write_log(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let job = || Value::text(&self.job);
+        let topic = || Value::text(commit.topic);
+        let batch = || batch_value(commit.batch);
+        let database = self.database.as_mut();
+
+        let mut failures = commit.failures.iter().map(|failed| {
+            let counted = Value::Int(failed.counted.into());
+            vec![job(), Value::text(&failed.query), batch(), Value::text(&failed.error), counted]
+        });
         insert_system(database, QUERY_FAILURES, Duplicates::Refused, &mut failures)?;
+
+        let mut edits = commit.edits.iter().map(|edit| {
+            vec![
+                job(),
+                Value::Time(edit.at),
+                Value::text(if edit.error.is_empty() { "taken" } else { "refused" }),
+                Value::text(&edit.files.join(", ")),
+                Value::text(&edit.error),
+                batch(),
+            ]
+        });
+        insert_system(database, EDITS, Duplicates::Replaced, &mut edits)?;
 
         let mut queries = commit.queries.iter().map(|state| {
             vec![
@@ -245,7 +332,9 @@ impl Store {
                 Value::Int(partition.0.into()),
                 Value::Int(range.start.0),
                 Value::Int(range.end.0),
-                Value::time(commit.watermarks.get(partition).map(|watermark| watermark.0)),
+                Value::time(commit.event_time.watermarks.get(partition).map(|watermark| watermark.0)),
+                Value::time(commit.spans.get(partition).map(|span| span.oldest)),
+                Value::time(commit.spans.get(partition).map(|span| span.newest)),
             ]
         });
         insert_system(database, BATCH_RANGES, Duplicates::Refused, &mut ranges)?;
@@ -258,7 +347,11 @@ impl Store {
             Value::count(commit.frame_rows),
             Value::count(commit.rejects.len()),
             Value::count(commit.artefacts.len()),
+            Value::count(commit.late.len()),
+            Value::count(commit.duplicates),
             Value::count(commit.failures.len()),
+            Value::time(commit.event_time.watermark.map(|watermark| watermark.0)),
+            Value::time(commit.event_time.now),
             Value::Float(commit.prepared_ms),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
@@ -295,6 +388,7 @@ impl Store {
                     Value::Int(partition.0.into()),
                     Value::Int(start.0),
                     Value::Null,
+                    Value::Null,
                 ]
             });
         insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new)?;
@@ -302,13 +396,18 @@ impl Store {
     }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of lateness are few")]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1_000.0
+}
+
 #[derive(Debug, Clone, Copy)]
-enum Duplicates {
+pub(super) enum Duplicates {
     Replaced,
     Refused,
 }
 
-fn insert_system(
+pub(super) fn insert_system(
     database: &mut dyn super::database::Database,
     name: &str,
     duplicates: Duplicates,
@@ -341,6 +440,6 @@ fn episode_values(job: &str, batch: BatchId, episode: &Episode) -> Vec<Value> {
     ]
 }
 
-fn batch_value(batch: BatchId) -> Value {
+pub(super) fn batch_value(batch: BatchId) -> Value {
     Value::Int(i64::try_from(batch.0).unwrap_or(i64::MAX))
 }

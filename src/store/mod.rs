@@ -7,7 +7,9 @@ mod commit;
 mod database;
 mod mysql;
 mod read;
+mod reference;
 mod schema;
+mod snapshot;
 mod sqlite;
 mod statement;
 mod system;
@@ -16,9 +18,10 @@ mod value;
 use crate::config::StoreUrl;
 use crate::terms::Partition;
 
-pub use commit::{Commit, QueryState, TableRows};
-pub use read::{BatchSummary, PatientEpisode, Readings, Resume, Status};
+pub use commit::{Commit, Edited, Failed, QueryState, TableRows};
+pub use read::{BatchSummary, LoggedBatch, PatientEpisode, Readings, Resume, Status};
 pub use schema::{TableSpec, TableSpecError};
+pub use snapshot::{Snapshot, StoredSnapshot};
 pub(crate) use system::NAMES as SYSTEM_TABLES;
 pub use value::Value;
 

@@ -131,9 +131,16 @@ impl Database for MySql {
 
     fn lock(&mut self, name: &str) -> Result<(), StoreError> {
         let name = format!("{}.{name}", self.options.get_db_name().unwrap_or_default());
-        let connection = self.connected()?;
-        self.lock = Some(take_lock(connection, &name, None)?);
-        Ok(())
+        match take_lock(self.connected()?, &name, None) {
+            Ok(lock) => {
+                self.lock = Some(lock);
+                Ok(())
+            }
+            Err(failure) => {
+                self.connection = None; // it may be the connection that is at fault
+                Err(failure.into())
+            }
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! What is read back: where a job goes on, what `status` shows, what charts are drawn from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
 use crate::alert::{Episode, State};
+use crate::frame::{EventTime, Watermarks};
 use crate::query::Severity;
-use crate::terms::{BatchId, Partition, Positions, Watermark};
+use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
-use super::commit::QueryState;
+use super::commit::{QueryState, batch_value};
 use super::statement::quoted;
-use super::system::{ALERTS, BATCHES, OFFSETS, QUERIES};
+use super::system::{ALERTS, BATCH_RANGES, BATCHES, EDITS, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
 
 /// Where a job goes on.
@@ -20,8 +21,8 @@ pub struct Resume {
     pub last_batch: BatchId,
     /// Its frozen time.
     pub last_now: Option<DateTime<Utc>>,
-    /// The watermark of each partition that has one.
-    pub watermarks: BTreeMap<Partition, Watermark>,
+    /// Event time after it.
+    pub event_time: EventTime,
     /// The episodes that have not ended.
     pub episodes: Vec<Episode>,
     /// The queries that fail.
@@ -41,12 +42,18 @@ pub struct Status {
     pub episodes: Vec<Episode>,
     /// The queries that fail.
     pub queries: Vec<QueryState>,
+    /// Why the newest edit of the set was refused, and when; `None` where it was taken over, or there was none.
+    pub refused_edit: Option<(DateTime<Utc>, String)>,
     /// All records so far.
     pub records: i64,
     /// All rejects so far.
     pub rejects: i64,
     /// All artefacts so far.
     pub artefacts: i64,
+    /// All rows that came too late for windows.
+    pub late: i64,
+    /// All rows that had come before.
+    pub duplicates: i64,
 }
 
 /// A row of the batch log.
@@ -58,6 +65,25 @@ pub struct BatchSummary {
     pub now: DateTime<Utc>,
     /// How many records it had.
     pub records: i64,
+    /// Windows that end by it have closed.
+    pub watermark: Option<Watermark>,
+    /// Its frozen time by the devices' clocks.
+    pub event_now: Option<DateTime<Utc>>,
+}
+
+/// What a replay needs to repeat a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedBatch {
+    /// The batch.
+    pub batch: BatchId,
+    /// What it covers.
+    pub ranges: Ranges,
+    /// Its frozen time.
+    pub now: DateTime<Utc>,
+    /// Its frozen time by the devices' clocks.
+    pub event_now: DateTime<Utc>,
+    /// Windows that end by it have closed.
+    pub watermark: Option<Watermark>,
 }
 
 /// An episode as a chart marks it.
@@ -83,13 +109,136 @@ impl Store {
     /// The database does not answer, or holds what this version did not write.
     pub fn resume(&mut self, topic: &str) -> Result<Resume, StoreError> {
         let last = self.last_batch()?;
+        let event_time = EventTime {
+            watermarks: self.watermarks(topic)?,
+            active: self.active(topic)?,
+            watermark: last.as_ref().and_then(|last| last.watermark),
+            now: last.as_ref().and_then(|last| last.event_now),
+        };
         Ok(Resume {
             last_batch: last.as_ref().map_or(BatchId(0), |last| last.batch),
             last_now: last.map(|last| last.now),
-            watermarks: self.watermarks(topic)?,
+            event_time,
             episodes: self.open_episodes()?,
             queries: self.failing_queries()?,
         })
+    }
+
+    /// The first batch with a row of at least this event time, as far back as one follows the other closely.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn first_batch_since(&mut self, topic: &str, time: DateTime<Utc>) -> Result<Option<BatchId>, StoreError> {
+        const PAGE: usize = 5_000;
+        let sql = format!(
+            "SELECT `batch`, `newest_at` FROM {} WHERE `job`=? AND `topic`=? AND `batch`<=? ORDER BY `batch` DESC LIMIT {PAGE}",
+            quoted(BATCH_RANGES)
+        );
+        let mut first = None;
+        let mut below = i64::MAX;
+        loop {
+            let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic), Value::Int(below)])?;
+            let batches = rows.iter().filter_map(|row| Some((row.first()?.as_int()?, row.get(1)?.as_time())));
+            let hit = batches.filter(|(_, newest)| newest.is_some_and(|newest| newest >= time)).map(|(batch, _)| batch);
+            let hit = hit.min();
+            first = hit.or(first);
+            let last = rows.last().and_then(|row| row.first()?.as_int());
+            match (hit, last) {
+                // Times are roughly in the order of batches, so a whole page without one is the end.
+                (Some(_), Some(last)) if rows.len() == PAGE => below = last - 1,
+                _ => return Ok(first.and_then(|batch| u64::try_from(batch).ok()).map(BatchId)),
+            }
+        }
+    }
+
+    /// The logged batches from `from` on, oldest first.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn logged_batches(&mut self, topic: &str, from: BatchId) -> Result<Vec<LoggedBatch>, StoreError> {
+        let sql = format!(
+            "SELECT `batch`, `now_at`, `event_now_at`, `watermark` FROM {} WHERE `job`=? AND `batch`>=? ORDER BY `batch`",
+            quoted(BATCHES)
+        );
+        let key = [Value::text(&self.job), batch_value(from)];
+        let mut batches: BTreeMap<BatchId, LoggedBatch> = BTreeMap::new();
+        for row in &self.database.query(&sql, &key)? {
+            let mut row = Row::new(BATCHES, row);
+            let (batch, now) = (row.batch()?, row.time()?);
+            let event_now = row.optional_time().unwrap_or(now);
+            let watermark = row.optional_time().map(Watermark);
+            batches.insert(batch, LoggedBatch { batch, ranges: Ranges::new(), now, event_now, watermark });
+        }
+        let sql = format!(
+            "SELECT `batch`, `partition`, `start_offset`, `end_offset` FROM {} WHERE `job`=? AND `batch`>=? AND `topic`=?",
+            quoted(BATCH_RANGES)
+        );
+        let key = [Value::text(&self.job), batch_value(from), Value::text(topic)];
+        for row in &self.database.query(&sql, &key)? {
+            let mut row = Row::new(BATCH_RANGES, row);
+            let (batch, partition) = (row.batch()?, Partition(i32::try_from(row.int()?).unwrap_or(-1)));
+            let range = OffsetRange { start: Offset(row.int()?), end: Offset(row.int()?) };
+            if let Some(logged) = batches.get_mut(&batch) {
+                logged.ranges.insert(partition, range);
+            }
+        }
+        Ok(batches.into_values().collect())
+    }
+
+    /// The watermarks as they were before `batch`: of each partition, and the job's.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn watermarks_before(
+        &mut self,
+        topic: &str,
+        batch: BatchId,
+    ) -> Result<(Watermarks, Option<Watermark>), StoreError> {
+        let ranges = quoted(BATCH_RANGES);
+        let sql = format!(
+            "SELECT r.`partition`, r.`watermark` FROM {ranges} r JOIN (SELECT `partition` AS p, MAX(`batch`) AS b FROM {ranges} \
+             WHERE `job`=? AND `topic`=? AND `batch`<? GROUP BY `partition`) l ON l.p = r.`partition` AND l.b = r.`batch` \
+             WHERE r.`job`=? AND r.`topic`=?"
+        );
+        let (job, topic) = (Value::text(&self.job), Value::text(topic));
+        let values = [job.clone(), topic.clone(), batch_value(batch), job.clone(), topic];
+        let rows = self.database.query(&sql, &values)?;
+        let watermarks = rows.iter().filter_map(|row| watermark_of(row)).collect();
+        let sql = format!("SELECT `watermark` FROM {} WHERE `job`=? AND `batch`=?", quoted(BATCHES));
+        let before = BatchId(batch.0.saturating_sub(1));
+        let rows = self.database.query(&sql, &[job, batch_value(before)])?;
+        Ok((watermarks, rows.first().and_then(|row| row.first()?.as_time()).map(Watermark)))
+    }
+
+    /// The queries that did not count a batch, from batch `from` on.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn uncounted(&mut self, from: BatchId) -> Result<BTreeSet<(String, BatchId)>, StoreError> {
+        self.failures(from, false)
+    }
+
+    /// The queries that counted a batch but whose rows of it were not all written, from batch `from` on.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn unwritten(&mut self, from: BatchId) -> Result<BTreeSet<(String, BatchId)>, StoreError> {
+        self.failures(from, true)
+    }
+
+    fn failures(&mut self, from: BatchId, counted: bool) -> Result<BTreeSet<(String, BatchId)>, StoreError> {
+        let sql = format!(
+            "SELECT `query`, `batch` FROM {} WHERE `job`=? AND `batch`>=? AND `counted`=?",
+            quoted(QUERY_FAILURES)
+        );
+        let values = [Value::text(&self.job), batch_value(from), Value::Int(counted.into())];
+        let rows = self.database.query(&sql, &values)?;
+        rows.iter()
+            .map(|row| {
+                let mut row = Row::new(QUERY_FAILURES, row);
+                Ok((row.text()?, row.batch()?))
+            })
+            .collect()
     }
 
     /// Whether any job has made its tables here.
@@ -105,8 +254,10 @@ impl Store {
     /// # Errors
     /// The database does not answer, or has no tables of this job yet.
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
-        let sql =
-            format!("SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`) FROM {} WHERE `job`=?", quoted(BATCHES));
+        let sql = format!(
+            "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`) FROM {} WHERE `job`=?",
+            quoted(BATCHES)
+        );
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
         let sum = |column: usize| sums.first().and_then(|row| row.get(column)?.as_int()).unwrap_or(0);
         let mut episodes = self.open_episodes()?;
@@ -117,22 +268,31 @@ impl Store {
             watermarks: self.watermarks(topic)?,
             episodes,
             queries: self.failing_queries()?,
+            refused_edit: self.refused_edit()?,
             records: sum(0),
             rejects: sum(1),
             artefacts: sum(2),
+            late: sum(3),
+            duplicates: sum(4),
         })
     }
 
-    fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
+    pub(super) fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
         let sql = format!(
-            "SELECT `batch`, `now_at`, `records` FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1",
+            "SELECT `batch`, `now_at`, `records`, `watermark`, `event_now_at` FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1",
             quoted(BATCHES)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         rows.first()
             .map(|row| {
                 let mut row = Row::new(BATCHES, row);
-                Ok(BatchSummary { batch: row.batch()?, now: row.time()?, records: row.int()? })
+                Ok(BatchSummary {
+                    batch: row.batch()?,
+                    now: row.time()?,
+                    records: row.int()?,
+                    watermark: row.optional_time().map(Watermark),
+                    event_now: row.optional_time(),
+                })
             })
             .transpose()
     }
@@ -140,11 +300,25 @@ impl Store {
     fn watermarks(&mut self, topic: &str) -> Result<BTreeMap<Partition, Watermark>, StoreError> {
         let sql = format!("SELECT `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
-        let pairs = rows.iter().filter_map(|row| {
-            let partition = i32::try_from(row.first()?.as_int()?).ok()?;
-            Some((Partition(partition), Watermark(row.get(1)?.as_time()?)))
-        });
-        Ok(pairs.collect())
+        Ok(rows.iter().filter_map(|row| watermark_of(row)).collect())
+    }
+
+    fn refused_edit(&mut self) -> Result<Option<(DateTime<Utc>, String)>, StoreError> {
+        let sql = format!(
+            "SELECT `edited_at`, `error` FROM {} WHERE `job`=? ORDER BY `edited_at` DESC LIMIT 1",
+            quoted(EDITS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        let newest = rows.first().and_then(|row| Some((row.first()?.as_time()?, row.get(1)?.as_text()?.to_owned())));
+        Ok(newest.filter(|(_, error)| !error.is_empty()))
+    }
+
+    /// When each partition had a record last.
+    fn active(&mut self, topic: &str) -> Result<BTreeMap<Partition, DateTime<Utc>>, StoreError> {
+        let sql = format!("SELECT `partition`, `active_at` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+        let times = rows.iter().filter_map(|row| watermark_of(row)).map(|(partition, time)| (partition, time.0));
+        Ok(times.collect())
     }
 
     fn open_episodes(&mut self) -> Result<Vec<Episode>, StoreError> {
@@ -274,6 +448,12 @@ pub struct Readings<'a> {
     pub from: DateTime<Utc>,
     /// The last event time.
     pub until: DateTime<Utc>,
+}
+
+/// A partition and its time, where it has one.
+fn watermark_of(row: &[Value]) -> Option<(Partition, Watermark)> {
+    let partition = i32::try_from(row.first()?.as_int()?).ok()?;
+    Some((Partition(partition), Watermark(row.get(1)?.as_time()?)))
 }
 
 fn episode(row: &[Value]) -> Result<Episode, StoreError> {

@@ -1,5 +1,6 @@
 //! The tables of the store: what a query's result asks for, how a database writes it, what may change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
@@ -233,6 +234,20 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The names of those tables that the store does not have.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn absent(&mut self, tables: &[TableSpec]) -> Result<BTreeSet<String>, StoreError> {
+        let mut absent = BTreeSet::new();
+        for table in tables {
+            if self.database.columns(&table.name)?.is_empty() {
+                absent.insert(table.name.clone());
+            }
+        }
+        Ok(absent)
     }
 
     /// What stands in the way of [`Store::migrate`], table by table; changes nothing.

@@ -7,16 +7,32 @@ pub(super) const BATCHES: &str = "batches";
 pub(super) const BATCH_RANGES: &str = "batch_ranges";
 pub(super) const REJECTS: &str = "rejects";
 pub(super) const ARTEFACTS: &str = "artefacts";
+pub(super) const LATE_ROWS: &str = "late_rows";
 pub(super) const ALERTS: &str = "alerts";
 pub(super) const QUERIES: &str = "queries";
 pub(super) const QUERY_FAILURES: &str = "query_failures";
+pub(super) const EDITS: &str = "edits";
+pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
+pub(super) const WINDOW_PANES: &str = "window_panes";
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 8] =
-    [OFFSETS, BATCHES, BATCH_RANGES, REJECTS, ARTEFACTS, ALERTS, QUERIES, QUERY_FAILURES];
+pub(crate) const NAMES: [&str; 12] = [
+    OFFSETS,
+    BATCHES,
+    BATCH_RANGES,
+    REJECTS,
+    ARTEFACTS,
+    LATE_ROWS,
+    ALERTS,
+    QUERIES,
+    QUERY_FAILURES,
+    EDITS,
+    WINDOW_SNAPSHOTS,
+    WINDOW_PANES,
+];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 8] {
+pub(super) fn tables() -> [TableSpec; 12] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -28,6 +44,7 @@ pub(super) fn tables() -> [TableSpec; 8] {
                 ("partition", Kind::Int),
                 ("next_offset", Kind::Int),
                 ("watermark", Kind::Time),
+                ("active_at", Kind::Time),
             ],
         ),
         // The batch log: with `batch_ranges`, what a replay needs to repeat a batch.
@@ -42,7 +59,11 @@ pub(super) fn tables() -> [TableSpec; 8] {
                 ("frame_rows", Kind::Int),
                 ("rejects", Kind::Int),
                 ("artefacts", Kind::Int),
+                ("late_rows", Kind::Int),
+                ("duplicates", Kind::Int),
                 ("failures", Kind::Int),
+                ("watermark", Kind::Time),
+                ("event_now_at", Kind::Time),
                 ("prepared_ms", Kind::Float),
             ],
         ),
@@ -57,6 +78,8 @@ pub(super) fn tables() -> [TableSpec; 8] {
                 ("start_offset", Kind::Int),
                 ("end_offset", Kind::Int),
                 ("watermark", Kind::Time),
+                ("oldest_at", Kind::Time),
+                ("newest_at", Kind::Time),
             ],
         ),
         TableSpec::system(
@@ -85,6 +108,23 @@ pub(super) fn tables() -> [TableSpec; 8] {
                 ("patient_id", Kind::Text),
                 ("event_time", Kind::Time),
                 ("value", Kind::Float),
+                ("batch", Kind::Int),
+            ],
+        ),
+        // Rows that came after the watermark had passed them: no window counts them.
+        TableSpec::system(
+            LATE_ROWS,
+            &["job", "topic", "partition", "offset"],
+            &[
+                ("job", Kind::Text),
+                ("topic", Kind::Text),
+                ("partition", Kind::Int),
+                ("offset", Kind::Int),
+                ("patient_id", Kind::Text),
+                ("event_time", Kind::Time),
+                ("watermark", Kind::Time),
+                ("late_by_seconds", Kind::Float),
+                ("row_values", Kind::Text),
                 ("batch", Kind::Int),
             ],
         ),
@@ -121,11 +161,56 @@ pub(super) fn tables() -> [TableSpec; 8] {
                 ("batch", Kind::Int),
             ],
         ),
-        // The batches that a query gave nothing for.
+        // The batches that a query gave nothing for, and whether its windows count their rows all the same.
         TableSpec::system(
             QUERY_FAILURES,
             &["job", "query", "batch"],
-            &[("job", Kind::Text), ("query", Kind::Text), ("batch", Kind::Int), ("error", Kind::Text)],
+            &[
+                ("job", Kind::Text),
+                ("query", Kind::Text),
+                ("batch", Kind::Int),
+                ("error", Kind::Text),
+                ("counted", Kind::Bool),
+            ],
+        ),
+        // What became of each edit of the set while the job ran.
+        TableSpec::system(
+            EDITS,
+            &["job", "edited_at"],
+            &[
+                ("job", Kind::Text),
+                ("edited_at", Kind::Time),
+                ("outcome", Kind::Text),
+                ("files", Kind::Text),
+                ("error", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        ),
+        // What windowed queries kept after a batch, so that a restart goes on from there.
+        TableSpec::system(
+            WINDOW_SNAPSHOTS,
+            &["job", "query"],
+            &[
+                ("job", Kind::Text),
+                ("query", Kind::Text),
+                ("batch", Kind::Int),
+                ("fingerprint", Kind::Text),
+                ("closed_to", Kind::Int),
+            ],
+        ),
+        // The partial aggregates of a snapshot, pane by pane: Arrow IPC, compressed with zstd, in parts that fit a packet.
+        TableSpec::system(
+            WINDOW_PANES,
+            &["job", "query", "pane", "part"],
+            &[
+                ("job", Kind::Text),
+                ("query", Kind::Text),
+                ("pane", Kind::Int),
+                ("part", Kind::Int),
+                ("parts", Kind::Int),
+                ("checksum", Kind::Int),
+                ("bytes", Kind::Bytes),
+            ],
         ),
     ]
 }

@@ -133,6 +133,16 @@ impl Value {
         }
     }
 
+    /// The bytes that it is.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Text(text) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
     /// The time that it is; SQLite keeps times as text.
     #[must_use]
     pub fn as_time(&self) -> Option<DateTime<Utc>> {

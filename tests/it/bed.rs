@@ -127,6 +127,13 @@ impl Topic {
         }
     }
 
+    /// Has the broker delete what is before `offset`.
+    pub fn delete_before(&self, partition: i32, offset: i64) {
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(&self.name, partition, rdkafka::Offset::Offset(offset)).unwrap();
+        block_on(admin(&kafka()).delete_records(&list, &AdminOptions::new())).unwrap();
+    }
+
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
@@ -140,11 +147,11 @@ impl Topic {
     }
 }
 
+/// A record of a second of 2026.
 pub fn sample(patient: &str, second: u32, heart_rate: f64) -> String {
-    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
-    format!(
-        r#"{{"patient_id":"{patient}","event_time":"2026-01-01T{hours:02}:{minutes:02}:{seconds:02}Z","heart_rate":{heart_rate}}}"#
-    )
+    let at = chrono::DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+    let at = (at + chrono::TimeDelta::seconds(second.into())).format("%Y-%m-%dT%H:%M:%SZ");
+    format!(r#"{{"patient_id":"{patient}","event_time":"{at}","heart_rate":{heart_rate}}}"#)
 }
 
 fn producer(brokers: &str) -> BaseProducer {
@@ -213,7 +220,14 @@ impl TestJob {
     }
 
     pub fn query(self, name: &str, text: &str) -> Self {
-        std::fs::write(self.folder.path().join(format!("sql/{name}.sql")), text).unwrap();
+        self.sql_file(&format!("{name}.sql"), text)
+    }
+
+    /// Writes a file of the set.
+    pub fn sql_file(self, name: &str, text: &str) -> Self {
+        let file = self.folder.path().join("sql").join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
         self
     }
 

@@ -11,13 +11,20 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::bed::{
-    Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, seed, wait_until,
+    Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, seed, told, wait_until,
 };
 use crate::services::OwnService;
 
 const PARTITIONS: i32 = 3;
 const KILLS: usize = 50;
 const RESTARTS: usize = 5;
+
+/// Ten seconds of event time, whatever batches they came in and wherever the job was killed.
+const WINDOWS: &str = "-- @key: patient_id, window_start
+SELECT patient_id, tumble(event_time, INTERVAL '10 seconds') AS window_start, count(*) AS records,
+    sum(heart_rate) AS heart_rate_sum, min(spo2) AS spo2_min, count(DISTINCT heart_rate) AS heart_rates
+FROM vitals GROUP BY patient_id, tumble(event_time, INTERVAL '10 seconds')
+";
 
 #[test]
 fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() {
@@ -26,7 +33,8 @@ fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() 
     let topic = Topic::create(PARTITIONS);
     let database = Database::create(own.as_ref().map_or(&mysql_url(), |own| &own.address));
     let job = TestJob::new(&topic.name, &database.url)
-        .more("[trigger]\nevery = \"100ms\"")
+        .more("snapshot_every = 4\n[trigger]\nevery = \"100ms\"")
+        .query("tables/windows_10s", WINDOWS)
         .query("tables/readings", READINGS)
         .query("tables/per_batch", PER_BATCH)
         .query("rules/tachycardia", TACHYCARDIA);
@@ -58,7 +66,8 @@ fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() 
     assert!(Command::new("kill").arg(simulator.id().to_string()).status().unwrap().success());
     simulator.wait().unwrap();
     topic.flush();
-    job.run_once();
+    let closing = job.command("run").args(["--once", "--close-windows"]).output().unwrap();
+    assert!(closing.status.success(), "{}", told(&closing));
 
     let oracle = Oracle::read(&topic.name);
     assert!(oracle.records.len() > 1_000, "there was something to lose: {} records", oracle.records.len());
@@ -178,8 +187,10 @@ impl Oracle {
             database.rows("SELECT `partition`, `offset`, column_name, value FROM artefacts ORDER BY 1, 2"),
             artefacts,
         );
+        assert_eq!(database.rows("SELECT query, batch, error FROM query_failures"), [""; 0]);
         self.check_log(database);
         self.check_batches(database);
+        self.check_windows(database);
         assert_rows(
             "alerts",
             database.rows("SELECT patient_id, state, CAST(started_at AS CHAR), COALESCE(CAST(firing_at AS CHAR), '-'), COALESCE(CAST(ended_at AS CHAR), '-'), samples, text FROM alerts ORDER BY patient_id, started_at"),
@@ -231,6 +242,44 @@ impl Oracle {
             database.rows("SELECT CAST(batch_at AS CHAR), patient_id, records, heart_rate_sum, last_offset FROM per_batch ORDER BY batch_at, patient_id"),
             expected.collect(),
         );
+    }
+
+    /// Windows of the rows that were on time by the running maximum of their partition, less ten seconds; the others are
+    /// late rows.
+    fn check_windows(&self, database: &Database) {
+        let second = |time: &str| {
+            let time = chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S%.f").unwrap();
+            time.and_utc().timestamp()
+        };
+        let mut newest: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut late = Vec::new();
+        let mut windows: BTreeMap<(String, i64), Vec<Row>> = BTreeMap::new();
+        for ((partition, offset), payload) in &self.records {
+            let Some(row) = Self::row(payload) else { continue };
+            let at = second(&row.event_time);
+            let newest = newest.entry(*partition).or_insert(at);
+            if at < *newest - 10 {
+                late.push(format!("{partition}|{offset}|{}|{}", row.patient, *newest - 10 - at));
+            } else {
+                *newest = (*newest).max(at);
+                windows.entry((row.patient.clone(), at.div_euclid(10) * 10)).or_default().push(row);
+            }
+        }
+        let found = database.rows("SELECT `partition`, `offset`, patient_id, late_by_seconds FROM late_rows");
+        assert_rows("late_rows", found, late);
+        let expected = windows.into_iter().map(|((patient, start), rows)| {
+            let rates: Vec<f64> = rows.iter().filter_map(|row| row.heart_rate).collect();
+            let different: BTreeSet<u64> = rates.iter().map(|rate| rate.to_bits()).collect();
+            let sum = if rates.is_empty() { "NULL".to_owned() } else { format!("{:.3}", rates.iter().sum::<f64>()) };
+            let low = rows.iter().filter_map(|row| row.spo2).min_by(f64::total_cmp);
+            let low = low.map_or("NULL".to_owned(), |low| low.to_string());
+            let start = chrono::DateTime::from_timestamp(start, 0).unwrap().format("%Y-%m-%d %H:%M:%S.000000");
+            format!("{patient}|{start}|{}|{sum}|{low}|{}", rows.len(), different.len())
+        });
+        let found = database.rows(
+            "SELECT patient_id, CAST(window_start AS CHAR), records, CAST(heart_rate_sum AS DECIMAL(20, 3)), spo2_min, heart_rates FROM windows_10s",
+        );
+        assert_rows("windows_10s", found, expected.collect());
     }
 
     /// Episodes of heart rates above 120 that hold for 3 s and are gone for 3 s, patient by patient in order.

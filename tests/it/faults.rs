@@ -130,20 +130,27 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
     assert_eq!(running.wait(), Some(0), "{}", running.log());
 }
 
-/// Forwards connections to a server, and drops the reply to every third COMMIT together with its connection.
+/// Forwards connections to a server, and drops the reply to every third COMMIT together with its connection; also the
+/// first connection that asks for the writer's lock.
 fn forgetful_proxy(server: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let commits = Arc::new(AtomicU32::new(0));
+    let locked = Arc::new(AtomicBool::new(false));
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
             let mute = Arc::new(AtomicBool::new(false));
             let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            let (muted, commits) = (Arc::clone(&mute), Arc::clone(&commits));
+            let (muted, commits, locked) = (Arc::clone(&mute), Arc::clone(&commits), Arc::clone(&locked));
             std::thread::spawn(move || {
                 let mut bytes = [0; 65_536];
                 while let Ok(count @ 1..) = from.read(&mut bytes) {
+                    let asks = bytes[..count].windows(12).any(|word| word == b"IS_USED_LOCK");
+                    if asks && !locked.swap(true, Ordering::SeqCst) {
+                        let _ = from.shutdown(Shutdown::Both);
+                        break;
+                    }
                     // COM_QUERY is 3; a command is a packet of its own.
                     if bytes[4..count].starts_with(b"\x03COMMIT") && commits.fetch_add(1, Ordering::SeqCst) % 3 == 2 {
                         muted.store(true, Ordering::SeqCst);
@@ -346,4 +353,71 @@ fn a_password_that_is_wrong_is_no_reason_to_wait() {
     let topic = Topic::create(1);
     let job = TestJob::new(&topic.name, &url).query("tables/readings", READINGS);
     refused(&job, 1, &["Access denied for user 'root'"]);
+}
+
+#[test]
+fn a_deadlock_is_tried_again_and_nothing_is_lost_or_doubled() {
+    let (job, topic, database) = TestJob::on_mysql();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    job.run_once();
+    // The other one holds what the job needs next, and then asks for what the job holds. Its many rows make the server
+    // choose the job to be rolled back.
+    let mut other = database.connect();
+    other.query_drop("CREATE TABLE heavy (n INT PRIMARY KEY)").unwrap();
+    other.query_drop("BEGIN").unwrap();
+    let rows: Vec<String> = (0..2_000).map(|n| format!("({n})")).collect();
+    other.query_drop(format!("INSERT INTO heavy VALUES {}", rows.join(","))).unwrap();
+    other
+        .query_drop("INSERT INTO readings (patient_id, event_time, source_partition, source_offset) VALUES ('P1', '2026-01-01 00:00:01', 0, 1)")
+        .unwrap();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(1, 81.0)]);
+    running.wait_until("the job waits for the row", || {
+        let waiting = "SELECT COUNT(*) FROM performance_schema.data_lock_waits w JOIN performance_schema.data_locks l \
+                       ON l.engine_lock_id = w.requesting_engine_lock_id WHERE l.object_schema = DATABASE()";
+        database.rows(waiting) == ["1"]
+    });
+    other.query_drop("UPDATE offsets SET next_offset = next_offset").unwrap();
+    other.query_drop("ROLLBACK").unwrap();
+    running.wait_until("the batch is there", || database.rows("SELECT COUNT(*) FROM readings") == ["2"]);
+    assert!(running.log().contains("Deadlock found"), "{}", running.log());
+    assert_eq!(database.rows("SELECT heart_rate FROM readings ORDER BY event_time"), ["80", "81"]);
+    assert_eq!(database.rows("SELECT next_offset FROM offsets"), ["2"]);
+}
+
+#[test]
+fn a_stalled_store_is_waited_for_in_bounded_memory() {
+    const RECORDS: usize = 400_000;
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let counts = "-- @key: batch_at\nSELECT now() AS batch_at, count(*) AS records FROM vitals";
+    let job =
+        TestJob::new(&topic.name, &database.url).more("[trigger]\nmax_rows = 10_000").query("tables/counts", counts);
+    topic.put_samples("P1", &[(0, 80.0)]);
+    job.run_once();
+    let mut other = database.connect();
+    other.query_drop("LOCK TABLES offsets WRITE").unwrap();
+    let mut running = job.start();
+    let padding = "x".repeat(900);
+    for n in 0..RECORDS {
+        let record = format!(
+            r#"{{"patient_id":"P1","event_time":"2026-01-01T00:00:{:02}Z","heart_rate":80,"note":"{padding}"}}"#,
+            n % 10
+        );
+        topic.put(0, None, record.as_bytes());
+    }
+    topic.flush();
+    let resident = |running: &crate::bed::Running| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+    };
+    std::thread::sleep(Duration::from_secs(3)); // time enough to take in all of it, were there no bound
+    let while_stalled = resident(&running);
+    assert!(while_stalled < 250, "{while_stalled} MiB of a backlog of {} MiB", (RECORDS * 970) >> 20);
+    other.query_drop("UNLOCK TABLES").unwrap();
+    running.wait_until("every record is counted, once", || {
+        database.rows("SELECT SUM(records) FROM counts") == [(RECORDS + 1).to_string()]
+    });
+    let at_the_end = resident(&running);
+    assert!(at_the_end < 300, "{at_the_end} MiB at the end");
 }

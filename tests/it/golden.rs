@@ -3,7 +3,7 @@
 use crate::bed::{READINGS, TestJob, repository};
 
 /// Wrong queries, each in a set of its own beside a right one.
-const WRONG: [(&str, &str, &str); 14] = [
+const WRONG: [(&str, &str, &str); 32] = [
     ("syntax", "tables/odd", "-- @key: patient_id\nSELECT patient_id\nFROM vitals WHERE (heart_rate > 3"),
     ("unknown column", "tables/odd", "-- @key: patient_id\nSELECT patient_id, hart_rate\nFROM vitals"),
     (
@@ -38,6 +38,92 @@ const WRONG: [(&str, &str, &str); 14] = [
     ),
     ("a system table's name", "tables/alerts", "-- @key: patient_id\nSELECT patient_id FROM vitals"),
     ("no SELECT", "tables/odd", "-- @key: patient_id\nDELETE FROM vitals"),
+    (
+        "a window over no time",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(heart_rate, INTERVAL '1 minute') AS start, count(*) AS n\nFROM vitals GROUP BY 1",
+    ),
+    (
+        "a window over another time",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(_stamped_at, INTERVAL '1 minute') AS start, count(*) AS n\nFROM vitals GROUP BY 1",
+    ),
+    (
+        "a size that is no multiple of the slide",
+        "tables/odd",
+        "-- @key: start\nSELECT hop(event_time, INTERVAL '7 seconds', INTERVAL '1 minute') AS start, count(*) AS n\nFROM vitals GROUP BY 1",
+    ),
+    (
+        "a month",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(event_time, INTERVAL '1 month') AS start, count(*) AS n\nFROM vitals GROUP BY 1",
+    ),
+    (
+        "a window outside GROUP BY",
+        "tables/odd",
+        "-- @key: start\nSELECT session(event_time, INTERVAL '1 minute') AS start\nFROM vitals",
+    ),
+    (
+        "two windows",
+        "tables/odd",
+        "-- @key: start\nSELECT a.start FROM (SELECT tumble(event_time, INTERVAL '1 minute') AS start FROM vitals GROUP BY 1) AS a\nJOIN (SELECT tumble(event_time, INTERVAL '1 minute') AS start FROM vitals GROUP BY 1) AS b ON a.start = b.start",
+    ),
+    (
+        "an aggregate over windows",
+        "tables/odd",
+        "-- @key: start\nSELECT max(n) AS start FROM (SELECT tumble(event_time, INTERVAL '1 minute') AS s, count(*) AS n FROM vitals GROUP BY 1)",
+    ),
+    (
+        "LIMIT over windows",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(event_time, INTERVAL '1 minute') AS start, count(*) AS n FROM vitals GROUP BY 1 LIMIT 3",
+    ),
+    (
+        "now() below a window",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(event_time, INTERVAL '1 minute') AS start, count(*) AS n\nFROM vitals WHERE event_time > now() GROUP BY 1",
+    ),
+    (
+        "a window over history",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(event_time, INTERVAL '1 minute') AS start, count(*) AS n FROM vitals_history GROUP BY 1",
+    ),
+    (
+        "a window over a table without windows",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(event_time, INTERVAL '1 minute') AS start, count(*) AS n FROM readings GROUP BY 1",
+    ),
+    (
+        "an aggregate over a table without windows",
+        "tables/odd",
+        "-- @key: start\nSELECT patient_id, avg(heart_rate) AS start FROM readings GROUP BY 1",
+    ),
+    (
+        "an order of arrival",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(event_time, INTERVAL '1 minute') AS start, first_value(heart_rate) AS n FROM vitals GROUP BY 1",
+    ),
+    (
+        "a stream joined with a stream",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(v.event_time, INTERVAL '1 minute') AS start, count(*) AS n\nFROM vitals AS v JOIN readings AS r ON r.patient_id = v.patient_id GROUP BY 1",
+    ),
+    (
+        "a key without the window",
+        "tables/odd",
+        "-- @key: patient_id\nSELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS start FROM vitals GROUP BY 1, 2",
+    ),
+    ("@emit without a window", "tables/odd", "-- @key: patient_id\n-- @emit: change\nSELECT patient_id FROM vitals"),
+    (
+        "@emit: change of sessions",
+        "tables/odd",
+        "-- @key: start\n-- @emit: change\nSELECT session(event_time, INTERVAL '1 minute') AS start, count(*) AS n FROM vitals GROUP BY 1",
+    ),
+    (
+        "a rule with a window",
+        "rules/odd",
+        "-- @severity: low\nSELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS start FROM vitals GROUP BY 1, 2",
+    ),
 ];
 
 #[test]

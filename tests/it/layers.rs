@@ -22,7 +22,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("query", with(&["config"])),
         ("alert", with(&["config", "query"])),
         // The store writes what the stages put out.
-        ("store", with(&["config", "decode", "query", "alert"])),
+        ("store", with(&["config", "decode", "frame", "query", "alert"])),
         ("report", with(&["config", "query", "store"])),
         ("simulate", with(&["config"])),
         ("dashboard", with(&["config", "query", "alert", "store", "report"])),
@@ -32,12 +32,13 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
 }
 
 /// Crates that one room alone may use.
-const OWNED: [(&str, &[&str]); 6] = [
+const OWNED: [(&str, &[&str]); 7] = [
     ("rdkafka", &["source"]),
     ("datafusion", &["query"]),
     ("mysql", &["store"]),
     ("rusqlite", &["store"]),
     ("polars", &["frame", "report"]),
+    ("polars_arrow", &["frame"]),
     ("plotters", &["report"]),
 ];
 

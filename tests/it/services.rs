@@ -48,7 +48,8 @@ fn start(name: &str, cache: &str, folder: &Path) -> String {
         .unwrap();
     assert!(started.success());
     let printed = std::fs::read_to_string(printed).unwrap();
-    printed.trim().split_once('=').expect("an address").1.to_owned()
+    let first = printed.lines().next().expect("an address");
+    first.split_once('=').expect("an address").1.to_owned()
 }
 
 impl Drop for OwnService {

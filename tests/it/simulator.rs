@@ -37,11 +37,14 @@ fn simulated_patients_run_through_the_shipped_job_and_into_a_chart() {
         ],
     );
     let told = run(&topic, &database, &["run", JOB, "--once"]);
-    assert!(told.contains("1500 records, 0 rejects, 0 artefacts, 0 failing queries"), "{told}");
+    assert!(
+        told.contains("1500 records, 0 rejects, 0 artefacts, 0 late rows, 0 duplicates, 0 failing queries"),
+        "{told}"
+    );
     assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["1500"]);
     assert_eq!(database.rows("SELECT COUNT(*) FROM patient_status"), ["5"]);
     let fired = database.rows("SELECT DISTINCT rule FROM alerts WHERE firing_at IS NOT NULL ORDER BY 1");
-    for rule in ["hypoxia", "lead_off"] {
+    for rule in ["hypoxia", "lead_off", "desaturation"] {
         assert!(fired.contains(&rule.to_owned()), "{rule} in {fired:?}");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -115,8 +118,8 @@ fn real_recordings_come_through_value_by_value() {
             "time=Time [s],heart_rate=HR,pulse=PULSE,respiratory_rate=RESP,spo2=SpO2",
         ],
     );
-    let told = run(&topic, &database, &["run", JOB, "--once"]);
-    assert!(told.contains("25493 records, 0 rejects, 0 artefacts"), "{told}");
+    let told = run(&topic, &database, &["run", JOB, "--once", "--close-windows"]);
+    assert!(told.contains("25493 records, 0 rejects, 0 artefacts, 0 late rows"), "{told}");
 
     let number = |cell: &str| {
         cell.parse::<f64>().ok().filter(|value| value.is_finite()).map_or("NULL".to_owned(), |v| v.to_string())
@@ -147,4 +150,58 @@ fn real_recordings_come_through_value_by_value() {
     found.sort();
     assert_eq!(found.len(), 25_493);
     assert!(found == expected, "every cell is as in the files");
+    check_windows(&database);
+}
+
+/// Windows of the shipped set against another engine: MySQL, over the readings that it has. Each query must give the
+/// rows of the table, no more and no fewer.
+fn check_windows(database: &Database) {
+    let start = |width: u32| {
+        format!(
+            "TIMESTAMPADD(SECOND, FLOOR(TIMESTAMPDIFF(SECOND, '2026-01-01', event_time) / {width}) * {width}, CAST('2026-01-01' AS DATETIME(6)))"
+        )
+    };
+    let minute = start(60);
+    let vitals_1m = (
+        "SELECT patient_id, window_start, records, ROUND(heart_rate_avg, 6), heart_rate_min, heart_rate_max,
+         ROUND(heart_rate_sd, 6), ROUND(spo2_avg, 6), spo2_min, ROUND(respiratory_rate_avg, 6) FROM vitals_1m",
+        format!(
+            "SELECT patient_id, {minute} AS w, COUNT(*), ROUND(AVG(heart_rate), 6), MIN(heart_rate), MAX(heart_rate),
+             ROUND(STDDEV_SAMP(heart_rate), 6), ROUND(AVG(spo2), 6), MIN(spo2), ROUND(AVG(respiratory_rate), 6)
+             FROM readings GROUP BY patient_id, w"
+        ),
+    );
+    let spo2_30s = (
+        "SELECT patient_id, window_start, spo2_min, ROUND(spo2_avg, 6), readings FROM spo2_30s",
+        format!(
+            "SELECT patient_id, TIMESTAMPADD(SECOND, -back, {}) AS w, MIN(spo2), ROUND(AVG(spo2), 6), COUNT(spo2)
+             FROM readings JOIN (SELECT 0 AS back UNION SELECT 10 UNION SELECT 20) AS b WHERE spo2 IS NOT NULL
+             GROUP BY patient_id, w",
+            start(10)
+        ),
+    );
+    let sessions = (
+        "SELECT patient_id, started_at, last_at, records, ROUND(heart_rate_avg, 6), spo2_min FROM monitoring_sessions",
+        "SELECT patient_id, MIN(event_time), MAX(event_time), COUNT(*), ROUND(AVG(heart_rate), 6), MIN(spo2) FROM (
+           SELECT *, SUM(is_new) OVER (PARTITION BY patient_id ORDER BY event_time, source_offset) AS number FROM (
+             SELECT *, COALESCE(TIMESTAMPDIFF(SECOND, LAG(event_time) OVER (PARTITION BY patient_id ORDER BY event_time,
+               source_offset), event_time) >= 120, 1) AS is_new FROM readings) AS steps) AS numbered
+         GROUP BY patient_id, number"
+            .to_owned(),
+    );
+    let ward_5m = (
+        "SELECT window_start, patients, records, spo2_min, heart_rate_max FROM ward_5m",
+        format!(
+            "SELECT {} AS w, COUNT(DISTINCT patient_id), COUNT(*), MIN(spo2), MAX(heart_rate) FROM readings GROUP BY w",
+            start(300)
+        ),
+    );
+    for (table, oracle) in [vitals_1m, spo2_30s, sessions, ward_5m] {
+        let count = |sql: &str| database.rows(&format!("SELECT COUNT(*) FROM ({sql}) AS counted"));
+        assert_ne!(count(&oracle), ["0"], "{oracle}");
+        for (one, other) in [(table, oracle.as_str()), (oracle.as_str(), table)] {
+            let unlike = database.rows(&format!("({one}) EXCEPT ({other}) LIMIT 5"));
+            assert_eq!(unlike, [""; 0], "rows of\n{one}\nthat are not in\n{other}");
+        }
+    }
 }

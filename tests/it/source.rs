@@ -1,10 +1,10 @@
-//! Where reading starts, new partitions, deleted records.
+//! Where reading starts, new partitions, deleted records, encrypted connections.
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::bed::{READINGS, TestJob, Topic, kafka, sample, wait_until};
+use crate::bed::{Database, READINGS, TestJob, Topic, kafka, mysql_url, sample, told, wait_until};
 
 fn readings(database: &crate::bed::Database) -> Vec<String> {
     database.rows("SELECT heart_rate FROM readings ORDER BY source_partition, source_offset")
@@ -93,4 +93,30 @@ fn a_topic_that_was_made_anew_is_not_taken_for_the_old_one() {
     let output = job.command("run").arg("--once").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("the topic was deleted and made anew"));
+}
+
+#[test]
+fn the_jobs_properties_reach_kafka_by_tls_and_password() {
+    let (Ok(brokers), Ok(ca)) = (std::env::var("KAFKA_SECURE_BROKERS"), std::env::var("KAFKA_CA")) else {
+        println!("skipped: the broker is the user's");
+        return;
+    };
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    topic.put_samples("P1", &[(0, 80.0), (1, 81.0)]);
+    let properties = format!(
+        "brokers = \"{brokers}\"\nproperties = {{ \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanism\" = \"PLAIN\", \
+         \"sasl.username\" = \"wardwatch\", \"sasl.password\" = \"${{SASL_PASSWORD}}\", \"ssl.ca.location\" = \"{ca}\" }}"
+    );
+    let job = TestJob::new(&topic.name, &database.url).source(&properties).query("tables/readings", READINGS);
+    let run = |password: &str| {
+        let mut command = job.command("run");
+        command.args(["--once", "--connect-timeout", "4s"]).env("SASL_PASSWORD", password).output().unwrap()
+    };
+    let refused = run("wrong");
+    assert_eq!(refused.status.code(), Some(3), "{}", told(&refused));
+    assert!(told(&refused).to_lowercase().contains("authentication"), "{}", told(&refused));
+    assert!(!told(&refused).contains("wrong"), "{}", told(&refused));
+    let output = run("secret");
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["2"]);
 }

@@ -1,9 +1,10 @@
--- Fever: 39.1 °C or more, the band that scores 2 in NEWS2
--- (Royal College of Physicians 2017, chart 1).
+-- Fever for this patient; without a limit of their own, 39.1 °C or more, the band
+-- that scores 2 in NEWS2 (Royal College of Physicians 2017, chart 1).
 -- @severity: medium
 -- @for: 30s
 -- @clear_after: 60s
--- @message: temperature {temperature:.1} >= 39.1
-SELECT patient_id, event_time, temperature
-FROM vitals
-WHERE temperature >= 39.1
+-- @message: temperature {temperature:.1} >= {high:.1}
+SELECT v.patient_id, v.event_time, v.temperature, t.high
+FROM vitals AS v
+JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'temperature'
+WHERE v.temperature >= t.high

@@ -1,9 +1,11 @@
--- Low blood pressure: systolic 90 mmHg or less, the band that scores 3 in NEWS2
--- (Royal College of Physicians 2017, chart 1).
+-- The blood pressure is too low for this patient; without a limit of their own,
+-- systolic 90 mmHg or less, the band that scores 3 in NEWS2 (Royal College of
+-- Physicians 2017, chart 1).
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
--- @message: systolic {systolic_bp:.0} <= 90
-SELECT patient_id, event_time, systolic_bp
-FROM vitals
-WHERE systolic_bp <= 90
+-- @message: systolic {systolic_bp:.0} <= {low:.0}
+SELECT v.patient_id, v.event_time, v.systolic_bp, t.low
+FROM vitals AS v
+JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'systolic_bp'
+WHERE v.systolic_bp <= t.low

@@ -1,8 +1,10 @@
--- Too little oxygen: saturation below 90 %, the makers' default limit for adults.
+-- Too little oxygen for this patient; without a limit of their own, below 90 %, the
+-- makers' default for adults.
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
--- @message: SpO₂ {spo2:.0} < 90
-SELECT patient_id, event_time, spo2
-FROM vitals
-WHERE spo2 < 90
+-- @message: SpO₂ {spo2:.0} < {low:.0}
+SELECT v.patient_id, v.event_time, v.spo2, t.low
+FROM vitals AS v
+JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'spo2'
+WHERE v.spo2 < t.low

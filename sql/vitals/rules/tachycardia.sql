@@ -1,8 +1,10 @@
--- The heart beats fast: above 120 /min, the makers' default limit for adults.
+-- The heart beats too fast for this patient; without a limit of their own, above
+-- 120 /min, the makers' default for adults.
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
--- @message: HR {heart_rate:.0} > 120
-SELECT patient_id, event_time, heart_rate
-FROM vitals
-WHERE heart_rate > 120
+-- @message: HR {heart_rate:.0} > {high:.0}
+SELECT v.patient_id, v.event_time, v.heart_rate, t.high
+FROM vitals AS v
+JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'heart_rate'
+WHERE v.heart_rate > t.high

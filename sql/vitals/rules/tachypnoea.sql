@@ -1,8 +1,10 @@
--- Fast breathing: above 30 /min, a common default limit for adults.
+-- Breathing too fast for this patient; without a limit of their own, above 30 /min,
+-- a common default for adults.
 -- @severity: medium
 -- @for: 10s
 -- @clear_after: 15s
--- @message: RR {respiratory_rate:.0} > 30
-SELECT patient_id, event_time, respiratory_rate
-FROM vitals
-WHERE respiratory_rate > 30
+-- @message: RR {respiratory_rate:.0} > {high:.0}
+SELECT v.patient_id, v.event_time, v.respiratory_rate, t.high
+FROM vitals AS v
+JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'respiratory_rate'
+WHERE v.respiratory_rate > t.high

@@ -1,14 +1,13 @@
--- The newest values of each patient; a later batch replaces the row.
+-- The newest values of each patient of whom something came; the row is replaced.
 -- @key: patient_id
 SELECT
     patient_id,
-    max(event_time) AS last_at,                                             -- UTC
-    last_value(heart_rate ORDER BY event_time, _offset) AS heart_rate,      -- /min
-    last_value(respiratory_rate ORDER BY event_time, _offset)
-        AS respiratory_rate,                                                -- /min
-    last_value(spo2 ORDER BY event_time, _offset) AS spo2,                  -- %
-    last_value(systolic_bp ORDER BY event_time, _offset) AS systolic_bp,    -- mmHg
-    last_value(diastolic_bp ORDER BY event_time, _offset) AS diastolic_bp,  -- mmHg
-    last_value(temperature ORDER BY event_time, _offset) AS temperature     -- °C
-FROM vitals
-GROUP BY patient_id
+    event_time AS last_at,      -- UTC
+    heart_rate,                 -- /min
+    respiratory_rate,           -- /min
+    spo2,                       -- %
+    systolic_bp,                -- mmHg
+    diastolic_bp,               -- mmHg
+    temperature                 -- °C
+FROM vitals_latest
+WHERE patient_id IN (SELECT patient_id FROM vitals)

@@ -1,0 +1,8 @@
+-- The mean saturation of half a minute lies below 90 %: not a dip that a moving
+-- finger makes, as the rule on single readings may be.
+-- @severity: high
+-- @clear_after: 20s
+-- @message: SpO₂ {spo2_avg:.1} < 90 over 30 s
+SELECT patient_id, spo2_avg
+FROM spo2_30s
+WHERE spo2_avg < 90 AND readings >= 10

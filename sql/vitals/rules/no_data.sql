@@ -1,0 +1,6 @@
+-- Nothing has come from the patient's monitor for 30 seconds.
+-- @severity: technical
+-- @message: no data for {age_seconds:.0} s
+SELECT patient_id, age_seconds
+FROM vitals_latest
+WHERE age_seconds > 30

@@ -1,0 +1,253 @@
+//! One micro-batch on its way: sorted out, run through the queries, judged, committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use tracing::warn;
+
+use crate::alert::{Change, Judged, OpenEpisodes};
+use crate::frame::{EventTime, Seen};
+use crate::query::{Input, Outcome, QueryFailure};
+use crate::source::MicroBatch;
+use crate::store::{Commit, Edited, Failed, QueryState, Snapshot, Store, StoreError, TableRows};
+use crate::terms::{BatchId, Partition};
+
+use super::commit::{Committed, commit};
+use super::memory::{Rows, patience};
+use super::plan::Plan;
+use super::quarantine::Quarantine;
+use super::run::RunOptions;
+use super::state::{Edits, JobState};
+
+/// A batch whose rows are sorted out.
+pub(super) struct Taken {
+    pub(super) id: BatchId,
+    pub(super) now: DateTime<Utc>,
+    pub(super) batch: MicroBatch,
+    pub(super) rows: Rows,
+    /// Event time after it.
+    pub(super) event_time: EventTime,
+    partition_nows: BTreeMap<Partition, DateTime<Utc>>,
+    /// Whether windows that are open are to be given out.
+    pub(super) show_open: bool,
+}
+
+impl Taken {
+    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, clock: DateTime<Utc>) -> Self {
+        let now = state.next_now(clock);
+        let rows = state.memory.take(plan, &batch.rows);
+        let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
+        let seen = Seen {
+            watermarks: &rows.watermarks,
+            active: &active,
+            at_end: &batch.at_end,
+            partitions: &batch.partitions,
+            waiting_since: state.waiting_since,
+            now,
+        };
+        let patience = patience(&plan.job.source);
+        let event_time = state.memory.event_time.after(&seen, &patience);
+        Self {
+            id: state.last_batch.next(),
+            now,
+            show_open: event_time.is_silent(&seen, &patience),
+            partition_nows: event_time.partition_nows(&seen, &patience),
+            event_time,
+            rows,
+            batch,
+        }
+    }
+
+    pub(super) fn run_queries(&self, plan: &mut Plan, state: &JobState) -> Vec<Outcome> {
+        let input = Input {
+            batch: self.id,
+            rows: &self.rows.all,
+            on_time: &self.rows.on_time,
+            history: &state.memory.history(),
+            now: self.now,
+            event_now: self.event_now(),
+            partition_nows: &self.partition_nows,
+            watermark: self.event_time.watermark,
+            show_open: self.show_open,
+        };
+        plan.engine.run(&input, &|query| state.quarantine.leaves_out(query, self.id))
+    }
+
+    fn event_now(&self) -> DateTime<Utc> {
+        self.event_time.now.unwrap_or(self.now)
+    }
+}
+
+/// A batch whose queries have run.
+pub(super) struct Prepared<'a> {
+    pub(super) taken: &'a Taken,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) snapshots: Vec<Snapshot>,
+}
+
+impl Prepared<'_> {
+    /// Judges the rules and commits; a table that does not take its rows is left out, and what reads it too.
+    ///
+    /// Returns what changed of episodes, or `None` where nothing had to be written: no record came, and nothing
+    /// followed from the time that passed.
+    pub(super) fn commit(
+        mut self,
+        plan: &Plan,
+        store: &mut Store,
+        state: &mut JobState,
+        options: &RunOptions<'_>,
+    ) -> Result<Option<Vec<Change>>, StoreError> {
+        let mut owed = std::mem::take(&mut state.owed);
+        loop {
+            let mut quarantine = state.quarantine.clone();
+            let mut episodes = state.episodes.clone();
+            let gone = |rule: &str| !plan.rules.iter().any(|known| known.name == rule);
+            let mut alerts = episodes.end_rules(&gone, self.taken.event_now());
+            alerts.extend(self.judge(plan, state, &mut episodes));
+            let (failures, mut queries) = self.failures(&mut quarantine);
+            queries.extend(state.edits.forgotten.iter().cloned());
+            let written = self.written(plan, &owed, &alerts, &failures, &queries, &state.edits.looked_at);
+            if self.is_idle(&written, state) {
+                state.owed = owed;
+                state.memory.event_time = self.taken.event_time.clone();
+                return Ok(None);
+            }
+            match commit(store, &written, options.stopped)? {
+                Committed::Done => {
+                    drop(written);
+                    owed.retain(|table, _| !self.gave(table));
+                    state.committed(self, quarantine, episodes, plan);
+                    state.owed.append(&mut owed);
+                    return Ok(Some(alerts));
+                }
+                Committed::TableAtFault { table, reason } => {
+                    drop(written);
+                    self.leave_out(&table, reason, plan, &mut owed);
+                }
+            }
+        }
+    }
+
+    /// Whether a batch without records leaves nothing behind.
+    fn is_idle(&self, written: &Commit<'_>, state: &JobState) -> bool {
+        written.ranges.is_empty()
+            && written.alerts.is_empty()
+            && written.failures.is_empty()
+            && written.queries.is_empty()
+            && written.edits.is_empty()
+            && written.tables.iter().all(|table| table.rows.iter().all(|rows| rows.num_rows() == 0))
+            && written.event_time.watermark == state.memory.event_time.watermark
+    }
+
+    /// A table's rows stay behind. Those of windows are kept to be written later: the windows are forgotten.
+    fn leave_out(
+        &mut self,
+        table: &str,
+        reason: String,
+        plan: &Plan,
+        owed: &mut BTreeMap<String, Vec<arrow::array::RecordBatch>>,
+    ) {
+        let failed = self.outcomes.iter_mut().find(|outcome| outcome.query == table);
+        let failed = failed.unwrap_or_else(|| panic!("only tables of this batch are at fault"));
+        let rows = std::mem::replace(&mut failed.rows, Err(QueryFailure(reason)));
+        let windowed = plan.engine.queries().any(|query| query.windowed && query.file.name == table);
+        if let (true, Ok(rows)) = (windowed, rows) {
+            owed.entry(table.to_owned()).or_default().push(rows);
+        }
+        // What a snapshot would go on from has forgotten the windows whose rows are owed.
+        self.snapshots.clear();
+    }
+
+    fn gave(&self, table: &str) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.query == table && outcome.rows.is_ok())
+    }
+
+    fn judge(&self, plan: &Plan, state: &JobState, episodes: &mut OpenEpisodes) -> Vec<Change> {
+        let judge_one = |rule: &crate::alert::Rule| {
+            let outcome = self.outcomes.iter().find(|outcome| outcome.query == rule.name)?;
+            let rows = outcome.rows.as_ref().ok()?;
+            Some(match rule.judged {
+                Judged::BySample => {
+                    episodes.judge(rule, rows, &self.taken.rows.all, &state.memory.newest, &plan.samples)
+                }
+                Judged::ByBatch => episodes.judge_at(rule, rows, self.taken.event_now(), &plan.samples),
+            })
+        };
+        plan.rules.iter().filter_map(judge_one).flatten().collect()
+    }
+
+    /// What failed in this batch, and the queries whose state changed with it.
+    fn failures(&self, quarantine: &mut Quarantine) -> (Vec<Failed>, Vec<QueryState>) {
+        let mut failures = Vec::new();
+        let mut changed = Vec::new();
+        for Outcome { query, rows, counted, trouble } in &self.outcomes {
+            let Some(failure) = rows.as_ref().err().or(trouble.as_ref()) else {
+                changed.extend(quarantine.succeeded(query, self.taken.id));
+                continue;
+            };
+            failures.push(Failed { query: query.clone(), error: failure.0.clone(), counted: *counted });
+            if !quarantine.leaves_out(query, self.taken.id) {
+                warn!(query, batch = %self.taken.id, error = %failure, "query failed; the others go on");
+                changed.push(quarantine.failed(query, self.taken.id, &failure.0));
+            }
+        }
+        (failures, changed)
+    }
+
+    fn written<'b>(
+        &'b self,
+        plan: &'b Plan,
+        owed: &BTreeMap<String, Vec<arrow::array::RecordBatch>>,
+        alerts: &'b [Change],
+        failures: &'b [Failed],
+        queries: &'b [QueryState],
+        edits: &'b [Edited],
+    ) -> Commit<'b> {
+        let Taken { batch, rows, .. } = self.taken;
+        let tables = plan.tables.iter().filter_map(|spec| {
+            let outcome = self.outcomes.iter().find(|outcome| outcome.query == spec.name)?;
+            let new = outcome.rows.as_ref().ok()?;
+            let rows = owed.get(&spec.name).into_iter().flatten().chain([new]).cloned().collect();
+            Some(TableRows { spec, rows })
+        });
+        Commit {
+            batch: self.taken.id,
+            now: self.taken.now,
+            topic: &plan.job.source.topic,
+            ranges: &batch.ranges,
+            event_time: &self.taken.event_time,
+            spans: &rows.spans,
+            records: batch.records,
+            frame_rows: batch.rows.num_rows(),
+            rejects: &batch.rejects,
+            artefacts: &batch.artefacts,
+            late: &rows.late,
+            duplicates: rows.duplicates,
+            tables: tables.collect(),
+            alerts,
+            failures,
+            queries,
+            edits,
+            snapshots: &self.snapshots,
+            prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
+        }
+    }
+}
+
+impl JobState {
+    /// Goes on behind a batch that is in the store.
+    fn committed(&mut self, prepared: Prepared<'_>, quarantine: Quarantine, episodes: OpenEpisodes, plan: &Plan) {
+        let Prepared { taken, snapshots, .. } = prepared;
+        self.edits = Edits::default();
+        self.quarantine = quarantine;
+        self.episodes = episodes;
+        self.last_batch = taken.id;
+        self.last_now = Some(taken.now);
+        self.memory.event_time = taken.event_time.clone();
+        self.memory.note_newest(plan, &taken.rows.all);
+        self.shown.extend(taken.batch.ranges.iter().map(|(partition, range)| (*partition, *range)));
+        if !snapshots.is_empty() {
+            self.last_snapshot = taken.id;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the loop remembers of rows from batch to batch, and what becomes of a batch's rows by it.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+
+use crate::alert::{Judged, NewestSamples};
+use crate::config::SourceSpec;
+use crate::frame::{
+    EventTime, Features, History, LateRecord, Patience, SeenKeys, Span, Split, Watermarks, late_records, split_late,
+    without_rows,
+};
+use crate::terms::Partition;
+
+use super::plan::Plan;
+
+/// What is remembered of rows. All of it can be made again by reading the last while again.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    /// How far event time has got.
+    pub(super) event_time: EventTime,
+    /// The newest sample of each patient.
+    pub(super) newest: NewestSamples,
+    /// The rows of the last while, where a query reads them.
+    pub(super) history: Option<History>,
+    seen: Option<SeenKeys>,
+    features: Option<Features>,
+}
+
+/// A batch's rows, sorted out.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Every row that did not come before.
+    pub(super) all: RecordBatch,
+    /// Those of them that were on time.
+    pub(super) on_time: RecordBatch,
+    /// The others, as the store keeps them.
+    pub(super) late: Vec<LateRecord>,
+    /// How many had come before.
+    pub(super) duplicates: usize,
+    /// The watermarks after them.
+    pub(super) watermarks: Watermarks,
+    /// The event times of each partition.
+    pub(super) spans: BTreeMap<Partition, Span>,
+}
+
+impl Memory {
+    pub(super) fn new(plan: &Plan, event_time: EventTime) -> Self {
+        let source = &plan.job.source;
+        let time = &plan.samples.event_time;
+        Self {
+            event_time,
+            newest: NewestSamples::default(),
+            history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
+            seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&source.dedupe, time)),
+            features: (!plan.job.features.is_empty())
+                .then(|| Features::new(&plan.job.features, &plan.samples.key, time)),
+        }
+    }
+
+    /// Sorts the rows of the next batch and remembers them. Event time itself is for the caller to move on.
+    pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch) -> Rows {
+        let source = &plan.job.source;
+        let before = &self.event_time;
+        let Split { on_time, late, watermarks, spans } =
+            split_late(rows, &plan.samples.event_time, source.lateness, &before.watermarks, before.watermark);
+        let late_places: Vec<usize> = late.iter().map(|late| late.row).collect();
+        let late = late_records(rows, &late, &plan.samples.key);
+
+        let duplicates = self.seen.as_mut().map(|seen| seen.find(&on_time, &watermarks)).unwrap_or_default();
+        let duplicates = places_in_all(&duplicates, &late_places);
+        let mut all = without_rows(rows, &duplicates);
+        let mut on_time = if duplicates.is_empty() { Some(on_time) } else { None };
+        if let Some(features) = &mut self.features {
+            all = features.add(&all);
+            on_time = None;
+        }
+        let on_time = on_time.unwrap_or_else(|| without_rows(&all, &places_after(&late_places, &duplicates)));
+        if let Some(history) = &mut self.history {
+            history.add(&all, &self.event_time.watermarks, source.lateness);
+        }
+        Rows { all, on_time, late, duplicates: duplicates.len(), watermarks, spans }
+    }
+
+    /// Takes note of the samples that rules have been judged at.
+    pub(super) fn note_newest(&mut self, plan: &Plan, rows: &RecordBatch) {
+        if plan.rules.iter().any(|rule| rule.judged == Judged::BySample) {
+            self.newest.note(rows, &plan.samples);
+        }
+    }
+
+    pub(super) fn history(&self) -> Vec<RecordBatch> {
+        self.history.as_ref().map(History::batches).unwrap_or_default()
+    }
+}
+
+/// How long to wait for rows, by the job file.
+pub(super) fn patience(source: &SourceSpec) -> Patience {
+    Patience { lateness: source.lateness, idle_timeout: source.idle_timeout }
+}
+
+/// From places among the rows that were on time to places among all, of which those in `late` were not.
+fn places_in_all(on_time: &[usize], late: &[usize]) -> Vec<usize> {
+    let mut late = late.iter().copied().peekable();
+    let mut skipped = 0;
+    on_time
+        .iter()
+        .map(|place| {
+            while late.next_if(|late| *late <= place + skipped).is_some() {
+                skipped += 1;
+            }
+            place + skipped
+        })
+        .collect()
+}
+
+/// From places among all rows to places among those that are left without the ones in `gone`.
+fn places_after(places: &[usize], gone: &[usize]) -> Vec<usize> {
+    places.iter().map(|place| place - gone.partition_point(|gone| gone < place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_move_up_when_rows_before_them_go() {
+        assert_eq!(places_after(&[1, 4, 6], &[]), [1, 4, 6]);
+        assert_eq!(places_after(&[1, 4, 6], &[0, 5]), [0, 3, 4]);
+    }
+
+    #[test]
+    fn places_among_rows_on_time_are_found_among_all() {
+        assert_eq!(places_in_all(&[0, 1, 2], &[]), [0, 1, 2]);
+        assert_eq!(places_in_all(&[0, 1, 2], &[0, 1]), [2, 3, 4]);
+        assert_eq!(places_in_all(&[0, 2, 3], &[1, 4]), [0, 3, 5]);
+    }
+}

@@ -1,0 +1,93 @@
+//! What the loop carries from batch to batch.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+use tracing::warn;
+
+use crate::alert::OpenEpisodes;
+use crate::query::SavedQuery;
+use crate::store::{Edited, QueryState, Resume, Snapshot};
+use crate::terms::{BatchId, Positions, Ranges};
+
+use super::batch::Taken;
+use super::memory::Memory;
+use super::plan::Plan;
+use super::quarantine::Quarantine;
+
+/// What the loop carries from batch to batch. All of it is in the store too, or can be read again.
+pub(super) struct JobState {
+    pub(super) last_batch: BatchId,
+    pub(super) last_now: Option<DateTime<Utc>>,
+    pub(super) memory: Memory,
+    pub(super) episodes: OpenEpisodes,
+    pub(super) quarantine: Quarantine,
+    /// Rows of windows that closed, which their table has not taken yet.
+    pub(super) owed: BTreeMap<String, Vec<RecordBatch>>,
+    pub(super) last_snapshot: BatchId,
+    /// Edits of the set that the store does not know of yet.
+    pub(super) edits: Edits,
+    /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
+    pub(super) waiting_since: Option<DateTime<Utc>>,
+    /// What was committed last, for lag tools.
+    pub(super) shown: Ranges,
+    /// The partitions of which the store knows where they go on.
+    pub(super) claimed: Positions,
+}
+
+/// Edits of the set of queries, to be told with the next batch.
+#[derive(Debug, Default)]
+pub(super) struct Edits {
+    /// What became of each.
+    pub(super) looked_at: Vec<Edited>,
+    /// Failing queries that were edited or are gone.
+    pub(super) forgotten: Vec<QueryState>,
+}
+
+impl JobState {
+    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions) -> Self {
+        Self {
+            last_batch: resume.last_batch,
+            last_now: resume.last_now,
+            memory: Memory::new(plan, resume.event_time),
+            episodes: OpenEpisodes::new(resume.episodes),
+            quarantine: Quarantine::new(resume.queries),
+            owed: BTreeMap::new(),
+            last_snapshot: resume.last_batch,
+            edits: Edits::default(),
+            waiting_since: None,
+            shown: Ranges::new(),
+            claimed: positions.clone(),
+        }
+    }
+
+    /// A batch's `now` is after that of the batch before, whatever becomes of the machine's clock: tables may be keyed
+    /// by it.
+    pub(super) fn next_now(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_now.map_or(clock, |last| clock.max(last + chrono::TimeDelta::microseconds(1)))
+    }
+
+    /// What windowed queries keep, if it is to be written with the batch.
+    pub(super) fn due_snapshots(&self, plan: &mut Plan, taken: &Taken) -> Vec<Snapshot> {
+        let is_due = taken.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
+        // Rows that are owed can be computed anew only from a state of before.
+        if is_due && !taken.batch.ranges.is_empty() && self.owed.is_empty() { snapshots(plan) } else { Vec::new() }
+    }
+}
+
+/// What windowed queries keep, as far as it has changed; one whose state cannot be written down is left out.
+pub(super) fn snapshots(plan: &mut Plan) -> Vec<Snapshot> {
+    let saved = plan.engine.save().into_iter().filter_map(|saved| {
+        saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
+    });
+    saved
+        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to }| Snapshot {
+            query,
+            fingerprint,
+            closed_to,
+            changed,
+            panes,
+        })
+        .collect()
+}

@@ -1,0 +1,167 @@
+//! What windowed queries keep, in the store: written with a batch, read once at the start.
+
+use std::collections::BTreeMap;
+
+use crate::terms::BatchId;
+
+use super::commit::{Duplicates, batch_value, insert_system};
+use super::statement::quoted;
+use super::system::{WINDOW_PANES, WINDOW_SNAPSHOTS};
+use super::{Store, StoreError, Value};
+
+/// The most bytes of one row; every server's packet takes so much.
+const PART: usize = 512 << 10;
+
+/// What one query keeps after a batch, as far as it differs from its snapshot before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The query.
+    pub query: String,
+    /// What must be the same for the panes to be of use.
+    pub fingerprint: String,
+    /// Windows that end by it have closed, in microseconds since 1970.
+    pub closed_to: Option<i64>,
+    /// The panes that have changed, by their start.
+    pub changed: Vec<(i64, Vec<u8>)>,
+    /// The starts of all panes that there are; the store forgets the others.
+    pub panes: Vec<i64>,
+}
+
+/// A snapshot as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    /// The batch after which it was taken.
+    pub batch: BatchId,
+    /// What must be the same for the panes to be of use.
+    pub fingerprint: String,
+    /// Windows that end by it have closed.
+    pub closed_to: Option<i64>,
+    /// The panes by their start; `None` where the bytes are not those that were written.
+    pub panes: Option<BTreeMap<i64, Vec<u8>>>,
+}
+
+impl Store {
+    pub(super) fn write_snapshot(&mut self, batch: BatchId, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let kept: Vec<i64> = self.pane_starts(&snapshot.query)?;
+        let changed = |start: &i64| snapshot.changed.iter().any(|(pane, _)| pane == start);
+        let sql = format!("DELETE FROM {} WHERE `job`=? AND `query`=? AND `pane`=?", quoted(WINDOW_PANES));
+        for start in kept.iter().filter(|start| changed(start) || !snapshot.panes.contains(start)) {
+            let key = [Value::text(&self.job), Value::text(&snapshot.query), Value::Int(*start)];
+            self.database.execute(&sql, &key)?;
+        }
+        let mut rows = snapshot
+            .changed
+            .iter()
+            .flat_map(|(start, bytes)| {
+                let checksum = crc32fast::hash(bytes);
+                let parts: Vec<&[u8]> = bytes.chunks(PART).collect();
+                let count = parts.len();
+                parts.into_iter().enumerate().map(move |(part, bytes)| (*start, part, count, checksum, bytes))
+            })
+            .map(|(start, part, count, checksum, bytes)| {
+                vec![
+                    Value::text(&self.job),
+                    Value::text(&snapshot.query),
+                    Value::Int(start),
+                    Value::count(part),
+                    Value::count(count),
+                    Value::Int(checksum.into()),
+                    Value::Bytes(bytes.to_vec()),
+                ]
+            });
+        insert_system(self.database.as_mut(), WINDOW_PANES, Duplicates::Refused, &mut rows)?;
+        let mut head = std::iter::once(vec![
+            Value::text(&self.job),
+            Value::text(&snapshot.query),
+            batch_value(batch),
+            Value::text(&snapshot.fingerprint),
+            snapshot.closed_to.map_or(Value::Null, Value::Int),
+        ]);
+        insert_system(self.database.as_mut(), WINDOW_SNAPSHOTS, Duplicates::Replaced, &mut head)
+    }
+
+    /// Writes snapshots by themselves, after the last batch.
+    ///
+    /// # Errors
+    /// The database does not answer; nothing is written then.
+    pub fn save_snapshots(&mut self, batch: BatchId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
+        self.database.execute("BEGIN", &[])?;
+        let written = snapshots.iter().try_for_each(|snapshot| self.write_snapshot(batch, snapshot));
+        let end = if written.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        self.database.execute(end, &[])?;
+        written
+    }
+
+    /// Forgets the snapshots of all other queries: one that came back after a long while would have to repeat all of it.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn keep_snapshots_of(&mut self, queries: &[String]) -> Result<(), StoreError> {
+        let unlike = vec!["?"; queries.len()].join(",");
+        let unlike = if queries.is_empty() { String::new() } else { format!(" AND `query` NOT IN ({unlike})") };
+        let values: Vec<Value> = std::iter::once(&self.job).chain(queries).map(|name| Value::text(name)).collect();
+        for table in [WINDOW_PANES, WINDOW_SNAPSHOTS] {
+            self.database.execute(&format!("DELETE FROM {} WHERE `job`=?{unlike}", quoted(table)), &values)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the snapshot of `query`, if there is one.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn snapshot(&mut self, query: &str) -> Result<Option<StoredSnapshot>, StoreError> {
+        let sql = format!(
+            "SELECT `batch`, `fingerprint`, `closed_to` FROM {} WHERE `job`=? AND `query`=?",
+            quoted(WINDOW_SNAPSHOTS)
+        );
+        let heads = self.database.query(&sql, &[Value::text(&self.job), Value::text(query)])?;
+        let Some([batch, fingerprint, closed_to]) = heads.first().and_then(|row| row.first_chunk()) else {
+            return Ok(None);
+        };
+        let (Some(batch), Some(fingerprint)) = (batch.as_int(), fingerprint.as_text()) else { return Ok(None) };
+        Ok(Some(StoredSnapshot {
+            batch: BatchId(u64::try_from(batch).unwrap_or(0)),
+            fingerprint: fingerprint.to_owned(),
+            closed_to: closed_to.as_int(),
+            panes: self.panes(query)?,
+        }))
+    }
+
+    fn pane_starts(&mut self, query: &str) -> Result<Vec<i64>, StoreError> {
+        let sql = format!("SELECT DISTINCT `pane` FROM {} WHERE `job`=? AND `query`=?", quoted(WINDOW_PANES));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(query)])?;
+        Ok(rows.iter().filter_map(|row| row.first()?.as_int()).collect())
+    }
+
+    /// The panes put together from their parts; `None` where a part is missing or not what was written.
+    fn panes(&mut self, query: &str) -> Result<Option<BTreeMap<i64, Vec<u8>>>, StoreError> {
+        let sql = format!(
+            "SELECT `pane`, `part`, `parts`, `checksum`, `bytes` FROM {} WHERE `job`=? AND `query`=? ORDER BY `pane`, `part`",
+            quoted(WINDOW_PANES)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(query)])?;
+        let mut panes: BTreeMap<i64, (i64, i64, i64, Vec<u8>)> = BTreeMap::new();
+        for row in &rows {
+            let [pane, part, parts, checksum, bytes] = row.as_slice() else { return Ok(None) };
+            let numbers = [pane, part, parts, checksum].map(Value::as_int);
+            let ([Some(pane), Some(part), Some(parts), Some(checksum)], Some(bytes)) = (numbers, bytes.as_bytes())
+            else {
+                return Ok(None);
+            };
+            let (found, expected, sum, whole) = panes.entry(pane).or_insert((0, parts, checksum, Vec::new()));
+            if *found != part || *expected != parts || *sum != checksum {
+                return Ok(None);
+            }
+            *found += 1;
+            whole.extend_from_slice(bytes);
+        }
+        let is_whole = |(found, parts, sum, bytes): &(i64, i64, i64, Vec<u8>)| {
+            found == parts && i64::from(crc32fast::hash(bytes)) == *sum
+        };
+        if !panes.values().all(is_whole) {
+            return Ok(None);
+        }
+        Ok(Some(panes.into_iter().map(|(start, (.., bytes))| (start, bytes)).collect()))
+    }
+}

@@ -1,0 +1,93 @@
+//! Reference tables: seeded once, changed in the store, resolved per patient over ward over default.
+
+use mysql::prelude::Queryable;
+
+use crate::bed::{Database, TestJob, Topic, mysql_url, repository, told, wait_until};
+
+const RULE: &str = "-- @severity: high\n-- @message: HR {heart_rate:.0} > {high:.0}
+SELECT v.patient_id, v.event_time, v.heart_rate, t.high
+FROM vitals AS v JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'heart_rate'
+WHERE v.heart_rate > t.high
+";
+
+const WARDS: &str = "-- @key: ward, window_start
+SELECT p.ward, tumble(v.event_time, INTERVAL '1 minute') AS window_start, count(*) AS records
+FROM vitals AS v JOIN patients AS p ON p.patient_id = v.patient_id
+GROUP BY p.ward, tumble(v.event_time, INTERVAL '1 minute')
+";
+
+fn shipped(name: &str) -> String {
+    std::fs::read_to_string(repository().join("sql/vitals").join(name)).unwrap()
+}
+
+#[test]
+fn a_limit_changed_in_the_store_holds_from_the_batch_after_the_refresh_on() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let job = TestJob::new(&topic.name, &database.url)
+        .more("reference_refresh = \"100ms\"")
+        .sql_file("seeds/limits.csv", &shipped("seeds/limits.csv"))
+        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward\nP2,icu\n")
+        .sql_file("views/thresholds.sql", &shipped("views/thresholds.sql"))
+        .query("rules/fast", RULE)
+        .query("tables/wards", WARDS);
+    topic.put_samples("P1", &[(0, 115.0), (1, 125.0)]);
+    topic.put_samples("P2", &[(1, 125.0)]);
+    topic.put_samples("P3", &[(1, 119.0)]);
+    let mut running = job.start();
+    let texts = || {
+        let made = database.rows("SHOW TABLES LIKE 'alerts'");
+        let sql = "SELECT patient_id, text FROM alerts ORDER BY started_at, patient_id";
+        if made.is_empty() { Vec::new() } else { database.rows(sql) }
+    };
+    running.wait_until("the default limit holds", || texts() == ["P1|HR 125 > 120", "P2|HR 125 > 120"]);
+
+    let mut store = database.connect();
+    store
+        .query_drop(
+            "INSERT INTO limits (patient_id, ward, vital, low, high) VALUES ('', 'icu', 'heart_rate', NULL, 110)",
+        )
+        .unwrap();
+    store
+        .query_drop("INSERT INTO limits (patient_id, ward, vital, low, high) VALUES ('P3', '', 'heart_rate', 40, 90)")
+        .unwrap();
+    wait_until("the change is taken over and told", || running.log().matches("reference table changed").count() >= 1);
+    wait_until("by the next batch", || running.log().contains("rows=7"));
+    topic.put_samples("P2", &[(2, 80.0), (3, 112.0)]);
+    topic.put_samples("P3", &[(4, 95.0)]);
+    topic.put_samples("P1", &[(5, 80.0), (6, 112.0)]);
+    running.wait_until("the ward's and the patient's own limit hold", || {
+        let texts = texts();
+        texts.contains(&"P2|HR 112 > 110".to_owned()) && texts.contains(&"P3|HR 95 > 90".to_owned())
+    });
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert!(!texts().iter().any(|text| text.starts_with("P1|HR 112")), "{:?}", texts());
+
+    let closing = job.command("run").args(["--once", "--close-windows"]).output().unwrap();
+    assert!(closing.status.success(), "{}", told(&closing));
+    assert_eq!(database.rows("SELECT ward, records FROM wards"), ["icu|3"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM limits"), ["7"], "a restart does not seed again");
+}
+
+#[test]
+fn faults_of_seeds_and_views_are_told_with_their_place() {
+    let job = TestJob::new("topic", "sqlite://x.db")
+        .query("tables/readings", crate::bed::READINGS)
+        .sql_file("seeds/limits.csv", "# @key: patient_id\npatient_id,high:flaot\n");
+    let output = job.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("limits.csv:2:1: column \"high\": unknown type \"flaot\"; did you mean \"float\"?"));
+
+    let job = job
+        .sql_file("seeds/limits.csv", "# @key: patient_id\npatient_id,high:float\n")
+        .sql_file("views/thresholds.sql", "-- @key: patient_id\nSELECT patient_id, hgih FROM limits");
+    let output = job.command("check").output().unwrap();
+    assert!(told(&output).contains("a view has no header keys"), "{}", told(&output));
+    let job = job.sql_file("views/thresholds.sql", "SELECT patient_id, hgih FROM limits");
+    let output = job.command("check").output().unwrap();
+    assert!(
+        told(&output).contains("thresholds.sql:1:20: unknown column \"hgih\"; did you mean \"high\"?"),
+        "{}",
+        told(&output)
+    );
+}
