@@ -9,14 +9,14 @@ use crate::alert::{Change, Judged, OpenEpisodes};
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
-use crate::store::{Commit, Edited, Failed, QueryState, Snapshot, Store, StoreError, TableRows};
+use crate::store::{Commit, Edited, Failed, QueryState, Snapshot, Store, TableRows};
 use crate::terms::{BatchId, Partition};
 
 use super::commit::{Committed, commit};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
-use super::run::RunOptions;
+use super::run::{RunError, RunOptions};
 use super::state::{Edits, JobState};
 
 /// A batch whose rows are sorted out.
@@ -96,7 +96,7 @@ impl Prepared<'_> {
         store: &mut Store,
         state: &mut JobState,
         options: &RunOptions<'_>,
-    ) -> Result<Option<Vec<Change>>, StoreError> {
+    ) -> Result<Option<Vec<Change>>, RunError> {
         let mut owed = std::mem::take(&mut state.owed);
         loop {
             let mut quarantine = state.quarantine.clone();

@@ -10,6 +10,7 @@ mod quarantine;
 mod recover;
 mod references;
 mod reload;
+mod retry;
 mod run;
 mod start;
 mod state;

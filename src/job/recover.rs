@@ -14,12 +14,14 @@ use tracing::{info, warn};
 use crate::frame::EventTime;
 use crate::query::{Begin, Engine, Input, QueryKind};
 use crate::source::{Repeated, Topic, repeat};
-use crate::store::{LoggedBatch, Store, StoreError, StoredSnapshot};
+use crate::store::{LoggedBatch, Store, StoredSnapshot};
 use crate::terms::{BatchId, Ranges, Watermark};
 
 use super::memory::Memory;
 use super::plan::Plan;
+use super::retry::Retry;
 use super::run::{RunError, RunOptions};
+use super::state::JobState;
 
 /// How far back rows are read for what has no window that would say how far: sessions, and the last values of patients.
 const LOOK_BACK: TimeDelta = TimeDelta::hours(1);
@@ -55,7 +57,8 @@ impl Recovery {
         end: &EventTime,
         snapshots: BTreeMap<String, BatchId>,
         new: &BTreeSet<String>,
-    ) -> Result<Option<Self>, StoreError> {
+        retry: &Retry<'_>,
+    ) -> Result<Option<Self>, RunError> {
         let Some(reached) = end.watermarks.values().map(|watermark| watermark.0).min() else {
             return Ok(None); // no row has come so far
         };
@@ -79,20 +82,23 @@ impl Recovery {
         needed.push(reached);
         let mut first = snapshots.values().filter(|batch| **batch != UP_TO_DATE).map(|batch| batch.next()).min();
         if let Some(since) = needed.into_iter().min() {
-            first = first.into_iter().chain(store.first_batch_since(&topic, since)?).min();
+            let since = retry.until_done(|| store.first_batch_since(&topic, since))?;
+            first = first.into_iter().chain(since).min();
         }
         let Some(mut next) = first else { return Ok(None) };
         // Features of the first row look back on rows before it.
         let look_back = plan.job.features.iter().map(|feature| feature.over).max();
         if let Some(over) = look_back.and_then(|over| TimeDelta::from_std(over).ok()) {
-            let (watermarks, _) = store.watermarks_before(&topic, next)?;
+            let (watermarks, _) = retry.until_done(|| store.watermarks_before(&topic, next))?;
             let from = watermarks.values().map(|watermark| before(watermark.0, over)).min();
             let from = from.unwrap_or(DateTime::<Utc>::MIN_UTC);
-            next = store.first_batch_since(&topic, from)?.map_or(next, |first| first.min(next));
+            let first = retry.until_done(|| store.first_batch_since(&topic, from))?;
+            next = first.map_or(next, |first| first.min(next));
         }
 
         let mut memory = memory;
-        (memory.event_time.watermarks, memory.event_time.watermark) = store.watermarks_before(&topic, next)?;
+        (memory.event_time.watermarks, memory.event_time.watermark) =
+            retry.until_done(|| store.watermarks_before(&topic, next))?;
         for query in &rebuilt {
             plan.engine.start_at(query, memory.event_time.watermark);
         }
@@ -108,20 +114,22 @@ impl Recovery {
         store: &mut Store,
         topic: &Topic,
         last: BatchId,
-        stopped: &dyn Fn() -> bool,
+        retry: &Retry<'_>,
         on_repeat: &dyn Fn(usize, usize),
     ) -> Result<(), RunError> {
         if self.next > last {
             return Ok(());
         }
-        let mut log = store.logged_batches(&plan.job.source.topic, self.next)?;
+        let mut log = retry.until_done(|| store.logged_batches(&plan.job.source.topic, self.next))?;
         log.retain(|logged| logged.batch <= last);
-        let failed = Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? };
+        let failed = retry.until_done(|| {
+            Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
+        })?;
         let ranges: Vec<Ranges> = log.iter().map(|batch| batch.ranges.clone()).collect();
         let records: i64 = ranges.iter().flat_map(Ranges::values).map(|range| range.end.0 - range.start.0).sum();
         info!(from = %self.next, to = %last, records, "reading again what windows and history need");
         let spec = plan.job.source.clone();
-        repeat(topic, &spec, &ranges, stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
+        repeat(topic, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
             self.one(plan, &log[repeated.index], &repeated, &failed);
             on_repeat(repeated.index + 1, log.len());
             Ok(())
@@ -195,34 +203,39 @@ fn begins_earliest(plan: &Plan, name: &str) -> bool {
     query.is_some_and(|query| matches!(&query.file.kind, QueryKind::Table(header) if header.start == Begin::Earliest))
 }
 
-/// The state of windows, history and duplicates as it was after batch `last`, when event time was as in `memory`.
+/// Has windows, history and duplicates stand as they did after the state's last batch.
 ///
 /// Errors: a service stops answering.
 pub(super) fn recover(
     plan: &mut Plan,
     store: &mut Store,
     topic: &Topic,
-    memory: Memory,
-    last: BatchId,
+    state: &mut JobState,
     new: &BTreeSet<String>,
     options: &RunOptions<'_>,
-) -> Result<(Memory, BTreeMap<String, Vec<RecordBatch>>), RunError> {
-    let snapshots = usable_snapshots(&mut plan.engine, store)?;
-    let end = memory.event_time.clone();
-    let Some(mut recovery) = Recovery::plan(plan, store, memory.clone(), &end, snapshots, new)? else {
-        return Ok((memory, BTreeMap::new()));
+    retry: &Retry<'_>,
+) -> Result<(), RunError> {
+    let snapshots = usable_snapshots(&mut plan.engine, store, retry)?;
+    let end = state.memory.event_time.clone();
+    let Some(mut recovery) = Recovery::plan(plan, store, state.memory.clone(), &end, snapshots, new, retry)? else {
+        return Ok(());
     };
-    recovery.run(plan, store, topic, last, options.stopped, options.on_repeat)?;
+    recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;
     recovery.finish(plan);
     // What was decided live stands, whatever reading again has made of it.
     recovery.memory.event_time = end;
-    Ok((recovery.memory, recovery.given))
+    (state.memory, state.owed) = (recovery.memory, recovery.given);
+    Ok(())
 }
 
 /// The batch of each snapshot that could be put back.
 ///
 /// A query that cannot go on from its snapshot reads what others close, so these must start anew too.
-fn usable_snapshots(engine: &mut Engine, store: &mut Store) -> Result<BTreeMap<String, BatchId>, StoreError> {
+fn usable_snapshots(
+    engine: &mut Engine,
+    store: &mut Store,
+    retry: &Retry<'_>,
+) -> Result<BTreeMap<String, BatchId>, RunError> {
     let kept: Vec<(String, String, String)> = engine
         .kept()
         .map(|kept| (kept.name.to_owned(), kept.stream().to_owned(), kept.fingerprint().to_owned()))
@@ -230,7 +243,7 @@ fn usable_snapshots(engine: &mut Engine, store: &mut Store) -> Result<BTreeMap<S
     let mut stored: BTreeMap<String, StoredSnapshot> = BTreeMap::new();
     let mut anew: BTreeSet<String> = BTreeSet::new();
     for (query, stream, fingerprint) in kept.iter().rev() {
-        match store.snapshot(query)? {
+        match retry.until_done(|| store.snapshot(query))? {
             Some(snapshot) if snapshot.fingerprint != *fingerprint => {
                 info!(query, "its snapshot is of another query or version; its windows are read again");
             }

@@ -21,18 +21,18 @@ use crate::source::Topic;
 use crate::store::{Edited, Store, StoreError};
 use crate::terms::BatchId;
 
-use super::commit::until_done;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::recover::{Recovery, UP_TO_DATE};
 use super::references::References;
+use super::retry::Retry;
 use super::run::{RunError, RunOptions};
 use super::state::JobState;
 
 /// Files are looked at this often; a save is over when two looks find the same.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long Kafka may take to answer the thread that makes windows.
+/// How long a service may take to answer the thread that makes windows.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// So many batches may be left for the loop to repeat by itself.
@@ -88,18 +88,20 @@ pub(super) fn take_edit(
             return Ok(references);
         }
     };
-    match until_done_or_refused(store, &ready.plan, options) {
-        Ok(()) => {}
-        Err(StoreError::Refused(reason)) => {
-            error!(reason, "an edit of the queries does not fit the store; the running ones go on");
-            state.edits.looked_at.push(refused(reason));
-            return Ok(references);
-        }
-        Err(error) => return Err(error.into()),
+    let retry = Retry::endless(options.stopped);
+    let tables = ready.plan.all_tables();
+    let unfit = retry.until_done(|| match store.migrate(&tables) {
+        Err(StoreError::Refused(reason)) => Ok(Some(reason)),
+        done => done.map(|()| None),
+    })?;
+    if let Some(reason) = unfit {
+        error!(reason, "an edit of the queries does not fit the store; the running ones go on");
+        state.edits.looked_at.push(refused(reason));
+        return Ok(references);
     }
     let files = ready.plan.files_unlike(plan);
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
-    let Some(given) = ready.take_over(plan, &mut state.memory, state.last_batch, options.stopped)? else {
+    let Some(given) = ready.take_over(plan, &mut state.memory, state.last_batch, &retry)? else {
         return Ok(references); // the job is stopping
     };
     for (table, rows) in given {
@@ -109,21 +111,10 @@ pub(super) fn take_edit(
     let files = files.into_iter().map(|(_, file)| file).collect();
     state.edits.looked_at.push(Edited { at, files, error: String::new() });
     drop(references);
-    let mut started = None;
-    until_done(options.stopped, || {
+    retry.until_done(|| {
         store.keep_snapshots_of(&plan.kept_names())?;
-        started = Some(References::start(plan, store)?);
-        Ok(())
-    })?;
-    Ok(started.unwrap_or_else(|| panic!("it was started or an error was returned")))
-}
-
-/// Makes the tables of an edited set; what the store refuses is the edit's fault.
-fn until_done_or_refused(store: &mut Store, plan: &Plan, options: &RunOptions<'_>) -> Result<(), StoreError> {
-    until_done(options.stopped, || match store.migrate(&plan.all_tables()) {
-        Err(StoreError::Refused(reason)) => Ok(Err(StoreError::Refused(reason))),
-        done => done.map(Ok),
-    })?
+        References::start(plan, store)
+    })
 }
 
 /// Why there is no new plan.
@@ -307,9 +298,10 @@ impl Builder {
 
     fn make(&self, plan: &mut Plan, repeated: &BTreeSet<String>) -> Result<Option<Making>, RunError> {
         let stopped = || self.stop.load(Ordering::Relaxed);
-        let mut store = Store::connect(&self.job.store, &self.job.name)?;
+        let retry = Retry::at_start(&self.job.store, PATIENCE, &stopped);
+        let mut store = retry.until_done(|| Store::connect(&self.job.store, &self.job.name))?;
         let topic = Topic::connect(&self.job.source, PATIENCE, &stopped)?;
-        let resume = store.resume(&self.job.source.topic)?;
+        let resume = retry.until_done(|| store.resume(&self.job.source.topic))?;
         let up_to_date: BTreeMap<String, BatchId> = plan
             .engine
             .kept()
@@ -319,7 +311,7 @@ impl Builder {
         let new: BTreeSet<String> = plan.tables.iter().map(|table| table.name.clone()).collect();
         let new = new.difference(&self.tables).cloned().collect();
         let memory = Memory::new(plan, resume.event_time.clone());
-        let planned = Recovery::plan(plan, &mut store, memory, &resume.event_time, up_to_date, &new)?;
+        let planned = Recovery::plan(plan, &mut store, memory, &resume.event_time, up_to_date, &new, &retry)?;
         let Some(mut recovery) = planned else { return Ok(None) };
         let mut done = BatchId(0);
         loop {
@@ -327,7 +319,7 @@ impl Builder {
             if last.0 <= done.0 + ALMOST || stopped() {
                 return Ok(Some(Making { recovery, store, topic }));
             }
-            recovery.run(plan, &mut store, &topic, last, &stopped, &|_, _| {})?;
+            recovery.run(plan, &mut store, &topic, last, &retry, &|_, _| {})?;
             done = last;
         }
     }
@@ -343,13 +335,13 @@ impl Ready {
         running: &mut Plan,
         memory: &mut Memory,
         last: BatchId,
-        stopped: &dyn Fn() -> bool,
+        retry: &Retry<'_>,
     ) -> Result<Option<BTreeMap<String, Vec<RecordBatch>>>, RunError> {
         let mut given = BTreeMap::new();
         let mut history = None;
         if let Some(Making { mut recovery, mut store, topic }) = self.making.take() {
-            recovery.run(&mut self.plan, &mut store, &topic, last, stopped, &|_, _| {})?;
-            if stopped() {
+            recovery.run(&mut self.plan, &mut store, &topic, last, retry, &|_, _| {})?;
+            if (retry.stopped)() {
                 return Ok(None);
             }
             recovery.finish(&mut self.plan);

@@ -12,9 +12,9 @@ use crate::store::{Snapshot, Store, StoreError};
 use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
 use super::batch::{Prepared, Taken};
-use super::commit::until_done;
 use super::plan::Plan;
 use super::reload::{Reloader, take_edit};
+use super::retry::Retry;
 use super::start::{Started, start};
 use super::state::{JobState, snapshots};
 
@@ -207,14 +207,14 @@ fn claim_new_partitions(
     state: &mut JobState,
     ranges: &Ranges,
     stopped: &dyn Fn() -> bool,
-) -> Result<(), StoreError> {
+) -> Result<(), RunError> {
     let new: Positions = ranges
         .iter()
         .filter(|(partition, _)| !state.claimed.contains_key(partition))
         .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
         .collect();
     if !new.is_empty() {
-        state.claimed = until_done(stopped, || store.claim(&plan.job.source.topic, &new))?;
+        state.claimed = Retry::endless(stopped).until_done(|| store.claim(&plan.job.source.topic, &new))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::bed::{
     Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, seed, told, wait_until,
 };
+use crate::proxy::{self, Verdict};
 use crate::services::OwnService;
 
 const PARTITIONS: i32 = 3;
@@ -72,6 +74,87 @@ fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() 
     let oracle = Oracle::read(&topic.name);
     assert!(oracle.records.len() > 1_000, "there was something to lose: {} records", oracle.records.len());
     oracle.check(&database);
+}
+
+/// A job that was killed leaves nothing behind but its store, so a kill before each command to the store is a kill at
+/// every step: of the start, of the commit with its snapshot, and of the end.
+#[test]
+fn tables_equal_an_oracle_after_a_kill_before_each_command_to_the_store() {
+    fate_at_each_command(|process| {
+        kill(process);
+        Verdict::CutBefore
+    });
+}
+
+/// The server does what it is told, but the job never hears of it.
+#[test]
+fn tables_equal_an_oracle_after_a_lost_reply_to_each_command_to_the_store() {
+    fate_at_each_command(|_| Verdict::CutAfter);
+}
+
+/// Runs the job again and again, each time with the `fate` of its process at one command later than the time before,
+/// until it has ended before that.
+fn fate_at_each_command(fate: fn(u32) -> Verdict) {
+    #[derive(Default)]
+    struct Fate {
+        process: u32,
+        left: usize,
+    }
+    let (topic, database) = (Topic::create(PARTITIONS), Database::create(&mysql_url()));
+    let next = Arc::new(Mutex::new(Fate::default()));
+    let fated = Arc::clone(&next);
+    let behind_proxy = proxy::before(&database.url, move |_| {
+        let mut fated = fated.lock().unwrap();
+        fated.left = fated.left.wrapping_sub(1);
+        if fated.left == 0 { fate(fated.process) } else { Verdict::Pass }
+    });
+    let job = |store: &str| {
+        TestJob::new(&topic.name, store)
+            .more("snapshot_every = 2")
+            .query("tables/windows_10s", WINDOWS)
+            .query("tables/readings", READINGS)
+            .query("tables/per_batch", PER_BATCH)
+            .query("rules/tachycardia", TACHYCARDIA)
+    };
+    let fated_job = job(&behind_proxy);
+    for steps in 1.. {
+        put_a_while(&topic, steps);
+        let mut running = next.lock().unwrap();
+        let log = std::fs::File::create(fated_job.folder.path().join("log")).unwrap();
+        let mut child = fated_job.command("run").arg("--once").stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        *running = Fate { process: child.id(), left: steps };
+        drop(running);
+        let ended = child.wait().unwrap();
+        let log = std::fs::read_to_string(fated_job.folder.path().join("log")).unwrap();
+        assert!(ended.success() || ended.code().is_none(), "at command {steps}: {ended}\n{log}");
+        if next.lock().unwrap().left.wrapping_sub(1) < usize::MAX / 2 {
+            println!("{steps} commands");
+            assert!(steps > 50, "a start and a commit have more commands than {steps}");
+            break;
+        }
+    }
+    let closing = job(&database.url).command("run").args(["--once", "--close-windows"]).output().unwrap();
+    assert!(closing.status.success(), "{}", told(&closing));
+    Oracle::read(&topic.name).check(&database);
+}
+
+fn kill(process: u32) {
+    assert!(Command::new("kill").args(["-9", &process.to_string()]).status().unwrap().success());
+}
+
+/// Two seconds of three patients, one of them fast now and then, and rows that are late.
+fn put_a_while(topic: &Topic, number: usize) {
+    let second = 2 * number as u32;
+    for (partition, patient) in ["P1", "P2", "P3"].into_iter().enumerate() {
+        let is_fast = patient == "P1" && (number / 4).is_multiple_of(2);
+        let is_late = patient == "P2" && number.is_multiple_of(7);
+        for at in [second, second + 1].into_iter().chain(is_late.then_some(second.saturating_sub(40))) {
+            let rate = if is_fast { 130.0 } else { 70.0 + f64::from(at % 5) };
+            topic.put(partition as i32, None, sample(patient, at, rate).as_bytes());
+        }
+    }
+    put_odd_records(topic, number);
+    topic.flush();
 }
 
 /// Records that become rejects and artefacts.

@@ -1,14 +1,11 @@
 //! Services that are not there, go away or refuse; signals; tables changed by hand.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
 
 use crate::bed::{Database, READINGS, TestJob, Topic, mysql_url, told, unique, wait_until};
+use crate::proxy::{self, Verdict};
 use crate::services::OwnService;
 
 fn refused(job: &TestJob, code: i32, expected: &[&str]) {
@@ -130,53 +127,6 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
     assert_eq!(running.wait(), Some(0), "{}", running.log());
 }
 
-/// Forwards connections to a server, and drops the reply to every third COMMIT together with its connection; also the
-/// first connection that asks for the writer's lock.
-fn forgetful_proxy(server: String) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let commits = Arc::new(AtomicU32::new(0));
-    let locked = Arc::new(AtomicBool::new(false));
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
-            let mute = Arc::new(AtomicBool::new(false));
-            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            let (muted, commits, locked) = (Arc::clone(&mute), Arc::clone(&commits), Arc::clone(&locked));
-            std::thread::spawn(move || {
-                let mut bytes = [0; 65_536];
-                while let Ok(count @ 1..) = from.read(&mut bytes) {
-                    let asks = bytes[..count].windows(12).any(|word| word == b"IS_USED_LOCK");
-                    if asks && !locked.swap(true, Ordering::SeqCst) {
-                        let _ = from.shutdown(Shutdown::Both);
-                        break;
-                    }
-                    // COM_QUERY is 3; a command is a packet of its own.
-                    if bytes[4..count].starts_with(b"\x03COMMIT") && commits.fetch_add(1, Ordering::SeqCst) % 3 == 2 {
-                        muted.store(true, Ordering::SeqCst);
-                    }
-                    if to.write_all(&bytes[..count]).is_err() {
-                        break;
-                    }
-                }
-                let _ = to.shutdown(Shutdown::Both);
-            });
-            std::thread::spawn(move || {
-                let (mut from, mut to) = (server, client);
-                let mut bytes = [0; 65_536];
-                while let Ok(count @ 1..) = from.read(&mut bytes) {
-                    if mute.load(Ordering::SeqCst) || to.write_all(&bytes[..count]).is_err() {
-                        break;
-                    }
-                }
-                let _ = to.shutdown(Shutdown::Both);
-                let _ = from.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    port
-}
-
 #[test]
 fn a_lock_that_is_not_given_in_time_is_waited_for() {
     let (job, topic, database) = TestJob::on_mysql();
@@ -202,11 +152,22 @@ fn a_lock_that_is_not_given_in_time_is_waited_for() {
 #[test]
 fn a_commit_whose_reply_is_lost_is_settled_by_the_offsets() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
-    let server = database.url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
-    let port = forgetful_proxy(server.clone());
-    let job = TestJob::new(&topic.name, &database.url.replace(&server, &format!("127.0.0.1:{port}")))
-        .more("[trigger]\nevery = \"50ms\"")
-        .query("tables/readings", READINGS);
+    let (mut commits, mut locks) = (0, 0);
+    let behind_proxy = proxy::before(&database.url, move |command| {
+        // The first connection that asks for the writer's lock is cut too.
+        locks += u32::from(command.windows(12).any(|word| word == b"IS_USED_LOCK"));
+        commits += u32::from(command == b"\x03COMMIT");
+        match command {
+            b"\x03COMMIT" if commits % 3 == 0 => Verdict::CutAfter,
+            _ if locks == 1 => {
+                locks += 1;
+                Verdict::CutBefore
+            }
+            _ => Verdict::Pass,
+        }
+    });
+    let job =
+        TestJob::new(&topic.name, &behind_proxy).more("[trigger]\nevery = \"50ms\"").query("tables/readings", READINGS);
     let mut running = job.start();
     for second in 0..12 {
         topic.put_samples("P1", &[(second, 80.0)]);

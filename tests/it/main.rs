@@ -17,6 +17,7 @@ mod exactly_once;
 mod faults;
 mod golden;
 mod layers;
+mod proxy;
 mod queries;
 mod records;
 mod recovery;

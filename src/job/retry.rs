@@ -1,0 +1,110 @@
+//! Trying again what a store that is not available has not done. It does not know what is done.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use crate::clock::Stopwatch;
+use crate::config::StoreUrl;
+use crate::store::StoreError;
+
+use super::run::RunError;
+
+/// The pauses between two tries grow up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Somebody is told about a stalled store this often.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// How long something is tried again, and what ends it.
+#[derive(Clone, Copy)]
+pub(super) struct Retry<'a> {
+    pub(super) stopped: &'a dyn Fn() -> bool,
+    limit: Option<(&'a StoreUrl, Duration)>,
+}
+
+impl<'a> Retry<'a> {
+    /// However long it takes; only a fence and `stopped` end it.
+    ///
+    /// A wrong password, or a table of ours that somebody is changing, is waited for too: the batch is safe in Kafka
+    /// meanwhile, and its queries would have to run again.
+    pub(super) fn endless(stopped: &'a dyn Fn() -> bool) -> Self {
+        Self { stopped, limit: None }
+    }
+
+    /// Until `timeout` has passed; what the store refuses is told at once, for somebody is looking on.
+    pub(super) fn at_start(store: &'a StoreUrl, timeout: Duration, stopped: &'a dyn Fn() -> bool) -> Self {
+        Self { stopped, limit: Some((store, timeout)) }
+    }
+
+    /// Does what the store must do, trying again until it is done. `work` may run more than once.
+    ///
+    /// Errors: a fence; given up, because it was stopped or the time is over; at a start, what cannot pass.
+    pub(super) fn until_done<T>(&self, work: impl FnMut() -> Result<T, StoreError>) -> Result<T, RunError> {
+        match self.limit {
+            None => Ok(self.without_limit(work)?),
+            Some((store, timeout)) => self.within(store, timeout, work),
+        }
+    }
+
+    fn within<T>(
+        &self,
+        store: &StoreUrl,
+        timeout: Duration,
+        mut work: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, RunError> {
+        let waiting = Stopwatch::start();
+        loop {
+            let reason = match work() {
+                Err(StoreError::Unavailable(reason)) => reason,
+                done => return Ok(done?),
+            };
+            if waiting.left_of(timeout).is_zero() || (self.stopped)() {
+                return Err(RunError::StoreUnreachable { address: store.address(), waited: timeout, reason });
+            }
+            debug!(reason, "the store does not answer yet");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn without_limit<T>(&self, mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut pause = Duration::from_millis(50);
+        let mut stalled: Option<Stopwatch> = None;
+        let mut reminded = Stopwatch::start();
+        loop {
+            let trouble = match work() {
+                Ok(done) => {
+                    if let Some(since) = stalled {
+                        info!(stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
+                    }
+                    return Ok(done);
+                }
+                Err(fenced @ StoreError::Fenced(_)) => return Err(fenced),
+                Err(trouble) => trouble,
+            };
+            if (self.stopped)() {
+                return Err(StoreError::Unavailable(trouble.to_string()));
+            }
+            match &stalled {
+                None => {
+                    warn!(error = %trouble, "the store does not take the batch; trying again until it does");
+                    stalled = Some(Stopwatch::start());
+                }
+                Some(since) if reminded.elapsed() >= REMIND => {
+                    error!(error = %trouble, stalled_seconds = since.elapsed().as_secs(), "the store is stalled");
+                    reminded = Stopwatch::start();
+                }
+                Some(_) => {}
+            }
+            self.pause(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn pause(&self, pause: Duration) {
+        let waiting = Stopwatch::start();
+        while waiting.elapsed() < pause && !(self.stopped)() {
+            std::thread::sleep(waiting.left_of(pause).min(Duration::from_millis(20)));
+        }
+    }
+}
