@@ -21,10 +21,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::DateTime;
-use wardwatch::query::{
-    Begin, Emit, Engine, Input, Limits, QueryFile, QueryKind, RuleHeader, Severity, Source, TableHeader,
-};
-use wardwatch::terms::{BatchId, Watermark};
+use wardwatch::query::{Begin, Emit, Engine, Input, Limits, QueryFile, QueryKind, RuleHeader, Source, TableHeader};
+use wardwatch::terms::{BatchId, Severity, Watermark};
 
 const VITALS: [&str; 7] =
     ["heart_rate", "respiratory_rate", "spo2", "systolic_bp", "diastolic_bp", "temperature", "pulse"];
@@ -87,8 +85,7 @@ fn table(name: &str, text: &str) -> QueryFile {
 }
 
 fn rule(name: &str, text: String) -> QueryFile {
-    let header =
-        RuleHeader { severity: Severity::High, hold: Duration::ZERO, clear_after: Duration::ZERO, message: None };
+    let header = Box::new(RuleHeader::new(Severity::High));
     QueryFile { name: name.to_owned(), path: PathBuf::from(format!("{name}.sql")), text, kind: QueryKind::Rule(header) }
 }
 

@@ -46,6 +46,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod frame;
 pub mod job;
+pub mod notify;
 pub mod query;
 pub mod report;
 pub mod simulate;

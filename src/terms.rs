@@ -65,3 +65,38 @@ impl fmt::Display for OffsetRange {
         write!(f, "{}..{}", self.start, self.end)
     }
 }
+
+/// The priorities of IEC 60601-1-8, and the conditions that concern the signal and not the patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The signal, not the patient.
+    Technical,
+    /// Awareness.
+    Low,
+    /// Prompt response.
+    Medium,
+    /// Immediate response.
+    High,
+}
+
+impl Severity {
+    /// All of them, the most pressing first.
+    pub const ALL: [Self; 4] = [Self::High, Self::Medium, Self::Low, Self::Technical];
+
+    /// The name used in headers and in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Technical => "technical",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// The severity called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.name() == name)
+    }
+}

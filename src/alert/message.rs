@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use arrow::util::display::array_value_to_string;
 
 use crate::diagnostic::unknown;
+use crate::query::Extreme;
 
 /// A message whose placeholders are columns of the rule's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,25 @@ impl Message {
         Ok(Self(parts))
     }
 
+    /// The first two numbers that it shows, a value and its limit, and which way a value gets worse: `<` between them
+    /// says that it is the lowest that counts.
+    pub(super) fn value_and_limit(&self, schema: &Schema) -> (Option<usize>, Option<usize>, Extreme) {
+        let is_number = |index: usize| schema.field(index).data_type().is_numeric();
+        let mut numbers = self.0.iter().filter_map(|part| match part {
+            Part::Column { index, .. } if is_number(*index) => Some(*index),
+            _ => None,
+        });
+        let (value, limit) = (numbers.next(), numbers.next());
+        let is_below = self.0.iter().any(|part| matches!(part, Part::Text(text) if text.contains(['<', '≤'])));
+        (value, limit, if is_below { Extreme::Min } else { Extreme::Max })
+    }
+
+    /// Whether it shows this column.
+    #[must_use]
+    pub fn shows(&self, column: usize) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Column { index, .. } if *index == column))
+    }
+
     /// The message with the values of one row; a NULL shows as "–".
     #[must_use]
     pub fn render(&self, rows: &RecordBatch, row: usize) -> String {
@@ -96,15 +116,24 @@ fn placeholder(inside: &str, schema: &Schema) -> Result<Part, String> {
     Ok(Part::Column { index, decimals })
 }
 
+/// The number in a column of numbers.
+pub(super) fn number(column: &dyn Array, row: usize) -> Option<f64> {
+    if column.is_null(row) {
+        return None;
+    }
+    match column.data_type() {
+        DataType::Float64 => Some(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => Some(column.as_primitive::<Float32Type>().value(row).into()),
+        data_type if data_type.is_numeric() => array_value_to_string(column, row).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
 fn value(column: &dyn Array, row: usize, decimals: Option<usize>) -> String {
     if column.is_null(row) {
         return "–".to_owned();
     }
-    let number = match column.data_type() {
-        DataType::Float64 => Some(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Float32 => Some(f64::from(column.as_primitive::<Float32Type>().value(row))),
-        _ => None,
-    };
+    let number = if column.data_type().is_floating() { number(column, row) } else { None };
     match (number, decimals) {
         (Some(number), Some(decimals)) => format!("{number:.decimals$}"),
         (Some(number), None) => number.to_string(),

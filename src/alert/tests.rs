@@ -1,103 +1,700 @@
-//! Episodes from samples: what opens, fires, clears and ends, in any batching.
+//! Episodes from samples: what opens, fires, clears and ends, in any batching; what people do, and what they are told.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::{Float64Array, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
-use crate::query::Severity;
+use crate::config::{AlertSpec, EscalationStep};
 
 use super::*;
 
-/// Samples of one patient: second and heart rate.
-type Samples = [(i64, f64)];
+/// Samples of one patient: second and heart rate, which may be missing.
+type Given = [(i64, Option<f64>)];
 
-fn frame(samples: &Samples) -> RecordBatch {
-    let times: TimestampMicrosecondArray = samples.iter().map(|(second, _)| Some(second * 1_000_000)).collect();
-    RecordBatch::try_from_iter([
-        ("patient_id", Arc::new(StringViewArray::from_iter_values(samples.iter().map(|_| "P1"))) as _),
-        ("event_time", Arc::new(times.with_timezone("UTC")) as _),
-        ("heart_rate", Arc::new(Float64Array::from_iter_values(samples.iter().map(|(_, rate)| *rate))) as _),
-    ])
-    .expect("a frame")
+fn columns() -> SampleColumns {
+    SampleColumns { key: "patient_id".to_owned(), event_time: "event_time".to_owned() }
 }
 
-fn rule(hold: u64, clear_after: u64) -> Rule {
-    let header = RuleHeader {
-        severity: Severity::High,
-        hold: Duration::from_secs(hold),
-        clear_after: Duration::from_secs(clear_after),
-        message: None,
-    };
-    let message = Message::parse("HR {heart_rate:.0}", frame(&[]).schema_ref()).expect("valid");
-    Rule { name: "tachycardia".to_owned(), header, message: Some(message), judged: Judged::BySample }
-}
-
-/// The episodes as the store would have them after these batches, for heart rates above 120.
-fn run(rule: &Rule, batches: &[&Samples]) -> Vec<Episode> {
-    let columns = SampleColumns { key: "patient_id".to_owned(), event_time: "event_time".to_owned() };
-    let mut stored = BTreeMap::new();
-    let mut open = OpenEpisodes::default();
-    let mut newest = NewestSamples::default();
-    for samples in batches {
-        let above: Vec<_> = samples.iter().copied().filter(|(_, rate)| *rate > 120.0).collect();
-        for change in open.judge(rule, &frame(&above), &frame(samples), &newest, &columns) {
-            match change {
-                Change::Is(episode) => drop(stored.insert(episode.started_at, episode)),
-                Change::Gone(episode) => drop(stored.remove(&episode.started_at)),
-            }
-        }
-        newest.note(&frame(samples), &columns);
-        open = OpenEpisodes::new(open.iter().cloned()); // as after a restart
-    }
-    stored.into_values().collect()
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(second, 0).expect("a time")
 }
 
 fn second(at: DateTime<Utc>) -> i64 {
     at.timestamp()
 }
 
+fn frame(samples: &Given) -> RecordBatch {
+    let times: TimestampMicrosecondArray = samples.iter().map(|(second, _)| Some(second * 1_000_000)).collect();
+    RecordBatch::try_from_iter([
+        ("patient_id", Arc::new(StringViewArray::from_iter_values(samples.iter().map(|_| "P1"))) as _),
+        ("event_time", Arc::new(times.with_timezone("UTC")) as _),
+        ("heart_rate", Arc::new(samples.iter().map(|(_, rate)| *rate).collect::<Float64Array>()) as _),
+    ])
+    .expect("a frame")
+}
+
+fn rule(hold: u64, clear_after: u64) -> Rule {
+    let (hold, clear_after) = (Duration::from_secs(hold), Duration::from_secs(clear_after));
+    let header = RuleHeader { hold, clear_after, ..RuleHeader::new(Severity::High) };
+    let message = Message::parse("HR {heart_rate:.0}", frame(&[]).schema_ref()).expect("valid");
+    Rule {
+        name: "tachycardia".to_owned(),
+        message: Some(message),
+        judged: Judged::BySample,
+        looks_back: false,
+        vitals: vec!["heart_rate".to_owned()],
+        stale_after: Duration::from_secs(30),
+        latches: false,
+        suppressed_by: Vec::new(),
+        measure: Measure { value: Some(2), limit: None, worse: Extreme::Max },
+        header,
+    }
+}
+
+fn technical(name: &str) -> Rule {
+    let mut rule = rule(0, 0);
+    rule.name = name.to_owned();
+    rule.header.severity = Severity::Technical;
+    rule.vitals.clear();
+    rule
+}
+
+fn policy() -> AlertSpec {
+    AlertSpec {
+        stale_after: Duration::from_secs(30),
+        longest_pause: Duration::from_secs(120),
+        patients: ("patients".to_owned(), false),
+        limits: "limits".to_owned(),
+        escalation: Vec::new(),
+    }
+}
+
+/// A ward with one patient: what the job keeps of alerts, and what the store would have.
+struct Ward {
+    rules: Vec<Rule>,
+    policy: AlertSpec,
+    open: OpenEpisodes,
+    newest: NewestSamples,
+    stored: BTreeMap<EpisodeId, Episode>,
+    events: BTreeMap<EpisodeId, Vec<Event>>,
+    notices: Vec<Notice>,
+    now: DateTime<Utc>,
+}
+
+impl Ward {
+    fn new(rules: Vec<Rule>) -> Self {
+        Self {
+            rules,
+            policy: policy(),
+            open: OpenEpisodes::default(),
+            newest: NewestSamples::default(),
+            stored: BTreeMap::new(),
+            events: BTreeMap::new(),
+            notices: Vec::new(),
+            now: at(0),
+        }
+    }
+
+    /// A batch in which the first rule is true above 120, and gone below `clear`, if that differs; technical rules are
+    /// true at a rate of 0.
+    fn batch(&mut self, samples: &Given, clear: Option<f64>, actions: &[Action], event_now: i64) -> Vec<Answer> {
+        let all = frame(samples);
+        let some = |is_true: &dyn Fn(f64) -> bool| -> RecordBatch {
+            let kept: Vec<_> = samples.iter().copied().filter(|(_, rate)| rate.is_some_and(is_true)).collect();
+            frame(&kept)
+        };
+        let (above, zero) = (some(&|rate| rate > 120.0), some(&|rate| rate == 0.0));
+        let clear = clear.map(|clear| some(&|rate| rate < clear));
+        let judged = Samples::of(&all, &columns(), &self.newest);
+        self.newest.note(&all, &columns());
+        let columns = columns();
+        let event_now = at(event_now);
+        let moment =
+            Moment { frame: &all, samples: &judged, newest: &self.newest, columns: &columns, now: self.now, event_now };
+        for rule in &self.rules {
+            let conditions = if rule.is_technical() { &zero } else { &above };
+            let clear = clear.as_ref().filter(|_| !rule.is_technical());
+            self.open.judge(rule, &Rows { conditions, clear }, &moment);
+        }
+        self.open.look_around(&self.rules, &moment);
+        let answers = self.open.act(actions, &self.policy, &Wards::default(), self.now, event_now);
+        self.notices.extend(self.open.notices(&self.rules, &self.policy, &Wards::default(), self.now));
+        for Change { episode, events } in self.open.take_changes() {
+            self.events.entry(episode.id.clone()).or_default().extend(events);
+            self.stored.insert(episode.id.clone(), (*episode).clone());
+        }
+        answers
+    }
+
+    /// Goes on as after a kill: with what the store has.
+    fn restart(&mut self, silences: &[Silence]) {
+        let open = self.stored.values().filter(|episode| episode.state.is_live() || episode.state == State::Latched);
+        self.open = OpenEpisodes::new(open.cloned(), silences.to_vec());
+    }
+
+    /// The episodes that there were, in the order of their beginnings.
+    fn episodes(&self) -> Vec<Episode> {
+        let mut kept: Vec<Episode> =
+            self.stored.values().filter(|episode| episode.state != State::Dropped).cloned().collect();
+        kept.sort_by(|one, other| (one.started_at, &one.rule).cmp(&(other.started_at, &other.rule)));
+        kept
+    }
+
+    fn kinds(&self, episode: &EpisodeId) -> Vec<EventKind> {
+        self.events[episode].iter().map(|event| event.kind).collect()
+    }
+}
+
+/// The episodes after these batches, with a restart behind each.
+fn run(rule: &Rule, batches: &[&Given]) -> Vec<Episode> {
+    let mut ward = Ward::new(vec![rule.clone()]);
+    for samples in batches {
+        let newest = samples.iter().map(|(second, _)| *second).max().unwrap_or(0);
+        ward.batch(samples, None, &[], newest);
+        ward.restart(&[]);
+    }
+    ward.episodes()
+}
+
+fn some(samples: &[(i64, f64)]) -> Vec<(i64, Option<f64>)> {
+    samples.iter().map(|(second, rate)| (*second, Some(*rate))).collect()
+}
+
 #[test]
 fn an_episode_opens_with_the_first_true_sample_and_ends_with_the_first_false_one() {
-    let episodes = run(&rule(0, 0), &[&[(0, 80.0), (1, 130.0), (2, 131.0)], &[(3, 80.0)], &[(4, 140.0)]]);
+    let batches = [some(&[(0, 80.0), (1, 130.0), (2, 131.0)]), some(&[(3, 80.0)]), some(&[(4, 140.0)])];
+    let episodes = run(&rule(0, 0), &batches.iter().map(Vec::as_slice).collect::<Vec<_>>());
     assert_eq!(episodes.len(), 2);
     let first = &episodes[0];
     assert_eq!((first.state, first.samples, first.text.as_str()), (State::Ended, 2, "HR 130"));
+    assert_eq!((first.peak.text.as_str(), second(first.peak.at)), ("HR 131", 2));
     assert_eq!((second(first.started_at), second(first.last_at)), (1, 2));
     assert_eq!((first.firing_at.map(second), first.ended_at.map(second)), (Some(1), Some(3)));
-    assert_eq!(episodes[1].state, State::Firing);
+    assert_eq!((first.end, episodes[1].state), (Some(End::Cleared), State::Firing));
 }
 
 #[test]
 fn a_condition_that_does_not_hold_long_enough_leaves_nothing() {
-    assert_eq!(run(&rule(10, 0), &[&[(0, 130.0), (9, 130.0)], &[(10, 80.0)]]), []);
-    let episodes = run(&rule(10, 0), &[&[(0, 130.0)], &[(10, 134.0)]]);
+    assert_eq!(run(&rule(10, 0), &[&some(&[(0, 130.0), (9, 130.0)]), &some(&[(10, 80.0)])]), []);
+    let episodes = run(&rule(10, 0), &[&some(&[(0, 130.0)]), &some(&[(10, 134.0)])]);
     assert_eq!((episodes[0].firing_at.map(second), episodes[0].text.as_str()), (Some(10), "HR 134"));
 }
 
 #[test]
-fn a_gap_in_the_data_does_not_clear_and_a_short_dip_does_not_either() {
-    let episodes = run(&rule(0, 15), &[&[(0, 130.0)], &[], &[(600, 130.0), (610, 80.0), (620, 130.0)], &[(630, 80.0)]]);
-    assert_eq!((episodes.len(), episodes[0].state, episodes[0].ended_at), (1, State::Firing, None));
-    let ended = run(&rule(0, 15), &[&[(0, 130.0), (5, 80.0), (19, 80.0), (20, 80.0)]]);
+fn no_data_and_missing_values_do_not_clear_and_a_short_dip_does_not_either() {
+    let gap: &Given = &[(600, Some(130.0)), (610, Some(80.0)), (620, Some(130.0))];
+    let episodes = run(&rule(0, 15), &[&some(&[(0, 130.0)]), &[], gap, &some(&[(630, 80.0)])]);
+    assert_eq!((episodes.len(), episodes[0].state, episodes[0].ended_at), (1, State::Recovering, None));
+    let missing: &Given = &[(0, Some(130.0)), (5, None), (500, None)];
+    assert_eq!(run(&rule(0, 0), &[missing])[0].state, State::Firing);
+    let ended = run(&rule(0, 15), &[&some(&[(0, 130.0), (5, 80.0), (19, 80.0), (20, 80.0)])]);
     assert_eq!(ended[0].ended_at.map(second), Some(20));
 }
 
+#[test]
+fn silence_makes_an_episode_stale_and_data_make_it_fresh() {
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    ward.batch(&[], None, &[], 29);
+    assert_eq!(ward.episodes()[0].stale_at, None);
+    ward.batch(&[], None, &[], 31);
+    let stale = ward.episodes()[0].clone();
+    assert_eq!((stale.state, stale.stale_at.map(second)), (State::Firing, Some(30)));
+    ward.batch(&some(&[(40, 131.0)]), None, &[], 40);
+    assert_eq!(ward.episodes()[0].stale_at, None);
+    let kinds = ward.kinds(&stale.id);
+    assert_eq!(kinds, [EventKind::Pending, EventKind::Firing, EventKind::Stale, EventKind::Fresh]);
+}
+
+#[test]
+fn a_technical_alert_freezes_what_it_suppresses_and_says_so() {
+    let mut suppressed = rule(0, 0);
+    suppressed.suppressed_by = vec!["lead_off".to_owned()];
+    let mut ward = Ward::new(vec![technical("lead_off"), suppressed]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    // At a rate of 0 the leads are off: the condition is not gone, it cannot be judged.
+    ward.batch(&some(&[(1, 0.0), (2, 0.0)]), None, &[], 2);
+    let frozen = ward.stored.values().find(|episode| episode.rule == "tachycardia").cloned().expect("one");
+    assert_eq!((frozen.state, frozen.suppressed_by.as_deref()), (State::Firing, Some("lead_off")));
+    ward.batch(&some(&[(3, 80.0)]), None, &[], 3);
+    let freed = &ward.stored[&frozen.id];
+    assert_eq!(
+        (freed.state, freed.suppressed_by.as_deref(), freed.ended_at.map(second)),
+        (State::Ended, None, Some(3))
+    );
+    let kinds = ward.kinds(&frozen.id);
+    let expected =
+        [EventKind::Pending, EventKind::Firing, EventKind::Suppressed, EventKind::Released, EventKind::Ended];
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn a_value_between_the_two_conditions_neither_fires_nor_clears() {
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    ward.batch(&some(&[(0, 115.0), (1, 130.0), (2, 115.0), (3, 115.0)]), Some(110.0), &[], 3);
+    assert_eq!((ward.episodes().len(), ward.episodes()[0].state), (1, State::Firing));
+    ward.batch(&some(&[(4, 109.0)]), Some(110.0), &[], 4);
+    assert_eq!(ward.episodes()[0].ended_at.map(second), Some(4));
+}
+
+fn latching() -> Rule {
+    Rule { latches: true, ..rule(0, 0) }
+}
+
+fn acknowledge(id: &EpisodeId, second: i64) -> Action {
+    Action::new(at(second), "nurse", "seen", Ask::Acknowledge(id.clone()))
+}
+
+#[test]
+fn a_latched_alert_stays_until_somebody_acknowledges_it_or_it_is_followed() {
+    let mut ward = Ward::new(vec![latching()]);
+    ward.batch(&some(&[(0, 130.0), (1, 80.0)]), None, &[], 1);
+    let latched = ward.episodes()[0].clone();
+    assert_eq!((latched.state, latched.cleared_at.map(second)), (State::Latched, Some(1)));
+    ward.restart(&[]);
+    let answers = ward.batch(&[], None, &[acknowledge(&latched.id, 5), acknowledge(&latched.id, 6)], 5);
+    assert_eq!(answers[0].refusal, "");
+    assert!(answers[1].refusal.contains("is over"), "{}", answers[1].refusal);
+    let ended = &ward.episodes()[0];
+    assert_eq!((ended.state, ended.end), (State::Ended, Some(End::Acknowledged)));
+
+    let mut ward = Ward::new(vec![latching()]);
+    ward.batch(&some(&[(0, 130.0), (1, 80.0), (2, 140.0)]), None, &[], 2);
+    let ends: Vec<_> = ward.episodes().iter().map(|episode| (episode.state, episode.end)).collect();
+    assert_eq!(ends, [(State::Ended, Some(End::Followed)), (State::Firing, None)]);
+}
+
+#[test]
+fn an_acknowledgement_that_cannot_be_is_refused_with_the_reason() {
+    let mut ward = Ward::new(vec![rule(10, 0)]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let pending = ward.episodes()[0].id.clone();
+    let unknown = EpisodeId("nothing".to_owned());
+    let answers = ward.batch(&[], None, &[acknowledge(&pending, 1), acknowledge(&unknown, 1)], 1);
+    assert!(answers[0].refusal.contains("has not fired yet"), "{}", answers[0].refusal);
+    assert!(answers[1].refusal.contains("is over, or never was"), "{}", answers[1].refusal);
+    ward.batch(&some(&[(10, 130.0)]), None, &[acknowledge(&pending, 10)], 10);
+    let answers = ward.batch(&[], None, &[acknowledge(&pending, 11)], 11);
+    assert!(answers[0].refusal.starts_with("nurse has acknowledged it at"), "{}", answers[0].refusal);
+}
+
+fn told(ward: &Ward) -> Vec<&'static str> {
+    ward.notices.iter().map(|notice| notice.kind.name()).collect()
+}
+
+#[test]
+fn people_are_told_once_that_it_fires_reminded_after_an_acknowledgement_and_told_that_it_is_over() {
+    let mut repeated = rule(0, 0);
+    repeated.header.repeat = Some(Duration::from_secs(180));
+    let mut ward = Ward::new(vec![repeated]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let id = ward.episodes()[0].id.clone();
+    ward.batch(&some(&[(1, 135.0)]), None, &[acknowledge(&id, 1)], 1);
+    for second in [100, 181, 200, 361] {
+        ward.now = at(second);
+        ward.restart(&[]);
+        ward.batch(&some(&[(second, 130.0)]), None, &[], second);
+    }
+    ward.batch(&some(&[(400, 80.0)]), None, &[], 400);
+    assert_eq!(told(&ward), ["firing", "reminder", "reminder", "resolved"]);
+    let numbers: Vec<u32> = ward.notices.iter().map(|notice| notice.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+}
+
+#[test]
+fn while_nobody_acknowledges_others_are_called_step_by_step() {
+    let step = |minutes: u64, to: &str| EscalationStep {
+        after: Duration::from_secs(60 * minutes),
+        to: vec![to.to_owned()],
+        severity: Severity::Medium,
+    };
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    ward.policy.escalation = vec![step(2, "doctor"), step(5, "chief"), step(9, "director")];
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let id = ward.episodes()[0].id.clone();
+    for minute in [1, 2, 3, 6] {
+        ward.now = at(60 * minute);
+        ward.batch(&some(&[(60 * minute, 130.0)]), None, &[], 60 * minute);
+    }
+    ward.batch(&[], None, &[acknowledge(&id, 361)], 361);
+    ward.now = at(600);
+    ward.batch(&some(&[(600, 130.0)]), None, &[], 600);
+    assert_eq!(told(&ward), ["firing", "escalated", "escalated"], "the third step is spared");
+    ward.batch(&some(&[(601, 80.0)]), None, &[], 601);
+    let last = &ward.notices.last().expect("a notice").kind;
+    assert_eq!(*last, NoticeKind::Resolved(vec!["doctor".to_owned(), "chief".to_owned()]));
+}
+
+fn quiet(kind: SilenceKind, up_to: Option<Severity>, from: i64, until: i64) -> Action {
+    let scope = Scope { patient: "P1".to_owned(), ..Scope::default() };
+    Action::new(at(from), "nurse", "at the bed", Ask::Quiet { kind, scope, up_to, until: at(until) })
+}
+
+#[test]
+fn a_pause_hides_no_higher_severity_outlasts_new_readings_and_ends_by_itself() {
+    let mut low = rule(0, 0);
+    low.name = "rising".to_owned();
+    low.header.severity = Severity::Low;
+    let mut ward = Ward::new(vec![low.clone()]);
+    let pause = quiet(SilenceKind::Pause, None, 0, 100_000);
+    let silence = ward.batch(&[], None, &[pause], 0)[0].silence.clone().expect("a pause");
+    assert_eq!((silence.up_to, second(silence.until)), (Severity::Low, 120), "the job allows two minutes");
+    ward.now = at(10);
+    ward.batch(&some(&[(10, 130.0)]), None, &[], 10);
+    ward.now = at(20);
+    ward.restart(std::slice::from_ref(&silence));
+    ward.batch(&some(&[(20, 135.0)]), None, &[], 20);
+    assert_eq!(told(&ward), Vec::<&str>::new());
+    ward.rules.push(rule(0, 0));
+    ward.now = at(30);
+    ward.batch(&some(&[(30, 136.0)]), None, &[], 30);
+    assert_eq!(told(&ward), ["firing"], "high breaks through");
+    ward.now = at(120);
+    ward.batch(&some(&[(120, 136.0)]), None, &[], 120);
+    assert_eq!(told(&ward), ["firing", "firing"], "what still stands is told when the pause is over");
+}
+
+#[test]
+fn a_silence_needs_a_scope_and_an_end_in_the_future_and_can_be_ended_early() {
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    let everything = Ask::Quiet { kind: SilenceKind::Silence, scope: Scope::default(), up_to: None, until: at(100) };
+    let refused = [Action::new(at(0), "nurse", "x", everything), quiet(SilenceKind::Silence, None, 0, 0)];
+    let answers = ward.batch(&[], None, &refused, 0);
+    assert!(answers[0].refusal.contains("names a patient, a ward or a rule"), "{}", answers[0].refusal);
+    assert!(answers[1].refusal.contains("would have ended"), "{}", answers[1].refusal);
+
+    let silence = quiet(SilenceKind::Silence, Some(Severity::High), 0, 1_000);
+    ward.batch(&[], None, std::slice::from_ref(&silence), 0);
+    ward.now = at(1);
+    ward.batch(&some(&[(1, 130.0)]), None, &[], 1);
+    assert_eq!(told(&ward), Vec::<&str>::new());
+    ward.now = at(2);
+    ward.batch(&[], None, &[Action::new(at(2), "nurse", "", Ask::EndSilence(silence.id.clone()))], 2);
+    assert_eq!(told(&ward), ["firing"]);
+}
+
+/// An episode as the model has it, in seconds.
+#[derive(Debug, Clone, PartialEq)]
+struct Modelled {
+    started: i64,
+    fired: Option<i64>,
+    last: i64,
+    gone_since: Option<i64>,
+    cleared: Option<i64>,
+    end: Option<End>,
+    samples: u64,
+    peak: f64,
+    acknowledged: bool,
+}
+
+/// What happens to the patient in the model.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A sample so many seconds after (or before) the newest one.
+    Sample(i64, Option<f64>),
+    /// The batch ends.
+    Cut,
+    /// The batch ends, and what stands is acknowledged with the next one.
+    Acknowledge,
+    /// The batch ends, and the job is killed.
+    Restart,
+    /// The batch ends, and with the next one somebody is quiet about everything for so many seconds.
+    Silence(i64),
+}
+
+/// The lifecycle again, as plainly as it can be said: one patient, one rule, all samples in one go.
+fn model(steps: &[Step], hold: i64, clear_after: i64, latches: bool) -> Vec<Modelled> {
+    let mut done: Vec<Modelled> = Vec::new();
+    let (mut live, mut latched): (Option<Modelled>, Option<Modelled>) = (None, None);
+    let mut newest: Option<i64> = None;
+    for step in steps {
+        let (time, rate) = match step {
+            Step::Sample(after, rate) => (newest.unwrap_or(0) + after, rate),
+            Step::Acknowledge => {
+                if let Some(mut over) = latched.take() {
+                    over.end = Some(End::Acknowledged);
+                    done.push(over);
+                }
+                if let Some(standing) = live.as_mut().filter(|standing| standing.fired.is_some()) {
+                    standing.acknowledged = true;
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        if newest.is_some_and(|newest| time < newest) {
+            continue; // it comes too late to be judged
+        }
+        newest = Some(time);
+        let Some(rate) = rate else { continue };
+        let is_true = *rate > 120.0;
+        let is_gone = *rate < 110.0;
+        let mut now = match live.take() {
+            None if is_true => Modelled {
+                started: time,
+                fired: None,
+                last: time,
+                gone_since: None,
+                cleared: None,
+                end: None,
+                samples: 0,
+                peak: *rate,
+                acknowledged: false,
+            },
+            None => continue,
+            Some(known) => known,
+        };
+        if is_true {
+            now.last = time;
+            now.samples += 1;
+            now.peak = now.peak.max(*rate);
+            now.gone_since = None;
+            if now.fired.is_none() && time - now.started >= hold {
+                now.fired = Some(time);
+                if let Some(mut before) = latched.take() {
+                    before.end = Some(End::Followed);
+                    done.push(before);
+                }
+            }
+        } else if now.fired.is_none() {
+            continue; // it did not hold
+        } else if is_gone {
+            let since = *now.gone_since.get_or_insert(time);
+            if time - since >= clear_after {
+                now.cleared = Some(time);
+                if latches && !now.acknowledged {
+                    latched = Some(now);
+                } else {
+                    now.end = Some(End::Cleared);
+                    done.push(now);
+                }
+                continue;
+            }
+        } else {
+            now.gone_since = None;
+        }
+        live = Some(now);
+    }
+    done.extend(latched.into_iter().chain(live));
+    done.sort_by_key(|episode| episode.started);
+    done
+}
+
+fn as_modelled(episode: &Episode) -> Modelled {
+    Modelled {
+        started: second(episode.started_at),
+        fired: episode.firing_at.map(second),
+        last: second(episode.last_at),
+        gone_since: episode.clear_since.map(second),
+        cleared: episode.cleared_at.map(second),
+        end: episode.end,
+        samples: episode.samples,
+        peak: episode.peak.value.unwrap_or(f64::NAN),
+        acknowledged: false,
+    }
+}
+
+/// Which event may follow which, but for those that may come at any time.
+fn may_follow(before: Option<EventKind>, kind: EventKind) -> bool {
+    use EventKind::{Dropped, Ended, Firing, Latched, Pending, Recovering, Relapsed};
+    match before {
+        None => kind == Pending,
+        Some(Pending) => matches!(kind, Firing | Dropped),
+        Some(Firing | Relapsed) => matches!(kind, Recovering | Latched | Ended),
+        Some(Recovering) => matches!(kind, Relapsed | Latched | Ended),
+        Some(Latched) => kind == Ended,
+        Some(_) => false,
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let rate = prop_oneof![
+        4 => Just(Some(130.0)),
+        1 => (121.0..200.0).prop_map(|rate: f64| Some(rate.round())),
+        3 => Just(Some(80.0)),
+        1 => Just(Some(115.0)),
+        1 => Just(None)
+    ];
+    prop_oneof![
+        // Every ten seconds or less often; those that come late lie between, for two readings of one time are one sample.
+        12 => (prop_oneof![1 => -9_i64..0, 20 => (1_i64..3).prop_map(|n| 10 * n), 1 => (3_i64..9).prop_map(|n| 10 * n)], rate)
+            .prop_map(|(after, rate)| Step::Sample(after, rate)),
+        2 => Just(Step::Cut),
+        1 => Just(Step::Acknowledge),
+        1 => Just(Step::Restart),
+        1 => (1_i64..20).prop_map(Step::Silence),
+    ]
+}
+
+/// Runs the steps through the real thing.
+fn act_out(steps: &[Step], rule: &Rule) -> Ward {
+    let mut ward = Ward::new(vec![rule.clone()]);
+    let mut newest: Option<i64> = None;
+    let mut samples: Vec<(i64, Option<f64>)> = Vec::new();
+    let mut silences: Vec<Silence> = Vec::new();
+    let mut batches = 0;
+    for step in steps.iter().chain([&Step::Cut]) {
+        if let Step::Sample(after, rate) = step {
+            let time = newest.unwrap_or(0) + after;
+            samples.push((time, *rate));
+            newest = newest.max(Some(time));
+            continue;
+        }
+        let newest = newest.unwrap_or(0);
+        batches += 1;
+        ward.now = at(1_000 + batches);
+        ward.batch(&std::mem::take(&mut samples), Some(110.0), &[], newest);
+        match step {
+            Step::Acknowledge => {
+                let shown: Vec<EpisodeId> = ward
+                    .open
+                    .iter()
+                    .filter(|episode| episode.state.is_shown() && episode.handling.acknowledged.is_none())
+                    .map(|episode| episode.id.clone())
+                    .collect();
+                let actions: Vec<Action> = shown.iter().map(|id| acknowledge(id, newest)).collect();
+                let answers = ward.batch(&[], Some(110.0), &actions, newest);
+                assert!(answers.iter().all(|answer| answer.refusal.is_empty()), "{answers:?}");
+            }
+            Step::Silence(length) => {
+                let until = 1_000 + batches + length;
+                let action = quiet(SilenceKind::Silence, Some(Severity::High), 1_000 + batches, until);
+                let answers = ward.batch(&[], Some(110.0), &[action], newest);
+                silences.extend(answers.into_iter().filter_map(|answer| answer.silence));
+            }
+            Step::Restart => ward.restart(&silences),
+            Step::Sample(..) | Step::Cut => {}
+        }
+    }
+    ward
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_lifecycle_is_that_of_the_model_whatever_happens_between_batches(
+        steps in prop::collection::vec(step(), 1..80),
+        hold in 0_u64..60,
+        clear_after in 0_u64..60,
+        latches in any::<bool>(),
+    ) {
+        let rule = Rule { latches, ..rule(hold, clear_after) };
+        let ward = act_out(&steps, &rule);
+        let modelled: Vec<Modelled> = model(&steps, hold as i64, clear_after as i64, latches)
+            .into_iter()
+            .map(|episode| Modelled { acknowledged: false, ..episode })
+            .collect();
+        let episodes: Vec<Modelled> = ward.episodes().iter().map(as_modelled).collect();
+        prop_assert_eq!(episodes, modelled);
+
+        let mut told: BTreeMap<EpisodeId, Vec<&str>> = BTreeMap::new();
+        for notice in &ward.notices {
+            told.entry(notice.episode.id.clone()).or_default().push(notice.kind.name());
+        }
+        for (id, events) in &ward.events {
+            let numbers: Vec<u32> = events.iter().map(|event| event.number).collect();
+            prop_assert_eq!(numbers, (1..=events.len() as u32).collect::<Vec<_>>(), "no event twice, none lost");
+            let mut before = None;
+            for event in events {
+                let any_time = [EventKind::Stale, EventKind::Fresh, EventKind::Acknowledged];
+                if !any_time.contains(&event.kind) {
+                    prop_assert!(may_follow(before, event.kind), "{:?} after {:?}", event.kind, before);
+                    before = Some(event.kind);
+                }
+            }
+            let told = told.remove(id).unwrap_or_default();
+            let episode = &ward.stored[id];
+            let is_over = episode.state == State::Ended;
+            let expected: &[&str] = match (told.is_empty(), is_over) {
+                (true, _) => &[], // silenced, or over before the batch was
+                (false, true) => &["firing", "resolved"],
+                (false, false) => &["firing"],
+            };
+            prop_assert_eq!(told.as_slice(), expected, "{:?}", episode.state);
+        }
+        prop_assert!(told.is_empty());
+    }
+
     #[test]
     fn any_batching_gives_the_same_episodes(
-        samples in prop::collection::vec((0_i64..3, prop_oneof![Just(80.0), Just(130.0), Just(140.0)]), 1..60),
-        cuts in prop::collection::vec(0_usize..60, 0..10),
-        hold in 0_u64..5,
-        clear_after in 0_u64..5,
+        steps in prop::collection::vec(step(), 1..60),
+        hold in 0_u64..50,
+        clear_after in 0_u64..50,
     ) {
-        // Each at most two seconds before the one that should have been before it: some come out of order.
-        let samples: Vec<(i64, f64)> = (0..).zip(samples).map(|(second, (early, rate))| (3 * second - 4 * early, rate)).collect();
-        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(samples.len())).chain([0, samples.len()]).collect();
-        cuts.sort_unstable();
-        let batches: Vec<&Samples> = cuts.windows(2).map(|cut| &samples[cut[0]..cut[1]]).collect();
+        // What people do depends on when; without it, cuts change nothing.
+        let without: Vec<Step> =
+            steps.iter().map(|step| match step {
+                Step::Acknowledge | Step::Silence(_) => Step::Cut,
+                other => other.clone(),
+            }).collect();
+        let one_go: Vec<Step> = without.iter().filter(|step| matches!(step, Step::Sample(..))).cloned().collect();
         let rule = rule(hold, clear_after);
-        prop_assert_eq!(run(&rule, &batches), run(&rule, &[&samples]));
+        let [cut, whole] = [act_out(&without, &rule), act_out(&one_go, &rule)];
+        let lasting = |ward: &Ward| -> Vec<Episode> {
+            // Whether people were told, and when, is a matter of batches.
+            ward.episodes().into_iter().map(|episode| Episode { handling: Handling::default(), ..episode }).collect()
+        };
+        prop_assert_eq!(lasting(&cut), lasting(&whole));
     }
+}
+
+#[test]
+fn two_rows_for_one_sample_are_refused_and_two_records_of_one_time_are_not() {
+    let rule = rule(0, 0);
+    let one = frame(&some(&[(0, 130.0), (1, 131.0)]));
+    let doubled = frame(&some(&[(0, 130.0), (0, 130.0), (1, 131.0)]));
+    assert_eq!(check_rows(&rule, &one, &one, &columns()), Ok(()));
+    assert_eq!(check_rows(&rule, &doubled, &doubled, &columns()), Ok(()));
+    let refused = check_rows(&rule, &doubled, &one, &columns()).expect_err("a join doubled it");
+    assert!(refused.contains("two rows for one sample of patient \"P1\""), "{refused}");
+    let by_batch = Rule { judged: Judged::ByBatch, ..rule };
+    let refused = check_rows(&by_batch, &one, &frame(&[]), &columns()).expect_err("two rows");
+    assert!(refused.contains("two rows for patient \"P1\""), "{refused}");
+}
+
+#[test]
+fn outlets_that_must_not_identify_patients_get_no_patient_and_nothing_that_people_wrote() {
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let outlet = |name: &str, identify| crate::config::Outlet {
+        name: name.to_owned(),
+        kind: crate::config::OutletKind::Log,
+        severity: Severity::Technical,
+        when: crate::config::When::Always,
+        identify,
+        subject: None,
+        template: None,
+        timeout: Duration::from_secs(5),
+        longest_backoff: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(60),
+    };
+    let outlets = [outlet("open", true), outlet("discreet", false)];
+    let addressed = address("job", &outlets, &ward.notices, &Wards::default());
+    let patients: Vec<&str> = addressed.iter().map(|notification| notification.facts.patient.as_str()).collect();
+    assert_eq!(patients, ["P1", ""]);
+    let ids: BTreeSet<&str> = addressed.iter().map(|notification| notification.id.as_str()).collect();
+    assert_eq!(ids.len(), 2);
+}
+
+#[test]
+fn a_time_before_a_silence_is_told_is_not_hidden_by_one_that_is_over() {
+    let silence = Silence {
+        id: ActionId("s".to_owned()),
+        kind: SilenceKind::Silence,
+        scope: Scope { rule: "tachycardia".to_owned(), ..Scope::default() },
+        up_to: Severity::High,
+        from: at(0),
+        until: at(0) + TimeDelta::seconds(10),
+        by: "nurse".to_owned(),
+        reason: "x".to_owned(),
+    };
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let episode = &ward.episodes()[0];
+    assert!(silence.hides(episode, &Wards::default(), at(9)));
+    assert!(!silence.hides(episode, &Wards::default(), at(10)));
 }

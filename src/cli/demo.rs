@@ -1,6 +1,5 @@
 //! `wardwatch demo`: an embedded broker, simulated patients, SQLite, alerts and charts, in one process.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -8,10 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
 use include_dir::{Dir, include_dir};
 
-use crate::alert::{Change, State};
+use crate::alert::{Change, EventKind};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{self, Job, StoreUrl};
 use crate::dashboard;
@@ -129,9 +127,8 @@ impl Demo {
         let limit = self.seconds.map(Duration::from_secs);
         let mut asked: Option<Stopwatch> = None;
         let mut worst = "P0001".to_owned();
-        let mut told = Told::default();
         let mut on_commit = |progress: &Progress<'_>| {
-            if let Some(patient) = told.tell(progress) {
+            if let Some(patient) = tell(progress) {
                 worst = patient;
             }
             if asked.is_none_or(|asked| asked.elapsed() >= CHART_EVERY) {
@@ -206,36 +203,29 @@ fn start_devices(job: &Job, patients: u32, stop: &Stop) -> anyhow::Result<JoinHa
     Ok(thread)
 }
 
-/// Which alerts people have been told of: patient, rule and start.
-#[derive(Debug, Default)]
-struct Told(HashSet<(String, String, DateTime<Utc>)>);
-
-impl Told {
-    /// Prints what has fired and ended since the last batch, and returns the patient of the last that fired.
-    fn tell(&mut self, progress: &Progress<'_>) -> Option<String> {
-        let time = SystemClock.now().format("%H:%M:%S");
-        let mut last = None;
-        for change in progress.alerts {
-            let Change::Is(episode) = change else { continue };
-            let key = (episode.patient.clone(), episode.rule.clone(), episode.started_at);
-            if episode.firing_at.is_some() && self.0.insert(key.clone()) {
-                println!("{time}  {:<9} {}  {}", episode.severity.name(), episode.patient, episode.text);
-                last = Some(episode.patient.clone());
-            }
-            if episode.state == State::Ended && self.0.remove(&key) {
-                println!("{time}  ended     {}  {}", episode.patient, episode.text);
+/// Prints what has happened to episodes since the last batch, and returns the patient of the last that fired.
+fn tell(progress: &Progress<'_>) -> Option<String> {
+    let time = SystemClock.now().format("%H:%M:%S");
+    let mut last = None;
+    for Change { episode, events } in progress.alerts {
+        for event in events {
+            let by = if event.by.is_empty() { String::new() } else { format!(" by {}", event.by) };
+            let (patient, severity) = (&episode.patient, episode.severity.name());
+            println!("{time}  {:<12} {severity:<9} {patient}  {}{by}", event.kind.name(), episode.text);
+            if event.kind == EventKind::Firing {
+                last = Some(patient.clone());
             }
         }
-        if progress.batch.0 % 5 == 1 {
-            println!(
-                "{time}  batch {}: {} records, committed {:.0} ms after it closed",
-                progress.batch,
-                progress.micro_batch.records,
-                progress.latency.as_secs_f64() * 1_000.0
-            );
-        }
-        last
     }
+    if progress.batch.0 % 5 == 1 {
+        println!(
+            "{time}  batch {}: {} records, committed {:.0} ms after it closed",
+            progress.batch,
+            progress.micro_batch.records,
+            progress.latency.as_secs_f64() * 1_000.0
+        );
+    }
+    last
 }
 
 fn draw(job: &Job, patient: &str) -> anyhow::Result<PathBuf> {

@@ -4,20 +4,24 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
+mod alerts;
+mod backtest;
 mod check;
 mod demo;
+mod limits;
 mod report;
 mod run;
 mod simulate;
 mod status;
 mod stop;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::job::RunError;
+use crate::job::{PastError, RunError};
 use crate::report::ReportError;
 use crate::source::SourceError;
 use crate::store::StoreError;
@@ -46,6 +50,12 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Tell how a job stands: batches, lag, watermarks, open episodes, failing queries
     Status(status::Status),
+    /// Show alerts, take them on, pause and silence them
+    Alerts(alerts::Alerts),
+    /// Show and set alarm limits
+    Limits(limits::Limits),
+    /// Try a rule on records of the past before it is switched on
+    Backtest(backtest::Backtest),
 }
 
 /// The job file that most commands take.
@@ -67,6 +77,9 @@ pub fn main() -> ExitCode {
         Command::Report(command) => command.run(),
         Command::Simulate(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Alerts(command) => command.run(),
+        Command::Limits(command) => command.run(),
+        Command::Backtest(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,6 +111,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 None => false,
             }
             || matches!(cause.downcast_ref::<ReportError>(), Some(ReportError::Store(error)) if store(error))
+            || matches!(cause.downcast_ref::<PastError>(), Some(PastError::Store(error)) if store(error))
     });
     if unreachable { UNREACHABLE } else { WRONG_INPUT }
 }

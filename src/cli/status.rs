@@ -78,6 +78,10 @@ impl Status {
                 query.query, query.failures, query.retry, query.error
             );
         }
+        for state in store.outlet_states()?.iter().filter(|state| state.waiting + state.given_up > 0) {
+            let since = state.since.map_or(String::new(), |since| format!(", the first since {}", since.to_rfc3339()));
+            println!("outlet {} · {} wait{since} · {} given up", state.outlet, state.waiting, state.given_up);
+        }
         if let Some((at, error)) = &status.refused_edit {
             println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
         }

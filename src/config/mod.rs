@@ -3,6 +3,7 @@
 //! Past this room nothing is "maybe valid": no missing value stands for "not checked yet". It knows neither
 //! Kafka nor a database; whether a topic or a table exists is not its business.
 
+mod alerts;
 mod columns;
 mod parse;
 mod raw;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
 pub use columns::{Column, ColumnType, Columns, SourcePath};
 pub use parse::load;
 
@@ -35,6 +37,10 @@ pub struct Job {
     pub sql: SqlSpec,
     /// Columns that are computed from a patient's readings of the last while.
     pub features: Vec<Feature>,
+    /// How alerts are cared for.
+    pub alerts: AlertSpec,
+    /// Who is told of them.
+    pub notify: Vec<Outlet>,
     /// Charts.
     pub reports: ReportSpec,
 }

@@ -78,7 +78,7 @@ fn with_nearest_key(message: &str) -> String {
 }
 
 /// Collects faults while values are taken out of the raw job.
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     file: &'a Path,
     text: &'a str,
     environment: &'a dyn Fn(&str) -> Option<String>,
@@ -93,8 +93,10 @@ impl Checker<'_> {
         let source = self.source(raw.source, &name);
         let store = self.required(raw.store.url, store_url);
         let sql = self.sql(raw.sql);
+        let alerts = self.alerts(raw.alerts, raw.notify);
         let reports = self.reports(raw.reports);
         let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
+        let (alerts, notify) = alerts?;
         Some(Job {
             name,
             file: self.file.to_owned(),
@@ -103,6 +105,8 @@ impl Checker<'_> {
             store: store?,
             sql: sql?,
             features: features??,
+            alerts,
+            notify,
             reports: reports?,
         })
     }
@@ -367,7 +371,7 @@ impl Checker<'_> {
         self.or_default(value, default, not_empty).unwrap_or_else(|| default.to_owned())
     }
 
-    fn or_default<T>(
+    pub(super) fn or_default<T>(
         &mut self,
         value: Option<Spanned<String>>,
         default: &str,
@@ -379,7 +383,11 @@ impl Checker<'_> {
         }
     }
 
-    fn required<T>(&mut self, value: Spanned<String>, convert: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn required<T>(
+        &mut self,
+        value: Spanned<String>,
+        convert: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let place = value.span();
         match expand(value.get_ref(), self.environment).and_then(|text| convert(&text)) {
             Ok(value) => Some(value),
@@ -387,7 +395,7 @@ impl Checker<'_> {
         }
     }
 
-    fn refuse<T>(&mut self, place: Range<usize>, message: String) -> Option<T> {
+    pub(super) fn refuse<T>(&mut self, place: Range<usize>, message: String) -> Option<T> {
         let before = &self.text[..place.start.min(self.text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
@@ -426,12 +434,12 @@ fn feature_kind(name: &str) -> FeatureKind {
     }
 }
 
-fn not_empty(text: &str) -> Result<String, String> {
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("this must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// A name that needs no quotes in SQL; one underscore at the start is kept for wardwatch's own columns.
-fn identifier(text: &str) -> Result<String, String> {
+pub(super) fn identifier(text: &str) -> Result<String, String> {
     let letters = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.len() <= 64 {
         Ok(text.to_owned())

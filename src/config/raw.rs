@@ -19,6 +19,10 @@ pub(super) struct RawJob {
     #[serde(default)]
     pub(super) features: BTreeMap<Text, RawFeature>,
     #[serde(default)]
+    pub(super) alerts: RawAlerts,
+    #[serde(default)]
+    pub(super) notify: Vec<Spanned<RawOutlet>>,
+    #[serde(default)]
     pub(super) reports: RawReports,
 }
 
@@ -113,4 +117,47 @@ pub(super) struct RawReports {
     pub(super) table: Option<Text>,
     pub(super) dir: Option<Text>,
     pub(super) time_zone: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAlerts {
+    pub(super) stale_after: Option<Text>,
+    pub(super) longest_pause: Option<Text>,
+    pub(super) patients: Option<Text>,
+    pub(super) limits: Option<Text>,
+    #[serde(default)]
+    pub(super) escalation: Vec<RawStep>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStep {
+    pub(super) after: Text,
+    pub(super) to: Spanned<Vec<Text>>,
+    pub(super) severity: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOutlet {
+    pub(super) name: Option<Text>,
+    pub(super) kind: Option<Text>,
+    pub(super) severity: Option<Text>,
+    pub(super) when: Option<Text>,
+    pub(super) identify: Option<bool>,
+    pub(super) subject: Option<Text>,
+    pub(super) template: Option<Text>,
+    pub(super) timeout: Option<Text>,
+    pub(super) longest_backoff: Option<Text>,
+    pub(super) give_up_after: Option<Text>,
+    pub(super) url: Option<Text>,
+    pub(super) secret: Option<Text>,
+    pub(super) resend: Option<Text>,
+    pub(super) from: Option<Text>,
+    pub(super) to: Option<Spanned<Vec<Text>>>,
+    pub(super) topic: Option<Text>,
+    pub(super) token: Option<Text>,
+    pub(super) acknowledge: Option<Text>,
+    pub(super) every: Option<Text>,
 }

@@ -5,8 +5,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::alert::{Episode, State};
 use crate::config::{Column, ColumnType, Job};
-use crate::query::Severity;
 use crate::store::{Readings, Store, StoreError, Value};
+use crate::terms::Severity;
 
 /// Numbers older than this are shown as stale.
 const STALE_SECONDS: i64 = 5;

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
-use crate::alert::{Change, Judged, OpenEpisodes};
+use crate::alert::{self, Change, Moment, OpenEpisodes, Rule, SampleColumns, Samples, address, check_rows};
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
-use crate::store::{Commit, Edited, Failed, QueryState, Snapshot, Store, TableRows};
+use crate::store::{Alerting, Commit, Failed, QueryState, Snapshot, Store, TableRows};
 use crate::terms::{BatchId, Partition};
 
 use super::commit::{Committed, commit};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
+use super::retry::Retry;
 use super::run::{RunError, RunOptions};
 use super::state::{Edits, JobState};
 
@@ -28,6 +29,8 @@ pub(super) struct Taken {
     /// Event time after it.
     pub(super) event_time: EventTime,
     partition_nows: BTreeMap<Partition, DateTime<Utc>>,
+    /// At what its rules are judged.
+    samples: Samples,
     /// Whether windows that are open are to be given out.
     pub(super) show_open: bool,
 }
@@ -36,6 +39,8 @@ impl Taken {
     pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, clock: DateTime<Utc>) -> Self {
         let now = state.next_now(clock);
         let rows = state.memory.take(plan, &batch.rows);
+        let samples = Samples::of(&rows.all, &plan.samples, &state.memory.newest);
+        state.memory.note_newest(plan, &rows.all);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -53,6 +58,7 @@ impl Taken {
             show_open: event_time.is_silent(&seen, &patience),
             partition_nows: event_time.partition_nows(&seen, &patience),
             event_time,
+            samples,
             rows,
             batch,
         }
@@ -70,12 +76,54 @@ impl Taken {
             watermark: self.event_time.watermark,
             show_open: self.show_open,
         };
-        plan.engine.run(&input, &|query| state.quarantine.leaves_out(query, self.id))
+        let mut outcomes = plan.engine.run(&input, &|query| state.quarantine.leaves_out(query, self.id));
+        for outcome in &mut outcomes {
+            let rule = plan.rules.iter().find(|rule| rule.name == outcome.query);
+            if let (Some(rule), Ok(rows)) = (rule, &outcome.rows)
+                && let Err(fault) = check_rows(rule, rows, &self.rows.all, &plan.samples)
+            {
+                outcome.rows = Err(QueryFailure(fault));
+            }
+        }
+        outcomes
+    }
+
+    /// Judges every rule that gave rows.
+    pub(super) fn judge(
+        &self,
+        rules: &[Rule],
+        columns: &SampleColumns,
+        outcomes: &[Outcome],
+        state: &JobState,
+        episodes: &mut OpenEpisodes,
+    ) {
+        let moment = Moment {
+            frame: &self.rows.all,
+            samples: &self.samples,
+            newest: &state.memory.newest,
+            columns,
+            now: self.now,
+            event_now: self.event_now(),
+        };
+        episodes.end_rules(&|rule| !rules.iter().any(|known| known.name == rule), moment.event_now);
+        for rule in rules {
+            let outcome = outcomes.iter().find(|outcome| outcome.query == rule.name);
+            if let Some(Outcome { rows: Ok(conditions), clear, .. }) = outcome {
+                episodes.judge(rule, &alert::Rows { conditions, clear: clear.as_ref() }, &moment);
+            }
+        }
+        episodes.look_around(rules, &moment);
     }
 
     fn event_now(&self) -> DateTime<Utc> {
         self.event_time.now.unwrap_or(self.now)
     }
+}
+
+/// What became of alerts with a batch that is in the store.
+pub(super) struct Told {
+    pub(super) changes: Vec<Change>,
+    pub(super) notifications: usize,
 }
 
 /// A batch whose queries have run.
@@ -88,26 +136,32 @@ pub(super) struct Prepared<'a> {
 impl Prepared<'_> {
     /// Judges the rules and commits; a table that does not take its rows is left out, and what reads it too.
     ///
-    /// Returns what changed of episodes, or `None` where nothing had to be written: no record came, and nothing
-    /// followed from the time that passed.
+    /// Returns what became of alerts, or `None` where nothing had to be written: no record came, and nothing followed
+    /// from the time that passed.
     pub(super) fn commit(
         mut self,
         plan: &Plan,
         store: &mut Store,
         state: &mut JobState,
         options: &RunOptions<'_>,
-    ) -> Result<Option<Vec<Change>>, RunError> {
+    ) -> Result<Option<Told>, RunError> {
         let mut owed = std::mem::take(&mut state.owed);
+        let actions = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
         loop {
             let mut quarantine = state.quarantine.clone();
             let mut episodes = state.episodes.clone();
-            let gone = |rule: &str| !plan.rules.iter().any(|known| known.name == rule);
-            let mut alerts = episodes.end_rules(&gone, self.taken.event_now());
-            alerts.extend(self.judge(plan, state, &mut episodes));
+            self.taken.judge(&plan.rules, &plan.samples, &self.outcomes, state, &mut episodes);
+            let (now, event_now) = (self.taken.now, self.taken.event_now());
+            let answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
+            let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, self.taken.now);
+            let alerts = episodes.take_changes();
+            let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
             let (failures, mut queries) = self.failures(&mut quarantine);
             queries.extend(state.edits.forgotten.iter().cloned());
-            let written = self.written(plan, &owed, &alerts, &failures, &queries, &state.edits.looked_at);
+            let alerting = Alerting { changes: &alerts, answers: &answers, notifications: &notifications };
+            let written = self.written(plan, &owed, alerting, &failures, &queries, state);
             if self.is_idle(&written, state) {
+                drop(written);
                 state.owed = owed;
                 state.memory.event_time = self.taken.event_time.clone();
                 return Ok(None);
@@ -116,9 +170,9 @@ impl Prepared<'_> {
                 Committed::Done => {
                     drop(written);
                     owed.retain(|table, _| !self.gave(table));
-                    state.committed(self, quarantine, episodes, plan);
+                    state.committed(self, quarantine, episodes);
                     state.owed.append(&mut owed);
-                    return Ok(Some(alerts));
+                    return Ok(Some(Told { changes: alerts, notifications: notifications.len() }));
                 }
                 Committed::TableAtFault { table, reason } => {
                     drop(written);
@@ -131,10 +185,11 @@ impl Prepared<'_> {
     /// Whether a batch without records leaves nothing behind.
     fn is_idle(&self, written: &Commit<'_>, state: &JobState) -> bool {
         written.ranges.is_empty()
-            && written.alerts.is_empty()
+            && written.alerting.is_empty()
             && written.failures.is_empty()
             && written.queries.is_empty()
             && written.edits.is_empty()
+            && written.reference_changes.is_empty()
             && written.tables.iter().all(|table| table.rows.iter().all(|rows| rows.num_rows() == 0))
             && written.event_time.watermark == state.memory.event_time.watermark
     }
@@ -162,25 +217,11 @@ impl Prepared<'_> {
         self.outcomes.iter().any(|outcome| outcome.query == table && outcome.rows.is_ok())
     }
 
-    fn judge(&self, plan: &Plan, state: &JobState, episodes: &mut OpenEpisodes) -> Vec<Change> {
-        let judge_one = |rule: &crate::alert::Rule| {
-            let outcome = self.outcomes.iter().find(|outcome| outcome.query == rule.name)?;
-            let rows = outcome.rows.as_ref().ok()?;
-            Some(match rule.judged {
-                Judged::BySample => {
-                    episodes.judge(rule, rows, &self.taken.rows.all, &state.memory.newest, &plan.samples)
-                }
-                Judged::ByBatch => episodes.judge_at(rule, rows, self.taken.event_now(), &plan.samples),
-            })
-        };
-        plan.rules.iter().filter_map(judge_one).flatten().collect()
-    }
-
     /// What failed in this batch, and the queries whose state changed with it.
     fn failures(&self, quarantine: &mut Quarantine) -> (Vec<Failed>, Vec<QueryState>) {
         let mut failures = Vec::new();
         let mut changed = Vec::new();
-        for Outcome { query, rows, counted, trouble } in &self.outcomes {
+        for Outcome { query, rows, counted, trouble, .. } in &self.outcomes {
             let Some(failure) = rows.as_ref().err().or(trouble.as_ref()) else {
                 changed.extend(quarantine.succeeded(query, self.taken.id));
                 continue;
@@ -198,10 +239,10 @@ impl Prepared<'_> {
         &'b self,
         plan: &'b Plan,
         owed: &BTreeMap<String, Vec<arrow::array::RecordBatch>>,
-        alerts: &'b [Change],
+        alerting: Alerting<'b>,
         failures: &'b [Failed],
         queries: &'b [QueryState],
-        edits: &'b [Edited],
+        state: &'b JobState,
     ) -> Commit<'b> {
         let Taken { batch, rows, .. } = self.taken;
         let tables = plan.tables.iter().filter_map(|spec| {
@@ -224,10 +265,11 @@ impl Prepared<'_> {
             late: &rows.late,
             duplicates: rows.duplicates,
             tables: tables.collect(),
-            alerts,
+            alerting,
             failures,
             queries,
-            edits,
+            edits: &state.edits.looked_at,
+            reference_changes: &state.edits.references,
             snapshots: &self.snapshots,
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }
@@ -236,18 +278,22 @@ impl Prepared<'_> {
 
 impl JobState {
     /// Goes on behind a batch that is in the store.
-    fn committed(&mut self, prepared: Prepared<'_>, quarantine: Quarantine, episodes: OpenEpisodes, plan: &Plan) {
+    fn committed(&mut self, prepared: Prepared<'_>, quarantine: Quarantine, episodes: OpenEpisodes) {
         let Prepared { taken, snapshots, .. } = prepared;
         self.edits = Edits::default();
         self.quarantine = quarantine;
         self.episodes = episodes;
-        self.last_batch = taken.id;
-        self.last_now = Some(taken.now);
-        self.memory.event_time = taken.event_time.clone();
-        self.memory.note_newest(plan, &taken.rows.all);
+        self.go_on(taken);
         self.shown.extend(taken.batch.ranges.iter().map(|(partition, range)| (*partition, *range)));
         if !snapshots.is_empty() {
             self.last_snapshot = taken.id;
         }
+    }
+
+    /// Time goes on behind a batch.
+    pub(super) fn go_on(&mut self, taken: &Taken) {
+        self.last_batch = taken.id;
+        self.last_now = Some(taken.now);
+        self.memory.event_time = taken.event_time.clone();
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 
-use crate::alert::{Judged, NewestSamples};
+use crate::alert::NewestSamples;
 use crate::config::SourceSpec;
 use crate::frame::{
     EventTime, Features, History, LateRecord, Patience, SeenKeys, Span, Split, Watermarks, late_records, split_late,
@@ -50,7 +50,7 @@ impl Memory {
         let time = &plan.samples.event_time;
         Self {
             event_time,
-            newest: NewestSamples::default(),
+            newest: NewestSamples::of(plan.judged_vitals()),
             history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
             seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&source.dedupe, time)),
             features: (!plan.job.features.is_empty())
@@ -82,9 +82,9 @@ impl Memory {
         Rows { all, on_time, late, duplicates: duplicates.len(), watermarks, spans }
     }
 
-    /// Takes note of the samples that rules have been judged at.
+    /// Takes note of the samples that rules are judged at.
     pub(super) fn note_newest(&mut self, plan: &Plan, rows: &RecordBatch) {
-        if plan.rules.iter().any(|rule| rule.judged == Judged::BySample) {
+        if !plan.rules.is_empty() {
             self.newest.note(rows, &plan.samples);
         }
     }

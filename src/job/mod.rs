@@ -2,18 +2,24 @@
 //!
 //! This is the only room that sees all stages; each of them knows just the output of the one before.
 
+mod backtest;
 mod batch;
 mod commit;
 mod memory;
+mod past;
 mod plan;
 mod quarantine;
 mod recover;
 mod references;
+mod rehearse;
 mod reload;
 mod retry;
 mod run;
 mod start;
 mod state;
 
-pub use plan::Plan;
+pub use backtest::{Backtest, Delay, backtest};
+pub use past::{Past, PastError};
+pub use plan::{Plan, Reference};
+pub use rehearse::{Rehearsal, Rehearsed};
 pub use run::{AtEnd, Progress, RunError, RunOptions, Summary, run};

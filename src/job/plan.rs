@@ -5,13 +5,14 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 
-use crate::alert::{Judged, Message, Rule, SampleColumns};
+use crate::alert::{Judged, Measure, Message, Rule, SampleColumns, Wards};
 use crate::config::{self, Job};
 use crate::decode::frame_schema;
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
 use crate::frame::schema_with;
-use crate::query::{Engine, Limits, Planned, QueryKind, Seed, Source, load_seeds, load_set};
+use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_rule, load_seeds, load_set};
 use crate::store::{SYSTEM_TABLES, TableSpec};
+use crate::terms::Severity;
 
 /// A job that can run.
 #[derive(Debug)]
@@ -24,8 +25,11 @@ pub struct Plan {
     pub tables: Vec<TableSpec>,
     /// The reference tables that its queries may read.
     pub references: Vec<Reference>,
-    /// Its rules.
+    /// Its rules; those that suppress others come first.
     pub rules: Vec<Rule>,
+    /// In which ward each patient lies, by the reference table of this name, where there is one.
+    pub wards: Wards,
+    ward_table: Option<String>,
     /// Which columns tell samples apart.
     pub samples: SampleColumns,
 }
@@ -51,6 +55,22 @@ impl Plan {
         self.engine.kept().map(|kept| kept.name.to_owned()).collect()
     }
 
+    /// Lets queries, and whoever asks for a patient's ward, see these rows of a reference table.
+    pub fn set_reference(&mut self, table: &str, rows: &RecordBatch) {
+        self.engine.set_reference(table, rows);
+        if self.ward_table.as_deref() == Some(table) {
+            self.wards = Wards::read(rows, &self.samples.key);
+        }
+    }
+
+    /// The columns of which rules that are judged once per batch must know whether they had a value lately.
+    #[must_use]
+    pub fn judged_vitals(&self) -> Vec<String> {
+        let rules = self.rules.iter().filter(|rule| rule.judged == Judged::ByBatch && !rule.is_technical());
+        let vitals: BTreeSet<String> = rules.flat_map(|rule| rule.vitals.iter().cloned()).collect();
+        vitals.into_iter().collect()
+    }
+
     /// The queries that differ from those of `other`, or are in one of the two only, with their files.
     #[must_use]
     pub fn files_unlike(&self, other: &Self) -> Vec<(String, String)> {
@@ -74,6 +94,24 @@ impl Plan {
     /// # Errors
     /// Every fault of the queries.
     pub fn of(job: Job) -> Result<Self, Diagnostics> {
+        let files = load_set(&job.sql.dir)?;
+        Self::of_files(job, files)
+    }
+
+    /// The job with a rule that is not in its set yet, or is there in another form. Returns its name too.
+    ///
+    /// # Errors
+    /// Every fault of the queries, the draft's included.
+    pub fn with_draft(job: Job, draft: &Path) -> Result<(Self, String), Diagnostics> {
+        let mut files = load_set(&job.sql.dir)?;
+        let draft = load_rule(draft)?;
+        let name = draft.name.clone();
+        files.retain(|file| file.name != name);
+        files.push(draft);
+        Ok((Self::of_files(job, files)?, name))
+    }
+
+    fn of_files(job: Job, files: Vec<QueryFile>) -> Result<Self, Diagnostics> {
         let columns = &job.source.columns;
         let source = Source {
             table: &job.source.table,
@@ -82,7 +120,7 @@ impl Plan {
             event_time: &columns.event_time().name,
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
-        let (files, seeds) = (load_set(&job.sql.dir)?, load_seeds(&job.sql.dir)?);
+        let seeds = load_seeds(&job.sql.dir)?;
         let engine = Engine::plan(files, &seeds, &source, limits)?;
         let mut faults = Vec::new();
         let mut tables = Vec::new();
@@ -93,7 +131,7 @@ impl Plan {
                     Ok(spec) => tables.push(spec),
                     Err(fault) => faults.push(fault),
                 },
-                QueryKind::Rule(_) => match rule(query) {
+                QueryKind::Rule(_) => match rule(query, &job) {
                     Ok(rule) => rules.push(rule),
                     Err(fault) => faults.push(fault),
                 },
@@ -107,12 +145,18 @@ impl Plan {
                 Err(fault) => faults.push(fault),
             }
         }
+        faults.extend(suppress(&engine, &mut rules));
+        let ward_table = wards(&job, &references).unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
         if !faults.is_empty() {
             faults.sort();
             return Err(Diagnostics(faults));
         }
+        rules.sort_by_key(|rule| rule.header.severity != Severity::Technical);
         let samples = SampleColumns { key: columns.key().name.clone(), event_time: columns.event_time().name.clone() };
-        Ok(Self { engine, tables, references, rules, samples, job })
+        Ok(Self { engine, tables, references, rules, wards: Wards::default(), ward_table, samples, job })
     }
 }
 
@@ -139,18 +183,104 @@ fn reference(seed: &Seed) -> Result<TableSpec, Diagnostic> {
     if SYSTEM_TABLES.contains(&seed.name.as_str()) {
         return Err(at_start(format!("\"{}\" is one of wardwatch's own tables; a seed needs another name", seed.name)));
     }
-    TableSpec::new(&seed.name, &seed.schema(), &seed.key).map_err(|error| at_start(error.to_string()))
+    let spec = TableSpec::new(&seed.name, &seed.schema(), &seed.key);
+    spec.map(TableSpec::for_people).map_err(|error| at_start(error.to_string()))
 }
 
-fn rule(query: &Planned) -> Result<Rule, Diagnostic> {
+fn rule(query: &Planned, job: &Job) -> Result<Rule, Diagnostic> {
     let QueryKind::Rule(header) = &query.file.kind else { panic!("only rules are asked for their alerts") };
+    let fault = |line, column, message| query.file.diagnostic(line, column, message);
     let message = match &header.message {
         None => None,
         Some(text) => Some(
             Message::parse(&text.value, &query.schema)
-                .map_err(|fault| query.file.diagnostic(text.line, text.column + fault.at, fault.message))?,
+                .map_err(|wrong| fault(text.line, text.column + wrong.at, wrong.message))?,
         ),
     };
-    let judged = if query.per_row { Judged::BySample } else { Judged::ByBatch };
-    Ok(Rule { name: query.file.name.clone(), header: header.clone(), message, judged })
+    let shows_patient = message.as_ref().zip(query.schema.index_of(&job.source.columns.key().name).ok());
+    let discreet = job.notify.iter().find(|outlet| !outlet.identify);
+    if let (Some(text), Some((message, key)), Some(outlet)) = (&header.message, shows_patient, discreet)
+        && message.shows(key)
+    {
+        let message = format!(
+            "the message names the patient, and outlet \"{}\" has identify = false; leave the patient out of the text: \
+             other outlets name the patient beside it",
+            outlet.name
+        );
+        return Err(fault(text.line, text.column, message));
+    }
+    let measure = Measure::of(header, message.as_ref(), &query.schema).map_err(|message| {
+        let (line, column) = header.peak.as_ref().map_or((1, 1), |peak| (peak.line, peak.column));
+        fault(line, column, message)
+    })?;
+    if header.hold > job.source.retain {
+        let message = format!(
+            "@for is longer than the job can look back, [source] retain = \"{}\"; shorten it, or raise retain",
+            humantime::format_duration(job.source.retain)
+        );
+        return Err(fault(header.hold_at.0, header.hold_at.1, message));
+    }
+    Ok(Rule {
+        name: query.file.name.clone(),
+        message,
+        judged: if query.per_row { Judged::BySample } else { Judged::ByBatch },
+        looks_back: query.looks_back,
+        vitals: query.vitals.clone(),
+        stale_after: header.stale_after.unwrap_or(job.alerts.stale_after),
+        latches: header.latch.unwrap_or(header.severity == Severity::High),
+        suppressed_by: Vec::new(),
+        measure,
+        header: (**header).clone(),
+    })
+}
+
+/// Tells each rule which technical rules suppress it; returns what is wrong with the names.
+fn suppress(engine: &Engine, rules: &mut [Rule]) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    let technical: Vec<String> =
+        rules.iter().filter(|rule| rule.is_technical()).map(|rule| rule.name.clone()).collect();
+    for query in engine.queries() {
+        let QueryKind::Rule(header) = &query.file.kind else { continue };
+        for name in &header.suppresses {
+            match rules.iter_mut().find(|rule| rule.name == name.value) {
+                Some(rule) if !rule.is_technical() => rule.suppressed_by.push(query.file.name.clone()),
+                Some(_) => {
+                    let message = format!("\"{}\" is a technical rule, which nothing suppresses", name.value);
+                    faults.push(query.file.diagnostic(name.line, name.column, message));
+                }
+                None => {
+                    let known = rules
+                        .iter()
+                        .map(|rule| rule.name.as_str())
+                        .filter(|name| !technical.iter().any(|technical| technical == name));
+                    let message = unknown("rule", &name.value, known);
+                    faults.push(query.file.diagnostic(name.line, name.column, message));
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// The reference table with the patients' wards: the one that the job names or, without a name, one that fits.
+fn wards(job: &Job, references: &[Reference]) -> Result<Option<String>, Diagnostic> {
+    let (name, is_named) = &job.alerts.patients;
+    let key = &job.source.columns.key().name;
+    let fault = |message| Err(Diagnostic { file: job.file.clone(), line: 1, column: 1, message });
+    let Some(table) = references.iter().find(|reference| reference.spec.name == *name) else {
+        let known = references.iter().map(|reference| reference.spec.name.as_str());
+        return if *is_named {
+            fault(format!("[alerts] patients: {}", unknown("reference table", name, known)))
+        } else {
+            Ok(None)
+        };
+    };
+    let lacks = [key.as_str(), "ward"].into_iter().find(|column| table.rows.column_by_name(column).is_none());
+    match lacks {
+        None => Ok(Some(name.clone())),
+        Some(column) if *is_named => {
+            fault(format!("[alerts] patients: the reference table \"{name}\" has no column \"{column}\""))
+        }
+        Some(_) => Ok(None),
+    }
 }

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
+use crate::alert::Judged;
 use crate::frame::EventTime;
 use crate::query::{Begin, Engine, Input, QueryKind};
 use crate::source::{Repeated, Topic, repeat};
@@ -78,8 +79,11 @@ impl Recovery {
         if !from_earliest.is_empty() {
             needed.push(DateTime::<Utc>::MIN_UTC);
         }
-        // Duplicates, and which samples were the newest, are a matter of rows that are not late yet.
-        needed.push(reached);
+        // Duplicates, and which samples were the newest, are a matter of rows that are not late yet; whether a vital is
+        // known, of those that are not stale.
+        let stale_after = plan.rules.iter().filter(|rule| rule.judged == Judged::ByBatch).map(|rule| rule.stale_after);
+        let stale_after = TimeDelta::from_std(stale_after.max().unwrap_or_default()).unwrap_or(TimeDelta::MAX);
+        needed.push(before(reached, stale_after));
         let mut first = snapshots.values().filter(|batch| **batch != UP_TO_DATE).map(|batch| batch.next()).min();
         if let Some(since) = needed.into_iter().min() {
             let since = retry.until_done(|| store.first_batch_since(&topic, since))?;

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::clock::Stopwatch;
 use crate::config::StoreUrl;
-use crate::store::{Store, StoreError};
+use crate::store::{ReferenceChange, Store, StoreError};
 use crate::terms::BatchId;
 
 use super::plan::{Plan, Reference};
@@ -31,6 +31,7 @@ pub(super) struct References {
 struct Changed {
     table: String,
     rows: RecordBatch,
+    changes: Vec<ReferenceChange>,
 }
 
 impl References {
@@ -39,11 +40,11 @@ impl References {
     /// Errors: the store does not answer, or has an incompatible table.
     pub(super) fn start(plan: &mut Plan, store: &mut Store) -> Result<Self, StoreError> {
         let mut known = Vec::new();
-        for Reference { spec, rows } in &plan.references {
-            store.seed(spec, rows)?;
-            let rows = store.reference_rows(spec, &rows.schema())?;
-            plan.engine.set_reference(&spec.name, &rows);
-            known.push(Reference { spec: spec.clone(), rows });
+        for Reference { spec, rows } in plan.references.clone() {
+            store.seed(&spec, &rows)?;
+            let rows = store.reference_rows(&spec, &rows.schema())?;
+            plan.set_reference(&spec.name, &rows);
+            known.push(Reference { spec, rows });
         }
         let (sender, changed) = channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -62,12 +63,15 @@ impl References {
         Ok(Self { changed, stop, thread })
     }
 
-    /// Lets the queries see what has changed, from `batch` on.
-    pub(super) fn take_over(&self, plan: &mut Plan, batch: BatchId) {
-        for Changed { table, rows } in self.changed.try_iter() {
-            info!(table, rows = rows.num_rows(), %batch, "reference table changed");
-            plan.engine.set_reference(&table, &rows);
+    /// Lets the queries see what has changed, from `batch` on; returns what that is.
+    pub(super) fn take_over(&self, plan: &mut Plan, batch: BatchId) -> Vec<ReferenceChange> {
+        let mut all = Vec::new();
+        for Changed { table, rows, changes } in self.changed.try_iter() {
+            info!(table, rows = rows.num_rows(), changed = changes.len(), %batch, "reference table changed");
+            plan.set_reference(&table, &rows);
+            all.extend(changes);
         }
+        all
     }
 }
 
@@ -127,9 +131,10 @@ impl Reader {
         for Reference { spec, rows } in &mut self.known {
             let found = store.reference_rows(spec, &rows.schema())?;
             if found != *rows {
+                let changes = ReferenceChange::between(spec, rows, &found);
                 rows.clone_from(&found);
                 // Without a listener the job is stopping.
-                let _ = self.sender.send(Changed { table: spec.name.clone(), rows: found });
+                let _ = self.sender.send(Changed { table: spec.name.clone(), rows: found, changes });
             }
         }
         Ok(())

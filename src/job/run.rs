@@ -7,11 +7,12 @@ use tracing::{debug, info, warn};
 
 use crate::alert::Change;
 use crate::clock::{Clock, Stopwatch};
+use crate::notify::Notifier;
 use crate::source::{MicroBatch, Next, SourceError, Until};
 use crate::store::{Snapshot, Store, StoreError};
 use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
-use super::batch::{Prepared, Taken};
+use super::batch::{Prepared, Taken, Told};
 use super::plan::Plan;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
@@ -109,7 +110,7 @@ pub enum RunError {
 /// # Errors
 /// A service that is not there at the start, a fence, a topic that is not the one that was read before.
 pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let Started { mut store, source, mut state, mut references } = start(plan, options)?;
+    let Started { mut store, source, mut state, mut references, notifier } = start(plan, options)?;
     let mut reloader = Reloader::new(&plan.job);
     let mut summary = Summary::default();
     while !(options.stopped)() {
@@ -118,10 +119,11 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
                 if let Some(edit) = reloader.poll(plan, state.last_batch) {
                     references = take_edit(edit, plan, &mut store, &mut state, references, options)?;
                 }
-                references.take_over(plan, state.last_batch.next());
+                state.edits.references.extend(references.take_over(plan, state.last_batch.next()));
                 let taken = Taken::of(*batch, plan, &mut state, options.clock.now());
-                step(taken, plan, &mut store, &mut state, options, &mut summary)?;
+                step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
                 source.show_progress(&state.shown);
+                notifier.beat();
             }
             Next::Nothing => {}
             Next::End if options.at_end == AtEnd::CloseWindows => {
@@ -129,7 +131,7 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
                 let nothing = MicroBatch::nothing(&plan.job.source, partitions);
                 let mut taken = Taken::of(nothing, plan, &mut state, options.clock.now());
                 taken.show_open = true;
-                step(taken, plan, &mut store, &mut state, options, &mut summary)?;
+                step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
                 break;
             }
             Next::End => break,
@@ -157,6 +159,7 @@ fn step(
     plan: &mut Plan,
     store: &mut Store,
     state: &mut JobState,
+    notifier: &Notifier,
     options: &mut RunOptions<'_>,
     summary: &mut Summary,
 ) -> Result<(), RunError> {
@@ -167,7 +170,10 @@ fn step(
 
     let committing = Stopwatch::start();
     let prepared = Prepared { snapshots: state.due_snapshots(plan, &taken), taken: &taken, outcomes };
-    let Some(alerts) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
+    let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
+    if notifications > 0 {
+        notifier.wake();
+    }
     if state.last_snapshot == taken.id {
         plan.engine.mark_saved();
     }
@@ -175,7 +181,7 @@ fn step(
     let progress = Progress {
         batch: *id,
         micro_batch: batch,
-        alerts: &alerts,
+        alerts: &changes,
         latency: batch.closed.elapsed(),
         queries,
         commit: committing.elapsed(),

@@ -2,6 +2,7 @@
 
 use tracing::info;
 
+use crate::notify::Notifier;
 use crate::source::{Source, Topic, Until};
 use crate::store::Store;
 
@@ -31,8 +32,9 @@ pub(super) fn start(plan: &mut Plan, options: &RunOptions<'_>) -> Result<Started
     state.waiting_since = (options.until == Until::Stopped).then(|| options.clock.now());
     recover(plan, &mut store, &topic, &mut state, &new, options, &retry)?;
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
+    let notifier = retry.until_done(|| Notifier::start(&plan.job, &mut store, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
-    Ok(Started { store, source, state, references })
+    Ok(Started { store, source, state, references, notifier })
 }
 
 /// What a run works with.
@@ -41,4 +43,5 @@ pub(super) struct Started {
     pub(super) source: Source,
     pub(super) state: JobState,
     pub(super) references: References,
+    pub(super) notifier: Notifier,
 }

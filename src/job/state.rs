@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::alert::OpenEpisodes;
 use crate::query::SavedQuery;
-use crate::store::{Edited, QueryState, Resume, Snapshot};
+use crate::store::{Edited, QueryState, ReferenceChange, Resume, Snapshot};
 use crate::terms::{BatchId, Positions, Ranges};
 
 use super::batch::Taken;
@@ -26,7 +26,7 @@ pub(super) struct JobState {
     /// Rows of windows that closed, which their table has not taken yet.
     pub(super) owed: BTreeMap<String, Vec<RecordBatch>>,
     pub(super) last_snapshot: BatchId,
-    /// Edits of the set that the store does not know of yet.
+    /// Edits of the set, and of what its queries look up, that the batch log does not tell of yet.
     pub(super) edits: Edits,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
@@ -36,13 +36,15 @@ pub(super) struct JobState {
     pub(super) claimed: Positions,
 }
 
-/// Edits of the set of queries, to be told with the next batch.
+/// What people have changed, to be told with the next batch.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     /// What became of each.
     pub(super) looked_at: Vec<Edited>,
     /// Failing queries that were edited or are gone.
     pub(super) forgotten: Vec<QueryState>,
+    /// Rows of reference tables that are others than before.
+    pub(super) references: Vec<ReferenceChange>,
 }
 
 impl JobState {
@@ -51,7 +53,7 @@ impl JobState {
             last_batch: resume.last_batch,
             last_now: resume.last_now,
             memory: Memory::new(plan, resume.event_time),
-            episodes: OpenEpisodes::new(resume.episodes),
+            episodes: OpenEpisodes::new(resume.episodes, resume.silences),
             quarantine: Quarantine::new(resume.queries),
             owed: BTreeMap::new(),
             last_snapshot: resume.last_batch,

@@ -61,6 +61,10 @@ pub struct Planned {
     pub per_row: bool,
     /// Whether it is kept up over windows.
     pub windowed: bool,
+    /// Whether it reads rows of batches before this one.
+    pub looks_back: bool,
+    /// Of a rule: the columns of the source that its condition depends on.
+    pub vitals: Vec<String>,
 }
 
 /// What the planner needs to know of the job: the source's table and the columns that name patient and time.
@@ -106,6 +110,8 @@ pub struct Outcome {
     pub query: String,
     /// Its rows; those of a table query are in the order of their key.
     pub rows: Result<RecordBatch, QueryFailure>,
+    /// Of a rule with `@clear_when`: the rows at which that is true.
+    pub clear: Option<RecordBatch>,
     /// Whether the batch's rows are in its windows; `true` for a query without windows.
     pub counted: bool,
     /// What went wrong beside, though there are rows: the batch was not counted, or some window not computed.
@@ -435,12 +441,17 @@ impl Run {
             // Without rows of the batch, a query over them has nothing to say.
             Body::Plain(_) if left_out || (query.planned.per_row && input.rows.num_rows() == 0) => return,
             Body::Plain(plan) => {
-                let rows = self.readable(&query.planned).and_then(|()| runner.run(plan));
-                let rows = rows.and_then(|rows| keyed(&query.planned.file, rows));
+                let mut rows = self.readable(&query.planned).and_then(|()| runner.run(plan));
+                rows = rows.and_then(|rows| keyed(&query.planned.file, rows));
+                let clear = query.clear.as_ref().filter(|_| rows.is_ok()).map(|plan| runner.run(plan));
+                let clear = clear.transpose().unwrap_or_else(|failure| {
+                    rows = Err(QueryFailure(format!("@clear_when: {failure}")));
+                    None
+                });
                 if let (Some(slot), Ok(rows)) = (&query.current, &rows) {
                     slot.fill(rows);
                 }
-                Outcome { query: name, rows, counted: true, trouble: None }
+                Outcome { query: name, rows, clear, counted: true, trouble: None }
             }
         };
         self.outcomes.push(outcome);
@@ -457,7 +468,7 @@ impl Run {
     }
 
     fn windowed(&mut self, query: &mut Query, runner: &Runner, input: &Input<'_>, left_out: bool) -> Outcome {
-        let Query { planned, body, closed: closed_slot, current: current_slot } = query;
+        let Query { planned, body, closed: closed_slot, current: current_slot, .. } = query;
         let Body::Windowed(windowed) = body else { panic!("only windowed queries get here") };
         let QueryKind::Table(header) = &planned.file.kind else { panic!("only table queries have windows") };
         let batch = batch_number(input.batch);
@@ -507,7 +518,7 @@ impl Run {
         }
         let rows = concat_batches(&planned.schema, &given).map_err(|error| QueryFailure(error.to_string()));
         let rows = rows.and_then(|rows| keyed(&planned.file, rows));
-        Outcome { query: planned.file.name.clone(), rows, counted, trouble }
+        Outcome { query: planned.file.name.clone(), rows, clear: None, counted, trouble }
     }
 }
 

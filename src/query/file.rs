@@ -25,7 +25,7 @@ pub enum QueryKind {
     /// Rows of a table in the store.
     Table(TableHeader),
     /// Conditions that are true.
-    Rule(RuleHeader),
+    Rule(Box<RuleHeader>),
     /// Nothing by themselves: other queries read them.
     View,
 }
@@ -35,6 +35,12 @@ impl QueryFile {
     #[must_use]
     pub fn diagnostic(&self, line: usize, column: usize, message: String) -> Diagnostic {
         Diagnostic { file: self.path.clone(), line, column, message }
+    }
+
+    /// Whether its rows are conditions.
+    #[must_use]
+    pub fn is_rule(&self) -> bool {
+        matches!(self.kind, QueryKind::Rule(_))
     }
 
     /// The place of the header line that starts with `-- @name`, or the start of the file.
@@ -82,6 +88,14 @@ pub fn load_set(dir: &Path) -> Result<Vec<QueryFile>, Diagnostics> {
     if faults.is_empty() { Ok(files) } else { Err(Diagnostics(faults)) }
 }
 
+/// Reads one rule, wherever it lies.
+///
+/// # Errors
+/// Every fault of its name and header.
+pub fn load_rule(path: &Path) -> Result<QueryFile, Diagnostics> {
+    load(path.to_owned(), rule).map_err(Diagnostics)
+}
+
 /// A file's name is a name in SQL.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -99,7 +113,7 @@ fn table(text: &str) -> Result<QueryKind, Vec<Fault>> {
 }
 
 fn rule(text: &str) -> Result<QueryKind, Vec<Fault>> {
-    header::rule(text).map(QueryKind::Rule)
+    header::rule(text).map(|header| QueryKind::Rule(Box::new(header)))
 }
 
 fn view(text: &str) -> Result<QueryKind, Vec<Fault>> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::diagnostic::unknown;
+use crate::terms::Severity;
 
 /// What the header of a table query says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,44 +41,62 @@ pub struct RuleHeader {
     pub severity: Severity,
     /// How long the condition must hold, in event time, before the alert fires.
     pub hold: Duration,
+    /// The line and column of that.
+    pub hold_at: (usize, usize),
     /// How long it must be gone, in event time, before the alert ends.
     pub clear_after: Duration,
     /// The text of the alert, with `{column}` and `{column:.1}` in it, and where it stands.
     pub message: Option<Placed<String>>,
+    /// An SQL condition: only where it is true has the alert's condition gone. Without it, where that is false.
+    pub clear_when: Option<Placed<String>>,
+    /// Whether an alert that nobody has acknowledged outlasts its condition; without it, one of high severity does.
+    pub latch: Option<bool>,
+    /// How long after an acknowledgement people are reminded while the condition persists.
+    pub repeat: Option<Duration>,
+    /// After how long without a value an alert is stale; without it, the job's.
+    pub stale_after: Option<Duration>,
+    /// Of a technical rule: the rules that cannot be judged while it fires.
+    pub suppresses: Vec<Placed<String>>,
+    /// The column by which the worst sample is told, and which end of it is bad.
+    pub peak: Option<Placed<PeakOf>>,
 }
 
-/// The priorities of IEC 60601-1-8, and the conditions that concern the signal and not the patient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The signal, not the patient.
-    Technical,
-    /// Awareness.
-    Low,
-    /// Prompt response.
-    Medium,
-    /// Immediate response.
-    High,
-}
-
-impl Severity {
-    const ALL: [Self; 4] = [Self::High, Self::Medium, Self::Low, Self::Technical];
-
-    /// The name used in headers and in the store.
+impl RuleHeader {
+    /// A header that says nothing but this.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Technical => "technical",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
+    pub fn new(severity: Severity) -> Self {
+        Self {
+            severity,
+            hold: Duration::ZERO,
+            hold_at: (1, 1),
+            clear_after: Duration::ZERO,
+            message: None,
+            clear_when: None,
+            latch: None,
+            repeat: None,
+            stale_after: None,
+            suppresses: Vec::new(),
+            peak: None,
         }
     }
+}
 
-    /// The severity called `name`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|severity| severity.name() == name)
-    }
+/// `max(heart_rate)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeakOf {
+    /// Which end is bad.
+    pub extreme: Extreme,
+    /// A column of the rule's result.
+    pub column: String,
+}
+
+/// The bad end of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extreme {
+    /// The lowest is the worst.
+    Min,
+    /// The highest is the worst.
+    Max,
 }
 
 /// A value and where it stands in its file, both counted from 1.
@@ -95,7 +114,8 @@ pub struct Placed<T> {
 pub(super) type Fault = Placed<String>;
 
 const TABLE_KEYS: [&str; 3] = ["key", "emit", "start"];
-const RULE_KEYS: [&str; 4] = ["severity", "for", "clear_after", "message"];
+const RULE_KEYS: [&str; 10] =
+    ["severity", "for", "clear_after", "message", "clear_when", "latch", "repeat", "stale_after", "suppresses", "peak"];
 
 /// Reads the header of a table query. Errors: every fault in it.
 pub(super) fn table(text: &str) -> Result<TableHeader, Vec<Fault>> {
@@ -131,10 +151,30 @@ pub(super) fn rule(text: &str) -> Result<RuleHeader, Vec<Fault>> {
         let at_start = Placed { value: String::new(), line: 1, column: 1 };
         entries.fault(&at_start, "missing @severity: high, medium, low or technical".to_owned());
     }
-    let hold = entries.duration("for");
-    let clear_after = entries.duration("clear_after");
+    let severity = severity.unwrap_or(Severity::Technical);
+    let hold_at = entries.place("for");
+    let hold = entries.duration("for").unwrap_or_default();
+    let clear_after = entries.duration("clear_after").unwrap_or_default();
     let message = entries.take("message");
-    entries.finish(RuleHeader { severity: severity.unwrap_or(Severity::Technical), hold, clear_after, message })
+    let clear_when = entries.take("clear_when");
+    let latch = entries.latch(severity);
+    let repeat = entries.duration("repeat");
+    let stale_after = entries.duration("stale_after");
+    let suppresses = entries.suppresses(severity);
+    let peak = entries.peak();
+    entries.finish(RuleHeader {
+        severity,
+        hold,
+        hold_at,
+        clear_after,
+        message,
+        clear_when,
+        latch,
+        repeat,
+        stale_after,
+        suppresses,
+        peak,
+    })
 }
 
 /// Reads the header of a view, which has nothing to say. Errors: every line of it.
@@ -203,6 +243,12 @@ impl Entries {
         Some(self.found.remove(index).1)
     }
 
+    /// Where an entry stands that is not taken yet; the start of the file where there is none.
+    fn place(&self, name: &str) -> (usize, usize) {
+        let entry = self.found.iter().find(|(found, _)| found == name);
+        entry.map_or((1, 1), |(_, entry)| (entry.line, entry.column))
+    }
+
     /// One of `choices`; the first where the header says nothing.
     fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
         let (_, default) = choices[0];
@@ -217,12 +263,69 @@ impl Entries {
         }
     }
 
-    fn duration(&mut self, name: &str) -> Duration {
-        let Some(entry) = self.take(name) else { return Duration::ZERO };
-        humantime::parse_duration(&entry.value).unwrap_or_else(|_| {
+    fn duration(&mut self, name: &str) -> Option<Duration> {
+        let entry = self.take(name)?;
+        let length = humantime::parse_duration(&entry.value).ok();
+        if length.is_none() {
             self.fault(&entry, format!("\"{}\" is not a length of time; write \"10s\" or \"2m\"", entry.value));
-            Duration::ZERO
-        })
+        }
+        length
+    }
+
+    fn latch(&mut self, severity: Severity) -> Option<bool> {
+        let entry = self.take("latch")?;
+        match entry.value.as_str() {
+            "yes" if severity == Severity::Technical => {
+                self.fault(
+                    &entry,
+                    "a technical alert never latches: it is about the signal; leave @latch out".to_owned(),
+                );
+                None
+            }
+            "yes" => Some(true),
+            "no" => Some(false),
+            other => {
+                let message = unknown("@latch", other, ["yes", "no"].into_iter());
+                self.fault(&entry, message);
+                None
+            }
+        }
+    }
+
+    /// The rules named, each with its place.
+    fn suppresses(&mut self, severity: Severity) -> Vec<Placed<String>> {
+        let Some(entry) = self.take("suppresses") else { return Vec::new() };
+        if severity != Severity::Technical {
+            let message = "@suppresses is for technical rules: an alert about a patient hides no other".to_owned();
+            self.fault(&entry, message);
+            return Vec::new();
+        }
+        let mut names = Vec::new();
+        let mut before = 0;
+        for part in entry.value.split(',') {
+            let column = entry.column + before + part.chars().take_while(|letter| letter.is_whitespace()).count();
+            names.push(Placed { value: part.trim().to_owned(), line: entry.line, column });
+            before += part.chars().count() + 1;
+        }
+        names
+    }
+
+    fn peak(&mut self) -> Option<Placed<PeakOf>> {
+        let entry = self.take("peak")?;
+        let inside = |function: &str| {
+            entry.value.strip_prefix(function)?.trim().strip_prefix('(')?.strip_suffix(')').map(str::trim)
+        };
+        let found = [("min", Extreme::Min), ("max", Extreme::Max)]
+            .into_iter()
+            .find_map(|(function, extreme)| Some(PeakOf { extreme, column: inside(function)?.to_owned() }));
+        match found {
+            Some(peak) => Some(Placed { value: peak, line: entry.line, column: entry.column }),
+            None => {
+                let message = format!("\"{}\" is no peak; write \"max(heart_rate)\" or \"min(spo2)\"", entry.value);
+                self.fault(&entry, message);
+                None
+            }
+        }
     }
 
     fn fault(&mut self, place: &Placed<String>, message: String) {

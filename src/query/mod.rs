@@ -3,6 +3,7 @@
 //! The only room that knows DataFusion. A query sees the micro-batch, the results of the queries before it and one
 //! frozen `now()`; it can reach no file, no network and no clock. It does not know what becomes of its rows.
 
+mod condition;
 mod engine;
 mod execute;
 mod fault;
@@ -18,6 +19,6 @@ mod window;
 
 pub use engine::{Engine, Input, Kept, Outcome, Planned, SavedQuery, Source};
 pub use execute::{Limits, QueryFailure};
-pub use file::{QueryFile, QueryKind, load_set};
-pub use header::{Begin, Emit, RuleHeader, Severity, TableHeader};
+pub use file::{QueryFile, QueryKind, load_rule, load_set};
+pub use header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
 pub use seed::{Seed, load_seeds};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::sqlparser::ast::Statement as SqlStatement;
@@ -14,6 +15,7 @@ use datafusion::sql::parser::Statement;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
 
+use super::condition::{Lineage, with_condition};
 use super::engine::{Engine, Planned, Slots, Source};
 use super::execute::{Limits, Runner, session_config};
 use super::fault::{diagnose, tidy};
@@ -30,6 +32,8 @@ use super::window::{self, Inputs, Windowed};
 pub(super) struct Query {
     pub(super) planned: Planned,
     pub(super) body: Body,
+    /// A rule's rows under `@clear_when`.
+    pub(super) clear: Option<Arc<dyn ExecutionPlan>>,
     /// Its closed windows, where a windowed query reads them.
     pub(super) closed: Option<Slot>,
     /// Its rows, or its windows as they stand, where a query without windows reads them.
@@ -58,6 +62,8 @@ struct Parsed {
 struct Known {
     input: window::Input,
     per_row: bool,
+    /// Whether it holds rows of batches before this one.
+    looks_back: bool,
     time_column: Option<String>,
 }
 
@@ -77,6 +83,7 @@ pub(super) struct Planner<'a> {
     /// For windowed queries: they see what was on time, and closed windows.
     windowed: SessionContext,
     known: BTreeMap<String, Known>,
+    lineage: Lineage,
     slots: Slots,
     times: FrozenTimes,
     runner: Runner,
@@ -93,17 +100,30 @@ impl<'a> Planner<'a> {
             plain: context(&times),
             windowed: context(&times),
             known: BTreeMap::new(),
+            lineage: Lineage::default(),
             slots: slots.clone(),
             times,
             runner: Runner::new(limits),
             faults: Vec::new(),
         };
-        let stream = |input| Known { input, per_row: true, time_column: Some(source.event_time.to_owned()) };
+        let stream = |input| Known {
+            input,
+            per_row: true,
+            looks_back: input == window::Input::History,
+            time_column: Some(source.event_time.to_owned()),
+        };
         planner.register(source.table, Path::new(""), &slots.all, &slots.on_time, stream(window::Input::Source));
         let history = history_name(source.table);
         planner.register(&history, Path::new(""), &slots.history, &slots.history, stream(window::Input::History));
-        let latest = Known { input: window::Input::Latest, per_row: false, time_column: None };
+        let latest = Known { input: window::Input::Latest, per_row: false, looks_back: false, time_column: None };
         planner.known.insert(latest_name(source.table), latest);
+        let columns = source.schema.fields().iter().map(|field| field.name().as_str());
+        let vitals: Vec<&str> = columns
+            .filter(|name| !name.starts_with('_') && *name != source.key && *name != source.event_time)
+            .collect();
+        for table in [source.table, history.as_str(), &latest_name(source.table)] {
+            planner.lineage.given(table, &vitals);
+        }
         for seed in seeds {
             planner.reference(seed);
         }
@@ -119,7 +139,7 @@ impl<'a> Planner<'a> {
         }
         let slot = Slot::new(seed.schema());
         slot.fill(&seed.rows);
-        let known = Known { input: window::Input::Reference, per_row: false, time_column: None };
+        let known = Known { input: window::Input::Reference, per_row: false, looks_back: false, time_column: None };
         self.register(&seed.name, &seed.file, &slot, &slot, known);
         self.slots.references.insert(seed.name.clone(), slot);
     }
@@ -161,7 +181,8 @@ impl<'a> Planner<'a> {
         match planned {
             Ok((windowed, schema)) => {
                 let slot = Slot::new(schema);
-                let known = Known { input: window::Input::Latest, per_row: false, time_column: None };
+                let known =
+                    Known { input: window::Input::Latest, per_row: false, looks_back: false, time_column: None };
                 self.register(&name, Path::new(""), &slot, &slot, known);
                 Some(Latest { name, windowed, slot })
             }
@@ -249,13 +270,21 @@ impl<'a> Planner<'a> {
         let read: Vec<Known> =
             query.names.iter().map(|(name, ..)| self.known.get(name).cloned()).collect::<Option<_>>()?;
         let Parsed { file, statement, names } = query;
-        let (body, schema) = match self.body(&file, statement) {
+        let (body, schema) = match self.body(&file, statement.clone()) {
             Ok(planned) => planned,
             Err(error) => {
                 self.faults.push(diagnose(&file, &error));
                 return None;
             }
         };
+        let clear = match self.clear(&file, &statement) {
+            Ok(clear) => clear,
+            Err(fault) => {
+                self.faults.push(fault);
+                return None;
+            }
+        };
+        let vitals = self.trace(&file, &statement, &names);
         let mut faults = check_result(&file, &schema, self.source);
         faults.extend(check_window(&file, &body));
         if !faults.is_empty() {
@@ -266,6 +295,7 @@ impl<'a> Planner<'a> {
             Body::Windowed(windowed) => Some(windowed),
             Body::Plain(_) => None,
         };
+        let looks_back = read.iter().any(|known| known.looks_back);
         let per_row = windowed.is_none() && read.iter().any(|known| known.per_row);
         let slot = (!matches!(file.kind, QueryKind::Rule(_))).then(|| Slot::new(Arc::clone(&schema)));
         let closed = windowed.map(|_| Slot::new(Arc::clone(&schema)));
@@ -278,13 +308,50 @@ impl<'a> Planner<'a> {
                 (None, QueryKind::View) => window::Input::View,
                 (None, _) => window::Input::Table,
             };
-            let known = Known { input, per_row, time_column: windowed.and_then(|query| query.time_column.clone()) };
+            let known =
+                Known { input, per_row, looks_back, time_column: windowed.and_then(|query| query.time_column.clone()) };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
         let own = |name: &String| !matches!(self.known.get(name), Some(known) if is_given(known.input));
         let reads = names.into_iter().map(|(name, ..)| name).filter(|name| own(name)).collect();
-        let planned = Planned { schema, reads, per_row, windowed: closed.is_some(), file };
-        Some(Query { planned, body, closed, current: slot })
+        let planned = Planned { schema, reads, per_row, looks_back, windowed: closed.is_some(), vitals, file };
+        Some(Query { planned, body, clear, closed, current: slot })
+    }
+
+    /// The rule again, with `@clear_when` for its condition.
+    fn clear(&self, file: &QueryFile, rule: &Statement) -> Result<Option<Arc<dyn ExecutionPlan>>, Diagnostic> {
+        let QueryKind::Rule(header) = &file.kind else { return Ok(None) };
+        let Some(condition) = &header.clear_when else { return Ok(None) };
+        let fault =
+            |message: String| file.diagnostic(condition.line, condition.column, format!("@clear_when: {message}"));
+        let wrong = |error: DataFusionError| fault(diagnose(file, &error).message);
+        let state = self.plain.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let text = format!("SELECT 1 WHERE {}", condition.value);
+        let parsed = state.sql_to_statement(&text, &dialect).map_err(wrong)?;
+        let (Statement::Statement(rule), Statement::Statement(parsed)) = (rule, &parsed) else { return Ok(None) };
+        if let Some((_, message)) = refused_function(parsed) {
+            return Err(fault(message));
+        }
+        let statement = with_condition(rule, parsed).map_err(fault)?;
+        let plan = self.runner.block_on(async {
+            let logical = state.statement_to_plan(Statement::Statement(Box::new(statement))).await?;
+            state.create_physical_plan(&logical).await
+        });
+        plan.map(Some).map_err(wrong)
+    }
+
+    /// Takes note of what a query's columns are made of; of a rule, returns what decides its condition.
+    fn trace(&mut self, file: &QueryFile, statement: &Statement, names: &[(String, usize, usize)]) -> Vec<String> {
+        let Statement::Statement(sql) = statement else { return Vec::new() };
+        let reads: Vec<String> = names.iter().map(|(name, ..)| name.clone()).collect();
+        match file.kind {
+            QueryKind::Rule(_) => self.lineage.deciding(sql, &reads),
+            QueryKind::Table(_) | QueryKind::View => {
+                self.lineage.made(&file.name, sql, &reads);
+                Vec::new()
+            }
+        }
     }
 
     fn body(&self, file: &QueryFile, statement: Statement) -> datafusion::error::Result<(Body, SchemaRef)> {

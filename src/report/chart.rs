@@ -7,8 +7,8 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::query::Severity;
 use crate::store::PatientEpisode;
+use crate::terms::Severity;
 
 use super::canvas::{Align, Canvas, Font, Ink, draw, text_width};
 use super::resample::{by_pixel, sampling_interval};

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 
-use crate::query::Severity;
 use crate::store::PatientEpisode;
+use crate::terms::Severity;
 
 use super::*;
 

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Change, Episode};
 use crate::decode::{Artefact, Reject};
 use crate::frame::{EventTime, LateRecord, Span};
 use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
 
+use super::alerting::Alerting;
+use super::reference::ReferenceChange;
 use super::snapshot::Snapshot;
 use super::statement::{OnDuplicate, insert, quoted};
 use super::system::{
-    ALERTS, ARTEFACTS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES, REJECTS,
+    ARTEFACTS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES, REFERENCE_CHANGES, REJECTS,
 };
 use super::{Store, StoreError, TableSpec, Value, fenced, system};
 
@@ -46,14 +47,16 @@ pub struct Commit<'a> {
     pub duplicates: usize,
     /// The rows of table queries.
     pub tables: Vec<TableRows<'a>>,
-    /// What changed of episodes.
-    pub alerts: &'a [Change],
+    /// What became of alerts.
+    pub alerting: Alerting<'a>,
     /// The queries that gave nothing for this batch, or did not count it.
     pub failures: &'a [Failed],
     /// The queries whose state changed.
     pub queries: &'a [QueryState],
     /// Edits of the set that were looked at since the batch before.
     pub edits: &'a [Edited],
+    /// The rows of reference tables that this batch is the first to see.
+    pub reference_changes: &'a [ReferenceChange],
     /// What windowed queries keep after it, where that is due.
     pub snapshots: &'a [Snapshot],
     /// From the closing of the batch to the start of the commit.
@@ -161,7 +164,7 @@ impl Store {
                 insert(self.database.as_mut(), &table.spec.name, &columns, replace, &mut values)?;
             }
         }
-        self.write_alerts(commit)?;
+        self.write_alerting(commit.batch, commit.now, &commit.alerting)?;
         for snapshot in commit.snapshots {
             self.write_snapshot(commit.batch, snapshot)?;
         }
@@ -197,28 +200,6 @@ impl Store {
             ];
             if self.database.execute(&sql, &values)? != 1 {
                 return Err(fenced(*partition));
-            }
-        }
-        Ok(())
-    }
-
-    fn write_alerts(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let mut standing = commit.alerts.iter().filter_map(|change| match change {
-            Change::Is(episode) => Some(episode_values(&self.job, commit.batch, episode)),
-            Change::Gone(_) => None,
-        });
-        insert_system(self.database.as_mut(), ALERTS, Duplicates::Replaced, &mut standing)?;
-        let sql =
-            format!("DELETE FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `started_at`=?", quoted(ALERTS));
-        for change in commit.alerts {
-            if let Change::Gone(episode) = change {
-                let key = [
-                    Value::text(&self.job),
-                    Value::text(&episode.rule),
-                    Value::text(&episode.patient),
-                    Value::Time(episode.started_at),
-                ];
-                self.database.execute(&sql, &key)?;
             }
         }
         Ok(())
@@ -310,6 +291,19 @@ impl Store {
             ]
         });
         insert_system(database, EDITS, Duplicates::Replaced, &mut edits)?;
+
+        let mut changes = (1_usize..).zip(commit.reference_changes).map(|(number, change)| {
+            vec![
+                job(),
+                batch(),
+                Value::count(number),
+                Value::Time(commit.now),
+                Value::text(&change.table),
+                Value::text(&change.before),
+                Value::text(&change.after),
+            ]
+        });
+        insert_system(database, REFERENCE_CHANGES, Duplicates::Refused, &mut changes)?;
 
         let mut queries = commit.queries.iter().map(|state| {
             vec![
@@ -420,24 +414,6 @@ pub(super) fn insert_system(
         Duplicates::Refused => OnDuplicate::Fail,
     };
     insert(database, name, &spec.column_names(), on_duplicate, rows)
-}
-
-fn episode_values(job: &str, batch: BatchId, episode: &Episode) -> Vec<Value> {
-    vec![
-        Value::text(job),
-        Value::text(&episode.rule),
-        Value::text(&episode.patient),
-        Value::Time(episode.started_at),
-        Value::text(episode.severity.name()),
-        Value::text(episode.state.name()),
-        Value::time(episode.firing_at),
-        Value::Time(episode.last_at),
-        Value::time(episode.clear_since),
-        Value::time(episode.ended_at),
-        Value::Int(i64::try_from(episode.samples).unwrap_or(i64::MAX)),
-        Value::text(&episode.text),
-        batch_value(batch),
-    ]
 }
 
 pub(super) fn batch_value(batch: BatchId) -> Value {

@@ -3,11 +3,14 @@
 //! The only room that knows databases. What differs between them is behind `database::Database`; what is written and when
 //! stands once, in [`Store`]. It does not decide what to retry; it says what an error means ([`StoreError`]).
 
+mod alerting;
 mod commit;
 mod database;
 mod mysql;
+mod outbox;
 mod read;
 mod reference;
+mod row;
 mod schema;
 mod snapshot;
 mod sqlite;
@@ -18,8 +21,11 @@ mod value;
 use crate::config::StoreUrl;
 use crate::terms::Partition;
 
+pub use alerting::{Alerting, PatientEpisode};
 pub use commit::{Commit, Edited, Failed, QueryState, TableRows};
-pub use read::{BatchSummary, LoggedBatch, PatientEpisode, Readings, Resume, Status};
+pub use outbox::{Attempt, Outcome, OutletState, Waiting};
+pub use read::{BatchSummary, LoggedBatch, Readings, Resume, Status};
+pub use reference::ReferenceChange;
 pub use schema::{TableSpec, TableSpecError};
 pub use snapshot::{Snapshot, StoredSnapshot};
 pub(crate) use system::NAMES as SYSTEM_TABLES;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Episode, State};
+use crate::alert::{Episode, Silence};
 use crate::frame::{EventTime, Watermarks};
-use crate::query::Severity;
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
 use super::commit::{QueryState, batch_value};
+use super::row::Row;
 use super::statement::quoted;
-use super::system::{ALERTS, BATCH_RANGES, BATCHES, EDITS, OFFSETS, QUERIES, QUERY_FAILURES};
+use super::system::{BATCH_RANGES, BATCHES, EDITS, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
 
 /// Where a job goes on.
@@ -25,6 +25,8 @@ pub struct Resume {
     pub event_time: EventTime,
     /// The episodes that have not ended.
     pub episodes: Vec<Episode>,
+    /// The silences and pauses that hold.
+    pub silences: Vec<Silence>,
     /// The queries that fail.
     pub queries: Vec<QueryState>,
 }
@@ -86,22 +88,6 @@ pub struct LoggedBatch {
     pub watermark: Option<Watermark>,
 }
 
-/// An episode as a chart marks it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PatientEpisode {
-    /// Its severity.
-    pub severity: Severity,
-    /// When it fired.
-    pub from: DateTime<Utc>,
-    /// When it ended; `None` while it stands.
-    pub until: Option<DateTime<Utc>>,
-    /// Its text.
-    pub text: String,
-}
-
-const EPISODE_COLUMNS: &str = "`rule`, `patient_id`, `severity`, `state`, `started_at`, `firing_at`, `last_at`, \
-                               `clear_since`, `ended_at`, `samples`, `text`";
-
 impl Store {
     /// Reads where the job goes on.
     ///
@@ -120,6 +106,7 @@ impl Store {
             last_now: last.map(|last| last.now),
             event_time,
             episodes: self.open_episodes()?,
+            silences: self.silences()?,
             queries: self.failing_queries()?,
         })
     }
@@ -321,12 +308,6 @@ impl Store {
         Ok(times.collect())
     }
 
-    fn open_episodes(&mut self) -> Result<Vec<Episode>, StoreError> {
-        let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `state`<>?", quoted(ALERTS));
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(State::Ended.name())])?;
-        rows.iter().map(|row| episode(row)).collect()
-    }
-
     fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
         let sql = format!(
             "SELECT `query`, `failures`, `retry_batch`, `error` FROM {} WHERE `job`=? AND `failures`>0 ORDER BY `query`",
@@ -402,33 +383,6 @@ impl Store {
         let values = [Value::text(wanted.patient), Value::Time(wanted.from), Value::Time(wanted.until)];
         Ok(self.database.query(&sql, &values)?)
     }
-
-    /// The episodes of a patient that fired and stood between `from` and `until`.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub fn episodes_between(
-        &mut self,
-        patient: &str,
-        from: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> Result<Vec<PatientEpisode>, StoreError> {
-        let sql = format!(
-            "SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `patient_id`=? AND `firing_at`<=? \
-             AND (`ended_at` IS NULL OR `ended_at`>=?) ORDER BY `firing_at`, `rule`",
-            quoted(ALERTS)
-        );
-        let values = [Value::text(&self.job), Value::text(patient), Value::Time(until), Value::Time(from)];
-        let rows = self.database.query(&sql, &values)?;
-        let mut episodes = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let Episode { severity, firing_at, ended_at, text, .. } = episode(row)?;
-            if let Some(from) = firing_at {
-                episodes.push(PatientEpisode { severity, from, until: ended_at, text });
-            }
-        }
-        Ok(episodes)
-    }
 }
 
 /// Which readings are wanted.
@@ -454,67 +408,4 @@ pub struct Readings<'a> {
 fn watermark_of(row: &[Value]) -> Option<(Partition, Watermark)> {
     let partition = i32::try_from(row.first()?.as_int()?).ok()?;
     Some((Partition(partition), Watermark(row.get(1)?.as_time()?)))
-}
-
-fn episode(row: &[Value]) -> Result<Episode, StoreError> {
-    let mut row = Row::new(ALERTS, row);
-    Ok(Episode {
-        rule: row.text()?,
-        patient: row.text()?,
-        severity: row.named(Severity::from_name)?,
-        state: row.named(State::from_name)?,
-        started_at: row.time()?,
-        firing_at: row.optional_time(),
-        last_at: row.time()?,
-        clear_since: row.optional_time(),
-        ended_at: row.optional_time(),
-        samples: u64::try_from(row.int()?).unwrap_or(0),
-        text: row.text()?,
-    })
-}
-
-/// Takes values out of a row of one of our own tables, one after the other.
-struct Row<'a> {
-    table: &'a str,
-    values: std::slice::Iter<'a, Value>,
-}
-
-impl<'a> Row<'a> {
-    fn new(table: &'a str, values: &'a [Value]) -> Self {
-        Self { table, values: values.iter() }
-    }
-
-    fn take<T>(&mut self, convert: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, StoreError> {
-        let value = self.values.next().unwrap_or(&Value::Null);
-        convert(value).ok_or_else(|| {
-            StoreError::Refused(format!(
-                "table \"{}\" holds a value that wardwatch did not write: {value:?}",
-                self.table
-            ))
-        })
-    }
-
-    fn text(&mut self) -> Result<String, StoreError> {
-        self.take(|value| value.as_text().map(str::to_owned))
-    }
-
-    fn int(&mut self) -> Result<i64, StoreError> {
-        self.take(Value::as_int)
-    }
-
-    fn batch(&mut self) -> Result<BatchId, StoreError> {
-        self.take(|value| value.as_int().and_then(|batch| u64::try_from(batch).ok()).map(BatchId))
-    }
-
-    fn time(&mut self) -> Result<DateTime<Utc>, StoreError> {
-        self.take(Value::as_time)
-    }
-
-    fn optional_time(&mut self) -> Option<DateTime<Utc>> {
-        self.values.next().and_then(Value::as_time)
-    }
-
-    fn named<T>(&mut self, convert: fn(&str) -> Option<T>) -> Result<T, StoreError> {
-        self.take(|value| value.as_text().and_then(convert))
-    }
 }

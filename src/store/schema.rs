@@ -17,6 +17,10 @@ pub struct TableSpec {
     /// The columns of its primary key.
     pub key: Vec<String>,
     columns: Vec<Column>,
+    /// The columns of an index beside the key; empty where there is none.
+    index: Vec<String>,
+    /// Whether people write rows of it: what they leave out of the key is the empty text, or the time now.
+    is_for_people: bool,
 }
 
 /// A result that no table can hold.
@@ -62,7 +66,13 @@ impl TableSpec {
                 .ok_or_else(|| TableSpecError { column: field.name().clone(), found: field.data_type().to_string() })?;
             Ok(Column { name: field.name().clone(), kind, in_key: key.contains(field.name()) })
         });
-        Ok(Self { name: name.to_owned(), key: key.to_vec(), columns: columns.collect::<Result<_, _>>()? })
+        Ok(Self {
+            name: name.to_owned(),
+            key: key.to_vec(),
+            columns: columns.collect::<Result<_, _>>()?,
+            index: Vec::new(),
+            is_for_people: false,
+        })
     }
 
     pub(super) fn system(name: &str, key: &[&str], columns: &[(&str, Kind)]) -> Self {
@@ -75,15 +85,34 @@ impl TableSpec {
             name: name.to_owned(),
             key: key.iter().map(|&name| name.to_owned()).collect(),
             columns: columns.collect(),
+            index: Vec::new(),
+            is_for_people: false,
         }
+    }
+
+    /// The same as a table that people write rows of.
+    #[must_use]
+    pub fn for_people(mut self) -> Self {
+        self.is_for_people = true;
+        self
+    }
+
+    /// The same with an index on these columns, which are in the key or no texts.
+    pub(super) fn indexed_by(mut self, columns: &[&str]) -> Self {
+        self.index = columns.iter().map(|&name| name.to_owned()).collect();
+        self
     }
 
     pub(super) fn column_names(&self) -> Vec<String> {
         self.columns.iter().map(|column| column.name.clone()).collect()
     }
 
-    fn create(&self, dialect: Dialect) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|column| column.definition(dialect)).collect();
+    fn create(&self, dialect: Dialect) -> Vec<String> {
+        let definition = |column: &Column| {
+            let default = if self.is_for_people { column.default(dialect) } else { "" };
+            column.definition(dialect) + default
+        };
+        let columns: Vec<String> = self.columns.iter().map(definition).collect();
         let key: Vec<String> = self.key.iter().map(|name| quoted(name)).collect();
         let suffix = match dialect {
             Dialect::Sqlite => " WITHOUT ROWID",
@@ -91,12 +120,23 @@ impl TableSpec {
             Dialect::MySql => " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin",
             Dialect::MariaDb => " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
         };
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({})){suffix}",
+        let indexed = self.index.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+        let name = quoted(&format!("{}_index", self.name));
+        let (inside, beside) = match dialect {
+            _ if self.index.is_empty() => (String::new(), None),
+            Dialect::Sqlite => {
+                let sql = format!("CREATE INDEX IF NOT EXISTS {name} ON {} ({indexed})", quoted(&self.name));
+                (String::new(), Some(sql))
+            }
+            _ => (format!(", KEY {name} ({indexed})"), None),
+        };
+        let table = format!(
+            "CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}){inside}){suffix}",
             quoted(&self.name),
             columns.join(", "),
             key.join(", ")
-        )
+        );
+        std::iter::once(table).chain(beside).collect()
     }
 
     /// What must be done to the table that is there so that it takes the rows: columns to add, or why it cannot be.
@@ -155,6 +195,16 @@ impl Column {
     fn definition(&self, dialect: Dialect) -> String {
         let null = if self.in_key { " NOT NULL" } else { "" };
         format!("{} {}{null}", quoted(&self.name), self.r#type(dialect))
+    }
+
+    /// What stands in a column of the key where somebody gives no value.
+    fn default(&self, dialect: Dialect) -> &'static str {
+        match (self.kind, dialect) {
+            (Kind::Text, _) if self.in_key => " DEFAULT ''",
+            (Kind::Time, Dialect::Sqlite) if self.in_key => " DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
+            (Kind::Time, _) if self.in_key => " DEFAULT (UTC_TIMESTAMP(6))",
+            _ => "",
+        }
     }
 
     fn r#type(&self, dialect: Dialect) -> &'static str {
@@ -225,7 +275,9 @@ impl Store {
         for table in super::system::tables().iter().chain(tables) {
             let stored = self.database.columns(&table.name)?;
             if stored.is_empty() {
-                self.database.execute(&table.create(dialect), &[])?;
+                for statement in table.create(dialect) {
+                    self.database.execute(&statement, &[])?;
+                }
                 continue;
             }
             for statement in table.changes(&stored, dialect).map_err(|reason| incompatible(table, &reason))? {

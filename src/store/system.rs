@@ -9,14 +9,20 @@ pub(super) const REJECTS: &str = "rejects";
 pub(super) const ARTEFACTS: &str = "artefacts";
 pub(super) const LATE_ROWS: &str = "late_rows";
 pub(super) const ALERTS: &str = "alerts";
+pub(super) const ALERT_EVENTS: &str = "alert_events";
+pub(super) const ALERT_ACTIONS: &str = "alert_actions";
+pub(super) const SILENCES: &str = "silences";
+pub(super) const NOTIFICATIONS: &str = "notifications";
+pub(super) const DELIVERIES: &str = "deliveries";
 pub(super) const QUERIES: &str = "queries";
 pub(super) const QUERY_FAILURES: &str = "query_failures";
 pub(super) const EDITS: &str = "edits";
+pub(super) const REFERENCE_CHANGES: &str = "reference_changes";
 pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 18] = [
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -24,15 +30,21 @@ pub(crate) const NAMES: [&str; 12] = [
     ARTEFACTS,
     LATE_ROWS,
     ALERTS,
+    ALERT_EVENTS,
+    ALERT_ACTIONS,
+    SILENCES,
+    NOTIFICATIONS,
+    DELIVERIES,
     QUERIES,
     QUERY_FAILURES,
     EDITS,
+    REFERENCE_CHANGES,
     WINDOW_SNAPSHOTS,
     WINDOW_PANES,
 ];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 12] {
+pub(super) fn tables() -> [TableSpec; 18] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -128,6 +140,7 @@ pub(super) fn tables() -> [TableSpec; 12] {
                 ("batch", Kind::Int),
             ],
         ),
+        // A row per episode.
         TableSpec::system(
             ALERTS,
             &["job", "rule", "patient_id", "started_at"],
@@ -136,15 +149,131 @@ pub(super) fn tables() -> [TableSpec; 12] {
                 ("rule", Kind::Text),
                 ("patient_id", Kind::Text),
                 ("started_at", Kind::Time),
+                ("id", Kind::Text),
                 ("severity", Kind::Text),
                 ("state", Kind::Text),
+                ("is_open", Kind::Bool),
                 ("firing_at", Kind::Time),
                 ("last_at", Kind::Time),
+                ("known_at", Kind::Time),
                 ("clear_since", Kind::Time),
+                ("cleared_at", Kind::Time),
                 ("ended_at", Kind::Time),
+                ("end_reason", Kind::Text),
                 ("samples", Kind::Int),
                 ("text", Kind::Text),
+                ("peak_value", Kind::Float),
+                ("limit_value", Kind::Float),
+                ("peak_at", Kind::Time),
+                ("peak_text", Kind::Text),
+                ("stale_at", Kind::Time),
+                ("suppressed_by", Kind::Text),
+                ("acknowledged_at", Kind::Time),
+                ("acknowledged_by", Kind::Text),
+                ("acknowledged_note", Kind::Text),
+                ("fired_now_at", Kind::Time),
+                ("told", Kind::Bool),
+                ("notices", Kind::Int),
+                ("reminded_at", Kind::Time),
+                ("escalated", Kind::Int),
+                ("events", Kind::Int),
                 ("batch", Kind::Int),
+            ],
+        )
+        .indexed_by(&["job", "is_open"]),
+        // Everything that has happened to an episode.
+        TableSpec::system(
+            ALERT_EVENTS,
+            &["job", "episode", "number"],
+            &[
+                ("job", Kind::Text),
+                ("episode", Kind::Text),
+                ("number", Kind::Int),
+                ("rule", Kind::Text),
+                ("patient_id", Kind::Text),
+                ("at", Kind::Time),
+                ("kind", Kind::Text),
+                ("author", Kind::Text),
+                ("note", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        ),
+        // What people ask of alerts. The job answers with its next batch: until then, `is_open` is 1.
+        TableSpec::system(
+            ALERT_ACTIONS,
+            &["job", "id"],
+            &[
+                ("job", Kind::Text),
+                ("id", Kind::Text),
+                ("is_open", Kind::Bool),
+                ("asked_at", Kind::Time),
+                ("author", Kind::Text),
+                ("note", Kind::Text),
+                ("kind", Kind::Text),
+                ("episode", Kind::Text),
+                ("patient_id", Kind::Text),
+                ("ward", Kind::Text),
+                ("rule", Kind::Text),
+                ("up_to", Kind::Text),
+                ("until_at", Kind::Time),
+                ("refusal", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        )
+        .indexed_by(&["job", "is_open"]),
+        // Pauses and silences; one that is over has an `until_at` in the past.
+        TableSpec::system(
+            SILENCES,
+            &["job", "id"],
+            &[
+                ("job", Kind::Text),
+                ("id", Kind::Text),
+                ("kind", Kind::Text),
+                ("patient_id", Kind::Text),
+                ("ward", Kind::Text),
+                ("rule", Kind::Text),
+                ("up_to", Kind::Text),
+                ("from_at", Kind::Time),
+                ("until_at", Kind::Time),
+                ("author", Kind::Text),
+                ("reason", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        ),
+        // What is to be delivered, written with the batch that gave rise to it; `is_open` until it is, or is given up.
+        TableSpec::system(
+            NOTIFICATIONS,
+            &["job", "id"],
+            &[
+                ("job", Kind::Text),
+                ("id", Kind::Text),
+                ("is_open", Kind::Bool),
+                ("outlet", Kind::Text),
+                ("episode", Kind::Text),
+                ("number", Kind::Int),
+                ("kind", Kind::Text),
+                ("facts", Kind::Text),
+                ("written_at", Kind::Time),
+                ("state", Kind::Text),
+                ("attempts", Kind::Int),
+                ("settled_at", Kind::Time),
+                ("batch", Kind::Int),
+            ],
+        )
+        .indexed_by(&["job", "is_open"]),
+        // The attempts to deliver.
+        TableSpec::system(
+            DELIVERIES,
+            &["job", "notification", "attempt"],
+            &[
+                ("job", Kind::Text),
+                ("notification", Kind::Text),
+                ("attempt", Kind::Int),
+                ("outlet", Kind::Text),
+                ("at", Kind::Time),
+                ("took_ms", Kind::Float),
+                ("outcome", Kind::Text),
+                ("error", Kind::Text),
             ],
         ),
         // How each query fares; a quarantined one is tried again with batch `retry_batch`.
@@ -184,6 +313,20 @@ pub(super) fn tables() -> [TableSpec; 12] {
                 ("files", Kind::Text),
                 ("error", Kind::Text),
                 ("batch", Kind::Int),
+            ],
+        ),
+        // Rows of reference tables that people have changed, by the first batch that saw them.
+        TableSpec::system(
+            REFERENCE_CHANGES,
+            &["job", "batch", "number"],
+            &[
+                ("job", Kind::Text),
+                ("batch", Kind::Int),
+                ("number", Kind::Int),
+                ("seen_at", Kind::Time),
+                ("table_name", Kind::Text),
+                ("before_row", Kind::Text),
+                ("after_row", Kind::Text),
             ],
         ),
         // What windowed queries kept after a batch, so that a restart goes on from there.

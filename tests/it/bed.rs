@@ -177,6 +177,7 @@ pub struct TestJob {
     pub topic: String,
     pub store: String,
     source: String,
+    columns: String,
     more: String,
 }
 
@@ -190,6 +191,7 @@ impl TestJob {
             topic: topic.to_owned(),
             store: store.to_owned(),
             source: String::new(),
+            columns: COLUMNS.to_owned(),
             more: String::new(),
         };
         job.write();
@@ -208,6 +210,13 @@ impl TestJob {
     /// Adds lines to `[source]`.
     pub fn source(mut self, lines: &str) -> Self {
         writeln!(self.source, "{lines}").unwrap();
+        self.write();
+        self
+    }
+
+    /// Has these columns and no others.
+    pub fn columns(mut self, lines: &str) -> Self {
+        self.columns = lines.to_owned();
         self.write();
         self
     }
@@ -240,8 +249,8 @@ impl TestJob {
             if self.source.contains("brokers") { String::new() } else { format!("brokers = \"{}\"", kafka()) };
         let text = format!(
             "name = \"test\"\n[source]\n{brokers}\ntopic = \"{}\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\n{}\n\
-             [source.columns]\n{COLUMNS}\n[store]\nurl = \"{}\"\n[sql]\ndir = \"sql\"\n{}",
-            self.topic, self.source, self.store, self.more
+             [source.columns]\n{}\n[store]\nurl = \"{}\"\n[sql]\ndir = \"sql\"\n{}",
+            self.topic, self.source, self.columns, self.store, self.more
         );
         std::fs::write(self.file(), text).unwrap();
     }

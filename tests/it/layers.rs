@@ -23,16 +23,18 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("alert", with(&["config", "query"])),
         // The store writes what the stages put out.
         ("store", with(&["config", "decode", "frame", "query", "alert"])),
+        // It speaks to Kafka by the source's producer.
+        ("notify", with(&["config", "alert", "store", "source"])),
         ("report", with(&["config", "query", "store"])),
         ("simulate", with(&["config"])),
         ("dashboard", with(&["config", "query", "alert", "store", "report"])),
-        ("job", with(&["config", "decode", "source", "frame", "query", "alert", "store"])),
+        ("job", with(&["config", "decode", "source", "frame", "query", "alert", "store", "notify"])),
         ("cli", with(&["config", "query", "alert", "store", "report", "simulate", "source", "dashboard", "job"])),
     ])
 }
 
 /// Crates that one room alone may use.
-const OWNED: [(&str, &[&str]); 7] = [
+const OWNED: [(&str, &[&str]); 9] = [
     ("rdkafka", &["source"]),
     ("datafusion", &["query"]),
     ("mysql", &["store"]),
@@ -40,6 +42,8 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("polars", &["frame", "report"]),
     ("polars_arrow", &["frame"]),
     ("plotters", &["report"]),
+    ("ureq", &["notify"]),
+    ("lettre", &["notify", "config"]),
 ];
 
 #[test]

@@ -11,14 +11,18 @@
     unreachable_pub
 )]
 
+mod alerts;
 mod bed;
+mod delivery;
 mod demo;
+mod episodes;
 mod exactly_once;
 mod faults;
 mod golden;
 mod layers;
 mod proxy;
 mod queries;
+mod receiver;
 mod records;
 mod recovery;
 mod references;

@@ -26,13 +26,15 @@ fn a_limit_changed_in_the_store_holds_from_the_batch_after_the_refresh_on() {
     let job = TestJob::new(&topic.name, &database.url)
         .more("reference_refresh = \"100ms\"")
         .sql_file("seeds/limits.csv", &shipped("seeds/limits.csv"))
-        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward\nP2,icu\n")
+        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward,age_band\nP2,icu,\nP4,,child\n")
+        .sql_file("views/limits_now.sql", &shipped("views/limits_now.sql"))
         .sql_file("views/thresholds.sql", &shipped("views/thresholds.sql"))
         .query("rules/fast", RULE)
         .query("tables/wards", WARDS);
     topic.put_samples("P1", &[(0, 115.0), (1, 125.0)]);
     topic.put_samples("P2", &[(1, 125.0)]);
     topic.put_samples("P3", &[(1, 119.0)]);
+    topic.put_samples("P4", &[(1, 150.0)]);
     let mut running = job.start();
     let texts = || {
         let made = database.rows("SHOW TABLES LIKE 'alerts'");
@@ -44,14 +46,24 @@ fn a_limit_changed_in_the_store_holds_from_the_batch_after_the_refresh_on() {
     let mut store = database.connect();
     store
         .query_drop(
-            "INSERT INTO limits (patient_id, ward, vital, low, high) VALUES ('', 'icu', 'heart_rate', NULL, 110)",
+            "INSERT INTO limits (ward, vital, high, valid_from) VALUES ('icu', 'heart_rate', 110, '2025-12-31')",
         )
         .unwrap();
     store
-        .query_drop("INSERT INTO limits (patient_id, ward, vital, low, high) VALUES ('P3', '', 'heart_rate', 40, 90)")
+        .query_drop(
+            "INSERT INTO limits (patient_id, vital, low, high, valid_from) VALUES ('P3', 'heart_rate', 40, 90, '2025-12-31')",
+        )
+        .unwrap();
+    // One that begins later, and one that is over: they do not hold.
+    store.query_drop("INSERT INTO limits (vital, high) VALUES ('heart_rate', 60)").unwrap();
+    store
+        .query_drop(
+            "INSERT INTO limits (patient_id, vital, high, valid_from, valid_until)
+             VALUES ('P1', 'heart_rate', 60, '2025-12-30', '2025-12-31')",
+        )
         .unwrap();
     wait_until("the change is taken over and told", || running.log().matches("reference table changed").count() >= 1);
-    wait_until("by the next batch", || running.log().contains("rows=7"));
+    wait_until("by the next batch", || running.log().contains("rows=15"));
     topic.put_samples("P2", &[(2, 80.0), (3, 112.0)]);
     topic.put_samples("P3", &[(4, 95.0)]);
     topic.put_samples("P1", &[(5, 80.0), (6, 112.0)]);
@@ -66,7 +78,11 @@ fn a_limit_changed_in_the_store_holds_from_the_batch_after_the_refresh_on() {
     let closing = job.command("run").args(["--once", "--close-windows"]).output().unwrap();
     assert!(closing.status.success(), "{}", told(&closing));
     assert_eq!(database.rows("SELECT ward, records FROM wards"), ["icu|3"]);
-    assert_eq!(database.rows("SELECT COUNT(*) FROM limits"), ["7"], "a restart does not seed again");
+    assert_eq!(database.rows("SELECT COUNT(*) FROM limits"), ["15"], "a restart does not seed again");
+    let changes =
+        database.rows("SELECT after_row FROM reference_changes WHERE table_name = 'limits' AND before_row = ''");
+    assert_eq!(changes.len(), 4, "each change is an event");
+    assert!(changes.iter().any(|change| change.contains("\"ward\":\"icu\"")), "{changes:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
+-- @repeat: 3m
 -- @message: HR {heart_rate:.0} < {low:.0}
 SELECT v.patient_id, v.event_time, v.heart_rate, t.low
 FROM vitals AS v

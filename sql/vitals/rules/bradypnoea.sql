@@ -4,6 +4,7 @@
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
+-- @repeat: 3m
 -- @message: RR {respiratory_rate:.0} < {low:.0}
 SELECT v.patient_id, v.event_time, v.respiratory_rate, t.low
 FROM vitals AS v

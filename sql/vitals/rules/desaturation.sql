@@ -2,6 +2,7 @@
 -- finger makes, as the rule on single readings may be.
 -- @severity: high
 -- @clear_after: 20s
+-- @repeat: 3m
 -- @message: SpO₂ {spo2_avg:.1} < 90 over 30 s
 SELECT patient_id, spo2_avg
 FROM spo2_30s

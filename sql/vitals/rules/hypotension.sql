@@ -4,6 +4,7 @@
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
+-- @repeat: 3m
 -- @message: systolic {systolic_bp:.0} <= {low:.0}
 SELECT v.patient_id, v.event_time, v.systolic_bp, t.low
 FROM vitals AS v

@@ -3,6 +3,7 @@
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s
+-- @repeat: 3m
 -- @message: SpO₂ {spo2:.0} < {low:.0}
 SELECT v.patient_id, v.event_time, v.spo2, t.low
 FROM vitals AS v

@@ -3,6 +3,7 @@
 -- @severity: technical
 -- @for: 5s
 -- @clear_after: 5s
+-- @suppresses: bradypnoea, tachypnoea
 -- @message: respiration leads off
 SELECT patient_id, event_time
 FROM vitals

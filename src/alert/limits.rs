@@ -1,0 +1,260 @@
+//! Alarm limits as values: whose they are, which hold, and what adding one means.
+//!
+//! Rules read limits by SQL (`views/thresholds.sql`); this is the same resolution for people who look at limits and change
+//! them, and a test holds the two together.
+
+use std::fmt;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
+use chrono::{DateTime, Utc};
+
+use super::samples::texts;
+
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// Everybody's who has no other.
+    Default,
+    /// An age band's.
+    AgeBand(String),
+    /// A ward's.
+    Ward(String),
+    /// A patient's own.
+    Patient(String),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::AgeBand(band) => write!(f, "age band {band}"),
+            Self::Ward(ward) => write!(f, "ward {ward}"),
+            Self::Patient(patient) => write!(f, "patient {patient}"),
+        }
+    }
+}
+
+/// A row of the table of limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    /// Whose it is.
+    pub whose: Whose,
+    /// The vital, by the name of its column.
+    pub vital: String,
+    /// Since when it holds.
+    pub valid_from: DateTime<Utc>,
+    /// Until when; without it, until another does.
+    pub valid_until: Option<DateTime<Utc>>,
+    /// Below it, something is wrong; without it, the wider scope's counts.
+    pub low: Option<f64>,
+    /// Above it, something is wrong; without it, the wider scope's counts.
+    pub high: Option<f64>,
+    /// Who set it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The limits that hold for somebody, each with where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved<'a> {
+    /// The vital.
+    pub vital: &'a str,
+    /// The lower one.
+    pub low: Option<(f64, &'a Limit)>,
+    /// The upper one.
+    pub high: Option<(f64, &'a Limit)>,
+}
+
+/// The columns of the table, which `wardwatch limits` needs.
+pub const LIMIT_COLUMNS: [&str; 10] =
+    ["patient_id", "ward", "age_band", "vital", "valid_from", "valid_until", "low", "high", "author", "reason"];
+
+impl Limit {
+    /// The rows of the table of limits.
+    ///
+    /// # Errors
+    /// The column that the table lacks, or that is of another type.
+    pub fn read(rows: &RecordBatch) -> Result<Vec<Self>, String> {
+        let text = |name: &str| texts(rows, name).ok_or_else(|| lacks(name));
+        let typed = |name: &str, is_right: fn(&DataType) -> bool| {
+            let column = rows.column_by_name(name).ok_or_else(|| lacks(name))?;
+            if is_right(column.data_type()) { Ok(column) } else { Err(lacks(name)) }
+        };
+        let is_time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, _));
+        let is_float = |data_type: &DataType| *data_type == DataType::Float64;
+        let (patients, wards, bands) = (text("patient_id")?, text("ward")?, text("age_band")?);
+        let (vitals, authors, reasons) = (text("vital")?, text("author")?, text("reason")?);
+        let from = typed("valid_from", is_time)?.as_primitive::<TimestampMicrosecondType>();
+        let until = typed("valid_until", is_time)?.as_primitive::<TimestampMicrosecondType>();
+        let low = typed("low", is_float)?.as_primitive::<Float64Type>();
+        let high = typed("high", is_float)?.as_primitive::<Float64Type>();
+        let or_empty = |texts: &StringViewArray, row: usize| -> String {
+            if texts.is_null(row) { String::new() } else { texts.value(row).to_owned() }
+        };
+        let time = |times: &TimestampMicrosecondArray, row: usize| {
+            times.is_valid(row).then(|| DateTime::from_timestamp_micros(times.value(row))).flatten()
+        };
+        let number = |numbers: &Float64Array, row: usize| numbers.is_valid(row).then(|| numbers.value(row));
+        let limits = (0..rows.num_rows()).map(|row| Self {
+            whose: whose(or_empty(&patients, row), or_empty(&wards, row), or_empty(&bands, row)),
+            vital: or_empty(&vitals, row),
+            valid_from: time(from, row).unwrap_or(DateTime::UNIX_EPOCH),
+            valid_until: time(until, row),
+            low: number(low, row),
+            high: number(high, row),
+            author: or_empty(&authors, row),
+            reason: or_empty(&reasons, row),
+        });
+        Ok(limits.collect())
+    }
+
+    /// The limit as a row of a table with these columns; columns that are not ours are NULL.
+    #[must_use]
+    pub fn row(&self, schema: &SchemaRef) -> RecordBatch {
+        let of = |wanted: fn(&Whose) -> Option<&String>| wanted(&self.whose).map(String::as_str).unwrap_or_default();
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            let text = match field.name().as_str() {
+                "patient_id" => of(|whose| if let Whose::Patient(name) = whose { Some(name) } else { None }),
+                "ward" => of(|whose| if let Whose::Ward(name) = whose { Some(name) } else { None }),
+                "age_band" => of(|whose| if let Whose::AgeBand(name) = whose { Some(name) } else { None }),
+                "vital" => &self.vital,
+                "author" => &self.author,
+                "reason" => &self.reason,
+                "valid_from" => return instant(Some(self.valid_from)),
+                "valid_until" => return instant(self.valid_until),
+                "low" => return std::sync::Arc::new(Float64Array::from(vec![self.low])),
+                "high" => return std::sync::Arc::new(Float64Array::from(vec![self.high])),
+                _ => return arrow::array::new_null_array(field.data_type(), 1),
+            };
+            std::sync::Arc::new(StringViewArray::from_iter_values([text]))
+        });
+        RecordBatch::try_new(std::sync::Arc::clone(schema), columns.collect())
+            .unwrap_or_else(|error| panic!("`read` has looked at the columns of limits: {error}"))
+    }
+
+    /// Whether it holds at `at`, if no later one does.
+    #[must_use]
+    pub fn is_valid(&self, at: DateTime<Utc>) -> bool {
+        self.valid_from <= at && self.valid_until.is_none_or(|until| until > at)
+    }
+}
+
+fn lacks(column: &str) -> String {
+    format!(
+        "the table of limits lacks the column \"{column}\", or has it in another type; its columns are {}",
+        LIMIT_COLUMNS.join(", ")
+    )
+}
+
+fn instant(at: Option<DateTime<Utc>>) -> ArrayRef {
+    let micros = TimestampMicrosecondArray::from(vec![at.map(|at| at.timestamp_micros())]);
+    std::sync::Arc::new(micros.with_timezone("UTC"))
+}
+
+/// The narrowest that is named.
+fn whose(patient: String, ward: String, band: String) -> Whose {
+    match (patient.as_str(), ward.as_str(), band.as_str()) {
+        ("", "", "") => Whose::Default,
+        ("", "", _) => Whose::AgeBand(band),
+        ("", _, _) => Whose::Ward(ward),
+        _ => Whose::Patient(patient),
+    }
+}
+
+/// The limits that hold at `at` for `patient`, who lies in `ward` and is of `age_band`; by vital.
+#[must_use]
+pub fn resolve<'a>(
+    limits: &'a [Limit],
+    patient: &str,
+    ward: &str,
+    age_band: &str,
+    at: DateTime<Utc>,
+) -> Vec<Resolved<'a>> {
+    let mut scopes = vec![Whose::Patient(patient.to_owned())];
+    if !ward.is_empty() {
+        scopes.push(Whose::Ward(ward.to_owned()));
+    }
+    if !age_band.is_empty() {
+        scopes.push(Whose::AgeBand(age_band.to_owned()));
+    }
+    scopes.push(Whose::Default);
+    let mut vitals: Vec<&str> = limits.iter().map(|limit| limit.vital.as_str()).collect();
+    vitals.sort_unstable();
+    vitals.dedup();
+    let resolved = vitals.into_iter().map(|vital| {
+        let now = |scope: &Whose| {
+            let valid =
+                limits.iter().filter(|limit| limit.whose == *scope && limit.vital == vital && limit.is_valid(at));
+            valid.max_by_key(|limit| limit.valid_from)
+        };
+        let first = |side: fn(&Limit) -> Option<f64>| {
+            scopes.iter().filter_map(now).find_map(|limit| Some((side(limit)?, limit)))
+        };
+        Resolved { vital, low: first(|limit| limit.low), high: first(|limit| limit.high) }
+    });
+    resolved.filter(|resolved| resolved.low.is_some() || resolved.high.is_some()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(whose: Whose, from: i64, until: Option<i64>, low: Option<f64>, high: Option<f64>) -> Limit {
+        let at = |second: i64| DateTime::from_timestamp(second, 0).expect("a time");
+        Limit {
+            whose,
+            vital: "heart_rate".to_owned(),
+            valid_from: at(from),
+            valid_until: until.map(at),
+            low,
+            high,
+            author: "test".to_owned(),
+            reason: "test".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_side_comes_from_the_narrowest_scope_that_has_it_and_a_limit_that_is_over_gives_way() {
+        let limits = [
+            limit(Whose::Default, 0, None, Some(50.0), Some(120.0)),
+            limit(Whose::AgeBand("child".to_owned()), 0, None, Some(75.0), Some(160.0)),
+            limit(Whose::Ward("icu".to_owned()), 10, None, None, Some(110.0)),
+            limit(Whose::Patient("P1".to_owned()), 20, None, Some(40.0), None),
+            limit(Whose::Patient("P1".to_owned()), 30, Some(40), Some(30.0), None),
+        ];
+        let check = |patient: &str, ward: &str, band: &str, second: i64, low: f64, high: f64| {
+            let at = DateTime::from_timestamp(second, 0).expect("a time");
+            let found = resolve(&limits, patient, ward, band, at);
+            let sides = found.first().map(|found| (found.low.map(|low| low.0), found.high.map(|high| high.0)));
+            assert_eq!(sides, Some((Some(low), Some(high))), "{patient} {ward} {band} at {second}");
+        };
+        check("P2", "", "", 5, 50.0, 120.0);
+        check("P2", "", "child", 5, 75.0, 160.0);
+        check("P2", "icu", "", 5, 50.0, 120.0);
+        check("P2", "icu", "child", 15, 75.0, 110.0);
+        check("P1", "icu", "", 25, 40.0, 110.0);
+        check("P1", "icu", "", 35, 30.0, 110.0);
+        check("P1", "icu", "", 40, 40.0, 110.0);
+    }
+
+    #[test]
+    fn a_limit_that_was_written_is_read_back() {
+        let fields = LIMIT_COLUMNS.map(|name| {
+            let data_type = match name {
+                "valid_from" | "valid_until" => {
+                    DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
+                }
+                "low" | "high" => DataType::Float64,
+                _ => DataType::Utf8View,
+            };
+            arrow::datatypes::Field::new(name, data_type, true)
+        });
+        let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(fields.to_vec()));
+        for whose in [Whose::Default, Whose::Ward("icu".to_owned()), Whose::Patient("P1".to_owned())] {
+            let limit = limit(whose, 5, Some(9), None, Some(120.0));
+            assert_eq!(Limit::read(&limit.row(&schema)), Ok(vec![limit]));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Tables for people: aligned columns, no lines.
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+/// Rows below a heading, each column as wide as its widest cell.
+pub(super) fn aligned(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(heading.to_vec());
+    table.add_rows(rows);
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}

@@ -1,0 +1,124 @@
+//! Records of the past as the job would have decoded them: from a file of records, or from a table with a row per record.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
+use chrono::{DateTime, Utc};
+
+use crate::config::Job;
+use crate::decode::{CHUNK, Decoder, RawRecords, frame_schema};
+use crate::store::{Store, StoreError};
+use crate::terms::{Offset, Partition};
+
+/// Why there are no records.
+#[derive(Debug, thiserror::Error)]
+pub enum PastError {
+    /// A file cannot be read.
+    #[error("\"{}\" cannot be read", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No record of a file is one of the job's.
+    #[error("\"{}\": none of {records} records is one of the job's; the first: {reason}", .file.display())]
+    Rejects {
+        /// The file.
+        file: PathBuf,
+        /// How many records it has.
+        records: usize,
+        /// Why the first is none.
+        reason: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Rows of the past, in the order of their event times, with how many records were no rows.
+#[derive(Debug)]
+pub struct Past {
+    /// The rows; schema: [`frame_schema`].
+    pub rows: RecordBatch,
+    /// How many records could not become one.
+    pub rejects: usize,
+}
+
+impl Past {
+    /// Reads a file with one record a line, in the form that the job's topic has. Rows at or after `from` and before
+    /// `to` are kept.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no record of the job's.
+    pub fn of_file(
+        job: &Job,
+        file: &Path,
+        from: Option<DateTime<Utc>>,
+        to: Option<DateTime<Utc>>,
+    ) -> Result<Self, PastError> {
+        let text = std::fs::read(file).map_err(|source| PastError::File { file: file.to_owned(), source })?;
+        let lines: Vec<&[u8]> =
+            text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+        let mut decoder = Decoder::new(&job.source);
+        let (mut batches, mut rejects) = (Vec::new(), Vec::new());
+        let mut offsets = 0_i64..;
+        for chunk in lines.chunks(CHUNK) {
+            let mut records = RawRecords::default();
+            for (line, offset) in chunk.iter().zip(offsets.by_ref()) {
+                records.push(Partition(0), Offset(offset), None, None, line);
+            }
+            let decoded = decoder.decode(&records);
+            batches.push(decoded.rows);
+            rejects.extend(decoded.rejects);
+        }
+        if let Some(first) = rejects.first().filter(|_| rejects.len() == lines.len()) {
+            let reason = format!("line {}: {}", first.offset.0 + 1, first.reason);
+            return Err(PastError::Rejects { file: file.to_owned(), records: lines.len(), reason });
+        }
+        let rows = concat_batches(decoder.schema(), &batches)
+            .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
+        Ok(Self { rows: within(&in_order(&rows, job), job, from, to), rejects: rejects.len() })
+    }
+
+    /// Reads the table with a row per record that the job's charts are drawn from. Columns that the table lacks are NULL.
+    ///
+    /// # Errors
+    /// The database does not answer, or has no such table.
+    pub fn of_store(
+        job: &Job,
+        store: &mut Store,
+        from: Option<DateTime<Utc>>,
+        to: Option<DateTime<Utc>>,
+    ) -> Result<Self, PastError> {
+        let schema = frame_schema(&job.source.columns);
+        let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
+        let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
+        Ok(Self { rows: in_order(&rows, job), rejects: 0 })
+    }
+}
+
+fn times(rows: &RecordBatch, job: &Job) -> arrow::array::TimestampMicrosecondArray {
+    let name = &job.source.columns.event_time().name;
+    let column = rows.column_by_name(name).unwrap_or_else(|| panic!("a frame has the column \"{name}\""));
+    column.as_primitive::<TimestampMicrosecondType>().clone()
+}
+
+fn in_order(rows: &RecordBatch, job: &Job) -> RecordBatch {
+    let times: Arc<dyn Array> = Arc::new(times(rows, job));
+    let sorted = sort_to_indices(&times, None, None).and_then(|order| take_record_batch(rows, &order));
+    sorted.unwrap_or_else(|error| panic!("times can be sorted: {error}"))
+}
+
+fn within(rows: &RecordBatch, job: &Job, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> RecordBatch {
+    let times = times(rows, job);
+    let kept = times.values().iter().enumerate().filter(|(_, time)| {
+        from.is_none_or(|from| **time >= from.timestamp_micros()) && to.is_none_or(|to| **time < to.timestamp_micros())
+    });
+    let kept: UInt64Array = kept.map(|(row, _)| row as u64).collect();
+    take_record_batch(rows, &kept).unwrap_or_else(|error| panic!("the rows are there: {error}"))
+}

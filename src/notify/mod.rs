@@ -1,0 +1,151 @@
+//! Delivery: what stands in the outbox is brought to its outlets, at least once, each episode's messages in their order.
+//!
+//! ```text
+//!                       ┌─ thread "outlet mail"  ─▶ groups what waits ─▶ SMTP          ─▶ deliveries
+//!   outbox (store) ─────┼─ thread "outlet phone" ─▶ groups what waits ─▶ HTTP          ─▶ deliveries
+//!                       └─ …                          after a failure: backoff, until it is given up
+//! ```
+//!
+//! Each outlet has a thread and a connection of its own, so one that hangs delays no other, and no batch. What is
+//! delivered twice, because the job was killed between the delivery and the note of it, bears the same id. Nothing here
+//! decides whom to tell: that is in the outbox already.
+
+mod deliver;
+mod http;
+mod kafka;
+mod log;
+mod mail;
+mod message;
+mod ntfy;
+mod webhook;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::clock::Clock;
+use crate::config::{Job, OutletKind};
+use crate::store::{Store, StoreError};
+
+use deliver::Delivery;
+use message::Message;
+
+/// The threads that deliver. They end, after a last look, when this is dropped.
+#[derive(Debug)]
+pub struct Notifier {
+    threads: Vec<(SyncSender<()>, JoinHandle<()>)>,
+    pulse: Pulse,
+}
+
+impl Notifier {
+    /// Starts a thread for each outlet of the job; what waits from before is delivered at once.
+    ///
+    /// # Errors
+    /// The store does not answer, or the operating system has no thread to give.
+    pub fn start(job: &Job, store: &mut Store, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let names: Vec<&str> = job.notify.iter().map(|outlet| outlet.name.as_str()).collect();
+        let given_up = store.give_up_all_but(&names, clock.now())?;
+        if given_up > 0 {
+            tracing::warn!(notifications = given_up, "given up: the job no longer has their outlets");
+        }
+        let pulse = Pulse::default();
+        let mut threads = Vec::new();
+        for outlet in &job.notify {
+            let (bell, rings) = sync_channel(1);
+            let speaker: Box<dyn Speaker> = match &outlet.kind {
+                OutletKind::Webhook { .. } => Box::new(webhook::Webhook::new(outlet)),
+                OutletKind::Alertmanager { .. } => Box::new(webhook::Alertmanager::new(outlet)),
+                OutletKind::Email { .. } => Box::new(mail::Mail::new(outlet, &job.name)),
+                OutletKind::Ntfy { .. } => Box::new(ntfy::Ntfy::new(outlet)),
+                OutletKind::Kafka { topic } => Box::new(kafka::Records::new(outlet, &job.source, topic)),
+                OutletKind::Log => Box::new(log::Log::new(outlet)),
+                OutletKind::Heartbeat { .. } => Box::new(http::Heartbeat::new(outlet, pulse.clone())),
+            };
+            let delivery = Delivery::new(outlet, speaker, job, Arc::clone(clock), rings);
+            let thread = std::thread::Builder::new()
+                .name(format!("outlet {}", outlet.name))
+                .spawn(move || delivery.run())
+                .map_err(|error| StoreError::Refused(format!("the thread of an outlet cannot be started: {error}")))?;
+            threads.push((bell, thread));
+        }
+        Ok(Self { threads, pulse })
+    }
+
+    /// Says that there is something new in the outbox.
+    pub fn wake(&self) {
+        for (bell, _) in &self.threads {
+            let _ = bell.try_send(()); // one that rings already will look anyway
+        }
+    }
+
+    /// Says that the job is well: without it, heartbeats cease.
+    pub fn beat(&self) {
+        self.pulse.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        for (bell, thread) in self.threads.drain(..) {
+            drop(bell);
+            if thread.join().is_err() {
+                tracing::error!("the thread of an outlet panicked");
+            }
+        }
+    }
+}
+
+/// Counts the signs of life of the loop.
+#[derive(Debug, Clone, Default)]
+struct Pulse(Arc<AtomicU64>);
+
+/// One kind of outlet: how it is spoken to.
+trait Speaker: Send {
+    /// How many notifications one message may hold.
+    fn most(&self) -> usize;
+
+    /// Brings notifications to the receiver, all or, as far as anybody knows, none.
+    fn tell(&mut self, messages: &[Message], now: DateTime<Utc>) -> Result<(), Undelivered>;
+
+    /// How often there is something to do beside.
+    fn tends_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Does it.
+    fn tend(&mut self, _store: &mut Store, _now: DateTime<Utc>) -> Result<(), TendFault> {
+        Ok(())
+    }
+}
+
+/// Why a message was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Undelivered {
+    /// Nobody is there, or the receiver is not well: whatever it is told now would fail.
+    Later(String),
+    /// The receiver does not take this message; another it may take.
+    Refused(String),
+}
+
+/// Why what an outlet does beside was not done.
+#[derive(Debug)]
+enum TendFault {
+    Store(StoreError),
+    Receiver(String),
+}
+
+impl From<StoreError> for TendFault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Undelivered> for TendFault {
+    fn from((Undelivered::Later(reason) | Undelivered::Refused(reason)): Undelivered) -> Self {
+        Self::Receiver(reason)
+    }
+}

@@ -1,0 +1,416 @@
+//! Episodes, what has happened to them, what people ask for, and what is to be delivered: written with a batch, and read
+//! back.
+
+use chrono::{DateTime, Utc};
+
+use crate::alert::{
+    Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, Event, EventKind, Handling,
+    Notification, Peak, Scope, Silence, SilenceKind, State,
+};
+use crate::terms::{BatchId, Severity};
+
+use super::commit::{Duplicates, batch_value, insert_system};
+use super::outbox::WAITING;
+use super::row::Row;
+use super::statement::quoted;
+use super::system::{ALERT_ACTIONS, ALERT_EVENTS, ALERTS, NOTIFICATIONS, SILENCES};
+use super::{Store, StoreError, Value};
+
+/// What became of alerts with a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Alerting<'a> {
+    /// What changed of episodes.
+    pub changes: &'a [Change],
+    /// What became of people's actions.
+    pub answers: &'a [Answer],
+    /// Whom to tell.
+    pub notifications: &'a [Notification],
+}
+
+impl Alerting<'_> {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.answers.is_empty() && self.notifications.is_empty()
+    }
+}
+
+/// An episode as a chart marks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientEpisode {
+    /// Its severity.
+    pub severity: Severity,
+    /// When it fired.
+    pub from: DateTime<Utc>,
+    /// When its condition was gone; `None` while it is not.
+    pub until: Option<DateTime<Utc>>,
+    /// Its text.
+    pub text: String,
+}
+
+const EPISODE_COLUMNS: &str = "`id`, `rule`, `patient_id`, `severity`, `state`, `started_at`, `firing_at`, `last_at`, \
+    `known_at`, `clear_since`, `cleared_at`, `ended_at`, `end_reason`, `samples`, `text`, `peak_value`, `limit_value`, \
+    `peak_at`, `peak_text`, `stale_at`, `suppressed_by`, `fired_now_at`, `told`, `notices`, `acknowledged_at`, \
+    `acknowledged_by`, `acknowledged_note`, `reminded_at`, `escalated`, `events`";
+
+const SILENCE_COLUMNS: &str =
+    "`id`, `kind`, `patient_id`, `ward`, `rule`, `up_to`, `from_at`, `until_at`, `author`, `reason`";
+
+impl Store {
+    pub(super) fn write_alerting(
+        &mut self,
+        batch: BatchId,
+        now: DateTime<Utc>,
+        alerting: &Alerting<'_>,
+    ) -> Result<(), StoreError> {
+        let job = || Value::text(&self.job);
+        let database = self.database.as_mut();
+        let is_kept = |change: &&Change| change.episode.state != State::Dropped;
+        let mut standing = alerting.changes.iter().filter(is_kept);
+        let mut standing = standing.by_ref().map(|change| episode_values(job(), batch, &change.episode));
+        insert_system(database, ALERTS, Duplicates::Replaced, &mut standing)?;
+
+        let sql =
+            format!("DELETE FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `started_at`=?", quoted(ALERTS));
+        for Change { episode, events } in alerting.changes.iter().filter(|change| !is_kept(change)) {
+            // One that came and went within a batch was never written.
+            if u32::try_from(events.len()).is_ok_and(|new| new < episode.events) {
+                let (rule, patient) = (Value::text(&episode.rule), Value::text(&episode.patient));
+                database.execute(&sql, &[job(), rule, patient, Value::Time(episode.started_at)])?;
+            }
+        }
+
+        let mut events = alerting.changes.iter().flat_map(|Change { episode, events }| {
+            events.iter().map(|event| {
+                vec![
+                    job(),
+                    Value::text(&episode.id.0),
+                    Value::Int(event.number.into()),
+                    Value::text(&episode.rule),
+                    Value::text(&episode.patient),
+                    Value::Time(event.at),
+                    Value::text(event.kind.name()),
+                    Value::text(&event.by),
+                    Value::text(&event.note),
+                    batch_value(batch),
+                ]
+            })
+        });
+        insert_system(database, ALERT_EVENTS, Duplicates::Refused, &mut events)?;
+
+        let sql = format!(
+            "UPDATE {} SET `is_open`=0, `refusal`=?, `batch`=? WHERE `job`=? AND `id`=?",
+            quoted(ALERT_ACTIONS)
+        );
+        for answer in alerting.answers {
+            let values = [Value::text(&answer.refusal), batch_value(batch), job(), Value::text(&answer.action.0)];
+            database.execute(&sql, &values)?;
+        }
+        let silences = alerting.answers.iter().filter_map(|answer| answer.silence.as_ref());
+        let mut silences = silences.map(|silence| silence_values(job(), batch, silence));
+        insert_system(database, SILENCES, Duplicates::Replaced, &mut silences)?;
+
+        let mut notifications = alerting.notifications.iter().map(|notification| {
+            vec![
+                job(),
+                Value::text(&notification.id),
+                Value::Int(1),
+                Value::text(&notification.outlet),
+                Value::text(&notification.facts.episode),
+                Value::Int(notification.number.into()),
+                Value::text(&notification.facts.kind),
+                Value::Text(notification.facts.to_json()),
+                Value::Time(now),
+                Value::text(WAITING),
+                Value::Int(0),
+                Value::Null,
+                batch_value(batch),
+            ]
+        });
+        insert_system(database, NOTIFICATIONS, Duplicates::Refused, &mut notifications)
+    }
+
+    /// The episodes that are not over.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn open_episodes(&mut self) -> Result<Vec<Episode>, StoreError> {
+        let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `is_open`=1", quoted(ALERTS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        rows.iter().map(|row| episode(row)).collect()
+    }
+
+    /// The episodes that began last, the newest first, those that are over included.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn last_episodes(&mut self, since: DateTime<Utc>) -> Result<Vec<Episode>, StoreError> {
+        let sql = format!(
+            "SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND (`is_open`=1 OR `last_at`>=?) ORDER BY `started_at` DESC",
+            quoted(ALERTS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::Time(since)])?;
+        rows.iter().map(|row| episode(row)).collect()
+    }
+
+    /// The episodes whose id begins with `beginning`.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn episodes_called(&mut self, beginning: &str) -> Result<Vec<Episode>, StoreError> {
+        let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND SUBSTR(`id`, 1, ?)=?", quoted(ALERTS));
+        let length = Value::count(beginning.chars().count());
+        let rows = self.database.query(&sql, &[Value::text(&self.job), length, Value::text(beginning)])?;
+        rows.iter().map(|row| episode(row)).collect()
+    }
+
+    /// What has happened to an episode, in order.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn events_of(&mut self, episode: &EpisodeId) -> Result<Vec<Event>, StoreError> {
+        let sql = format!(
+            "SELECT `number`, `at`, `kind`, `author`, `note` FROM {} WHERE `job`=? AND `episode`=? ORDER BY `number`",
+            quoted(ALERT_EVENTS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(&episode.0)])?;
+        rows.iter()
+            .map(|row| {
+                let mut row = Row::new(ALERT_EVENTS, row);
+                Ok(Event {
+                    number: row.count()?,
+                    at: row.time()?,
+                    kind: row.named(EventKind::from_name)?,
+                    by: row.text()?,
+                    note: row.text()?,
+                })
+            })
+            .collect()
+    }
+
+    /// The episodes of a patient that fired and stood between `from` and `until`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn episodes_between(
+        &mut self,
+        patient: &str,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Vec<PatientEpisode>, StoreError> {
+        let sql = format!(
+            "SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `patient_id`=? AND `firing_at`<=? \
+             AND (`cleared_at` IS NULL OR `cleared_at`>=?) ORDER BY `firing_at`, `rule`",
+            quoted(ALERTS)
+        );
+        let values = [Value::text(&self.job), Value::text(patient), Value::Time(until), Value::Time(from)];
+        let rows = self.database.query(&sql, &values)?;
+        let mut episodes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let Episode { severity, firing_at, cleared_at, ended_at, text, .. } = episode(row)?;
+            if let Some(from) = firing_at {
+                episodes.push(PatientEpisode { severity, from, until: cleared_at.or(ended_at), text });
+            }
+        }
+        Ok(episodes)
+    }
+
+    /// The pauses and silences whose end the store does not know to be past; the oldest first.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn silences(&mut self) -> Result<Vec<Silence>, StoreError> {
+        let last = self.last_batch()?.map(|last| last.now);
+        let sql = format!(
+            "SELECT {SILENCE_COLUMNS} FROM {} WHERE `job`=? AND `until_at`>? ORDER BY `from_at`, `id`",
+            quoted(SILENCES)
+        );
+        let last = Value::Time(last.unwrap_or(DateTime::UNIX_EPOCH));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), last])?;
+        rows.iter().map(|row| silence(row)).collect()
+    }
+
+    /// Puts down what somebody asks for; the job does it with its next batch. Asking twice by one id is asking once.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn ask(&mut self, action: &Action) -> Result<(), StoreError> {
+        let sql = format!("SELECT 1 FROM {} WHERE `job`=? AND `id`=?", quoted(ALERT_ACTIONS));
+        if !self.database.query(&sql, &[Value::text(&self.job), Value::text(&action.id.0)])?.is_empty() {
+            return Ok(());
+        }
+        let nobody = Scope::default();
+        let (kind, episode, scope, up_to, until) = match &action.ask {
+            Ask::Acknowledge(episode) => ("acknowledge", episode.0.as_str(), &nobody, None, None),
+            Ask::Quiet { kind, scope, up_to, until } => (kind.name(), "", scope, *up_to, Some(*until)),
+            Ask::EndSilence(id) => ("end", id.0.as_str(), &nobody, None, None),
+        };
+        let values = vec![
+            Value::text(&self.job),
+            Value::text(&action.id.0),
+            Value::Int(1),
+            Value::Time(action.at),
+            Value::text(&action.by),
+            Value::text(&action.note),
+            Value::text(kind),
+            Value::text(episode),
+            Value::text(&scope.patient),
+            Value::text(&scope.ward),
+            Value::text(&scope.rule),
+            Value::text(up_to.map(Severity::name).unwrap_or_default()),
+            Value::time(until),
+            Value::text(""),
+            Value::Null,
+        ];
+        insert_system(self.database.as_mut(), ALERT_ACTIONS, Duplicates::Refused, &mut std::iter::once(values))
+    }
+
+    /// What people ask for and the job has not answered, in the order in which they asked.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn open_actions(&mut self) -> Result<Vec<Action>, StoreError> {
+        let sql = format!(
+            "SELECT `id`, `asked_at`, `author`, `note`, `kind`, `episode`, `patient_id`, `ward`, `rule`, `up_to`, \
+             `until_at` FROM {} WHERE `job`=? AND `is_open`=1 ORDER BY `asked_at`, `id`",
+            quoted(ALERT_ACTIONS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        rows.iter().map(|row| action(row)).collect()
+    }
+
+    /// The answer to an action: `None` while there is none, else why it was refused, which is empty where it was not.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn answer(&mut self, action: &ActionId) -> Result<Option<String>, StoreError> {
+        let sql = format!("SELECT `refusal` FROM {} WHERE `job`=? AND `id`=? AND `is_open`=0", quoted(ALERT_ACTIONS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(&action.0)])?;
+        rows.first().map(|row| Row::new(ALERT_ACTIONS, row).text()).transpose()
+    }
+}
+
+fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> Vec<Value> {
+    let Episode { peak, handling, .. } = episode;
+    let acknowledged = handling.acknowledged.as_ref();
+    let is_open = episode.state.is_live() || episode.state == State::Latched;
+    vec![
+        job,
+        Value::text(&episode.rule),
+        Value::text(&episode.patient),
+        Value::Time(episode.started_at),
+        Value::text(&episode.id.0),
+        Value::text(episode.severity.name()),
+        Value::text(episode.state.name()),
+        Value::Int(is_open.into()),
+        Value::time(episode.firing_at),
+        Value::Time(episode.last_at),
+        Value::Time(episode.known_at),
+        Value::time(episode.clear_since),
+        Value::time(episode.cleared_at),
+        Value::time(episode.ended_at),
+        Value::text(episode.end.map(End::name).unwrap_or_default()),
+        Value::Int(i64::try_from(episode.samples).unwrap_or(i64::MAX)),
+        Value::text(&episode.text),
+        peak.value.filter(|value| value.is_finite()).map_or(Value::Null, Value::Float),
+        peak.limit.filter(|value| value.is_finite()).map_or(Value::Null, Value::Float),
+        Value::Time(peak.at),
+        Value::text(&peak.text),
+        Value::time(episode.stale_at),
+        Value::text(episode.suppressed_by.as_deref().unwrap_or_default()),
+        Value::time(acknowledged.map(|who| who.at)),
+        Value::text(acknowledged.map(|who| who.by.as_str()).unwrap_or_default()),
+        Value::text(acknowledged.map(|who| who.note.as_str()).unwrap_or_default()),
+        Value::time(handling.fired_now),
+        Value::Int(handling.told.into()),
+        Value::Int(handling.notices.into()),
+        Value::time(handling.reminded_at),
+        Value::Int(handling.escalated.into()),
+        Value::Int(episode.events.into()),
+        batch_value(batch),
+    ]
+}
+
+fn episode(row: &[Value]) -> Result<Episode, StoreError> {
+    let mut row = Row::new(ALERTS, row);
+    Ok(Episode {
+        id: EpisodeId(row.text()?),
+        rule: row.text()?,
+        patient: row.text()?,
+        severity: row.named(Severity::from_name)?,
+        state: row.named(State::from_name)?,
+        started_at: row.time()?,
+        firing_at: row.optional_time(),
+        last_at: row.time()?,
+        known_at: row.time()?,
+        clear_since: row.optional_time(),
+        cleared_at: row.optional_time(),
+        ended_at: row.optional_time(),
+        end: row.optional_text().as_deref().and_then(End::from_name),
+        samples: u64::try_from(row.int()?).unwrap_or(0),
+        text: row.text()?,
+        peak: Peak { value: row.optional_float(), limit: row.optional_float(), at: row.time()?, text: row.text()? },
+        stale_at: row.optional_time(),
+        suppressed_by: row.optional_text(),
+        handling: Handling {
+            fired_now: row.optional_time(),
+            told: row.bool()?,
+            notices: row.count()?,
+            acknowledged: acknowledged(&mut row)?,
+            reminded_at: row.optional_time(),
+            escalated: row.count()?,
+        },
+        events: row.count()?,
+    })
+}
+
+fn acknowledged(row: &mut Row<'_>) -> Result<Option<Acknowledged>, StoreError> {
+    let at = row.optional_time();
+    let (by, note) = (row.text()?, row.text()?);
+    Ok(at.map(|at| Acknowledged { at, by, note }))
+}
+
+fn silence_values(job: Value, batch: BatchId, silence: &Silence) -> Vec<Value> {
+    vec![
+        job,
+        Value::text(&silence.id.0),
+        Value::text(silence.kind.name()),
+        Value::text(&silence.scope.patient),
+        Value::text(&silence.scope.ward),
+        Value::text(&silence.scope.rule),
+        Value::text(silence.up_to.name()),
+        Value::Time(silence.from),
+        Value::Time(silence.until),
+        Value::text(&silence.by),
+        Value::text(&silence.reason),
+        batch_value(batch),
+    ]
+}
+
+fn silence(row: &[Value]) -> Result<Silence, StoreError> {
+    let mut row = Row::new(SILENCES, row);
+    Ok(Silence {
+        id: ActionId(row.text()?),
+        kind: row.named(SilenceKind::from_name)?,
+        scope: Scope { patient: row.text()?, ward: row.text()?, rule: row.text()? },
+        up_to: row.named(Severity::from_name)?,
+        from: row.time()?,
+        until: row.time()?,
+        by: row.text()?,
+        reason: row.text()?,
+    })
+}
+
+fn action(row: &[Value]) -> Result<Action, StoreError> {
+    let mut row = Row::new(ALERT_ACTIONS, row);
+    let (id, at, by, note) = (ActionId(row.text()?), row.time()?, row.text()?, row.text()?);
+    let (kind, subject) = (row.text()?, row.text()?);
+    let scope = Scope { patient: row.text()?, ward: row.text()?, rule: row.text()? };
+    let up_to = row.text()?;
+    let ask = match SilenceKind::from_name(&kind) {
+        Some(kind) => Ask::Quiet { kind, scope, up_to: Severity::from_name(&up_to), until: row.time()? },
+        None if kind == "end" => Ask::EndSilence(ActionId(subject)),
+        None => Ask::Acknowledge(EpisodeId(subject)),
+    };
+    Ok(Action { id, at, by, note, ask })
+}

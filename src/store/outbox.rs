@@ -1,0 +1,218 @@
+//! The outbox: what waits to be delivered, what became of each attempt.
+//!
+//! Notifications come into it with a batch (`alerting`). What is written here is not part of a batch: an attempt whose
+//! outcome is lost is made again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::alert::{Facts, Notification};
+
+use super::commit::{Duplicates, insert_system};
+use super::row::Row;
+use super::statement::quoted;
+use super::system::{ALERTS, DELIVERIES, NOTIFICATIONS};
+use super::{Store, StoreError, Value};
+
+/// A notification that waits to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The notification.
+    pub notification: Notification,
+    /// The `now` of the batch that gave rise to it.
+    pub written_at: DateTime<Utc>,
+    /// How often it has been tried.
+    pub attempts: u32,
+}
+
+/// An attempt to deliver a notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The notification's id.
+    pub notification: String,
+    /// Which attempt, counted from 1.
+    pub number: u32,
+    /// When it began.
+    pub at: DateTime<Utc>,
+    /// How long it took.
+    pub took: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver has it.
+    Delivered,
+    /// It will be tried again.
+    Failed(String),
+    /// It failed, and has been tried for long enough.
+    GivenUp(String),
+}
+
+impl Outcome {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed(_) => "failed",
+            Self::GivenUp(_) => "given up",
+        }
+    }
+
+    fn error(&self) -> &str {
+        match self {
+            Self::Delivered => "",
+            Self::Failed(error) | Self::GivenUp(error) => error,
+        }
+    }
+}
+
+/// How an outlet stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutletState {
+    /// Its name.
+    pub outlet: String,
+    /// How many notifications wait.
+    pub waiting: u64,
+    /// Since when the first of them has.
+    pub since: Option<DateTime<Utc>>,
+    /// How many were given up.
+    pub given_up: u64,
+}
+
+/// The state of a notification that waits.
+pub(super) const WAITING: &str = "waiting";
+
+impl Store {
+    /// The notifications that wait for an outlet: those of an episode in their order, the oldest first.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn waiting(&mut self, outlet: &str, most: usize) -> Result<Vec<Waiting>, StoreError> {
+        let sql = format!(
+            "SELECT `id`, `outlet`, `number`, `facts`, `written_at`, `attempts` FROM {} \
+             WHERE `job`=? AND `is_open`=1 AND `outlet`=? ORDER BY `written_at`, `episode`, `number` LIMIT {most}",
+            quoted(NOTIFICATIONS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(outlet)])?;
+        rows.iter().map(|row| waiting(row)).collect()
+    }
+
+    /// What an outlet was told last of each episode that people know of and that is not over.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn told(&mut self, outlet: &str) -> Result<Vec<Facts>, StoreError> {
+        let sql = format!(
+            "SELECT n.`id`, n.`outlet`, n.`number`, n.`facts`, n.`written_at`, n.`attempts` FROM {} AS n \
+             JOIN {} AS a ON a.`job`=n.`job` AND a.`id`=n.`episode` \
+             WHERE n.`job`=? AND n.`outlet`=? AND n.`state`='delivered' AND a.`is_open`=1 AND a.`told`=1 \
+             ORDER BY n.`episode`, n.`number`",
+            quoted(NOTIFICATIONS),
+            quoted(ALERTS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(outlet)])?;
+        let mut last = BTreeMap::new();
+        for row in &rows {
+            let facts = waiting(row)?.notification.facts;
+            last.insert(facts.episode.clone(), facts);
+        }
+        Ok(last.into_values().collect())
+    }
+
+    /// Puts down what became of attempts by `outlet`. Attempts that are put down twice stand once.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn record_attempts(&mut self, outlet: &str, attempts: &[Attempt]) -> Result<(), StoreError> {
+        let job = || Value::text(&self.job);
+        let mut rows = attempts.iter().map(|attempt| {
+            vec![
+                job(),
+                Value::text(&attempt.notification),
+                Value::Int(attempt.number.into()),
+                Value::text(outlet),
+                Value::Time(attempt.at),
+                Value::Float(attempt.took.as_secs_f64() * 1_000.0),
+                Value::text(attempt.outcome.name()),
+                Value::text(attempt.outcome.error()),
+            ]
+        });
+        insert_system(self.database.as_mut(), DELIVERIES, Duplicates::Replaced, &mut rows)?;
+        for attempt in attempts {
+            let (is_open, state, settled_at) = match &attempt.outcome {
+                Outcome::Failed(_) => (1, WAITING, Value::Null),
+                settled => (0, settled.name(), Value::Time(attempt.at)),
+            };
+            let sql = format!(
+                "UPDATE {} SET `is_open`=?, `state`=?, `attempts`=?, `settled_at`=? WHERE `job`=? AND `id`=?",
+                quoted(NOTIFICATIONS)
+            );
+            let values = [
+                Value::Int(is_open),
+                Value::text(state),
+                Value::Int(attempt.number.into()),
+                settled_at,
+                Value::text(&self.job),
+                Value::text(&attempt.notification),
+            ];
+            self.database.execute(&sql, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what waits for outlets that the job no longer has. Returns how many notifications that were.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn give_up_all_but(&mut self, outlets: &[&str], now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let others = match outlets {
+            [] => String::new(),
+            outlets => format!(" AND `outlet` NOT IN ({})", vec!["?"; outlets.len()].join(",")),
+        };
+        let sql = format!(
+            "UPDATE {} SET `is_open`=0, `state`='given up', `settled_at`=? WHERE `job`=? AND `is_open`=1{others}",
+            quoted(NOTIFICATIONS)
+        );
+        let values = [Value::Time(now), Value::text(&self.job)].into_iter();
+        let values: Vec<Value> = values.chain(outlets.iter().map(|outlet| Value::text(outlet))).collect();
+        Ok(self.database.execute(&sql, &values)?)
+    }
+
+    /// How each outlet stands that has or had something to deliver.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn outlet_states(&mut self) -> Result<Vec<OutletState>, StoreError> {
+        let sql = format!(
+            "SELECT `outlet`, SUM(`is_open`), MIN(CASE WHEN `is_open`=1 THEN `written_at` END), \
+             SUM(CASE WHEN `state`='given up' THEN 1 ELSE 0 END) FROM {} WHERE `job`=? GROUP BY `outlet` ORDER BY `outlet`",
+            quoted(NOTIFICATIONS)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        rows.iter()
+            .map(|row| {
+                let mut row = Row::new(NOTIFICATIONS, row);
+                Ok(OutletState {
+                    outlet: row.text()?,
+                    waiting: u64::try_from(row.int()?).unwrap_or(0),
+                    since: row.optional_time(),
+                    given_up: u64::try_from(row.int()?).unwrap_or(0),
+                })
+            })
+            .collect()
+    }
+}
+
+fn waiting(row: &[Value]) -> Result<Waiting, StoreError> {
+    let mut row = Row::new(NOTIFICATIONS, row);
+    let (id, outlet, number, facts) = (row.text()?, row.text()?, row.count()?, row.text()?);
+    let facts: Facts = serde_json::from_str(&facts).map_err(|error| {
+        StoreError::Refused(format!("notification \"{id}\" holds facts that wardwatch did not write: {error}"))
+    })?;
+    let notification = Notification { id, outlet, number, facts };
+    Ok(Waiting { notification, written_at: row.time()?, attempts: row.count()? })
+}

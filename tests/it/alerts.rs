@@ -1,0 +1,272 @@
+//! People and alerts, at the command line: who takes what on, who wants quiet, whose limits hold; and a rule on the past.
+
+use mysql::prelude::Queryable;
+
+use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, repository, told, wait_until};
+
+fn ward() -> (TestJob, Topic, Database) {
+    let (job, topic, database) = TestJob::on_mysql();
+    let latching = TACHYCARDIA.replace("-- @for: 3s\n", "").replace("-- @clear_after: 3s\n", "");
+    (job.query("rules/tachycardia", &latching), topic, database)
+}
+
+/// Runs `wardwatch GROUP COMMAND JOB …` and returns its exit code and what it said.
+fn say(job: &TestJob, group: &str, command: &str, more: &[&str]) -> (i32, String) {
+    let mut wardwatch = crate::bed::wardwatch();
+    let output = wardwatch
+        .args([group, command])
+        .arg(job.file())
+        .args(more)
+        .env("USER", "nurse")
+        .current_dir(job.folder.path())
+        .output()
+        .unwrap();
+    let said = told(&output);
+    (output.status.code().unwrap(), said)
+}
+
+fn done(job: &TestJob, group: &str, command: &str, more: &[&str]) -> String {
+    let (code, said) = say(job, group, command, more);
+    assert_eq!(code, 0, "{said}");
+    said
+}
+
+fn refused(job: &TestJob, group: &str, command: &str, more: &[&str], expected: &str) {
+    let (code, said) = say(job, group, command, more);
+    assert_ne!(code, 0, "{said}");
+    assert!(said.contains(expected), "\"{expected}\" in\n{said}");
+}
+
+fn one(database: &Database, sql: &str) -> String {
+    database.rows(sql).pop().unwrap_or_default()
+}
+
+#[test]
+fn an_episode_is_listed_acknowledged_with_a_note_and_over_and_a_second_one_is_refused() {
+    let (job, topic, database) = ward();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0), (1, 140.0)]);
+    running.wait_until("it fires", || {
+        database.rows("SHOW TABLES LIKE 'alerts'").len() == 1 && one(&database, "SELECT state FROM alerts") == "firing"
+    });
+    let id = one(&database, "SELECT id FROM alerts");
+    let list = done(&job, "alerts", "list", &[]);
+    assert!(list.contains(&id) && list.contains("high") && list.contains("HR 140 > 120"), "{list}");
+
+    refused(&job, "alerts", "ack", &["ffffff"], "unknown episode \"ffffff\"");
+    let acknowledged = done(&job, "alerts", "ack", &[&id[..6], "--note", "moved, not ill"]);
+    assert!(acknowledged.contains(&format!("episode {id} is acknowledged")), "{acknowledged}");
+    refused(&job, "alerts", "ack", &[&id], "nurse has acknowledged it at");
+    topic.put_samples("P1", &[(2, 80.0)]);
+    running.wait_until("an acknowledged one does not latch", || one(&database, "SELECT state FROM alerts") == "ended");
+    refused(&job, "alerts", "ack", &[&id], "is over since 2026-01-01T00:00:02Z (cleared)");
+
+    let shown = done(&job, "alerts", "show", &[&id]);
+    for expected in ["pending", "firing", "acknowledged", "nurse", "moved, not ill", "ended"] {
+        assert!(shown.contains(expected), "\"{expected}\" in\n{shown}");
+    }
+    assert!(!done(&job, "alerts", "list", &[]).contains(&id));
+    // In the batch's own row, too: others see who it was.
+    let row = one(&database, "SELECT acknowledged_by, acknowledged_note, peak_value, end_reason FROM alerts");
+    assert_eq!(row, "nurse|moved, not ill|140|cleared");
+}
+
+#[test]
+fn a_latched_episode_outlasts_its_condition_and_a_restart_and_ends_with_the_acknowledgement() {
+    let (job, topic, database) = ward();
+    topic.put_samples("P1", &[(0, 130.0), (1, 80.0)]);
+    job.run_once();
+    assert_eq!(one(&database, "SELECT state, cleared_at FROM alerts"), "latched|2026-01-01 00:00:01.000000");
+    let id = one(&database, "SELECT id FROM alerts");
+    let put_down = done(&job, "alerts", "ack", &[&id, "--wait", "100ms"]);
+    assert!(put_down.contains("put down; the job does it with its next batch"), "{put_down}");
+    topic.put_samples("P2", &[(2, 80.0)]);
+    job.run_once();
+    assert_eq!(one(&database, "SELECT state, end_reason FROM alerts"), "ended|acknowledged");
+}
+
+#[test]
+fn a_pause_is_short_a_silence_has_a_reason_and_an_end_and_both_are_shown_and_ended() {
+    let (job, topic, database) = ward();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("a batch", || database.rows("SHOW TABLES LIKE 'silences'").len() == 1);
+
+    refused(&job, "alerts", "silence", &["--patient", "P1", "--reason", "x"], "--for <TIME>|--until <TIME>");
+    refused(&job, "alerts", "silence", &["--for", "1h", "--reason", "x"], "--patient <ID>|--ward <WARD>|--rule <RULE>");
+    refused(&job, "alerts", "silence", &["--patient", "P1", "--for", "1h"], "--reason <TEXT>");
+    refused(
+        &job,
+        "alerts",
+        "silence",
+        &["--rule", "tachicardia", "--for", "1h", "--reason", "x"],
+        "unknown rule \"tachicardia\"; did you mean \"tachycardia\"?",
+    );
+    refused(
+        &job,
+        "alerts",
+        "silence",
+        &["--patient", "P1", "--until", "2026-01-01T00:00:00Z", "--reason", "x"],
+        "is past",
+    );
+    refused(&job, "alerts", "pause", &["--patient", "P1", "--for", "10m"], "a pause lasts 2m at the most");
+
+    done(&job, "alerts", "pause", &["--patient", "P1", "--for", "90s"]);
+    done(&job, "alerts", "silence", &["--ward", "icu", "--for", "4h", "--reason", "drill", "--up-to", "medium"]);
+    let silences = done(&job, "alerts", "silences", &[]);
+    for expected in ["pause", "patient P1", "silence", "ward icu", "medium", "drill", "nurse"] {
+        assert!(silences.contains(expected), "\"{expected}\" in\n{silences}");
+    }
+    let id = one(&database, "SELECT id FROM silences WHERE kind = 'silence'");
+    refused(&job, "alerts", "end", &["nothing"], "unknown silence \"nothing\"");
+    done(&job, "alerts", "end", &[&id]);
+    assert!(!done(&job, "alerts", "silences", &[]).contains("drill"));
+}
+
+fn limited() -> (TestJob, Topic, Database) {
+    let (job, topic, database) = TestJob::on_mysql();
+    let shipped = |name: &str| std::fs::read_to_string(repository().join("sql/vitals").join(name)).unwrap();
+    let job = job
+        .sql_file("seeds/limits.csv", &shipped("seeds/limits.csv"))
+        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward,age_band\nP2,icu,\nP3,icu,child\n")
+        .sql_file("views/limits_now.sql", &shipped("views/limits_now.sql"))
+        .sql_file("views/thresholds.sql", &shipped("views/thresholds.sql"))
+        .query(
+            "tables/limits_seen",
+            "-- @key: patient_id, vital\nSELECT patient_id, vital, low, high FROM thresholds WHERE vital = 'heart_rate'",
+        );
+    (job, topic, database)
+}
+
+#[test]
+fn limits_are_set_with_author_and_reason_resolved_as_the_rules_resolve_them_and_never_lost() {
+    let (job, topic, database) = limited();
+    let job = job.more("reference_refresh = \"100ms\"");
+    let since = ["--from", "2025-12-31T00:00:00Z", "--vital", "heart_rate"];
+    let set = |more: &[&str]| done(&job, "limits", "set", &[&since[..], more].concat());
+    set(&["--ward", "icu", "--high", "110", "--reason", "unit policy"]);
+    set(&["--patient", "P1", "--low", "40", "--reason", "athlete", "--by", "dr_a"]);
+    set(&["--patient", "P3", "--high", "180", "--reason", "fever, expected", "--until", "2026-01-02T00:00:00Z"]);
+
+    let refuse = |more: &[&str], expected: &str| {
+        let all = [&["--vital", "heart_rate", "--reason", "x"][..], more].concat();
+        refused(&job, "limits", "set", &all, expected);
+    };
+    refuse(&["--patient", "P1", "--low", "130", "--high", "120"], "is not below the upper limit");
+    refuse(&["--patient", "P1", "--high", "1300"], "1300 is no value that heart_rate can have: 0 to 300");
+    refuse(&["--patient", "P1"], "give --low, --high or both");
+    refuse(&["--high", "100"], "say whose limit it is");
+    let wrong = ["--patient", "P1", "--vital", "hart_rate", "--high", "100", "--reason", "x"];
+    refused(&job, "limits", "set", &wrong, "unknown vital \"hart_rate\"; did you mean \"heart_rate\"?");
+
+    for patient in ["P1", "P2", "P3", "P4"] {
+        topic.put_samples(patient, &[(0, 80.0)]);
+    }
+    job.run_once();
+    let seen = database.rows("SELECT patient_id, low, high FROM limits_seen ORDER BY patient_id");
+    assert_eq!(seen, ["P1|40|120", "P2|50|110", "P3|75|180", "P4|50|120"], "what rules see");
+    let listed = |patient: &str| {
+        let list = done(&job, "limits", "list", &["--patient", patient, "--at", "2026-01-01T00:00:00Z"]);
+        list.lines().find(|line| line.contains("heart_rate")).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(listed("P1").contains("40 patient P1, by dr_a: athlete 120 default, by shipped"), "{}", listed("P1"));
+    assert!(
+        listed("P2").contains("50 default, by shipped: makers' default for adults 110 ward icu"),
+        "{}",
+        listed("P2")
+    );
+    assert!(listed("P3").contains("75 age band child"), "{}", listed("P3"));
+    assert!(listed("P3").contains("180 patient P3"), "{}", listed("P3"));
+
+    done(&job, "limits", "remove", &["--patient", "P1", "--vital", "heart_rate", "--reason", "gone home"]);
+    refused(
+        &job,
+        "limits",
+        "remove",
+        &["--patient", "P1", "--vital", "heart_rate", "--reason", "x"],
+        "patient P1 has no heart_rate limit of its own",
+    );
+    let now = done(&job, "limits", "list", &["--patient", "P1"]);
+    assert!(now.contains("50") && !now.contains("athlete"), "{now}");
+    let history = done(&job, "limits", "history", &["--patient", "P1"]);
+    assert!(history.contains("athlete") && history.contains("gone home"), "{history}");
+}
+
+#[test]
+fn a_change_of_a_limit_is_an_event_that_says_before_and_after() {
+    let (job, topic, database) = limited();
+    let job = job.more("reference_refresh = \"100ms\"");
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("a batch", || database.rows("SHOW TABLES LIKE 'limits_seen'").len() == 1);
+    database
+        .connect()
+        .query_drop("UPDATE limits SET high = 125 WHERE vital = 'heart_rate' AND age_band = '' AND patient_id = ''")
+        .unwrap();
+    wait_until("the job has seen it", || one(&database, "SELECT COUNT(*) FROM reference_changes") == "1");
+    let change = one(&database, "SELECT before_row, after_row FROM reference_changes");
+    assert!(change.contains("\"high\":\"120.0\"") && change.contains("\"high\":\"125.0\""), "{change}");
+    assert!(done(&job, "limits", "history", &[]).contains("SEEN BY THE JOB"));
+}
+
+const LINES: &str = r#"{"patient_id":"P1","event_time":"2026-01-01T00:00:00Z","heart_rate":130}
+{"patient_id":"P1","event_time":"2026-01-01T00:00:01Z","heart_rate":131}
+{"patient_id":"P1","event_time":"2026-01-01T00:00:02Z","heart_rate":80}
+{"patient_id":"P2","event_time":"2026-01-01T00:00:00Z","heart_rate":130}
+{"patient_id":"P2","event_time":"2026-01-01T00:00:09Z","heart_rate":150}
+{"patient_id":"P2","event_time":"2026-01-01T00:00:12Z","heart_rate":80}
+nonsense
+"#;
+
+fn backtest(job: &TestJob, more: &[&str]) -> (i32, String) {
+    let output = job.command("backtest").args(more).output().unwrap();
+    (output.status.code().unwrap(), told(&output))
+}
+
+#[test]
+fn a_rule_is_tried_on_the_past_with_its_lifecycle_and_several_delays() {
+    let (job, topic, _database) = ward();
+    let folder = job.folder.path();
+    std::fs::write(folder.join("records.jsonl"), LINES).unwrap();
+    let draft = TACHYCARDIA.replace("@for: 3s", "@for: 0s").replace("@clear_after: 3s", "@clear_after: 0s");
+    std::fs::write(folder.join("draft.sql"), draft).unwrap();
+
+    let (code, report) = backtest(&job, &["draft.sql", "--input", "records.jsonl", "--for", "0s,5s,10s"]);
+    assert_eq!(code, 0, "{report}");
+    let line = |start: &str| -> String {
+        let found = report.lines().find(|line| line.trim_start().starts_with(start));
+        found.unwrap_or_else(|| panic!("\"{start}\" in\n{report}")).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("draft:"), "draft: 6 rows of 2 patients, 0.00 patient-hours; 1 records are none of the job's");
+    assert!(line("0s (the").starts_with("0s (the rule's own) 2 2 "), "{}", line("0s (the"));
+    assert!(line("5s").starts_with("5s 1 1 "), "{report}");
+    assert!(line("10s").starts_with("10s 0 0 "), "{report}");
+    assert_eq!(line("tachycardia"), "tachycardia 2 of 2");
+    assert!(line("P2").contains("HR 150 > 120"), "{report}");
+
+    // The same from what the store has.
+    for record in LINES.lines().filter(|line| line.starts_with('{')) {
+        topic.put(0, None, record.as_bytes());
+    }
+    topic.flush();
+    job.run_once();
+    let (code, stored) = backtest(&job, &["draft.sql", "--for", "0s,5s,10s"]);
+    assert_eq!(code, 0, "{stored}");
+    let without = |report: &str| report.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(without(&stored), without(&report));
+
+    for (more, expected) in [
+        (&["nothing"][..], "unknown rule \"nothing\""),
+        (&["absent.sql"], "absent.sql:1:1: cannot be read"),
+        (&["tachycardia", "--from", "2030-01-01T00:00:00Z"], "there are no records in that time"),
+        (
+            &["tachycardia", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"],
+            "--from is not before --to",
+        ),
+        (&["tachycardia", "--input", "absent.jsonl"], "\"absent.jsonl\" cannot be read"),
+    ] {
+        let (code, said) = backtest(&job, more);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(expected), "\"{expected}\" in\n{said}");
+    }
+}

@@ -1,0 +1,399 @@
+//! What is to be told reaches whom it is for, at least once and in order, whatever they do; and nobody else waits for it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, kafka, sample, wait_until};
+use crate::receiver::{Manner, Receiver};
+
+/// Fires at once and ends at once.
+const AT_ONCE: &str = "-- @severity: high\n-- @latch: no\n-- @message: HR {heart_rate:.0} > 120
+SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120
+";
+
+fn with_outlets(outlets: &str) -> (TestJob, Topic, Database) {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("rules/tachycardia", AT_ONCE).more(outlets);
+    (job, topic, database)
+}
+
+fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
+    format!("[[notify]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"{}/hook\"\n{more}\n", receiver.url)
+}
+
+fn one(database: &Database, sql: &str) -> String {
+    database.rows(sql).pop().unwrap_or_default()
+}
+
+fn open_notifications(database: &Database) -> String {
+    one(database, "SELECT COUNT(*) FROM notifications WHERE is_open=1")
+}
+
+#[test]
+fn a_webhook_is_told_in_order_however_it_misbehaves_and_every_attempt_is_logged() {
+    let receiver = Receiver::start(Manner::Failing);
+    let more = "secret = \"shh\"\ntimeout = \"300ms\"\nlongest_backoff = \"400ms\"";
+    let (job, topic, database) = with_outlets(&webhook("hook", &receiver, more));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0), (1, 140.0)]);
+    for manner in [Manner::Failing, Manner::Hanging, Manner::BreakingOff] {
+        receiver.behave(manner);
+        let before = receiver.requests().len();
+        running.wait_until("it is tried again", || receiver.requests().len() >= before + 2);
+    }
+    topic.put_samples("P1", &[(2, 80.0)]);
+    running.wait_until("the end waits behind the beginning", || open_notifications(&database) == "2");
+    receiver.behave(Manner::Well);
+    running.wait_until("all is delivered", || open_notifications(&database) == "0");
+
+    let told = receiver.alerts();
+    let statuses: Vec<&str> = told.iter().map(|(_, status, _)| status.as_str()).collect();
+    assert_eq!(statuses, ["firing", "resolved"]);
+    let request = receiver.taken()[0].clone();
+    let signed = request.header("X-Wardwatch-Signature-256").unwrap().to_owned();
+    assert_eq!(signed, format!("sha256={}", hmac("shh", &request.body)));
+    assert_eq!(request.json()["alerts"][0]["labels"]["patient"], "P1");
+    assert_eq!(request.json()["alerts"][0]["annotations"]["text"], "HR 130 > 120");
+    let outcomes = database.rows("SELECT DISTINCT outcome FROM deliveries ORDER BY outcome");
+    assert_eq!(outcomes, ["delivered", "failed"]);
+    let errors = database.rows("SELECT DISTINCT error FROM deliveries WHERE outcome='failed'").join("\n");
+    assert!(errors.contains("HTTP 500") && errors.contains("timeout"), "{errors}");
+}
+
+/// The signature of another implementation: OpenSSL's.
+fn hmac(secret: &str, body: &str) -> String {
+    use std::io::Write;
+    let mut openssl = Command::new("openssl")
+        .args(["dgst", "-sha256", "-hmac", secret, "-r"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    openssl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = openssl.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn an_outlet_that_hangs_delays_neither_another_nor_a_batch() {
+    let (dead, well) = (Receiver::start(Manner::Hanging), Receiver::start(Manner::Well));
+    let outlets = webhook("dead", &dead, "timeout = \"1h\"") + &webhook("well", &well, "");
+    let (job, topic, database) = with_outlets(&outlets);
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    running.wait_until("the dead one is being told", || !dead.requests().is_empty());
+    for (second, patient) in (1..).zip(["P2", "P3", "P4"]) {
+        topic.put_samples(patient, &[(second, 130.0)]);
+        let so_many = usize::try_from(second).unwrap() + 1;
+        running.wait_until("the other is told", || well.alerts().len() >= so_many);
+    }
+    assert_eq!(one(&database, "SELECT COUNT(*) FROM readings"), "4");
+    assert_eq!(dead.requests().len(), 1, "it still hangs at the first");
+}
+
+#[test]
+fn a_kill_between_commit_and_delivery_loses_nothing_and_a_repeat_bears_the_same_key() {
+    let receiver = Receiver::start(Manner::Hanging);
+    let (job, topic, database) = with_outlets(&webhook("hook", &receiver, ""));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    running.wait_until("it is committed and being told", || !receiver.requests().is_empty());
+    running.signal("KILL");
+    running.wait();
+    assert_eq!(open_notifications(&database), "1");
+    receiver.behave(Manner::Well);
+    let mut running = job.start();
+    running.wait_until("it is delivered", || open_notifications(&database) == "0");
+    let keys: Vec<String> =
+        receiver.requests().iter().filter_map(|request| request.header("Idempotency-Key").map(str::to_owned)).collect();
+    assert!(keys.len() >= 2 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    assert_eq!(one(&database, "SELECT COUNT(*) FROM alerts"), "1", "a restart opens no second episode");
+}
+
+#[test]
+fn after_a_long_silence_of_the_receiver_all_is_told_in_a_few_messages() {
+    let receiver = Receiver::start(Manner::Failing);
+    let (job, topic, database) = with_outlets(&webhook("hook", &receiver, "longest_backoff = \"500ms\""));
+    let mut running = job.start();
+    for patient in 0..150 {
+        for (second, rate) in [(patient, 130.0), (patient + 1, 80.0)] {
+            topic.put(0, None, sample(&format!("P{patient}"), second, rate).as_bytes());
+        }
+        if patient % 30 == 0 {
+            topic.flush(); // so that it is several batches
+            running.wait_until("a batch of them", || {
+                one(&database, "SELECT COUNT(*) FROM readings").parse::<u32>().is_ok_and(|count| count > patient)
+            });
+        }
+    }
+    topic.flush();
+    running.wait_until("all are to be told", || {
+        one(&database, "SELECT COUNT(*) FROM readings") == "300" && open_notifications(&database) != "0"
+    });
+    let expected: usize = open_notifications(&database).parse().unwrap();
+    receiver.behave(Manner::Well);
+    running.wait_until("all is delivered", || open_notifications(&database) == "0");
+    assert_eq!(receiver.alerts().len(), expected);
+    assert!(receiver.taken().len() <= 3, "{} messages for {expected}", receiver.taken().len());
+    let mut firing = std::collections::HashSet::new();
+    for (episode, status, _) in receiver.alerts() {
+        match status.as_str() {
+            "firing" => assert!(firing.insert(episode)),
+            _ => assert!(firing.contains(&episode), "the end is told behind the beginning"),
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_refused_keeps_no_other_from_the_receiver() {
+    let receiver = Receiver::start(Manner::Failing);
+    let (job, topic, database) = with_outlets(&webhook("hook", &receiver, "longest_backoff = \"300ms\""));
+    let mut running = job.start();
+    for patient in ["P1", "POISON", "P3"] {
+        topic.put_samples(patient, &[(0, 130.0)]);
+    }
+    running.wait_until("all are to be told", || open_notifications(&database) == "3");
+    receiver.behave(Manner::Refusing("POISON"));
+    running.wait_until("the others are delivered", || open_notifications(&database) == "1");
+    assert_eq!(one(&database, "SELECT state FROM notifications WHERE is_open=1"), "waiting");
+    receiver.behave(Manner::Well);
+    running.wait_until("it is too, once it is taken", || open_notifications(&database) == "0");
+}
+
+#[test]
+fn what_was_tried_for_long_enough_is_given_up_and_status_says_so() {
+    let receiver = Receiver::start(Manner::Failing);
+    let more = "longest_backoff = \"100ms\"\ngive_up_after = \"1s\"";
+    let (job, topic, database) = with_outlets(&webhook("hook", &receiver, more));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    running.wait_until("it is given up", || {
+        one(&database, "SELECT state FROM notifications") == "given up"
+            && one(&database, "SELECT outcome FROM deliveries ORDER BY attempt DESC LIMIT 1") == "given up"
+    });
+    let status = job.command("status").output().unwrap();
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("outlet hook · 0 wait · 1 given up"), "{status}");
+}
+
+#[test]
+fn a_run_for_cron_delivers_before_it_ends_and_an_outlet_that_is_gone_is_not_waited_for() {
+    let receiver = Receiver::start(Manner::Well);
+    let (job, topic, database) = with_outlets(&webhook("hook", &receiver, ""));
+    topic.put_samples("P1", &[(0, 130.0)]);
+    job.run_once();
+    assert_eq!(receiver.alerts().len(), 1);
+    receiver.behave(Manner::Failing);
+    topic.put_samples("P1", &[(1, 80.0)]);
+    job.run_once();
+    assert_eq!(open_notifications(&database), "1");
+    let without = TestJob::new(&job.topic, &job.store).query("rules/tachycardia", AT_ONCE);
+    without.run_once();
+    assert_eq!(one(&database, "SELECT state FROM notifications ORDER BY number DESC LIMIT 1"), "given up");
+}
+
+#[test]
+fn a_kafka_topic_has_a_record_for_each_notification_keyed_by_patient() {
+    let alerts = Topic::create(2);
+    let (job, topic, database) = with_outlets(&format!("[[notify]]\nkind = \"kafka\"\ntopic = \"{}\"\n", alerts.name));
+    topic.put_samples("P1", &[(0, 130.0), (1, 80.0)]);
+    topic.put_samples("P2", &[(1, 130.0)]);
+    job.run_once();
+    topic.put_samples("P2", &[(2, 80.0)]);
+    job.run_once();
+    assert_eq!(open_notifications(&database), "0");
+
+    let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", kafka())
+        .set("group.id", &alerts.name)
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[&alerts.name]).unwrap();
+    let mut found = Vec::new();
+    wait_until("the records", || {
+        while let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            let record: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+            let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+            assert_eq!(record["patient"], key.as_str());
+            found.push(format!("{key} {}", record["kind"].as_str().unwrap()));
+        }
+        found.len() >= 2
+    });
+    found.sort();
+    assert_eq!(found, ["P2 firing", "P2 resolved"], "P1's was over before anybody could be told");
+}
+
+#[test]
+fn a_heartbeat_ceases_while_batches_are_not_committed() {
+    let receiver = Receiver::start(Manner::Well);
+    let (job, topic, database) = with_outlets(&format!(
+        "[[notify]]\nkind = \"heartbeat\"\nurl = \"{}/ping\"\nevery = \"100ms\"\n",
+        receiver.url
+    ));
+    let job = job.more("[trigger]\nevery = \"100ms\"");
+    let mut running = job.start();
+    running.wait_until("it beats", || receiver.requests().len() >= 3);
+    let mut locking = database.connect();
+    locking.query_drop("LOCK TABLES batches WRITE, offsets WRITE").unwrap();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    // Silence shows only over time: ten beats long there is none.
+    let is_silent = || {
+        let before = receiver.requests().len();
+        std::thread::sleep(Duration::from_secs(1));
+        receiver.requests().len() == before
+    };
+    running.wait_until("it is silent", is_silent);
+    locking.query_drop("UNLOCK TABLES").unwrap();
+    let before = receiver.requests().len();
+    running.wait_until("it beats again", || receiver.requests().len() > before + 2);
+}
+
+/// A program that is ended when it is dropped.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn get(url: &str) -> Option<serde_json::Value> {
+    let output = Command::new("curl").args(["-sf", url]).output().unwrap();
+    output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn prometheus_alertmanager_hears_of_alerts_that_stand_again_and_again_and_that_they_are_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("alertmanager.yml");
+    std::fs::write(&config, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n").unwrap();
+    let port = free_port();
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let _alertmanager = Program(
+        Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stderr(log)
+            .spawn()
+            .unwrap(),
+    );
+    let url = format!("http://127.0.0.1:{port}");
+    wait_until("Alertmanager is there", || get(&format!("{url}/api/v2/status")).is_some());
+
+    let outlet = format!("[[notify]]\nkind = \"alertmanager\"\nurl = \"{url}\"\nresend = \"500ms\"\n");
+    let (job, topic, _database) = with_outlets(&outlet);
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    let alerts = || get(&format!("{url}/api/v2/alerts?active=true")).unwrap().as_array().unwrap().clone();
+    running.wait_until("it has the alert", || alerts().len() == 1);
+    let first = alerts().remove(0);
+    assert_eq!(first["labels"]["alertname"], "tachycardia");
+    assert_eq!(first["labels"]["patient"], "P1");
+    assert_eq!(first["labels"]["severity"], "high");
+    assert_eq!(first["startsAt"], "2026-01-01T00:00:00.000Z");
+    running.wait_until("it hears of it again", || alerts()[0]["updatedAt"] != first["updatedAt"]);
+
+    running.signal("KILL");
+    running.wait();
+    let before = alerts()[0]["updatedAt"].clone();
+    let mut running = job.start();
+    running.wait_until("a job that was killed knows what it has told", || alerts()[0]["updatedAt"] != before);
+    topic.put_samples("P1", &[(1, 80.0)]);
+    running.wait_until("it is over there too", || alerts().is_empty());
+}
+
+/// A real mail server that keeps what it gets in a folder.
+fn mail_server(folder: &std::path::Path) -> (Program, u16) {
+    let port = free_port();
+    let server = Command::new("/usr/bin/python3")
+        .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
+        .arg(folder.join("mail"))
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(folder.join("smtp.log")).unwrap())
+        .spawn()
+        .unwrap();
+    (Program(server), port)
+}
+
+#[test]
+fn mail_arrives_at_a_real_server_and_much_at_once_is_one_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, port) = mail_server(folder.path());
+    let outlet = |port: u16| {
+        format!(
+            "[[notify]]\nkind = \"email\"\nurl = \"smtp://127.0.0.1:{port}\"\nfrom = \"Wardwatch <ward@example.org>\"\n\
+             to = [\"Nurse <nurse@example.org>\"]\nlongest_backoff = \"200ms\"\nsubject = \"{{{{ patient }}}}: {{{{ text }}}}\"\n"
+        )
+    };
+    wait_until("the mail server is there", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let (job, topic, database) = with_outlets(&outlet(port));
+    let letters = || -> Vec<String> {
+        let mut letters: Vec<String> = std::fs::read_dir(folder.path().join("mail/new"))
+            .into_iter()
+            .flatten()
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        letters.sort();
+        letters
+    };
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    running.wait_until("a letter", || letters().len() == 1);
+    let letter = letters().remove(0);
+    for expected in
+        ["Subject: P1: HR 130 > 120", "To: Nurse <nurse@example.org>", "tachycardia, high, since 2026-01-01"]
+    {
+        assert!(letter.contains(expected), "\"{expected}\" in\n{letter}");
+    }
+    drop(server);
+    for patient in ["P2", "P3", "P4"] {
+        topic.put_samples(patient, &[(1, 130.0)]);
+    }
+    running.wait_until("three are to be told", || open_notifications(&database) == "3");
+    let back = Command::new("/usr/bin/python3")
+        .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
+        .arg(folder.path().join("mail"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _back = Program(back);
+    running.wait_until("they are told", || open_notifications(&database) == "0");
+    assert_eq!(letters().len(), 2, "{:?}", letters());
+    assert!(letters().iter().any(|letter| letter.contains("Subject: 3 alerts: 3 high")), "{:?}", letters());
+}
+
+#[test]
+fn the_button_of_a_message_on_the_telephone_acknowledges() {
+    let receiver = Receiver::start(Manner::Well);
+    let outlet = format!(
+        "[[notify]]\nkind = \"ntfy\"\nurl = \"{}\"\ntopic = \"ward\"\nacknowledge = \"ward-acks\"\nsecret = \"shh\"\ntoken = \"tk_1\"\n",
+        receiver.url
+    );
+    let (job, topic, database) = with_outlets(&outlet);
+    let job = job.query("rules/tachycardia", TACHYCARDIA);
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0), (1, 130.0), (2, 130.0), (3, 130.0)]);
+    running.wait_until("it is told", || !receiver.taken().is_empty());
+    let told = receiver.taken()[0].clone();
+    assert_eq!(told.header("Authorization"), Some("Bearer tk_1"));
+    assert_eq!((told.json()["priority"].as_u64(), told.json()["topic"].as_str()), (Some(5), Some("ward")));
+    let button = told.json()["actions"][0].clone();
+    assert_eq!(button["url"], format!("{}/ward-acks", receiver.url));
+    let press = button["body"].as_str().unwrap().to_owned();
+    let line = |id: &str, text: &str| format!("{{\"id\":\"{id}\",\"event\":\"message\",\"message\":\"{text}\"}}\n");
+    receiver.say(&(line("a", "acknowledge made-up") + &line("b", &press) + &line("c", &press)));
+    running.wait_until("it is acknowledged", || one(&database, "SELECT acknowledged_by FROM alerts") == "ntfy");
+    assert_eq!(one(&database, "SELECT COUNT(*) FROM alert_events WHERE kind='acknowledged'"), "1");
+}
