@@ -312,8 +312,7 @@ impl<'a> Planner<'a> {
                 Known { input, per_row, looks_back, time_column: windowed.and_then(|query| query.time_column.clone()) };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
-        let own = |name: &String| !matches!(self.known.get(name), Some(known) if is_given(known.input));
-        let reads = names.into_iter().map(|(name, ..)| name).filter(|name| own(name)).collect();
+        let reads = names.into_iter().map(|(name, ..)| name).filter(|name| !self.is_given(name)).collect();
         let planned = Planned { schema, reads, per_row, looks_back, windowed: closed.is_some(), vitals, file };
         Some(Query { planned, body, clear, closed, current: slot })
     }
@@ -418,10 +417,15 @@ impl Inputs for Planner<'_> {
     }
 }
 
-/// Whether the job gives a table; the others are made by queries.
-fn is_given(input: window::Input) -> bool {
-    use window::Input::{History, Latest, Reference, Source};
-    matches!(input, Source | History | Latest | Reference)
+impl Planner<'_> {
+    /// Whether the job gives a table; the others are made by queries.
+    fn is_given(&self, name: &str) -> bool {
+        let source = self.source.table;
+        name == source
+            || name == history_name(source)
+            || name == latest_name(source)
+            || self.slots.references.contains_key(name)
+    }
 }
 
 /// The name of the table with the rows of the last while.

@@ -6,7 +6,9 @@ use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, repository, told, wait_u
 
 fn ward() -> (TestJob, Topic, Database) {
     let (job, topic, database) = TestJob::on_mysql();
-    let latching = TACHYCARDIA.replace("-- @for: 3s\n", "").replace("-- @clear_after: 3s\n", "");
+    let latching = ["-- @latch: no\n", "-- @for: 3s\n", "-- @clear_after: 3s\n"]
+        .iter()
+        .fold(TACHYCARDIA.to_owned(), |rule, line| rule.replace(line, ""));
     (job.query("rules/tachycardia", &latching), topic, database)
 }
 
@@ -37,19 +39,13 @@ fn refused(job: &TestJob, group: &str, command: &str, more: &[&str], expected: &
     assert!(said.contains(expected), "\"{expected}\" in\n{said}");
 }
 
-fn one(database: &Database, sql: &str) -> String {
-    database.rows(sql).pop().unwrap_or_default()
-}
-
 #[test]
 fn an_episode_is_listed_acknowledged_with_a_note_and_over_and_a_second_one_is_refused() {
     let (job, topic, database) = ward();
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 130.0), (1, 140.0)]);
-    running.wait_until("it fires", || {
-        database.rows("SHOW TABLES LIKE 'alerts'").len() == 1 && one(&database, "SELECT state FROM alerts") == "firing"
-    });
-    let id = one(&database, "SELECT id FROM alerts");
+    running.wait_until("it fires", || database.so_far("SELECT state FROM alerts") == "firing");
+    let id = database.so_far("SELECT id FROM alerts");
     let list = done(&job, "alerts", "list", &[]);
     assert!(list.contains(&id) && list.contains("high") && list.contains("HR 140 > 120"), "{list}");
 
@@ -58,7 +54,7 @@ fn an_episode_is_listed_acknowledged_with_a_note_and_over_and_a_second_one_is_re
     assert!(acknowledged.contains(&format!("episode {id} is acknowledged")), "{acknowledged}");
     refused(&job, "alerts", "ack", &[&id], "nurse has acknowledged it at");
     topic.put_samples("P1", &[(2, 80.0)]);
-    running.wait_until("an acknowledged one does not latch", || one(&database, "SELECT state FROM alerts") == "ended");
+    running.wait_until("an acknowledged one does not latch", || database.so_far("SELECT state FROM alerts") == "ended");
     refused(&job, "alerts", "ack", &[&id], "is over since 2026-01-01T00:00:02Z (cleared)");
 
     let shown = done(&job, "alerts", "show", &[&id]);
@@ -67,7 +63,7 @@ fn an_episode_is_listed_acknowledged_with_a_note_and_over_and_a_second_one_is_re
     }
     assert!(!done(&job, "alerts", "list", &[]).contains(&id));
     // In the batch's own row, too: others see who it was.
-    let row = one(&database, "SELECT acknowledged_by, acknowledged_note, peak_value, end_reason FROM alerts");
+    let row = database.so_far("SELECT acknowledged_by, acknowledged_note, peak_value, end_reason FROM alerts");
     assert_eq!(row, "nurse|moved, not ill|140|cleared");
 }
 
@@ -76,13 +72,13 @@ fn a_latched_episode_outlasts_its_condition_and_a_restart_and_ends_with_the_ackn
     let (job, topic, database) = ward();
     topic.put_samples("P1", &[(0, 130.0), (1, 80.0)]);
     job.run_once();
-    assert_eq!(one(&database, "SELECT state, cleared_at FROM alerts"), "latched|2026-01-01 00:00:01.000000");
-    let id = one(&database, "SELECT id FROM alerts");
+    assert_eq!(database.so_far("SELECT state, cleared_at FROM alerts"), "latched|2026-01-01 00:00:01.000000");
+    let id = database.so_far("SELECT id FROM alerts");
     let put_down = done(&job, "alerts", "ack", &[&id, "--wait", "100ms"]);
     assert!(put_down.contains("put down; the job does it with its next batch"), "{put_down}");
     topic.put_samples("P2", &[(2, 80.0)]);
     job.run_once();
-    assert_eq!(one(&database, "SELECT state, end_reason FROM alerts"), "ended|acknowledged");
+    assert_eq!(database.so_far("SELECT state, end_reason FROM alerts"), "ended|acknowledged");
 }
 
 #[test]
@@ -90,7 +86,7 @@ fn a_pause_is_short_a_silence_has_a_reason_and_an_end_and_both_are_shown_and_end
     let (job, topic, database) = ward();
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 80.0)]);
-    running.wait_until("a batch", || database.rows("SHOW TABLES LIKE 'silences'").len() == 1);
+    running.wait_until("a batch", || !database.so_far("SELECT COUNT(*) FROM silences").is_empty());
 
     refused(&job, "alerts", "silence", &["--patient", "P1", "--reason", "x"], "--for <TIME>|--until <TIME>");
     refused(&job, "alerts", "silence", &["--for", "1h", "--reason", "x"], "--patient <ID>|--ward <WARD>|--rule <RULE>");
@@ -117,7 +113,7 @@ fn a_pause_is_short_a_silence_has_a_reason_and_an_end_and_both_are_shown_and_end
     for expected in ["pause", "patient P1", "silence", "ward icu", "medium", "drill", "nurse"] {
         assert!(silences.contains(expected), "\"{expected}\" in\n{silences}");
     }
-    let id = one(&database, "SELECT id FROM silences WHERE kind = 'silence'");
+    let id = database.so_far("SELECT id FROM silences WHERE kind = 'silence'");
     refused(&job, "alerts", "end", &["nothing"], "unknown silence \"nothing\"");
     done(&job, "alerts", "end", &[&id]);
     assert!(!done(&job, "alerts", "silences", &[]).contains("drill"));
@@ -198,13 +194,13 @@ fn a_change_of_a_limit_is_an_event_that_says_before_and_after() {
     let job = job.more("reference_refresh = \"100ms\"");
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 80.0)]);
-    running.wait_until("a batch", || database.rows("SHOW TABLES LIKE 'limits_seen'").len() == 1);
+    running.wait_until("a batch", || database.so_far("SELECT COUNT(*) FROM limits_seen") == "1");
     database
         .connect()
         .query_drop("UPDATE limits SET high = 125 WHERE vital = 'heart_rate' AND age_band = '' AND patient_id = ''")
         .unwrap();
-    wait_until("the job has seen it", || one(&database, "SELECT COUNT(*) FROM reference_changes") == "1");
-    let change = one(&database, "SELECT before_row, after_row FROM reference_changes");
+    wait_until("the job has seen it", || database.so_far("SELECT COUNT(*) FROM reference_changes") == "1");
+    let change = database.so_far("SELECT before_row, after_row FROM reference_changes");
     assert!(change.contains("\"high\":\"120.0\"") && change.contains("\"high\":\"125.0\""), "{change}");
     assert!(done(&job, "limits", "history", &[]).contains("SEEN BY THE JOB"));
 }

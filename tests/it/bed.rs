@@ -26,7 +26,7 @@ SELECT patient_id, event_time, _partition AS source_partition, _offset AS source
 ";
 
 pub const TACHYCARDIA: &str =
-    "-- @severity: high\n-- @for: 3s\n-- @clear_after: 3s\n-- @message: HR {heart_rate:.0} > 120
+    "-- @severity: high\n-- @latch: no\n-- @for: 3s\n-- @clear_after: 3s\n-- @message: HR {heart_rate:.0} > 120
 SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120
 ";
 
@@ -76,6 +76,17 @@ impl Database {
     /// Every row of a query, each value as text, columns joined with "|".
     pub fn rows(&self, sql: &str) -> Vec<String> {
         rows(&mut self.connect(), sql)
+    }
+}
+
+impl Database {
+    /// The only row of a query, or its last; empty while there is none, or its table is not there yet.
+    pub fn so_far(&self, sql: &str) -> String {
+        let mut connection = self.connect();
+        match connection.query::<mysql::Row, _>(sql) {
+            Err(mysql::Error::MySqlError(error)) if error.code == 1146 => String::new(),
+            _ => rows(&mut connection, sql).pop().unwrap_or_default(),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() 
     let topic = Topic::create(PARTITIONS);
     let database = Database::create(own.as_ref().map_or(&mysql_url(), |own| &own.address));
     let job = TestJob::new(&topic.name, &database.url)
-        .more("snapshot_every = 4\n[trigger]\nevery = \"100ms\"")
+        .more("snapshot_every = 4\n[trigger]\nevery = \"100ms\"\n[[notify]]\nkind = \"log\"")
         .query("tables/windows_10s", WINDOWS)
         .query("tables/readings", READINGS)
         .query("tables/per_batch", PER_BATCH)
@@ -110,7 +110,7 @@ fn fate_at_each_command(fate: fn(u32) -> Verdict) {
     });
     let job = |store: &str| {
         TestJob::new(&topic.name, store)
-            .more("snapshot_every = 2")
+            .more("snapshot_every = 2\n[[notify]]\nkind = \"log\"")
             .query("tables/windows_10s", WINDOWS)
             .query("tables/readings", READINGS)
             .query("tables/per_batch", PER_BATCH)
@@ -279,6 +279,23 @@ impl Oracle {
             database.rows("SELECT patient_id, state, CAST(started_at AS CHAR), COALESCE(CAST(firing_at AS CHAR), '-'), COALESCE(CAST(ended_at AS CHAR), '-'), samples, text FROM alerts ORDER BY patient_id, started_at"),
             self.episodes(),
         );
+        self.check_events(database);
+    }
+
+    /// Every event of an episode stands once, and nobody is told twice that it fires, or before, that it is over.
+    fn check_events(&self, database: &Database) {
+        let holes = "SELECT id FROM alerts LEFT JOIN (SELECT episode, COUNT(*) AS counted, MAX(number) AS last FROM alert_events
+             GROUP BY episode) AS e ON e.episode = id WHERE NOT (counted <=> events AND last <=> events)";
+        assert_eq!(database.rows(holes), [""; 0], "events that are lost or doubled");
+        let fired = "SELECT id FROM alerts WHERE (firing_at IS NOT NULL) <>
+             (SELECT COUNT(*) FROM alert_events WHERE episode = id AND kind = 'firing')";
+        assert_eq!(database.rows(fired), [""; 0], "an episode fires once");
+        let doubled = "SELECT episode FROM notifications GROUP BY episode, kind HAVING COUNT(*) > 1";
+        assert_eq!(database.rows(doubled), [""; 0], "people who are told twice");
+        let resolved = "SELECT episode FROM notifications AS ending WHERE kind = 'resolved' AND NOT EXISTS
+             (SELECT 1 FROM notifications AS n WHERE n.episode = ending.episode AND n.kind = 'firing' AND n.number < ending.number)";
+        assert_eq!(database.rows(resolved), [""; 0], "an end without a beginning");
+        assert_ne!(database.rows("SELECT COUNT(*) FROM notifications"), ["0"]);
     }
 
     /// The batch log covers each partition from its first record to its last, without hole or overlap.
@@ -407,8 +424,12 @@ impl Oracle {
                     }
                 };
             }
-            if let Some((_, started, fired, count, shown, _)) = open {
-                let state = if fired == "-" { "pending" } else { "firing" };
+            if let Some((_, started, fired, count, shown, gone)) = open {
+                let state = match (fired.as_str(), gone) {
+                    ("-", _) => "pending",
+                    (_, None) => "firing",
+                    (_, Some(_)) => "recovering",
+                };
                 episodes.push(format!("{patient}|{state}|{started}|{fired}|-|{count}|{shown}"));
             }
         }
