@@ -19,6 +19,7 @@ services:
 bench:
 	cargo bench --locked --bench decode
 	cargo bench --locked --bench windows
+	tests/services/with cargo bench --locked --bench alerts
 	tests/services/with cargo bench --locked --bench pipeline
 
 # Twenty minutes at 1,000 records a second: memory must not grow.

@@ -21,6 +21,7 @@ fn decode(criterion: &mut Criterion) {
         start: chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
         interval: std::time::Duration::from_secs(1),
         onset: ONSET,
+        lasts: None,
         scenarios: Vec::new(),
     });
     let form = RecordForm::of(&job.source);

@@ -57,6 +57,7 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 #[must_use]
 pub fn unknown<'a>(kind: &str, wrong: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(wrong, known.clone()) {
+        None if known.clone().next().is_none() => format!("unknown {kind} \"{wrong}\"; there is none"),
         Some(near) => format!("unknown {kind} \"{wrong}\"; did you mean \"{near}\"?"),
         None => format!("unknown {kind} \"{wrong}\"; known are {}", known.collect::<Vec<_>>().join(", ")),
     }

@@ -89,7 +89,7 @@ impl OpenEpisodes {
         let all: Vec<Arc<Episode>> = over.into_iter().chain(standing).collect();
         for episode in all {
             let is_quiet = self.silences.iter().any(|silence| silence.hides(&episode, wards, now));
-            let repeat = rules.iter().find(|rule| rule.name == episode.rule).and_then(|rule| rule.header.repeat);
+            let repeat = rules.iter().find(|rule| *rule.name == *episode.rule).and_then(|rule| rule.header.repeat);
             let due = due(&episode, is_quiet, repeat, policy, now);
             if due.is_empty() {
                 continue;
@@ -243,14 +243,14 @@ impl Facts {
         Self {
             job: job.to_owned(),
             kind: kind.to_owned(),
-            episode: episode.id.0.clone(),
-            rule: episode.rule.clone(),
-            patient: episode.patient.clone(),
+            episode: episode.id.to_string(),
+            rule: episode.rule.to_string(),
+            patient: episode.patient.to_string(),
             ward: wards.of(&episode.patient).to_owned(),
             severity: episode.severity.name().to_owned(),
             state: episode.state.name().to_owned(),
-            text: episode.text.clone(),
-            peak: episode.peak.text.clone(),
+            text: episode.text.to_string(),
+            peak: episode.peak.text.to_string(),
             started_at: time(Some(episode.started_at)).unwrap_or_default(),
             firing_at: time(episode.firing_at).unwrap_or_default(),
             last_at: time(Some(episode.last_at)).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! One alert from first to last as a value: what is known of it, what may happen to it, and what it is called.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use crate::terms::Severity;
 
 /// What an episode is called by people and by receivers of notifications.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EpisodeId(pub String);
+pub struct EpisodeId(pub Arc<str>);
 
 impl EpisodeId {
     /// The name of the episode of `rule` and `patient` that began at `started_at`; a replay gives the same.
@@ -20,7 +21,8 @@ impl EpisodeId {
     pub fn of(rule: &str, patient: &str, started_at: DateTime<Utc>) -> Self {
         let text = format!("{rule}\n{patient}\n{}", started_at.timestamp_micros());
         let digest = Sha256::digest(text.as_bytes());
-        Self(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Self(digits.into())
     }
 }
 
@@ -32,15 +34,16 @@ impl fmt::Display for EpisodeId {
 
 /// One alert from first to last.
 ///
-/// Times are event time, but for those of [`Handling`].
+/// Times are event time, but for those of [`Handling`]. An episode is copied with every batch that it outlasts, so its texts
+/// are shared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Episode {
     /// What it is called.
     pub id: EpisodeId,
     /// The rule.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The patient.
-    pub patient: String,
+    pub patient: Arc<str>,
     /// The rule's severity when the episode began.
     pub severity: Severity,
     /// Where it stands.
@@ -64,7 +67,7 @@ pub struct Episode {
     /// At how many samples it was true.
     pub samples: u64,
     /// What to tell people; of the sample at which it fired.
-    pub text: String,
+    pub text: Arc<str>,
     /// The sample that was furthest from what is allowed.
     pub peak: Peak,
     /// Since when nothing has been known of the condition for too long; `None` while something is.
@@ -87,7 +90,7 @@ pub struct Peak {
     /// The sample.
     pub at: DateTime<Utc>,
     /// The message as it reads of that sample: `HR 134 > 120`.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// What people and notifications have done about an episode, in processing time: people act when they do.

@@ -12,6 +12,8 @@
 //! A sample at which the condition cannot be known — no value, or a technical alert that says that the value means
 //! nothing — changes no state: it neither clears nor fires.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Rule;
@@ -147,11 +149,11 @@ pub(super) fn end(episode: &mut Episode, why: End, at: DateTime<Utc>, events: &m
 }
 
 fn begin(rule: &Rule, patient: &str, at: DateTime<Utc>, evidence: &Evidence<'_>, events: &mut Vec<Event>) -> Episode {
-    let text = (evidence.text)();
+    let text: Arc<str> = (evidence.text)().into();
     let mut episode = Episode {
         id: EpisodeId::of(&rule.name, patient, at),
-        rule: rule.name.clone(),
-        patient: patient.to_owned(),
+        rule: rule.name.as_str().into(),
+        patient: patient.into(),
         severity: rule.header.severity,
         state: State::Pending,
         started_at: at,
@@ -163,14 +165,13 @@ fn begin(rule: &Rule, patient: &str, at: DateTime<Utc>, evidence: &Evidence<'_>,
         ended_at: None,
         end: None,
         samples: 1,
-        peak: Peak { value: evidence.value, limit: evidence.limit, at, text: text.clone() },
-        text,
+        peak: Peak { value: evidence.value, limit: evidence.limit, at, text: Arc::clone(&text) },
+        text: Arc::clone(&text),
         stale_at: None,
         suppressed_by: None,
         handling: Handling::default(),
         events: 0,
     };
-    let text = episode.text.clone();
     episode.note(events, at, EventKind::Pending, &text);
     fire_if_held(&mut episode, rule, None, events);
     episode
@@ -180,7 +181,7 @@ fn is_true(episode: &mut Episode, rule: &Rule, at: DateTime<Utc>, evidence: &Evi
     episode.last_at = at;
     episode.samples += 1;
     if rule.is_further(evidence.value, episode.peak.value) {
-        episode.peak = Peak { value: evidence.value, limit: evidence.limit, at, text: (evidence.text)() };
+        episode.peak = Peak { value: evidence.value, limit: evidence.limit, at, text: (evidence.text)().into() };
     }
     relapse(episode, at, events);
     fire_if_held(episode, rule, Some(evidence), events);
@@ -217,9 +218,9 @@ fn fire_if_held(episode: &mut Episode, rule: &Rule, evidence: Option<&Evidence<'
         episode.state = State::Firing;
         episode.firing_at = Some(episode.last_at);
         if let Some(evidence) = evidence {
-            episode.text = (evidence.text)();
+            episode.text = (evidence.text)().into();
         }
-        let text = episode.text.clone();
+        let text = Arc::clone(&episode.text);
         episode.note(events, episode.last_at, EventKind::Firing, &text);
     }
 }

@@ -1,6 +1,6 @@
 //! The episodes that stand, all rules and patients together, and one batch's judgement of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -62,9 +62,9 @@ pub struct Change {
 /// latched. Together with what people have asked to be quiet about.
 #[derive(Debug, Clone, Default)]
 pub struct OpenEpisodes {
-    pub(super) rules: BTreeMap<String, BTreeMap<String, Standing>>,
+    pub(super) rules: BTreeMap<String, HashMap<Arc<str>, Standing>>,
     pub(super) silences: Vec<Silence>,
-    changes: BTreeMap<EpisodeId, Change>,
+    changes: HashMap<EpisodeId, Change>,
     /// During a batch: when which patients' samples mean nothing, by technical rule.
     spans: HashMap<String, HashMap<String, Vec<Span>>>,
 }
@@ -88,16 +88,18 @@ impl OpenEpisodes {
         open
     }
 
-    /// The episodes by rule and patient.
+    /// The episodes, rule by rule.
     pub fn iter(&self) -> impl Iterator<Item = &Episode> {
-        let standing = self.rules.values().flat_map(BTreeMap::values);
+        let standing = self.rules.values().flat_map(HashMap::values);
         standing.flat_map(|standing| standing.latched.iter().chain(&standing.live)).map(AsRef::as_ref)
     }
 
-    /// What changed since this was asked last, episode by episode.
+    /// What changed since this was asked last, episode by episode, in the order of their ids.
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.spans.clear();
-        std::mem::take(&mut self.changes).into_values().collect()
+        let mut changes: Vec<Change> = std::mem::take(&mut self.changes).into_values().collect();
+        changes.sort_unstable_by(|one, other| one.episode.id.cmp(&other.episode.id));
+        changes
     }
 
     /// The episodes that this batch has ended.
@@ -156,10 +158,11 @@ impl OpenEpisodes {
     }
 
     /// The patients of whom the rule has something to say.
-    fn concerned(&self, rule: &Rule, conditions: &Conditions) -> BTreeSet<String> {
+    fn concerned(&self, rule: &Rule, conditions: &Conditions) -> Vec<String> {
         let standing = self.rules.get(&rule.name).into_iter().flatten();
-        let live = standing.filter(|(_, standing)| standing.live.is_some()).map(|(patient, _)| patient.as_str());
-        conditions.patients().chain(live).map(str::to_owned).collect()
+        let live = standing.filter(|(_, standing)| standing.live.is_some()).map(|(patient, _)| &**patient);
+        let others = live.filter(|patient| !conditions.has(patient));
+        conditions.patients().chain(others).map(str::to_owned).collect()
     }
 
     fn step_through(
@@ -228,7 +231,7 @@ impl OpenEpisodes {
 
     /// One that fires takes the place of the one before it that nobody has acknowledged.
     fn end_latched(&mut self, next: &Episode, at: DateTime<Utc>) {
-        let standing = self.rules.get_mut(&next.rule).and_then(|patients| patients.get_mut(&next.patient));
+        let standing = self.rules.get_mut(&*next.rule).and_then(|patients| patients.get_mut(&next.patient));
         if let Some(latched) = standing.and_then(|standing| standing.latched.take_if(|latched| latched.id != next.id)) {
             let mut latched = Arc::unwrap_or_clone(latched);
             let mut events = Vec::new();
@@ -239,21 +242,18 @@ impl OpenEpisodes {
 
     fn put(&mut self, episode: Arc<Episode>) {
         let (rule, patient) = (&episode.rule, &episode.patient);
-        if !self.rules.contains_key(rule) {
-            self.rules.insert(rule.clone(), BTreeMap::new());
+        if !self.rules.contains_key(&**rule) {
+            self.rules.insert(rule.to_string(), HashMap::new());
         }
-        let Some(patients) = self.rules.get_mut(rule) else { return };
-        let mut standing = patients.remove(patient).unwrap_or_default();
+        let Some(patients) = self.rules.get_mut(&**rule) else { return };
+        let standing = patients.entry(Arc::clone(patient)).or_default();
         standing.live.take_if(|known| known.id == episode.id);
         standing.latched.take_if(|known| known.id == episode.id);
-        let patient = patient.clone();
         match episode.state {
             state if state.is_live() => standing.live = Some(episode),
             State::Latched => standing.latched = Some(episode),
+            _ if standing.live.is_none() && standing.latched.is_none() => drop(patients.remove(&episode.patient)),
             _ => {}
-        }
-        if standing.live.is_some() || standing.latched.is_some() {
-            patients.insert(patient, standing);
         }
     }
 
@@ -261,7 +261,7 @@ impl OpenEpisodes {
     pub fn end_rules(&mut self, is_gone: &dyn Fn(&str) -> bool, at: DateTime<Utc>) {
         let gone: Vec<String> = self.rules.keys().filter(|rule| is_gone(rule)).cloned().collect();
         let gone: Vec<_> = gone.iter().filter_map(|rule| self.rules.remove(rule)).collect();
-        for standing in gone.into_iter().flat_map(BTreeMap::into_values) {
+        for standing in gone.into_iter().flat_map(HashMap::into_values) {
             for episode in standing.latched.into_iter().chain(standing.live) {
                 let mut episode = Arc::unwrap_or_clone(episode);
                 let mut events = Vec::new();
@@ -279,7 +279,7 @@ impl OpenEpisodes {
                 .rules
                 .get(&rule.name)
                 .into_iter()
-                .flat_map(BTreeMap::values)
+                .flat_map(HashMap::values)
                 .filter_map(|standing| standing.live.clone())
                 .collect();
             for episode in live {
@@ -327,7 +327,7 @@ impl OpenEpisodes {
         }
         let standing = self.rules.get(&rule.name).into_iter().flatten();
         let live =
-            standing.filter_map(|(patient, standing)| Some((patient.clone(), standing.live.as_ref()?.firing_at?)));
+            standing.filter_map(|(patient, standing)| Some((patient.to_string(), standing.live.as_ref()?.firing_at?)));
         live.collect()
     }
 
@@ -344,9 +344,9 @@ impl OpenEpisodes {
             }
             Judged::BySample => {
                 let over = self.changes.values().map(|change| &change.episode);
-                let over = over
-                    .filter(|episode| episode.rule == rule.name)
-                    .filter_map(|episode| Some((episode.patient.clone(), (episode.firing_at?, episode.cleared_at))));
+                let over = over.filter(|episode| *episode.rule == *rule.name).filter_map(|episode| {
+                    Some((episode.patient.to_string(), (episode.firing_at?, episode.cleared_at)))
+                });
                 let standing = before.into_iter().chain(after).map(|(patient, from)| (patient, (from, None)));
                 for (patient, span) in standing.chain(over.collect::<Vec<_>>()) {
                     let known = spans.entry(patient).or_default();

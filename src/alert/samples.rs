@@ -8,12 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Judged, Rule, SampleColumns};
 
+/// Room for so many patients is made at once; more than that are few jobs' patients.
+const MOST_AT_ONCE: usize = 16_384;
+
 /// The rows of a rule by patient and, where the rule returns it, event time.
 pub(super) struct Conditions(HashMap<String, At>);
 
 enum At {
-    /// At each of these times, with the first row that says so.
-    Times(HashMap<i64, usize>),
+    /// At each of these times, with the first row that says so; in the order of times once all are there.
+    Times(Vec<(i64, usize)>),
     /// At every sample of the batch.
     Always(usize),
 }
@@ -31,7 +34,7 @@ impl Conditions {
     }
 
     fn at(rows: &RecordBatch, columns: &SampleColumns, times: Option<&TimestampMicrosecondArray>) -> Self {
-        let mut found: HashMap<String, At> = HashMap::new();
+        let mut found: HashMap<String, At> = HashMap::with_capacity(rows.num_rows().min(MOST_AT_ONCE));
         let Some(patients) = texts(rows, &columns.key) else { return Self(found) };
         for (row, patient) in patients.iter().enumerate() {
             let Some(patient) = patient else { continue };
@@ -41,11 +44,18 @@ impl Conditions {
                 }
                 Some(times) if times.is_null(row) => {}
                 Some(times) => {
-                    let at = found.entry(patient.to_owned()).or_insert_with(|| At::Times(HashMap::new()));
-                    if let At::Times(rows) = at {
-                        rows.entry(times.value(row)).or_insert(row);
+                    let time = (times.value(row), row);
+                    match found.get_mut(patient) {
+                        Some(At::Times(times)) => times.push(time),
+                        Some(At::Always(_)) => {}
+                        None => drop(found.insert(patient.to_owned(), At::Times(vec![time]))),
                     }
                 }
+            }
+        }
+        for at in found.values_mut() {
+            if let At::Times(times) = at {
+                times.sort_unstable(); // of one time, the first row comes first
             }
         }
         Self(found)
@@ -55,10 +65,18 @@ impl Conditions {
         self.0.keys().map(String::as_str)
     }
 
+    pub(super) fn has(&self, patient: &str) -> bool {
+        self.0.contains_key(patient)
+    }
+
     /// The rule's row for a sample; `None` where the rule is false.
     pub(super) fn row(&self, patient: &str, at: DateTime<Utc>) -> Option<usize> {
         match self.0.get(patient)? {
-            At::Times(rows) => rows.get(&at.timestamp_micros()).copied(),
+            At::Times(times) => {
+                let at = at.timestamp_micros();
+                let (time, row) = times.get(times.partition_point(|(time, _)| *time < at))?;
+                (*time == at).then_some(*row)
+            }
             At::Always(row) => Some(*row),
         }
     }
@@ -159,10 +177,13 @@ impl NewestSamples {
         for (row, patient) in keys.iter().enumerate() {
             let Some(patient) = patient else { continue };
             let at = times.value(row);
-            if !self.patients.contains_key(patient) {
-                self.patients.insert(patient.to_owned(), Newest { at, known: vec![i64::MIN; vitals.len()] });
-            }
-            let Some(newest) = self.patients.get_mut(patient) else { continue };
+            let newest = match self.patients.get_mut(patient) {
+                Some(newest) => newest,
+                None => self
+                    .patients
+                    .entry(patient.to_owned())
+                    .or_insert_with(|| Newest { at, known: vec![i64::MIN; vitals.len()] }),
+            };
             newest.at = newest.at.max(at);
             for (known, values) in newest.known.iter_mut().zip(&vitals) {
                 if values.is_some_and(|values| values.is_valid(row)) {
@@ -206,7 +227,7 @@ impl Samples {
     /// The samples of `frame`; `newest` are those before it.
     #[must_use]
     pub fn of(frame: &RecordBatch, columns: &SampleColumns, newest: &NewestSamples) -> Self {
-        let mut samples: HashMap<String, Vec<SampleRow>> = HashMap::new();
+        let mut samples: HashMap<String, Vec<SampleRow>> = HashMap::with_capacity(frame.num_rows().min(MOST_AT_ONCE));
         let (Some(keys), Some(times)) = (texts(frame, &columns.key), frame.column_by_name(&columns.event_time)) else {
             return Self(samples);
         };

@@ -169,8 +169,8 @@ fn an_episode_opens_with_the_first_true_sample_and_ends_with_the_first_false_one
     let episodes = run(&rule(0, 0), &batches.iter().map(Vec::as_slice).collect::<Vec<_>>());
     assert_eq!(episodes.len(), 2);
     let first = &episodes[0];
-    assert_eq!((first.state, first.samples, first.text.as_str()), (State::Ended, 2, "HR 130"));
-    assert_eq!((first.peak.text.as_str(), second(first.peak.at)), ("HR 131", 2));
+    assert_eq!((first.state, first.samples, &*first.text), (State::Ended, 2, "HR 130"));
+    assert_eq!((&*first.peak.text, second(first.peak.at)), ("HR 131", 2));
     assert_eq!((second(first.started_at), second(first.last_at)), (1, 2));
     assert_eq!((first.firing_at.map(second), first.ended_at.map(second)), (Some(1), Some(3)));
     assert_eq!((first.end, episodes[1].state), (Some(End::Cleared), State::Firing));
@@ -180,7 +180,7 @@ fn an_episode_opens_with_the_first_true_sample_and_ends_with_the_first_false_one
 fn a_condition_that_does_not_hold_long_enough_leaves_nothing() {
     assert_eq!(run(&rule(10, 0), &[&some(&[(0, 130.0), (9, 130.0)]), &some(&[(10, 80.0)])]), []);
     let episodes = run(&rule(10, 0), &[&some(&[(0, 130.0)]), &some(&[(10, 134.0)])]);
-    assert_eq!((episodes[0].firing_at.map(second), episodes[0].text.as_str()), (Some(10), "HR 134"));
+    assert_eq!((episodes[0].firing_at.map(second), &*episodes[0].text), (Some(10), "HR 134"));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_technical_alert_freezes_what_it_suppresses_and_says_so() {
     ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
     // At a rate of 0 the leads are off: the condition is not gone, it cannot be judged.
     ward.batch(&some(&[(1, 0.0), (2, 0.0)]), None, &[], 2);
-    let frozen = ward.stored.values().find(|episode| episode.rule == "tachycardia").cloned().expect("one");
+    let frozen = ward.stored.values().find(|episode| &*episode.rule == "tachycardia").cloned().expect("one");
     assert_eq!((frozen.state, frozen.suppressed_by.as_deref()), (State::Firing, Some("lead_off")));
     ward.batch(&some(&[(3, 80.0)]), None, &[], 3);
     let freed = &ward.stored[&frozen.id];
@@ -272,7 +272,7 @@ fn an_acknowledgement_that_cannot_be_is_refused_with_the_reason() {
     let mut ward = Ward::new(vec![rule(10, 0)]);
     ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
     let pending = ward.episodes()[0].id.clone();
-    let unknown = EpisodeId("nothing".to_owned());
+    let unknown = EpisodeId("nothing".into());
     let answers = ward.batch(&[], None, &[acknowledge(&pending, 1), acknowledge(&unknown, 1)], 1);
     assert!(answers[0].refusal.contains("has not fired yet"), "{}", answers[0].refusal);
     assert!(answers[1].refusal.contains("is over, or never was"), "{}", answers[1].refusal);

@@ -197,7 +197,7 @@ impl List {
             Some(last) => store.last_episodes(SystemClock.now() - TimeDelta::from_std(last)?)?,
         };
         episodes.retain(|episode| self.pending || episode.state != State::Pending);
-        episodes.retain(|episode| self.patient.as_ref().is_none_or(|patient| *patient == episode.patient));
+        episodes.retain(|episode| self.patient.as_ref().is_none_or(|patient| **patient == *episode.patient));
         episodes.sort_by_key(|episode| {
             (episode.ended_at.is_some(), std::cmp::Reverse(episode.severity), episode.started_at)
         });
@@ -211,11 +211,11 @@ impl List {
             vec![
                 episode.id.to_string(),
                 episode.severity.name().to_owned(),
-                episode.patient.clone(),
-                episode.rule.clone(),
+                episode.patient.to_string(),
+                episode.rule.to_string(),
                 standing(episode),
                 seconds(episode.firing_at.unwrap_or(episode.started_at)),
-                episode.peak.text.clone(),
+                episode.peak.text.to_string(),
                 episode.handling.acknowledged.as_ref().map(|who| who.by.clone()).unwrap_or_default(),
             ]
         });

@@ -127,10 +127,10 @@ fn episode_row(episode: &Episode) -> Vec<String> {
     let shown =
         |at: Option<DateTime<Utc>>| at.map_or("–".to_owned(), |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string());
     vec![
-        episode.patient.clone(),
+        episode.patient.to_string(),
         shown(Some(episode.started_at)),
         shown(episode.firing_at),
         shown(episode.cleared_at),
-        episode.peak.text.clone(),
+        episode.peak.text.to_string(),
     ]
 }

@@ -1,5 +1,6 @@
 //! `wardwatch demo`: an embedded broker, simulated patients, SQLite, alerts and charts, in one process.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -26,6 +27,10 @@ use super::stop::Stop;
 const JOB: &str = include_str!("../../jobs/patient_vitals.toml");
 static QUERIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql/vitals");
 
+/// In the demo's folder: the job file, and the database.
+const JOB_FILE: &str = "jobs/patient_vitals.toml";
+const DATABASE: &str = "wardwatch.db";
+
 /// Partitions of the embedded topic.
 const PARTITIONS: i32 = 2;
 
@@ -37,7 +42,10 @@ const SCENARIOS: [Scenario; 5] =
 const PAST: Duration = Duration::from_secs(240);
 
 /// Events begin this many seconds after the start of the past: some alerts stand as the demo starts.
-const ONSET: std::ops::Range<f64> = 60.0..230.0;
+const ONSET: std::ops::Range<f64> = 90.0..230.0;
+
+/// And they last so long: within two minutes, the first are over.
+const LASTS: Duration = Duration::from_secs(150);
 
 /// A chart of the patient who is worst off is drawn this often.
 const CHART_EVERY: Duration = Duration::from_secs(10);
@@ -72,6 +80,11 @@ impl Demo {
         println!("broker   {} (embedded)", broker.address());
         println!("tables   {}", plan.job.store.address());
         println!("queries  {}", plan.job.sql.dir.display());
+        println!(
+            "alerts   MYSQL_URL=sqlite://{} wardwatch alerts ack {} EPISODE",
+            self.dir.join(DATABASE).display(),
+            self.dir.join(JOB_FILE).display()
+        );
         println!("Stop with Ctrl-C.\n");
 
         let devices = start_devices(&plan.job, self.patients, &stop)?;
@@ -96,12 +109,12 @@ impl Demo {
         let queries = self.dir.join("sql").join("vitals");
         std::fs::create_dir_all(&jobs).with_context(written)?;
         std::fs::create_dir_all(&queries).with_context(written)?;
-        let file = jobs.join("patient_vitals.toml");
+        let file = self.dir.join(JOB_FILE);
         std::fs::write(&file, JOB).with_context(written)?;
         QUERIES.extract(&queries).with_context(written)?;
 
         // The embedded broker starts empty, so the offsets of an earlier demo mean nothing any more.
-        let database = self.dir.join("wardwatch.db");
+        let database = self.dir.join(DATABASE);
         for suffix in ["", "-wal", "-shm"] {
             let mut path = database.clone().into_os_string();
             path.push(suffix);
@@ -158,9 +171,13 @@ fn start_charts(job: &Job) -> std::io::Result<(Sender<String>, JoinHandle<()>)> 
     let (sender, patients) = channel::<String>();
     let job = job.clone();
     let thread = std::thread::Builder::new().name("charts".to_owned()).spawn(move || {
+        let mut drawn = HashSet::new();
         for patient in patients {
             match draw(&job, &patient) {
-                Ok(file) => println!("          chart of {patient}: {}", file.display()),
+                Ok(file) if drawn.insert(patient.clone()) => {
+                    println!("          chart of {patient}: {}", file.display())
+                }
+                Ok(_) => {}
                 Err(error) => tracing::warn!(%error, patient, "no chart"),
             }
         }
@@ -179,6 +196,7 @@ fn start_devices(job: &Job, patients: u32, stop: &Stop) -> anyhow::Result<JoinHa
         start: SystemClock.now() - PAST,
         interval: Duration::from_secs(1),
         onset: ONSET,
+        lasts: Some(LASTS),
         scenarios: SCENARIOS.to_vec(),
     });
     let thread = std::thread::Builder::new().name("devices".to_owned()).spawn(move || {
@@ -211,9 +229,14 @@ fn tell(progress: &Progress<'_>) -> Option<String> {
         for event in events {
             let by = if event.by.is_empty() { String::new() } else { format!(" by {}", event.by) };
             let (patient, severity) = (&episode.patient, episode.severity.name());
-            println!("{time}  {:<12} {severity:<9} {patient}  {}{by}", event.kind.name(), episode.text);
+            println!(
+                "{time}  {:<12} {severity:<9} {patient}  {}{by}  [{}]",
+                event.kind.name(),
+                episode.text,
+                episode.id
+            );
             if event.kind == EventKind::Firing {
-                last = Some(patient.clone());
+                last = Some(patient.to_string());
             }
         }
     }

@@ -49,6 +49,9 @@ pub(super) struct Simulate {
     /// clock-wrong, duplicates, late-bursts
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = Scenario::from_name, conflicts_with = "replay")]
     scenarios: Vec<Scenario>,
+    /// How long that lasts; then patients recover and devices work again. By default it does not end
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "replay")]
+    lasts: Option<Duration>,
     /// Replay the CSV recordings of this folder, a file for each patient
     #[arg(long, value_name = "DIR", requires = "columns")]
     replay: Option<PathBuf>,
@@ -122,6 +125,7 @@ impl Simulate {
             start: self.start(),
             interval: self.interval,
             onset: ONSET,
+            lasts: self.lasts,
             scenarios: self.scenarios.clone(),
         }
     }

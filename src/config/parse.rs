@@ -587,4 +587,46 @@ dir = "."
         let error = load(&folder.path().join("vital.toml")).expect_err("refused");
         assert!(error.to_string().contains("did you mean"), "{error}");
     }
+
+    fn refuse(more: &str, expected: &str) {
+        let errors = read(&format!("{SMALLEST}{more}")).expect_err("refused");
+        assert!(errors.iter().any(|error| error.contains(expected)), "{errors:#?}");
+    }
+
+    #[test]
+    fn an_outlet_that_is_wrong_is_named_with_what_would_be_right() {
+        refuse("[[notify]]\nname = \"x\"", "job.toml:19:8: an outlet needs a kind: webhook, alertmanager");
+        refuse("[[notify]]\nkind = \"webhok\"", "unknown kind of outlet \"webhok\"; did you mean \"webhook\"?");
+        refuse("[[notify]]\nkind = \"webhook\"", "19:8: an outlet of kind \"webhook\" needs \"url\"");
+        refuse(
+            "[[notify]]\nkind = \"log\"\nurl = \"http://x/\"",
+            "20:7: an outlet of kind \"log\" has no \"url\"; it has nothing more",
+        );
+        refuse("[[notify]]\nkind = \"webhook\"\nurl = \"example.org\"", "this is no URL");
+        refuse("[[notify]]\nkind = \"log\"\n[[notify]]\nkind = \"log\"", "another outlet bears the name \"log\"");
+        let mail = "[[notify]]\nkind = \"email\"\nurl = \"smtp://h\"\nfrom = \"a@b.c\"\nto = [\"nobody\"]";
+        refuse(mail, "\"nobody\" is no mail address");
+        refuse(
+            "[[notify]]\nkind = \"log\"\ntemplate = \"{{ pateint }}\"",
+            "unknown name in the template \"pateint\"; did you mean \"patient\"?",
+        );
+        refuse("[[notify]]\nkind = \"log\"\ntemplate = \"{{ patient\"", "the template is wrong");
+        refuse("[[notify]]\nkind = \"log\"\nseverity = \"hihg\"", "unknown severity \"hihg\"; did you mean \"high\"?");
+        let button = "[[notify]]\nkind = \"ntfy\"\nurl = \"https://h\"\ntopic = \"a\"\nacknowledge = \"b\"";
+        refuse(button, "a button needs a secret that signs it");
+        refuse("[[notify]]\nkind = \"webhook\"\nurl = \"http://x/\"\nsecret = \"${ABSENT}\"", "\"ABSENT\" is not set");
+    }
+
+    #[test]
+    fn a_step_of_the_escalation_names_outlets_that_there_are() {
+        let step = "[[alerts.escalation]]\nafter = \"2m\"\nto = [\"doctr\"]\n";
+        refuse(step, "there is no outlet \"doctr\", and no other; a [[notify]] makes one");
+        let outlets = "[[notify]]\nname = \"doctor\"\nkind = \"log\"\n[[notify]]\nname = \"alive\"\nkind = \"heartbeat\"\nurl = \"http://x/\"\n";
+        refuse(&format!("{outlets}{step}"), "unknown outlet \"doctr\"; did you mean \"doctor\"?");
+        refuse(&format!("{outlets}{}", step.replace("doctr", "alive")), "unknown outlet \"alive\"");
+        refuse(&format!("{outlets}{}", step.replace("\"doctr\"", "")), "must tell somebody");
+        let job = read(&format!("{SMALLEST}{outlets}{}", step.replace("doctr", "doctor"))).expect("valid");
+        assert_eq!(job.alerts.escalation[0].after, std::time::Duration::from_secs(120));
+        assert_eq!(job.alerts.longest_pause, std::time::Duration::from_secs(120));
+    }
 }

@@ -108,7 +108,7 @@ impl Tile {
         let age = (now - self.at).num_seconds();
         let stale = age > STALE_SECONDS;
         // The episodes come worst first.
-        let worst = episodes.iter().find(|e| e.patient == self.patient && e.state == State::Firing);
+        let worst = episodes.iter().find(|e| *e.patient == *self.patient && e.state == State::Firing);
         let severity = worst.map_or("", |episode| episode.severity.name());
         html! {
             article class={ (severity) @if stale { " stale" } } {

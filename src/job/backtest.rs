@@ -111,7 +111,7 @@ pub fn backtest(
     let of_rule = |wanted: &str| -> Vec<Episode> {
         let episodes = first.into_iter().flat_map(|form| form.0.values());
         let mut fired: Vec<Episode> =
-            episodes.filter(|episode| episode.rule == wanted && episode.firing_at.is_some()).cloned().collect();
+            episodes.filter(|episode| *episode.rule == *wanted && episode.firing_at.is_some()).cloned().collect();
         fired.sort_by_key(|episode| episode.started_at);
         fired
     };
@@ -151,7 +151,7 @@ impl Episodes {
     #[allow(clippy::cast_precision_loss, reason = "episodes are few")]
     fn delay(&self, rule: &str, hold: Duration, hours: f64) -> Delay {
         let fired: Vec<&Episode> =
-            self.0.values().filter(|episode| episode.rule == rule && episode.firing_at.is_some()).collect();
+            self.0.values().filter(|episode| *episode.rule == *rule && episode.firing_at.is_some()).collect();
         let mut lengths: Vec<TimeDelta> =
             fired.iter().filter_map(|episode| Some(episode.cleared_at? - episode.firing_at?)).collect();
         lengths.sort_unstable();

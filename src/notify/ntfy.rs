@@ -121,7 +121,7 @@ impl Button {
         // Compared whole and by digest, so that the time it takes tells nothing of the signature.
         let (right, given) = (self.press(episode), text.trim_end());
         let digest = |text: &str| signature(&self.secret, text.as_bytes());
-        (digest(&right) == digest(given)).then(|| EpisodeId(episode.to_owned()))
+        (digest(&right) == digest(given)).then(|| EpisodeId(episode.into()))
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     fn a_press_acknowledges_its_episode_and_one_that_was_made_up_none() {
         let button = Button { topic: "acks".to_owned(), secret: "secret".to_owned(), since: "all".to_owned() };
         let press = button.press("a1b2");
-        assert_eq!(button.pressed(&press), Some(EpisodeId("a1b2".to_owned())));
+        assert_eq!(button.pressed(&press), Some(EpisodeId("a1b2".into())));
         assert_eq!(button.pressed(&press.replace("a1b2", "ffff")), None);
         assert_eq!(button.pressed("acknowledge a1b2"), None);
         assert_eq!(button.pressed("hello"), None);

@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::ward::WardOptions;
 use super::{Scenario, Vital};
 
 /// How long a slow change takes to be forgotten, in seconds.
@@ -40,25 +41,40 @@ pub(super) struct Patient {
     sport_until: f64,
     pub(super) scenario: Scenario,
     /// When the scenario begins, and how long it takes to its height, in seconds of the simulation.
-    pub(super) begins: f64,
-    pub(super) ramp: f64,
+    begins: f64,
+    ramp: f64,
+    /// When it is over.
+    ends: f64,
 }
 
 impl Patient {
-    pub(super) fn new(seed: u64, number: u64, scenario: Scenario, onset: std::ops::Range<f64>) -> Self {
+    pub(super) fn new(seed: u64, number: u64, scenario: Scenario, options: &WardOptions) -> Self {
+        let onset = &options.onset;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(number);
         let resting = std::array::from_fn(|index| NORMS[index].mean + NORMS[index].spread * gauss(&mut random));
         let begins = onset.start + (onset.end - onset.start) * random.random::<f64>();
         let ramp = random.random_range(20.0..60.0);
         let breath = random.random();
-        Self { random, resting, drift: [0.0; NORMS.len()], breath, sport_until: -1.0, scenario, begins, ramp }
+        let ends = options.lasts.map_or(f64::INFINITY, |lasts| begins + lasts.as_secs_f64());
+        Self { random, resting, drift: [0.0; NORMS.len()], breath, sport_until: -1.0, scenario, begins, ramp, ends }
+    }
+
+    /// Whether the scenario happens so many seconds into the simulation.
+    pub(super) fn happens(&self, elapsed: f64) -> bool {
+        (self.begins..self.ends).contains(&elapsed)
+    }
+
+    /// How far it has got: from 0 to 1 and, when it is over, back.
+    fn severity(&self, elapsed: f64) -> f64 {
+        let (worse, better) = ((elapsed - self.begins) / self.ramp, (elapsed - self.ends) / self.ramp);
+        worse.clamp(0.0, 1.0).min(1.0 - better.clamp(0.0, 1.0))
     }
 
     /// Measures everything, `step` seconds after the last time, `elapsed` seconds into the simulation, at
     /// `day_turn` of a day (0 at midnight, 1 at the next).
     pub(super) fn measure(&mut self, elapsed: f64, step: f64, day_turn: f64) -> Vec<(Vital, f64)> {
-        let severity = ((elapsed - self.begins) / self.ramp).clamp(0.0, 1.0);
+        let severity = self.severity(elapsed);
         let effort = self.effort(elapsed, step);
         let rhythm = ((day_turn - 0.25) * TAU).sin(); // lowest at midnight
         let mut values = Vec::with_capacity(Vital::ALL.len());
@@ -77,7 +93,7 @@ impl Patient {
         let pulse = values[0].1 + (gauss(&mut self.random) * 0.6).round();
         values.push((Vital::Pulse, pulse));
         values.push((Vital::SportMode, f64::from(effort > 0.0)));
-        if self.scenario == Scenario::LeadOff && elapsed >= self.begins {
+        if self.scenario == Scenario::LeadOff && self.happens(elapsed) {
             values.retain(|(vital, _)| *vital != Vital::HeartRate);
             if let Some(breathing) = values.iter_mut().find(|(vital, _)| *vital == Vital::RespiratoryRate) {
                 breathing.1 = 0.0; // monitors send 0 where the impedance leads are off

@@ -11,6 +11,7 @@ fn ward(seed: u64, scenarios: &[Scenario]) -> Ward {
         start: DateTime::from_timestamp(1_767_225_600, 0).expect("a time"),
         interval: Duration::from_secs(1),
         onset: ONSET,
+        lasts: None,
         scenarios: scenarios.to_vec(),
     })
 }
@@ -54,6 +55,28 @@ fn a_septic_patient_gets_worse_in_every_vital_together() {
     assert!(change(Vital::Temperature) > 1.5);
     assert!(change(Vital::SystolicBp) < -20.0);
     assert!(change(Vital::Spo2) < -2.0);
+}
+
+#[test]
+fn what_lasts_for_a_while_ends_and_the_patient_is_as_before() {
+    let options = |lasts| WardOptions {
+        patients: 1,
+        seed: 1,
+        start: DateTime::from_timestamp(1_767_225_600, 0).expect("a time"),
+        interval: Duration::from_secs(1),
+        onset: ONSET,
+        lasts,
+        scenarios: vec![Scenario::Sepsis],
+    };
+    let pressure = |lasts| {
+        let samples = rounds(Ward::new(options(lasts)), 600);
+        let of = |samples: &[Sample]| mean(samples, "P0001", Vital::SystolicBp);
+        (of(&samples[..10]), of(&samples[125..135]), of(&samples[500..]))
+    };
+    let (before, during, after) = pressure(Some(Duration::from_secs(120)));
+    assert!(before - during > 20.0 && (before - after).abs() < 15.0, "{before} {during} {after}");
+    let (before, _, after) = pressure(None);
+    assert!(before - after > 20.0);
 }
 
 #[test]

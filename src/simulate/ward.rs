@@ -23,6 +23,8 @@ pub struct WardOptions {
     pub interval: Duration,
     /// When events begin after the start; each patient has its own moment within this range of seconds.
     pub onset: std::ops::Range<f64>,
+    /// How long they last; then patients recover, and devices work again. Without it, they do not end.
+    pub lasts: Option<Duration>,
     /// What happens, in turn to the first patients; the others are stable.
     pub scenarios: Vec<Scenario>,
 }
@@ -49,7 +51,7 @@ impl Ward {
         let scenarios = options.scenarios.iter().copied().chain(std::iter::repeat(Scenario::Stable));
         let beds = (1..=options.patients).zip(scenarios).map(|(number, scenario)| Bed {
             id: format!("P{number:04}"),
-            patient: Patient::new(options.seed, number.into(), scenario, options.onset.clone()),
+            patient: Patient::new(options.seed, number.into(), scenario, &options),
             held_back: Vec::new(),
         });
         Self { beds: beds.collect(), options, round: 0 }
@@ -74,7 +76,8 @@ impl Ward {
 
 impl Bed {
     fn send(&mut self, mut sample: Sample, elapsed: f64, arriving: &mut Vec<Sample>) {
-        if elapsed < self.patient.begins {
+        if !self.patient.happens(elapsed) {
+            arriving.append(&mut self.held_back);
             arriving.push(sample);
             return;
         }

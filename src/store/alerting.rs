@@ -209,7 +209,12 @@ impl Store {
         for row in &rows {
             let Episode { severity, firing_at, cleared_at, ended_at, text, .. } = episode(row)?;
             if let Some(from) = firing_at {
-                episodes.push(PatientEpisode { severity, from, until: cleared_at.or(ended_at), text });
+                episodes.push(PatientEpisode {
+                    severity,
+                    from,
+                    until: cleared_at.or(ended_at),
+                    text: text.to_string(),
+                });
             }
         }
         Ok(episodes)
@@ -241,7 +246,7 @@ impl Store {
         }
         let nobody = Scope::default();
         let (kind, episode, scope, up_to, until) = match &action.ask {
-            Ask::Acknowledge(episode) => ("acknowledge", episode.0.as_str(), &nobody, None, None),
+            Ask::Acknowledge(episode) => ("acknowledge", &*episode.0, &nobody, None, None),
             Ask::Quiet { kind, scope, up_to, until } => (kind.name(), "", scope, *up_to, Some(*until)),
             Ask::EndSilence(id) => ("end", id.0.as_str(), &nobody, None, None),
         };
@@ -334,9 +339,9 @@ fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> Vec<Value> {
 fn episode(row: &[Value]) -> Result<Episode, StoreError> {
     let mut row = Row::new(ALERTS, row);
     Ok(Episode {
-        id: EpisodeId(row.text()?),
-        rule: row.text()?,
-        patient: row.text()?,
+        id: EpisodeId(row.text()?.into()),
+        rule: row.text()?.into(),
+        patient: row.text()?.into(),
         severity: row.named(Severity::from_name)?,
         state: row.named(State::from_name)?,
         started_at: row.time()?,
@@ -348,8 +353,13 @@ fn episode(row: &[Value]) -> Result<Episode, StoreError> {
         ended_at: row.optional_time(),
         end: row.optional_text().as_deref().and_then(End::from_name),
         samples: u64::try_from(row.int()?).unwrap_or(0),
-        text: row.text()?,
-        peak: Peak { value: row.optional_float(), limit: row.optional_float(), at: row.time()?, text: row.text()? },
+        text: row.text()?.into(),
+        peak: Peak {
+            value: row.optional_float(),
+            limit: row.optional_float(),
+            at: row.time()?,
+            text: row.text()?.into(),
+        },
         stale_at: row.optional_time(),
         suppressed_by: row.optional_text(),
         handling: Handling {
@@ -410,7 +420,7 @@ fn action(row: &[Value]) -> Result<Action, StoreError> {
     let ask = match SilenceKind::from_name(&kind) {
         Some(kind) => Ask::Quiet { kind, scope, up_to: Severity::from_name(&up_to), until: row.time()? },
         None if kind == "end" => Ask::EndSilence(ActionId(subject)),
-        None => Ask::Acknowledge(EpisodeId(subject)),
+        None => Ask::Acknowledge(EpisodeId(subject.into())),
     };
     Ok(Action { id, at, by, note, ask })
 }

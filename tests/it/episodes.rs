@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use chrono::DateTime;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wardwatch::alert::{Change, Episode, State};
+use wardwatch::alert::{Change, Episode, EpisodeId, State};
 use wardwatch::job::{Past, Plan, Rehearsal};
 
 use crate::bed::{TestJob, repository, seed};
@@ -74,15 +74,15 @@ fn job(hold: u64) -> TestJob {
 /// The episodes that fired when the rows are cut so: each is what it was at last.
 fn episodes(plan: Plan, rows: &RecordBatch, cuts: impl Iterator<Item = usize>) -> Vec<Episode> {
     let mut rehearsal = Rehearsal::new(plan);
-    let mut known: BTreeMap<String, Episode> = BTreeMap::new();
+    let mut known: BTreeMap<EpisodeId, Episode> = BTreeMap::new();
     let mut from = 0;
     let now = DateTime::parse_from_rfc3339("2026-01-01T01:00:00Z").unwrap().to_utc();
     for to in cuts.chain([rows.num_rows()]) {
         for Change { episode, .. } in rehearsal.batch(&rows.slice(from, to - from), now).changes {
             match episode.state {
-                State::Dropped => drop(known.remove(&episode.id.0)),
+                State::Dropped => drop(known.remove(&episode.id)),
                 _ => drop(
-                    known.insert(episode.id.0.clone(), Episode { handling: Default::default(), ..(*episode).clone() }),
+                    known.insert(episode.id.clone(), Episode { handling: Default::default(), ..(*episode).clone() }),
                 ),
             }
         }

@@ -3,7 +3,7 @@
 use crate::bed::{READINGS, TestJob, repository};
 
 /// Wrong queries, each in a set of its own beside a right one.
-const WRONG: [(&str, &str, &str); 32] = [
+const WRONG: [(&str, &str, &str); 42] = [
     ("syntax", "tables/odd", "-- @key: patient_id\nSELECT patient_id\nFROM vitals WHERE (heart_rate > 3"),
     ("unknown column", "tables/odd", "-- @key: patient_id\nSELECT patient_id, hart_rate\nFROM vitals"),
     (
@@ -123,6 +123,56 @@ const WRONG: [(&str, &str, &str); 32] = [
         "a rule with a window",
         "rules/odd",
         "-- @severity: low\nSELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS start FROM vitals GROUP BY 1, 2",
+    ),
+    (
+        "a severity that is none",
+        "rules/odd",
+        "-- @severity: hihg\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "@for longer than history",
+        "rules/odd",
+        "-- @severity: low\n-- @for: 2h\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "a technical rule that latches",
+        "rules/odd",
+        "-- @severity: technical\n-- @latch: yes\nSELECT patient_id, event_time FROM vitals WHERE heart_rate = 0",
+    ),
+    (
+        "a rule that suppresses what is not there",
+        "rules/odd",
+        "-- @severity: technical\n-- @suppresses: tachicardia\nSELECT patient_id, event_time FROM vitals WHERE heart_rate = 0",
+    ),
+    (
+        "an alert of a patient that suppresses another",
+        "rules/odd",
+        "-- @severity: high\n-- @suppresses: odd\nSELECT patient_id, event_time FROM vitals WHERE heart_rate = 0",
+    ),
+    (
+        "@clear_when with a name that is none",
+        "rules/odd",
+        "-- @severity: low\n-- @clear_when: hart_rate < 110\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "@clear_when of a rule with groups",
+        "rules/odd",
+        "-- @severity: low\n-- @clear_when: heart_rate < 110\nSELECT patient_id FROM vitals WHERE heart_rate > 120 GROUP BY patient_id",
+    ),
+    (
+        "@clear_when that is no condition",
+        "rules/odd",
+        "-- @severity: low\n-- @clear_when: heart_rate <\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "a peak of a column that is none",
+        "rules/odd",
+        "-- @severity: low\n-- @peak: max(hart_rate)\nSELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "a peak that is none",
+        "rules/odd",
+        "-- @severity: low\n-- @peak: heart_rate\nSELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120",
     ),
 ];
 
