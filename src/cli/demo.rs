@@ -1,6 +1,7 @@
 //! `wardwatch demo`: an embedded broker, simulated patients, SQLite, alerts and charts, in one process.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -42,10 +43,10 @@ const SCENARIOS: [Scenario; 5] =
 const PAST: Duration = Duration::from_secs(240);
 
 /// Events begin this many seconds after the start of the past: some alerts stand as the demo starts.
-const ONSET: std::ops::Range<f64> = 90.0..230.0;
+const ONSET: std::ops::Range<f64> = 140.0..230.0;
 
 /// And they last so long: within two minutes, the first are over.
-const LASTS: Duration = Duration::from_secs(150);
+const LASTS: Duration = Duration::from_secs(100);
 
 /// A chart of the patient who is worst off is drawn this often.
 const CHART_EVERY: Duration = Duration::from_secs(10);
@@ -73,7 +74,7 @@ impl Demo {
         let stop = Stop::on_signals()?;
         let broker = EmbeddedBroker::start("vitals", PARTITIONS)?;
         let mut plan = Plan::of(self.job(&broker)?)?;
-        let page = dashboard::serve(&plan.job, self.port).with_context(|| {
+        let page = dashboard::serve(&plan.job, (Ipv4Addr::LOCALHOST, self.port).into()).with_context(|| {
             format!("the live page cannot have port {}; choose another with --port, or 0 for any", self.port)
         })?;
         println!("ward     {}", page.address());

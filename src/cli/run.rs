@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::info;
 
 use crate::clock::{Stopwatch, SystemClock};
+use crate::dashboard;
 use crate::job::{AtEnd, Plan, RunOptions, run};
 use crate::source::Until;
 use crate::telemetry;
@@ -51,6 +54,13 @@ impl Run {
         telemetry::init("info");
         let stop = Stop::on_signals()?;
         let mut plan = Plan::load(&self.file.job)?;
+        let page = plan.job.dashboard.map(|listen| {
+            dashboard::serve(&plan.job, listen).with_context(|| format!("[dashboard] listen: {listen} cannot be had"))
+        });
+        let page = page.transpose()?;
+        if let Some(page) = &page {
+            info!(address = page.address(), "page and metrics");
+        }
         let running = Stopwatch::start();
         let repeating = ProgressBar::hidden();
         let mut options = RunOptions {
@@ -62,7 +72,11 @@ impl Run {
             on_commit: &mut |_| {},
             clock: Arc::new(SystemClock),
         };
-        let summary = run(&mut plan, &mut options)?;
+        let done = run(&mut plan, &mut options);
+        if let Some(page) = page {
+            page.stop();
+        }
+        let summary = done?;
         if self.once {
             println!(
                 "{} batches, {} records, {} rejects, {} artefacts, {} late rows, {} duplicates, {} failing queries, {:.2} s",

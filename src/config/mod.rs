@@ -10,6 +10,7 @@ mod raw;
 mod units;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct Job {
     pub notify: Vec<Outlet>,
     /// Charts.
     pub reports: ReportSpec,
+    /// Where the page and the metrics are served, if they are.
+    pub dashboard: Option<SocketAddr>,
 }
 
 /// When a micro-batch closes: at the latest `every`, earlier when it is full.

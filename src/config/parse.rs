@@ -1,6 +1,7 @@
 //! From the job file's text to a [`Job`], or to every fault in it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +96,7 @@ impl Checker<'_> {
         let sql = self.sql(raw.sql);
         let alerts = self.alerts(raw.alerts, raw.notify);
         let reports = self.reports(raw.reports);
+        let dashboard = raw.dashboard.listen.map(|listen| self.required(listen, loopback));
         let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
         let (alerts, notify) = alerts?;
         Some(Job {
@@ -108,6 +110,10 @@ impl Checker<'_> {
             alerts,
             notify,
             reports: reports?,
+            dashboard: match dashboard {
+                None => None,
+                Some(listen) => Some(listen?),
+            },
         })
     }
 
@@ -438,6 +444,17 @@ pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("this must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+/// Where a page is served that knows no users.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => {
+            Err(format!("\"{text}\" can be reached by others, and the page knows no users; write \"127.0.0.1:8080\""))
+        }
+        Err(_) => Err(format!("\"{text}\" is no address with a port; write \"127.0.0.1:8080\"")),
+    }
+}
+
 /// A name that needs no quotes in SQL; one underscore at the start is kept for wardwatch's own columns.
 pub(super) fn identifier(text: &str) -> Result<String, String> {
     let letters = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -615,6 +632,17 @@ dir = "."
         let button = "[[notify]]\nkind = \"ntfy\"\nurl = \"https://h\"\ntopic = \"a\"\nacknowledge = \"b\"";
         refuse(button, "a button needs a secret that signs it");
         refuse("[[notify]]\nkind = \"webhook\"\nurl = \"http://x/\"\nsecret = \"${ABSENT}\"", "\"ABSENT\" is not set");
+    }
+
+    #[test]
+    fn a_page_that_knows_no_users_is_served_to_nobody_else() {
+        refuse(
+            "[dashboard]\nlisten = \"0.0.0.0:8080\"",
+            "\"0.0.0.0:8080\" can be reached by others, and the page knows no users",
+        );
+        refuse("[dashboard]\nlisten = \"8080\"", "is no address with a port");
+        let job = read(&format!("{SMALLEST}[dashboard]\nlisten = \"127.0.0.1:0\"")).expect("valid");
+        assert_eq!(job.dashboard.map(|listen| listen.port()), Some(0));
     }
 
     #[test]

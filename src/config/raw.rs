@@ -24,6 +24,14 @@ pub(super) struct RawJob {
     pub(super) notify: Vec<Spanned<RawOutlet>>,
     #[serde(default)]
     pub(super) reports: RawReports,
+    #[serde(default)]
+    pub(super) dashboard: RawDashboard,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDashboard {
+    pub(super) listen: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

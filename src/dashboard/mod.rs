@@ -1,10 +1,11 @@
-//! The live page of the demo: the newest values of each patient, open alerts, a chart on request.
+//! The live page: the newest values of each patient, open alerts, a chart on request; and what Prometheus reads.
 //!
 //! It reads what was committed and can neither delay nor lose a batch. It is bound to loopback and knows no users.
 
+mod metrics;
 mod page;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,17 +50,20 @@ impl Page {
     }
 }
 
-/// Serves the live page of `job` on loopback, on its own thread; port 0 takes any free one.
+/// Serves the live page of `job`, on its own thread; port 0 takes any free one.
 ///
 /// # Errors
 /// The port is taken.
-pub fn serve(job: &Job, port: u16) -> std::io::Result<Page> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+pub fn serve(job: &Job, listen: SocketAddr) -> std::io::Result<Page> {
+    let listener = std::net::TcpListener::bind(listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let routes =
-        Router::new().route("/", get(ward)).route("/chart/{patient}", get(chart)).with_state(Arc::new(job.clone()));
+    let routes = Router::new()
+        .route("/", get(ward))
+        .route("/chart/{patient}", get(chart))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(job.clone()));
     let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new().name("page".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
@@ -99,6 +103,14 @@ async fn chart(State(job): State<Arc<Job>>, Path(patient): Path<String>) -> Resp
             ([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "no-store")], picture).into_response()
         }
         Ok(Err(error @ ReportError::NoPatient { .. })) => (StatusCode::NOT_FOUND, error.to_string()).into_response(),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn metrics(State(job): State<Arc<Job>>) -> Response {
+    match tokio::task::spawn_blocking(move || metrics::metrics(&job)).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

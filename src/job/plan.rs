@@ -242,6 +242,11 @@ fn suppress(engine: &Engine, rules: &mut [Rule]) -> Vec<Diagnostic> {
     for query in engine.queries() {
         let QueryKind::Rule(header) = &query.file.kind else { continue };
         for name in &header.suppresses {
+            if name.value == "*" {
+                let others = rules.iter_mut().filter(|rule| !rule.is_technical());
+                others.for_each(|rule| rule.suppressed_by.push(query.file.name.clone()));
+                continue;
+            }
             match rules.iter_mut().find(|rule| rule.name == name.value) {
                 Some(rule) if !rule.is_technical() => rule.suppressed_by.push(query.file.name.clone()),
                 Some(_) => {

@@ -55,7 +55,7 @@ pub struct RuleHeader {
     pub repeat: Option<Duration>,
     /// After how long without a value an alert is stale; without it, the job's.
     pub stale_after: Option<Duration>,
-    /// Of a technical rule: the rules that cannot be judged while it fires.
+    /// Of a technical rule: the rules that cannot be judged while it fires; `*` is all that are not technical.
     pub suppresses: Vec<Placed<String>>,
     /// The column by which the worst sample is told, and which end of it is bad.
     pub peak: Option<Placed<PeakOf>>,

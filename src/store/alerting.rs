@@ -96,7 +96,9 @@ impl Store {
                 ]
             })
         });
-        insert_system(database, ALERT_EVENTS, Duplicates::Refused, &mut events)?;
+        // Readings that contradict each other at one time, in several batches, begin the same episode again: it takes the
+        // place of the one before.
+        insert_system(database, ALERT_EVENTS, Duplicates::Replaced, &mut events)?;
 
         let sql = format!(
             "UPDATE {} SET `is_open`=0, `refusal`=?, `batch`=? WHERE `job`=? AND `id`=?",
@@ -127,7 +129,7 @@ impl Store {
                 batch_value(batch),
             ]
         });
-        insert_system(database, NOTIFICATIONS, Duplicates::Refused, &mut notifications)
+        insert_system(database, NOTIFICATIONS, Duplicates::Replaced, &mut notifications)
     }
 
     /// The episodes that are not over.

@@ -82,6 +82,19 @@ fn a_latched_episode_outlasts_its_condition_and_a_restart_and_ends_with_the_ackn
 }
 
 #[test]
+fn readings_that_contradict_each_other_at_one_time_stop_no_job() {
+    let (job, topic, database) = ward();
+    let job = job
+        .query("rules/tachycardia", &TACHYCARDIA.replace("-- @for: 3s\n", "").replace("-- @clear_after: 3s\n", ""))
+        .more("[[notify]]\nkind = \"log\"");
+    for (rate, state) in [(130.0, "firing"), (80.0, "ended"), (140.0, "firing"), (80.0, "ended")] {
+        topic.put_samples("P1", &[(0, rate)]);
+        job.run_once();
+        assert_eq!(database.rows("SELECT state FROM alerts"), [state]);
+    }
+}
+
+#[test]
 fn a_pause_is_short_a_silence_has_a_reason_and_an_end_and_both_are_shown_and_ended() {
     let (job, topic, database) = ward();
     let mut running = job.start();
@@ -203,6 +216,40 @@ fn a_change_of_a_limit_is_an_event_that_says_before_and_after() {
     let change = database.so_far("SELECT before_row, after_row FROM reference_changes");
     assert!(change.contains("\"high\":\"120.0\"") && change.contains("\"high\":\"125.0\""), "{change}");
     assert!(done(&job, "limits", "history", &[]).contains("SEEN BY THE JOB"));
+}
+
+#[test]
+fn metrics_tell_how_the_job_stands_its_alerts_and_its_failing_queries() {
+    let (job, topic, database) = ward();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let job = job.more(&format!("[dashboard]\nlisten = \"127.0.0.1:{port}\"")).query(
+        "tables/bad",
+        "-- @key: patient_id\nSELECT patient_id, 1 / (max(_offset) - max(_offset)) AS x FROM vitals GROUP BY 1",
+    );
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    running.wait_until("it fires", || database.so_far("SELECT state FROM alerts") == "firing");
+    let scraped = || {
+        let output =
+            std::process::Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{port}/metrics")]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let metrics = scraped();
+    for expected in [
+        "# TYPE wardwatch_records_total counter",
+        "wardwatch_records_total 1",
+        "wardwatch_next_offset{partition=\"0\"} 1",
+        "wardwatch_open_episodes{severity=\"high\"} 1",
+        "wardwatch_query_failing{query=\"bad\"} 1",
+        "wardwatch_edit_refused 0",
+    ] {
+        assert!(metrics.lines().any(|line| line == expected), "\"{expected}\" in\n{metrics}");
+    }
+    std::fs::write(job.folder.path().join("sql/tables/bad.sql"), "-- @key: patient_id\nSELECT nothing").unwrap();
+    running.wait_until("a refused edit is shown", || {
+        topic.put_samples("P1", &[(1, 130.0)]);
+        scraped().contains("wardwatch_edit_refused 1")
+    });
 }
 
 const LINES: &str = r#"{"patient_id":"P1","event_time":"2026-01-01T00:00:00Z","heart_rate":130}

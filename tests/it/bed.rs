@@ -281,10 +281,15 @@ impl TestJob {
 
     /// `wardwatch run` in the background, ended when it is dropped.
     pub fn start(&self) -> Running {
+        self.start_with(&[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_with(&self, variables: &[(&str, &str)]) -> Running {
         let log = self.folder.path().join(unique("run") + ".log");
-        let child =
-            self.command("run").stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-        Running { child, log }
+        let mut command = self.command("run");
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+        Running { child: command.spawn().unwrap(), log }
     }
 }
 

@@ -303,40 +303,39 @@ fn prometheus_alertmanager_hears_of_alerts_that_stand_again_and_again_and_that_t
     running.wait_until("it is over there too", || alerts().is_empty());
 }
 
-/// A real mail server that keeps what it gets in a folder.
-fn mail_server(folder: &std::path::Path) -> (Program, u16) {
-    let port = free_port();
+/// A real mail server that keeps what it gets below a folder; with `--tlscert` among its options it insists on TLS.
+fn mail_server(folder: &std::path::Path, port: u16, options: &[&str]) -> Program {
     let server = Command::new("/usr/bin/python3")
         .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
+        .args(options)
         .arg(folder.join("mail"))
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(folder.join("smtp.log")).unwrap())
         .spawn()
         .unwrap();
-    (Program(server), port)
+    wait_until("the mail server is there", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Program(server)
+}
+
+fn mail(port: u16, more: &str) -> String {
+    format!(
+        "[[notify]]\nkind = \"email\"\nurl = \"smtp://127.0.0.1:{port}{more}\"\nfrom = \"Wardwatch <ward@example.org>\"\n\
+         to = [\"Nurse <nurse@example.org>\"]\nlongest_backoff = \"200ms\"\nsubject = \"{{{{ patient }}}}: {{{{ text }}}}\"\n"
+    )
+}
+
+fn letters(folder: &std::path::Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join("mail/new")).into_iter().flatten();
+    files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
 }
 
 #[test]
 fn mail_arrives_at_a_real_server_and_much_at_once_is_one_letter() {
     let folder = tempfile::tempdir().unwrap();
-    let (server, port) = mail_server(folder.path());
-    let outlet = |port: u16| {
-        format!(
-            "[[notify]]\nkind = \"email\"\nurl = \"smtp://127.0.0.1:{port}\"\nfrom = \"Wardwatch <ward@example.org>\"\n\
-             to = [\"Nurse <nurse@example.org>\"]\nlongest_backoff = \"200ms\"\nsubject = \"{{{{ patient }}}}: {{{{ text }}}}\"\n"
-        )
-    };
-    wait_until("the mail server is there", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let (job, topic, database) = with_outlets(&outlet(port));
-    let letters = || -> Vec<String> {
-        let mut letters: Vec<String> = std::fs::read_dir(folder.path().join("mail/new"))
-            .into_iter()
-            .flatten()
-            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
-            .collect();
-        letters.sort();
-        letters
-    };
+    let port = free_port();
+    let server = mail_server(folder.path(), port, &[]);
+    let (job, topic, database) = with_outlets(&mail(port, ""));
+    let letters = || letters(folder.path());
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 130.0)]);
     running.wait_until("a letter", || letters().len() == 1);
@@ -351,16 +350,37 @@ fn mail_arrives_at_a_real_server_and_much_at_once_is_one_letter() {
         topic.put_samples(patient, &[(1, 130.0)]);
     }
     running.wait_until("three are to be told", || open_notifications(&database) == "3");
-    let back = Command::new("/usr/bin/python3")
-        .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
-        .arg(folder.path().join("mail"))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _back = Program(back);
+    let _back = mail_server(folder.path(), port, &[]);
     running.wait_until("they are told", || open_notifications(&database) == "0");
     assert_eq!(letters().len(), 2, "{:?}", letters());
     assert!(letters().iter().any(|letter| letter.contains("Subject: 3 alerts: 3 high")), "{:?}", letters());
+}
+
+#[test]
+fn mail_goes_by_tls_to_a_server_that_can_be_trusted_and_to_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let port = free_port();
+    let _server = mail_server(folder.path(), port, &["--tlscert", certificate, "--tlskey", key]);
+    let (job, topic, database) = with_outlets(&mail(port, "?tls=required"));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 130.0)]);
+    running.wait_until("nobody vouches for the server", || {
+        database.so_far("SELECT error FROM deliveries LIMIT 1").contains("certificate")
+    });
+    assert!(letters(folder.path()).is_empty());
+    running.signal("KILL");
+    running.wait();
+    let mut running = job.start_with(&[("SSL_CERT_FILE", certificate)]);
+    running.wait_until("a letter", || letters(folder.path()).len() == 1);
+    running.wait_until("and the note of it", || open_notifications(&database) == "0");
 }
 
 #[test]

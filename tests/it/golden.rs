@@ -3,7 +3,7 @@
 use crate::bed::{READINGS, TestJob, repository};
 
 /// Wrong queries, each in a set of its own beside a right one.
-const WRONG: [(&str, &str, &str); 42] = [
+const WRONG: [(&str, &str, &str); 43] = [
     ("syntax", "tables/odd", "-- @key: patient_id\nSELECT patient_id\nFROM vitals WHERE (heart_rate > 3"),
     ("unknown column", "tables/odd", "-- @key: patient_id\nSELECT patient_id, hart_rate\nFROM vitals"),
     (
@@ -123,6 +123,11 @@ const WRONG: [(&str, &str, &str); 42] = [
         "a rule with a window",
         "rules/odd",
         "-- @severity: low\nSELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS start FROM vitals GROUP BY 1, 2",
+    ),
+    (
+        "two files of one name",
+        "rules/readings",
+        "-- @severity: low\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
     ),
     (
         "a severity that is none",

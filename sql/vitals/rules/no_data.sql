@@ -1,7 +1,7 @@
 -- Nothing has come from the patient's monitor for 30 seconds. What alerts stand, stand
 -- on: they wait for data.
 -- @severity: technical
--- @suppresses: tachycardia, bradycardia, tachypnoea, bradypnoea, hypoxia, desaturation, hypotension, fever, heart_rate_rising
+-- @suppresses: *
 -- @message: no data for {age_seconds:.0} s
 SELECT patient_id, age_seconds
 FROM vitals_latest

@@ -1,0 +1,107 @@
+//! What Prometheus reads: how the job stands, from what was committed, in the text format 0.0.4.
+//!
+//! It is read from the store at each scrape, so it tells of a job that stands still as well as of one that runs.
+
+use std::fmt::Write as _;
+
+use crate::config::Job;
+use crate::store::{Store, StoreError};
+use crate::terms::Severity;
+
+/// The job's metrics.
+pub(super) fn metrics(job: &Job) -> Result<String, StoreError> {
+    let mut store = Store::connect(&job.store, &job.name)?;
+    let mut text = Text::default();
+    if !store.has_tables()? {
+        return Ok(text.0);
+    }
+    let status = store.status(&job.source.topic)?;
+    let counters = [
+        ("records", "Records that were read", status.records),
+        ("rejects", "Records that could not become rows", status.rejects),
+        ("artefacts", "Values that cannot be true", status.artefacts),
+        ("late_rows", "Rows that came too late for windows", status.late),
+        ("duplicates", "Rows that had come before", status.duplicates),
+    ];
+    for (name, help, value) in counters {
+        text.family(&format!("{name}_total"), "counter", help);
+        text.sample(&format!("{name}_total"), &[], value);
+    }
+    if let Some(last) = &status.last {
+        text.family("batches_total", "counter", "Batches that were committed");
+        text.sample("batches_total", &[], last.batch.0);
+        text.family("last_batch_timestamp_seconds", "gauge", "The frozen time of the last batch");
+        text.sample("last_batch_timestamp_seconds", &[], seconds(last.now));
+    }
+    text.family("next_offset", "gauge", "Where each partition goes on");
+    for (partition, offset) in &status.positions {
+        text.sample("next_offset", &[("partition", &partition.to_string())], offset);
+    }
+    text.family("watermark_timestamp_seconds", "gauge", "How far event time has got in each partition");
+    for (partition, watermark) in &status.watermarks {
+        text.sample("watermark_timestamp_seconds", &[("partition", &partition.to_string())], seconds(watermark.0));
+    }
+    text.family("open_episodes", "gauge", "Episodes that fire, recover or are latched");
+    for severity in Severity::ALL {
+        let open = status.episodes.iter().filter(|episode| episode.severity == severity && episode.state.is_shown());
+        text.sample("open_episodes", &[("severity", severity.name())], open.count());
+    }
+    text.family("query_failing", "gauge", "How often in a row a query has failed; only those that fail");
+    for query in &status.queries {
+        text.sample("query_failing", &[("query", &query.query)], query.failures);
+    }
+    text.family("edit_refused", "gauge", "1 while the newest edit of the queries is not in use");
+    text.sample("edit_refused", &[], u8::from(status.refused_edit.is_some()));
+    let outlets = store.outlet_states()?;
+    text.family("notifications_waiting", "gauge", "Notifications that wait to be delivered");
+    for outlet in &outlets {
+        text.sample("notifications_waiting", &[("outlet", &outlet.outlet)], outlet.waiting);
+    }
+    text.family("notifications_given_up_total", "counter", "Notifications that were tried for long enough");
+    for outlet in &outlets {
+        text.sample("notifications_given_up_total", &[("outlet", &outlet.outlet)], outlet.given_up);
+    }
+    Ok(text.0)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double")]
+fn seconds(at: chrono::DateTime<chrono::Utc>) -> f64 {
+    at.timestamp_millis() as f64 / 1_000.0
+}
+
+/// The text format: a family's help and type, then its samples.
+#[derive(Debug, Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP wardwatch_{name} {help}.\n# TYPE wardwatch_{name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        self.line(format_args!("wardwatch_{name}{labels} {value}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped_as_the_format_wants_it() {
+        let mut text = Text::default();
+        text.sample("x", &[("query", "a\"b\\c\nd")], 1);
+        assert_eq!(text.0, "wardwatch_x{query=\"a\\\"b\\\\c\\nd\"} 1\n");
+    }
+}
