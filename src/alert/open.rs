@@ -98,7 +98,7 @@ impl OpenEpisodes {
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.spans.clear();
         let mut changes: Vec<Change> = std::mem::take(&mut self.changes).into_values().collect();
-        changes.sort_unstable_by(|one, other| one.episode.id.cmp(&other.episode.id));
+        changes.sort_by_cached_key(|change| change.episode.id.rank());
         changes
     }
 
