@@ -11,7 +11,7 @@ use crate::config::{self, Job};
 use crate::store::Store;
 use crate::terms::Severity;
 
-use super::table::aligned;
+use super::table::{aligned, second};
 use super::{JobFile, duration, time};
 
 /// The arguments of `alerts`.
@@ -214,7 +214,7 @@ impl List {
                 episode.patient.to_string(),
                 episode.rule.to_string(),
                 standing(episode),
-                seconds(episode.firing_at.unwrap_or(episode.started_at)),
+                second(episode.firing_at.unwrap_or(episode.started_at)),
                 episode.peak.text.to_string(),
                 episode.handling.acknowledged.as_ref().map(|who| who.by.clone()).unwrap_or_default(),
             ]
@@ -233,10 +233,6 @@ fn standing(episode: &Episode) -> String {
         (None, None) => String::new(),
     };
     format!("{}{why}", episode.state.name())
-}
-
-fn seconds(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The episode whose id begins so.
@@ -271,12 +267,12 @@ impl Show {
             episode.text,
             episode.peak.text,
             episode.samples,
-            seconds(episode.started_at),
-            seconds(episode.last_at)
+            second(episode.started_at),
+            second(episode.last_at)
         );
         let events = store.events_of(&episode.id)?;
         let rows =
-            events.into_iter().map(|event| vec![seconds(event.at), event.kind.name().to_owned(), event.by, event.note]);
+            events.into_iter().map(|event| vec![second(event.at), event.kind.name().to_owned(), event.by, event.note]);
         print!("{}", aligned(&["AT", "WHAT", "BY", "NOTE"], rows));
         Ok(())
     }
@@ -290,7 +286,7 @@ impl Ack {
             State::Ended => bail!(
                 "episode {} is over since {} ({}); there is nothing to acknowledge",
                 episode.id,
-                seconds(episode.ended_at.unwrap_or(episode.last_at)),
+                second(episode.ended_at.unwrap_or(episode.last_at)),
                 episode.end.map(|end| end.name()).unwrap_or_default()
             ),
             State::Pending => bail!("episode {} has not fired yet; there is nothing to acknowledge", episode.id),
@@ -341,7 +337,7 @@ impl Pause {
             );
         }
         let until = SystemClock.now() + TimeDelta::from_std(self.length)?;
-        let told = format!("quiet about {scope} until {}", seconds(until));
+        let told = format!("quiet about {scope} until {}", second(until));
         self.asking.ask(&mut store, "", Ask::Quiet { kind: SilenceKind::Pause, scope, up_to: None, until }, &told)
     }
 }
@@ -358,12 +354,12 @@ impl SilenceFor {
             (None, None) => bail!("a silence has an end: --for 4h, or --until 2026-01-01T00:00:00Z"),
         };
         if until <= now {
-            bail!("{} is past; a silence ends in the future", seconds(until));
+            bail!("{} is past; a silence ends in the future", second(until));
         }
         if self.reason.trim().is_empty() {
             bail!("a silence has a reason");
         }
-        let told = format!("quiet about {scope} until {}", seconds(until));
+        let told = format!("quiet about {scope} until {}", second(until));
         let ask = Ask::Quiet { kind: SilenceKind::Silence, scope, up_to: self.up_to, until };
         self.asking.ask(&mut store, &self.reason, ask, &told)
     }
@@ -392,7 +388,7 @@ fn silences(file: &JobFile) -> anyhow::Result<()> {
             silence.kind.name().to_owned(),
             silence.scope.to_string(),
             silence.up_to.name().to_owned(),
-            seconds(silence.until),
+            second(silence.until),
             silence.by,
             silence.reason,
         ]

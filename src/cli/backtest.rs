@@ -13,7 +13,7 @@ use crate::diagnostic::unknown;
 use crate::job::{Backtest as Tested, Past, Plan, backtest};
 use crate::store::Store;
 
-use super::table::aligned;
+use super::table::{aligned, second};
 use super::{JobFile, duration, time};
 
 /// How many episodes are shown one by one.
@@ -124,8 +124,7 @@ impl Backtest {
 }
 
 fn episode_row(episode: &Episode) -> Vec<String> {
-    let shown =
-        |at: Option<DateTime<Utc>>| at.map_or("–".to_owned(), |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let shown = |at: Option<DateTime<Utc>>| at.map_or("–".to_owned(), second);
     vec![
         episode.patient.to_string(),
         shown(Some(episode.started_at)),

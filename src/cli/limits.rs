@@ -10,7 +10,7 @@ use crate::diagnostic::unknown;
 use crate::job::{Plan, Reference};
 use crate::store::Store;
 
-use super::table::aligned;
+use super::table::{aligned, second};
 use super::{JobFile, time};
 
 /// The arguments of `limits`.
@@ -206,8 +206,8 @@ impl Book {
             limit.vital,
             shown(limit.low),
             shown(limit.high),
-            seconds(limit.valid_from),
-            limit.valid_until.map(|until| format!(" until {}", seconds(until))).unwrap_or_default()
+            second(limit.valid_from),
+            limit.valid_until.map(|until| format!(" until {}", second(until))).unwrap_or_default()
         );
         Ok(())
     }
@@ -215,10 +215,6 @@ impl Book {
 
 fn shown(side: Option<f64>) -> String {
     side.map_or("–".to_owned(), |side| side.to_string())
-}
-
-fn seconds(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Limits {
@@ -374,8 +370,8 @@ fn table<'a>(limits: impl IntoIterator<Item = &'a Limit>) -> String {
             limit.vital.clone(),
             shown(limit.low),
             shown(limit.high),
-            seconds(limit.valid_from),
-            limit.valid_until.map(seconds).unwrap_or_default(),
+            second(limit.valid_from),
+            limit.valid_until.map(second).unwrap_or_default(),
             limit.author.clone(),
             limit.reason.clone(),
         ]
@@ -397,7 +393,7 @@ impl History {
         print!("{}", table(limits));
         let changes = book.store.reference_changes(&book.table.spec.name)?;
         if !changes.is_empty() {
-            let rows = changes.into_iter().map(|(at, change)| vec![seconds(at), change.before, change.after]);
+            let rows = changes.into_iter().map(|(at, change)| vec![second(at), change.before, change.after]);
             print!("\n{}", aligned(&["SEEN BY THE JOB", "BEFORE", "AFTER"], rows));
         }
         Ok(())

@@ -1,0 +1,148 @@
+//! What a job file may say, and how what is wrong in it is told.
+
+use super::*;
+
+const SMALLEST: &str = r#"
+[source]
+brokers = "localhost:9092"
+topic = "vitals"
+key = "patient_id"
+event_time = "event_time"
+
+[source.columns]
+patient_id = { type = "text" }
+event_time = { type = "time", from = ["event_time", "timestamp"] }
+heart_rate = { type = "float", from = "vitals.hr", unit = "/min", plausible = [0, 300] }
+
+[store]
+url = "${URL:-sqlite://test.db}"
+
+[sql]
+dir = "."
+"#;
+
+fn read(text: &str) -> Result<Job, Vec<String>> {
+    parse(Path::new("job.toml"), text, &|_| None).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+}
+
+fn check(from: &str, to: &str, expected: &str) {
+    assert!(SMALLEST.contains(from), "{from}");
+    let errors = read(&SMALLEST.replacen(from, to, 1)).expect_err("refused");
+    assert!(errors.iter().any(|error| error.contains(expected)), "{errors:#?}");
+}
+
+#[test]
+fn the_smallest_job_has_defaults_for_the_rest() {
+    let job = read(SMALLEST).expect("valid");
+    assert_eq!(job.name, "job");
+    assert_eq!(job.source.group, "job");
+    assert_eq!(job.trigger.every, std::time::Duration::from_secs(1));
+    assert_eq!(job.store, StoreUrl::Sqlite("test.db".into()));
+    let names: Vec<_> = job.source.columns.all().iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["patient_id", "event_time", "heart_rate"]);
+    assert!(job.source.columns.key().required);
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_place_and_the_nearest_valid_one() {
+    check("topic = ", "topc = ", "job.toml:4:1: unknown key \"topc\"");
+    check("topic = ", "topc = ", "did you mean \"topic\"?");
+    check("key = \"patient_id\"", "key = \"patientid\"", "5:7: unknown column \"patientid\"; did you mean");
+    check("type = \"float\"", "type = \"flaot\"", "unknown type \"flaot\"; did you mean \"float\"?");
+    check("[0, 300]", "[300, 0]", "is no range");
+    check("\"vitals.hr\"", "\"vitals..hr\"", "is not a path");
+    check("\"vitals.hr\"", "\"timestamp\"", "which column \"event_time\" reads already");
+    check("${URL:-sqlite://test.db}", "${SECRET}", "14:7: the environment variable \"SECRET\" is not set");
+    check("${URL:-sqlite://test.db}", "postgres://secret@h/d", "\"postgres\" is no store");
+    check("dir = \".\"", "dir = \"absent\"", "there is no folder \"absent\"");
+    check("[store]", "[store", "job.toml:13:");
+    check(
+        "[sql]",
+        "[features]\nx = { of = \"hart_rate\", kind = \"delta\", over = \"1m\" }\n[sql]",
+        "did you mean \"heart_rate\"?",
+    );
+    check("[sql]", "[features]\nx = { of = \"patient_id\", kind = \"delta\", over = \"1m\" }\n[sql]", "is no number");
+    check(
+        "[sql]",
+        "[features]\nx = { of = \"heart_rate\", kind = \"slop\", over = \"1m\" }\n[sql]",
+        "did you mean \"slope\"?",
+    );
+    check("[sql]", "[features]\nx = { of = \"heart_rate\", kind = \"slope\" }\n[sql]", "17:33: \"slope\" needs over");
+    check(
+        "[sql]",
+        "[features]\nx = { of = \"heart_rate\", kind = \"ewm\", over = \"1m\" }\n[sql]",
+        "needs a half_life",
+    );
+    check(
+        "[sql]",
+        "[features]\nheart_rate = { of = \"heart_rate\", kind = \"slope\", over = \"1m\" }\n[sql]",
+        "is a column already",
+    );
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let text = SMALLEST.replace("\"float\"", "\"flaot\"").replace("[sql]", "[trigger]\nevery = \"often\"\n[sql]");
+    assert_eq!(read(&text).expect_err("refused").len(), 2);
+}
+
+#[test]
+fn a_missing_file_is_told_with_its_neighbour() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("vitals.toml"), "").expect("written");
+    let error = load(&folder.path().join("vital.toml")).expect_err("refused");
+    assert!(error.to_string().contains("did you mean"), "{error}");
+}
+
+fn refuse(more: &str, expected: &str) {
+    let errors = read(&format!("{SMALLEST}{more}")).expect_err("refused");
+    assert!(errors.iter().any(|error| error.contains(expected)), "{errors:#?}");
+}
+
+#[test]
+fn an_outlet_that_is_wrong_is_named_with_what_would_be_right() {
+    refuse("[[notify]]\nname = \"x\"", "job.toml:19:8: an outlet needs a kind: webhook, alertmanager");
+    refuse("[[notify]]\nkind = \"webhok\"", "unknown kind of outlet \"webhok\"; did you mean \"webhook\"?");
+    refuse("[[notify]]\nkind = \"webhook\"", "19:8: an outlet of kind \"webhook\" needs \"url\"");
+    refuse(
+        "[[notify]]\nkind = \"log\"\nurl = \"http://x/\"",
+        "20:7: an outlet of kind \"log\" has no \"url\"; it has nothing more",
+    );
+    refuse("[[notify]]\nkind = \"webhook\"\nurl = \"example.org\"", "this is no URL");
+    refuse("[[notify]]\nkind = \"log\"\n[[notify]]\nkind = \"log\"", "another outlet bears the name \"log\"");
+    let mail = "[[notify]]\nkind = \"email\"\nurl = \"smtp://h\"\nfrom = \"a@b.c\"\nto = [\"nobody\"]";
+    refuse(mail, "\"nobody\" is no mail address");
+    refuse(
+        "[[notify]]\nkind = \"log\"\ntemplate = \"{{ pateint }}\"",
+        "unknown name in the template \"pateint\"; did you mean \"patient\"?",
+    );
+    refuse("[[notify]]\nkind = \"log\"\ntemplate = \"{{ patient\"", "the template is wrong");
+    refuse("[[notify]]\nkind = \"log\"\nseverity = \"hihg\"", "unknown severity \"hihg\"; did you mean \"high\"?");
+    let button = "[[notify]]\nkind = \"ntfy\"\nurl = \"https://h\"\ntopic = \"a\"\nacknowledge = \"b\"";
+    refuse(button, "a button needs a secret that signs it");
+    refuse("[[notify]]\nkind = \"webhook\"\nurl = \"http://x/\"\nsecret = \"${ABSENT}\"", "\"ABSENT\" is not set");
+}
+
+#[test]
+fn a_page_that_knows_no_users_is_served_to_nobody_else() {
+    refuse(
+        "[dashboard]\nlisten = \"0.0.0.0:8080\"",
+        "\"0.0.0.0:8080\" can be reached by others, and the page knows no users",
+    );
+    refuse("[dashboard]\nlisten = \"8080\"", "is no address with a port");
+    let job = read(&format!("{SMALLEST}[dashboard]\nlisten = \"127.0.0.1:0\"")).expect("valid");
+    assert_eq!(job.dashboard.map(|listen| listen.port()), Some(0));
+}
+
+#[test]
+fn a_step_of_the_escalation_names_outlets_that_there_are() {
+    let step = "[[alerts.escalation]]\nafter = \"2m\"\nto = [\"doctr\"]\n";
+    refuse(step, "there is no outlet \"doctr\", and no other; a [[notify]] makes one");
+    let outlets = "[[notify]]\nname = \"doctor\"\nkind = \"log\"\n[[notify]]\nname = \"alive\"\nkind = \"heartbeat\"\nurl = \"http://x/\"\n";
+    refuse(&format!("{outlets}{step}"), "unknown outlet \"doctr\"; did you mean \"doctor\"?");
+    refuse(&format!("{outlets}{}", step.replace("doctr", "alive")), "unknown outlet \"alive\"");
+    refuse(&format!("{outlets}{}", step.replace("\"doctr\"", "")), "must tell somebody");
+    let job = read(&format!("{SMALLEST}{outlets}{}", step.replace("doctr", "doctor"))).expect("valid");
+    assert_eq!(job.alerts.escalation[0].after, std::time::Duration::from_secs(120));
+    assert_eq!(job.alerts.longest_pause, std::time::Duration::from_secs(120));
+}
