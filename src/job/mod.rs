@@ -21,5 +21,5 @@ mod state;
 pub use backtest::{Backtest, Delay, backtest};
 pub use past::{Past, PastError};
 pub use plan::{Plan, Reference};
-pub use rehearse::{Rehearsal, Rehearsed};
+pub use rehearse::{GivenRecord, Recovering, Rehearsal, Rehearsed};
 pub use run::{AtEnd, Progress, RunError, RunOptions, Summary, run};

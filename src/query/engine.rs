@@ -212,6 +212,16 @@ impl Engine {
         }
     }
 
+    /// Is as it was before the first batch; reference tables keep their rows.
+    pub fn start_over(&mut self) {
+        for query in &mut self.queries {
+            if let Body::Windowed(windowed) = &mut query.body {
+                windowed.start_over();
+            }
+        }
+        self.latest.iter_mut().for_each(|latest| latest.windowed.start_over());
+    }
+
     /// Forgets the windows that the batch closed.
     fn settle(&mut self, watermark: Option<Watermark>) {
         let mut watermarks = BTreeMap::new();

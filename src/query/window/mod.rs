@@ -383,6 +383,13 @@ impl Windowed {
         true
     }
 
+    /// Is as it was before the first batch.
+    pub(super) fn start_over(&mut self) {
+        self.panes.clear();
+        self.touched.clear();
+        (self.closed_to, self.poorer_before, self.unshown) = (None, None, false);
+    }
+
     /// Goes on with what another plan of the same query keeps.
     pub(super) fn adopt(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.panes, &mut other.panes);

@@ -247,6 +247,12 @@ impl Panes {
         self.panes.insert(start, Pane { folded: Some(rows), ..Pane::default() });
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.panes.clear();
+        self.merged.clear();
+    }
+
     /// All rows, folded or not.
     pub(super) fn all(&self) -> Vec<RecordBatch> {
         self.panes.values().flat_map(Pane::batches).collect()
