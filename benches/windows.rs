@@ -110,6 +110,8 @@ fn run(engine: &mut Engine, second: i64, rows: &RecordBatch) -> Duration {
         rows,
         on_time: rows,
         history: &[],
+        open_alerts: None,
+        artefacts: None,
         now,
         event_now: now,
         partition_nows: &BTreeMap::new(),

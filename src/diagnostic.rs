@@ -1,7 +1,7 @@
 //! A fault of a file that a person wrote: where it is and what would be right.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One fault, shown as `file:line:column: message`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +14,23 @@ pub struct Diagnostic {
     pub column: usize,
     /// What is wrong, and the nearest valid thing.
     pub message: String,
+}
+
+impl Diagnostic {
+    /// A fault at a byte of `text`, which is the file's.
+    #[must_use]
+    pub fn at(file: &Path, text: &str, offset: usize, message: String) -> Self {
+        let (line, column) = place(text, offset);
+        Self { file: file.to_owned(), line, column, message }
+    }
+}
+
+/// The line and the column in characters, both counted from 1, of a byte of `text`.
+#[must_use]
+pub fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line = before.matches('\n').count() + 1;
+    (line, before.chars().rev().take_while(|letter| *letter != '\n').count() + 1)
 }
 
 impl fmt::Display for Diagnostic {

@@ -34,7 +34,7 @@
 //!    ([`decode`], [`frame`], [`query`], [`alert`]).
 //!
 //! # Layers
-//! Imports point downwards only: `main`, [`cli`] → [`job`] → the stages → [`config`] → [`terms`], [`clock`],
+//! Imports point downwards only: `main`, [`cli`] → [`testing`] → [`job`] → the stages → [`config`] → [`terms`], [`clock`],
 //! [`diagnostic`], [`telemetry`]. A test holds that.
 
 pub mod alert;
@@ -54,3 +54,4 @@ pub mod source;
 pub mod store;
 pub mod telemetry;
 pub mod terms;
+pub mod testing;

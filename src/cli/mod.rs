@@ -15,6 +15,7 @@ mod simulate;
 mod status;
 mod stop;
 mod table;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Run(run::Run),
     /// Find every fault of a job and its queries, without Kafka and without a store
     Check(check::Check),
+    /// Run the tests of a job's queries, without Kafka and without a store
+    Test(test::Test),
     /// Draw charts from what the store holds
     Report(report::Report),
     /// Produce realistic patients, or recordings, to the job's topic
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Test(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Simulate(command) => command.run(),
         Command::Status(command) => command.run(),

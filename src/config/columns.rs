@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 /// The declared columns, in the order of their names, with the two that every job has.
 #[derive(Debug, Clone)]
 pub struct Columns {
@@ -97,6 +99,20 @@ impl SourcePath {
             return Err(format!("\"{text}\" is not a path; write field names separated by dots: \"vitals.hr\""));
         }
         Ok(Self(names))
+    }
+}
+
+impl SourcePath {
+    /// Puts a value there, in objects that are made as they are needed.
+    pub fn put(&self, record: &mut Map<String, Value>, value: Value) {
+        let Some((last, outer)) = self.0.split_last() else { return };
+        let mut object = record;
+        for name in outer {
+            let inner = object.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(inner) = inner else { return };
+            object = inner;
+        }
+        object.insert(last.clone(), value);
     }
 }
 

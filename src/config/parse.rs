@@ -402,10 +402,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn refuse<T>(&mut self, place: Range<usize>, message: String) -> Option<T> {
-        let before = &self.text[..place.start.min(self.text.len())];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-        self.errors.push(Diagnostic { file: self.file.to_owned(), line, column, message });
+        self.errors.push(Diagnostic::at(self.file, self.text, place.start, message));
         None
     }
 }

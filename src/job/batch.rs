@@ -13,6 +13,7 @@ use crate::store::{Alerting, Commit, Failed, QueryState, Snapshot, Store, TableR
 use crate::terms::{BatchId, Partition};
 
 use super::commit::{Committed, commit};
+use super::given::{artefacts, open_alerts};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
@@ -64,12 +65,17 @@ impl Taken {
         }
     }
 
-    pub(super) fn run_queries(&self, plan: &mut Plan, state: &JobState) -> Vec<Outcome> {
+    /// Runs the queries, which see `episodes` as the alerts that stand.
+    pub(super) fn run_queries(&self, plan: &mut Plan, state: &JobState, episodes: &OpenEpisodes) -> Vec<Outcome> {
+        let open_alerts = plan.engine.reads_alerts().then(|| open_alerts(episodes, &plan.samples));
+        let artefacts = artefacts(&self.batch.artefacts, &plan.samples);
         let input = Input {
             batch: self.id,
             rows: &self.rows.all,
             on_time: &self.rows.on_time,
             history: &state.memory.history(),
+            open_alerts: open_alerts.as_ref(),
+            artefacts: Some(&artefacts),
             now: self.now,
             event_now: self.event_now(),
             partition_nows: &self.partition_nows,

@@ -5,6 +5,7 @@
 mod backtest;
 mod batch;
 mod commit;
+mod given;
 mod memory;
 mod past;
 mod plan;

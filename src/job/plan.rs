@@ -111,7 +111,51 @@ impl Plan {
         Ok((Self::of_files(job, files)?, name))
     }
 
+    /// The part of the plan that the queries in `wanted` need, or all of it where that is empty: they, what they read, and the
+    /// technical rules that suppress them. Each of `stand_ins` takes the place of the query or reference table of its name.
+    ///
+    /// # Errors
+    /// A query does not fit what stands in for another.
+    pub fn excerpt(&self, wanted: &[String], stand_ins: Vec<Seed>) -> Result<Self, Diagnostics> {
+        let is_stand_in = |name: &str| stand_ins.iter().any(|seed| seed.name == name);
+        let mut needed = BTreeSet::new();
+        let mut waiting: Vec<String> = match wanted {
+            [] => self.engine.queries().map(|query| query.file.name.clone()).collect(),
+            wanted => wanted.to_vec(),
+        };
+        while let Some(name) = waiting.pop() {
+            let Some(query) = self.engine.queries().find(|query| query.file.name == name) else { continue };
+            if is_stand_in(&name) || !needed.insert(name.clone()) {
+                continue;
+            }
+            waiting.extend(query.reads.iter().cloned());
+            let rule = self.rules.iter().find(|rule| rule.name == name);
+            waiting.extend(rule.into_iter().flat_map(|rule| rule.suppressed_by.iter().cloned()));
+        }
+        let files = self.engine.queries().filter(|query| needed.contains(&query.file.name)).map(|query| {
+            let mut file = query.file.clone();
+            if let QueryKind::Rule(header) = &mut file.kind {
+                header.suppresses.retain(|name| name.value == "*" || needed.contains(&name.value));
+            }
+            file
+        });
+        let seeds = self.references.iter().filter(|reference| !is_stand_in(&reference.spec.name));
+        let seeds: Vec<Seed> = seeds
+            .map(|Reference { spec, rows }| {
+                let file = self.job.sql.dir.join("seeds").join(&spec.name).with_extension("csv");
+                Seed { name: spec.name.clone(), file, key: spec.key.clone(), rows: rows.clone() }
+            })
+            .collect();
+        let files = files.collect();
+        Self::of_parts(self.job.clone(), files, seeds.into_iter().chain(stand_ins).collect())
+    }
+
     fn of_files(job: Job, files: Vec<QueryFile>) -> Result<Self, Diagnostics> {
+        let seeds = load_seeds(&job.sql.dir)?;
+        Self::of_parts(job, files, seeds)
+    }
+
+    fn of_parts(job: Job, files: Vec<QueryFile>, seeds: Vec<Seed>) -> Result<Self, Diagnostics> {
         let columns = &job.source.columns;
         let source = Source {
             table: &job.source.table,
@@ -120,7 +164,6 @@ impl Plan {
             event_time: &columns.event_time().name,
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
-        let seeds = load_seeds(&job.sql.dir)?;
         let engine = Engine::plan(files, &seeds, &source, limits)?;
         let mut faults = Vec::new();
         let mut tables = Vec::new();

@@ -152,6 +152,8 @@ impl Recovery {
             rows: &rows.all,
             on_time: &rows.on_time,
             history: &[],
+            open_alerts: None,
+            artefacts: None,
             now: logged.now,
             event_now: logged.event_now,
             partition_nows: &BTreeMap::new(),

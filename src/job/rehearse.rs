@@ -223,6 +223,8 @@ impl Rehearsal {
                 rows: &rows.all,
                 on_time: &rows.on_time,
                 history: &[],
+                open_alerts: None,
+                artefacts: None,
                 now: *now,
                 event_now: *event_now,
                 partition_nows: &BTreeMap::new(),
@@ -242,7 +244,7 @@ impl Rehearsal {
     }
 
     fn finish(&mut self, taken: Taken) -> Rehearsed {
-        let outcomes = taken.run_queries(&mut self.plan, &self.state);
+        let outcomes = taken.run_queries(&mut self.plan, &self.state, &self.forms[0].episodes);
         let mut changes = self.forms.iter_mut().map(|form| {
             taken.judge(&form.rules, &self.plan.samples, &outcomes, &self.state, &mut form.episodes);
             form.episodes.take_changes()

@@ -165,7 +165,7 @@ fn step(
 ) -> Result<(), RunError> {
     claim_new_partitions(store, plan, state, &taken.batch.ranges, options.stopped)?;
     let querying = Stopwatch::start();
-    let outcomes = taken.run_queries(plan, state);
+    let outcomes = taken.run_queries(plan, state, &state.episodes);
     let queries = querying.elapsed();
 
     let committing = Stopwatch::start();

@@ -1,6 +1,6 @@
 //! The set of queries, planned once and run on every micro-batch in the order of what they read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -31,6 +31,8 @@ pub struct Engine {
     pub(super) latest: Option<Latest>,
     /// Whether a query reads the rows of the last while.
     pub(super) reads_history: bool,
+    /// Whether a query reads the alerts that stand.
+    pub(super) reads_alerts: bool,
     pub(super) runner: Runner,
 }
 
@@ -43,6 +45,10 @@ pub(super) struct Slots {
     pub(super) on_time: Slot,
     /// The rows of the last while.
     pub(super) history: Slot,
+    /// The alerts that stood after the batch before.
+    pub(super) open_alerts: Slot,
+    /// The batch's values that cannot be true.
+    pub(super) artefacts: Slot,
     /// Reference tables by name.
     pub(super) references: BTreeMap<String, Slot>,
 }
@@ -59,10 +65,14 @@ pub struct Planned {
     /// Whether its rows come from those of the batch, directly or through other queries. Where not, they are a matter
     /// of what is known at a time: of windows, of the last values, of reference tables.
     pub per_row: bool,
+    /// Whether it has nothing to say on a batch without rows.
+    pub needs_rows: bool,
     /// Whether it is kept up over windows.
     pub windowed: bool,
     /// Whether it reads rows of batches before this one.
     pub looks_back: bool,
+    /// Of a query without windows: whether its rows depend on which records came in one batch.
+    pub by_batch: bool,
     /// Of a rule: the columns of the source that its condition depends on.
     pub vitals: Vec<String>,
 }
@@ -91,6 +101,10 @@ pub struct Input<'a> {
     pub on_time: &'a RecordBatch,
     /// The rows of the last while, those of this batch included.
     pub history: &'a [RecordBatch],
+    /// The alerts that stood after the batch before, as [`open_alerts_schema`](super::open_alerts_schema) has them.
+    pub open_alerts: Option<&'a RecordBatch>,
+    /// Its values that cannot be true, as [`artefacts_schema`](super::artefacts_schema) has them.
+    pub artefacts: Option<&'a RecordBatch>,
     /// Its frozen time.
     pub now: DateTime<Utc>,
     /// Its frozen time by the devices' clocks.
@@ -240,6 +254,8 @@ impl Engine {
         self.times.partitions().set(partitions.map(|(partition, now)| (partition.0, now.timestamp_micros())));
         self.slots.all.fill(input.rows);
         self.slots.on_time.fill(input.on_time);
+        self.slots.open_alerts.fill_all(input.open_alerts.map_or(&[], std::slice::from_ref));
+        self.slots.artefacts.fill_all(input.artefacts.map_or(&[], std::slice::from_ref));
     }
 
     fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) {
@@ -259,7 +275,8 @@ impl Engine {
     }
 
     fn clear(&mut self) {
-        for slot in [&self.slots.all, &self.slots.on_time, &self.slots.history] {
+        let Slots { all, on_time, history, open_alerts, artefacts, .. } = &self.slots;
+        for slot in [all, on_time, history, open_alerts, artefacts] {
             slot.clear();
         }
         self.latest.iter().for_each(|latest| latest.slot.clear());
@@ -272,6 +289,12 @@ impl Engine {
     #[must_use]
     pub fn reads_history(&self) -> bool {
         self.reads_history
+    }
+
+    /// Whether a query reads the alerts that stand.
+    #[must_use]
+    pub fn reads_alerts(&self) -> bool {
+        self.reads_alerts
     }
 
     /// What is kept from batch to batch, query by query; a query stands behind those that it reads.
@@ -424,6 +447,8 @@ enum Giving {
 struct Run {
     giving: Giving,
     outcomes: Vec<Outcome>,
+    /// Queries that were not run, since the batch has no rows.
+    silent: BTreeSet<String>,
     /// How far each windowed table is complete.
     watermarks: BTreeMap<String, Option<i64>>,
     /// The open windows of tables that windowed queries read, and where those look for them.
@@ -440,7 +465,13 @@ struct Shown {
 
 impl Run {
     fn new(giving: Giving) -> Self {
-        Self { giving, outcomes: Vec::new(), watermarks: BTreeMap::new(), shown: BTreeMap::new() }
+        Self {
+            giving,
+            outcomes: Vec::new(),
+            silent: BTreeSet::new(),
+            watermarks: BTreeMap::new(),
+            shown: BTreeMap::new(),
+        }
     }
 
     fn query(&mut self, query: &mut Query, runner: &Runner, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) {
@@ -448,8 +479,12 @@ impl Run {
         let left_out = skip(&name);
         let outcome = match &mut query.body {
             Body::Windowed(_) => self.windowed(query, runner, input, left_out),
-            // Without rows of the batch, a query over them has nothing to say.
-            Body::Plain(_) if left_out || (query.planned.per_row && input.rows.num_rows() == 0) => return,
+            Body::Plain(_) if left_out => return,
+            // Without rows of the batch, a query over them has nothing to say; others may read that it says nothing.
+            Body::Plain(_) if query.planned.needs_rows && input.rows.num_rows() == 0 => {
+                self.silent.insert(name);
+                return;
+            }
             Body::Plain(plan) => {
                 let mut rows = self.readable(&query.planned).and_then(|()| runner.run(plan));
                 rows = rows.and_then(|rows| keyed(&query.planned.file, rows));
@@ -469,8 +504,9 @@ impl Run {
 
     /// Whether every table that the query reads has been run.
     fn readable(&self, planned: &Planned) -> Result<(), QueryFailure> {
-        let is_there =
+        let has_rows =
             |read: &String| self.outcomes.iter().any(|outcome| outcome.query == *read && outcome.rows.is_ok());
+        let is_there = |read: &&String| has_rows(read) || self.silent.contains(*read);
         match planned.reads.iter().find(|read| !is_there(read)) {
             Some(table) => Err(QueryFailure(format!("it reads table \"{table}\", which has no rows for this batch"))),
             None => Ok(()),

@@ -126,7 +126,7 @@ fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 }
 
 /// The files of a folder that end in `extension`, by name; none where there is no folder.
-pub(super) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Diagnostic> {
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Diagnostic> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -9,6 +9,7 @@ mod execute;
 mod fault;
 mod file;
 mod functions;
+mod given;
 mod header;
 mod keyed;
 mod planner;
@@ -19,6 +20,9 @@ mod window;
 
 pub use engine::{Engine, Input, Kept, Outcome, Planned, SavedQuery, Source};
 pub use execute::{Limits, QueryFailure};
+pub(crate) use file::files;
 pub use file::{QueryFile, QueryKind, load_rule, load_set};
+pub use given::{artefacts_schema, open_alerts_schema};
 pub use header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
+pub(crate) use seed::seed_column;
 pub use seed::{Seed, load_seeds};

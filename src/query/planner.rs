@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::sqlparser::ast::Statement as SqlStatement;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
@@ -21,6 +21,7 @@ use super::execute::{Limits, Runner, session_config};
 use super::fault::{diagnose, tidy};
 use super::file::{QueryFile, QueryKind};
 use super::functions::FrozenTimes;
+use super::given::{OPEN_ALERTS, artefacts_name, artefacts_schema, history_name, latest_name, open_alerts_schema};
 use super::header::Emit;
 use super::refuse::{refused_function, tables_read};
 use super::seed::Seed;
@@ -49,6 +50,9 @@ pub(super) enum Body {
     Windowed(Box<Windowed>),
 }
 
+/// Functions that tell the time of the batch.
+const CLOCKS: [&str; 4] = ["now", "event_now", "current_date", "partition_now"];
+
 /// A query whose syntax was read.
 struct Parsed {
     file: QueryFile,
@@ -57,14 +61,30 @@ struct Parsed {
     names: Vec<(String, usize, usize)>,
 }
 
+/// A query's plan with what follows from it.
+struct Shaped {
+    body: Body,
+    schema: SchemaRef,
+    by_batch: bool,
+}
+
 /// What a name in FROM stands for, and what follows for a query that reads it.
 #[derive(Debug, Clone)]
 struct Known {
     input: window::Input,
     per_row: bool,
+    /// Whether it has rows only together with rows of the batch, or whatever the batch.
+    needs_rows: bool,
     /// Whether it holds rows of batches before this one.
     looks_back: bool,
     time_column: Option<String>,
+}
+
+impl Known {
+    /// What is known at a time.
+    fn of_moment(input: window::Input) -> Self {
+        Self { input, per_row: false, needs_rows: false, looks_back: false, time_column: None }
+    }
 }
 
 /// The table with the last values of each patient, kept up as a windowed query without an end.
@@ -94,7 +114,14 @@ impl<'a> Planner<'a> {
     pub(super) fn new(source: &'a Source<'a>, seeds: &[Seed], limits: Limits) -> Self {
         let times = FrozenTimes::default();
         let slot = || Slot::new(Arc::clone(&source.schema));
-        let slots = Slots { all: slot(), on_time: slot(), history: slot(), references: BTreeMap::new() };
+        let slots = Slots {
+            all: slot(),
+            on_time: slot(),
+            history: slot(),
+            open_alerts: Slot::new(open_alerts_schema(source.key)),
+            artefacts: Slot::new(artefacts_schema(source.key, source.event_time)),
+            references: BTreeMap::new(),
+        };
         let mut planner = Self {
             source,
             plain: context(&times),
@@ -109,14 +136,18 @@ impl<'a> Planner<'a> {
         let stream = |input| Known {
             input,
             per_row: true,
+            needs_rows: true,
             looks_back: input == window::Input::History,
             time_column: Some(source.event_time.to_owned()),
         };
         planner.register(source.table, Path::new(""), &slots.all, &slots.on_time, stream(window::Input::Source));
         let history = history_name(source.table);
         planner.register(&history, Path::new(""), &slots.history, &slots.history, stream(window::Input::History));
-        let latest = Known { input: window::Input::Latest, per_row: false, looks_back: false, time_column: None };
-        planner.known.insert(latest_name(source.table), latest);
+        let artefacts = Known { time_column: None, ..stream(window::Input::Moment) };
+        planner.register(&artefacts_name(source.table), Path::new(""), &slots.artefacts, &slots.artefacts, artefacts);
+        let alerts = Known::of_moment(window::Input::Moment);
+        planner.register(OPEN_ALERTS, Path::new(""), &slots.open_alerts, &slots.open_alerts, alerts);
+        planner.known.insert(latest_name(source.table), Known::of_moment(window::Input::Latest));
         let columns = source.schema.fields().iter().map(|field| field.name().as_str());
         let vitals: Vec<&str> = columns
             .filter(|name| !name.starts_with('_') && *name != source.key && *name != source.event_time)
@@ -139,7 +170,7 @@ impl<'a> Planner<'a> {
         }
         let slot = Slot::new(seed.schema());
         slot.fill(&seed.rows);
-        let known = Known { input: window::Input::Reference, per_row: false, looks_back: false, time_column: None };
+        let known = Known { needs_rows: true, ..Known::of_moment(window::Input::Reference) };
         self.register(&seed.name, &seed.file, &slot, &slot, known);
         self.slots.references.insert(seed.name.clone(), slot);
     }
@@ -156,6 +187,7 @@ impl<'a> Planner<'a> {
         self.check_names(&parsed);
         let is_read = |name: &str| parsed.iter().any(|query| query.names.iter().any(|(read, ..)| read == name));
         let reads_history = is_read(&history_name(self.source.table));
+        let reads_alerts = is_read(OPEN_ALERTS);
         let latest = if is_read(&latest_name(self.source.table)) { self.latest() } else { None };
         let mut queries: Vec<Query> = Vec::new();
         for query in self.in_order(parsed) {
@@ -167,7 +199,7 @@ impl<'a> Planner<'a> {
         }
         forget_unread(&mut queries);
         let Self { slots, times, runner, .. } = self;
-        Ok(Engine { slots, times, queries, latest, reads_history, runner })
+        Ok(Engine { slots, times, queries, latest, reads_history, reads_alerts, runner })
     }
 
     /// Keeps the last values of each patient.
@@ -181,9 +213,7 @@ impl<'a> Planner<'a> {
         match planned {
             Ok((windowed, schema)) => {
                 let slot = Slot::new(schema);
-                let known =
-                    Known { input: window::Input::Latest, per_row: false, looks_back: false, time_column: None };
-                self.register(&name, Path::new(""), &slot, &slot, known);
+                self.register(&name, Path::new(""), &slot, &slot, Known::of_moment(window::Input::Latest));
                 Some(Latest { name, windowed, slot })
             }
             Err(error) => {
@@ -270,7 +300,7 @@ impl<'a> Planner<'a> {
         let read: Vec<Known> =
             query.names.iter().map(|(name, ..)| self.known.get(name).cloned()).collect::<Option<_>>()?;
         let Parsed { file, statement, names } = query;
-        let (body, schema) = match self.body(&file, statement.clone()) {
+        let Shaped { body, schema, by_batch } = match self.body(&file, statement.clone()) {
             Ok(planned) => planned,
             Err(error) => {
                 self.faults.push(diagnose(&file, &error));
@@ -297,23 +327,38 @@ impl<'a> Planner<'a> {
         };
         let looks_back = read.iter().any(|known| known.looks_back);
         let per_row = windowed.is_none() && read.iter().any(|known| known.per_row);
+        let needs_rows = per_row && read.iter().all(|known| known.needs_rows);
         let slot = (!matches!(file.kind, QueryKind::Rule(_))).then(|| Slot::new(Arc::clone(&schema)));
         let closed = windowed.map(|_| Slot::new(Arc::clone(&schema)));
         if let Some(current) = &slot {
-            let only_references = read.iter().all(|known| known.input == window::Input::Reference);
+            let only = |inputs: &[window::Input]| read.iter().all(|known| inputs.contains(&known.input));
             let input = match (windowed, &file.kind) {
                 (Some(windowed), _) => window::Input::Windowed(windowed.window),
                 // Of reference rows alone, a view is one of them.
-                (None, QueryKind::View) if only_references => window::Input::Reference,
+                (None, QueryKind::View) if only(&[window::Input::Reference]) => window::Input::Reference,
+                (None, QueryKind::View) if only(&[window::Input::Reference, window::Input::Moment]) => {
+                    window::Input::Moment
+                }
                 (None, QueryKind::View) => window::Input::View,
                 (None, _) => window::Input::Table,
             };
-            let known =
-                Known { input, per_row, looks_back, time_column: windowed.and_then(|query| query.time_column.clone()) };
+            let time_column = windowed.and_then(|query| query.time_column.clone());
+            let needs_rows = needs_rows || input == window::Input::Reference;
+            let known = Known { input, per_row, needs_rows, looks_back, time_column };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
         let reads = names.into_iter().map(|(name, ..)| name).filter(|name| !self.is_given(name)).collect();
-        let planned = Planned { schema, reads, per_row, looks_back, windowed: closed.is_some(), vitals, file };
+        let planned = Planned {
+            schema,
+            reads,
+            per_row,
+            needs_rows,
+            looks_back,
+            by_batch,
+            windowed: closed.is_some(),
+            vitals,
+            file,
+        };
         Some(Query { planned, body, clear, closed, current: slot })
     }
 
@@ -353,7 +398,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn body(&self, file: &QueryFile, statement: Statement) -> datafusion::error::Result<(Body, SchemaRef)> {
+    fn body(&self, file: &QueryFile, statement: Statement) -> datafusion::error::Result<Shaped> {
         self.runner.block_on(async {
             let state = self.windowed.state();
             let logical = state.statement_to_plan(statement.clone()).await?;
@@ -368,15 +413,50 @@ impl<'a> Planner<'a> {
                         "a {kind} has no window of its own; put the window into a table query and read that"
                     )));
                 }
-                return Ok((Body::Windowed(Box::new(windowed)), schema));
+                return Ok(Shaped { body: Body::Windowed(Box::new(windowed)), schema, by_batch: false });
             }
             let state = self.plain.state();
             let logical = state.statement_to_plan(statement).await?;
             self.refuse_partial_aggregates(&logical)?;
             let plan = state.create_physical_plan(&logical).await?;
             let schema = plan.schema();
-            Ok((Body::Plain(plan), schema))
+            Ok(Shaped { by_batch: self.is_by_batch(&logical)?, body: Body::Plain(plan), schema })
         })
+    }
+
+    /// Whether the rows of a query without windows are a matter of which records came together: it aggregates or compares them, or
+    /// reads a clock, or what is known at a time.
+    fn is_by_batch(&self, plan: &LogicalPlan) -> datafusion::error::Result<bool> {
+        use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+        let mut found = false;
+        plan.apply_with_subqueries(|node| {
+            found |= match node {
+                LogicalPlan::Aggregate(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Distinct(_)
+                | LogicalPlan::Limit(_) => true,
+                LogicalPlan::TableScan(scan) => matches!(
+                    self.input(scan.table_name.table()),
+                    Some(
+                        window::Input::History
+                            | window::Input::Latest
+                            | window::Input::Moment
+                            | window::Input::Windowed(_)
+                    )
+                ),
+                _ => false,
+            };
+            node.apply_expressions(|expression| {
+                expression.apply(|part| {
+                    if let Expr::ScalarFunction(call) = part {
+                        found |= CLOCKS.contains(&call.name());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
     }
 
     /// An aggregate over a table query without windows would be of this batch's rows, though it reads as if of all.
@@ -424,18 +504,10 @@ impl Planner<'_> {
         name == source
             || name == history_name(source)
             || name == latest_name(source)
+            || name == artefacts_name(source)
+            || name == OPEN_ALERTS
             || self.slots.references.contains_key(name)
     }
-}
-
-/// The name of the table with the rows of the last while.
-pub(super) fn history_name(source: &str) -> String {
-    format!("{source}_history")
-}
-
-/// The name of the table with the last values of each patient.
-pub(super) fn latest_name(source: &str) -> String {
-    format!("{source}_latest")
 }
 
 /// For each patient: the newest event time and its age, and of every other column the last value that was not NULL and

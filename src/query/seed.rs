@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::DateTime;
 
@@ -99,6 +100,27 @@ fn load(path: &Path) -> Result<Seed, Diagnostic> {
     let rows = RecordBatch::try_new(schema, columns).map_err(|error| at(2, 1, error.to_string()))?;
     Ok(Seed { name, file: path.to_owned(), key, rows })
 }
+
+/// The cells of a column that a person has written, typed as in a seed. In a key, an empty text is the empty text, and an empty time
+/// is 1970.
+///
+/// # Errors
+/// The row of a cell that is no value of the type, counted from 0, and why.
+pub(crate) fn seed_column(field: &Field, in_key: bool, cells: &[&str]) -> Result<ArrayRef, (usize, String)> {
+    let is_time = matches!(field.data_type(), DataType::Timestamp(_, _));
+    let cells = cells.iter().map(|cell| if in_key && is_time && cell.is_empty() { EPOCH } else { cell });
+    let wanted = match field.data_type() {
+        DataType::Boolean | DataType::Float64 | DataType::Timestamp(_, _) => field.data_type().clone(),
+        whole if whole.is_integer() => DataType::Int64,
+        _ => DataType::Utf8View,
+    };
+    let typed = Field::new(field.name(), wanted, true);
+    let column = column(&typed, in_key, (0..).zip(cells));
+    let column = column.map_err(|(row, message)| (usize::try_from(row).unwrap_or(0), message))?;
+    cast(&column, field.data_type()).map_err(|error| (0, error.to_string()))
+}
+
+const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// `high:float`.
 fn field(cell: &str) -> Result<Field, String> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::config::{ColumnType, SourcePath, SourceSpec};
 
-use super::{Sample, Vital};
+use super::{ACVPU, Sample, Vital};
 
 /// Where each part of a sample stands in a record of one job.
 #[derive(Debug)]
@@ -47,19 +47,19 @@ impl RecordForm {
     pub fn records(&self, sample: &Sample) -> Vec<Vec<u8>> {
         let fields = self.vitals.iter().filter_map(|field| {
             let (_, value) = sample.values.iter().find(|(vital, _)| *vital == field.vital)?;
-            Some((field, json(*value, field.column)))
+            Some((field, json(field.vital, *value, field.column)))
         });
         match &self.long {
             None => {
                 let mut record = self.head(sample);
-                fields.for_each(|(field, value)| put(&mut record, &field.path, value));
+                fields.for_each(|(field, value)| field.path.put(&mut record, value));
                 vec![Value::Object(record).to_string().into_bytes()]
             }
             Some((name, value_path)) => fields
                 .map(|(field, value)| {
                     let mut record = self.head(sample);
-                    put(&mut record, name, Value::String(field.path.to_string()));
-                    put(&mut record, value_path, value);
+                    name.put(&mut record, Value::String(field.path.to_string()));
+                    value_path.put(&mut record, value);
                     Value::Object(record).to_string().into_bytes()
                 })
                 .collect(),
@@ -68,33 +68,25 @@ impl RecordForm {
 
     fn head(&self, sample: &Sample) -> Map<String, Value> {
         let mut record = Map::new();
-        put(&mut record, &self.patient, Value::String(sample.patient.clone()));
+        self.patient.put(&mut record, Value::String(sample.patient.clone()));
         // A job with a time zone of its own reads times that name none.
         let time = match self.time_zone {
             Tz::UTC => sample.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             zone => sample.at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S%.f").to_string(),
         };
-        put(&mut record, &self.event_time, Value::String(time));
+        self.event_time.put(&mut record, Value::String(time));
         record
     }
 }
 
-fn json(value: f64, column: ColumnType) -> Value {
+fn json(vital: Vital, value: f64, column: ColumnType) -> Value {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small whole number")]
+    let place = value.max(0.0) as usize;
     match column {
+        ColumnType::Text if vital == Vital::Consciousness => ACVPU.get(place).copied().map_or(Value::Null, Value::from),
         ColumnType::Bool => Value::Bool(value != 0.0),
         #[allow(clippy::cast_possible_truncation, reason = "vitals are small")]
         _ if value.fract() == 0.0 => Value::from(value as i64),
         _ => Number::from_f64(value).map_or(Value::Null, Value::Number),
     }
-}
-
-fn put(record: &mut Map<String, Value>, path: &SourcePath, value: Value) {
-    let Some((last, outer)) = path.0.split_last() else { return };
-    let mut object = record;
-    for name in outer {
-        let inner = object.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
-        let Value::Object(inner) = inner else { return };
-        object = inner;
-    }
-    object.insert(last.clone(), value);
 }

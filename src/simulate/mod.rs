@@ -40,11 +40,18 @@ pub enum Vital {
     GlucoseLevel,
     /// Whether the patient exercises, 0 or 1.
     SportMode,
+    /// Whether oxygen is given, 0 or 1.
+    Oxygen,
+    /// How awake the patient is: the place in [`ACVPU`].
+    Consciousness,
 }
+
+/// Alert, newly confused, responding to voice, responding to pain, unresponsive.
+pub const ACVPU: [&str; 5] = ["A", "C", "V", "P", "U"];
 
 impl Vital {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::HeartRate,
         Self::Pulse,
         Self::RespiratoryRate,
@@ -54,6 +61,8 @@ impl Vital {
         Self::Temperature,
         Self::GlucoseLevel,
         Self::SportMode,
+        Self::Oxygen,
+        Self::Consciousness,
     ];
 
     /// The name of the column that takes it.
@@ -69,6 +78,8 @@ impl Vital {
             Self::Temperature => "temperature",
             Self::GlucoseLevel => "glucose_level",
             Self::SportMode => "sport_mode",
+            Self::Oxygen => "oxygen",
+            Self::Consciousness => "consciousness",
         }
     }
 

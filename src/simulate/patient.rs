@@ -93,6 +93,8 @@ impl Patient {
         let pulse = values[0].1 + (gauss(&mut self.random) * 0.6).round();
         values.push((Vital::Pulse, pulse));
         values.push((Vital::SportMode, f64::from(effort > 0.0)));
+        values.push((Vital::Oxygen, f64::from(severity > 0.5 && self.scenario.needs_oxygen())));
+        values.push((Vital::Consciousness, f64::from(severity > 0.8 && self.scenario.confuses())));
         if self.scenario == Scenario::LeadOff && self.happens(elapsed) {
             values.retain(|(vital, _)| *vital != Vital::HeartRate);
             if let Some(breathing) = values.iter_mut().find(|(vital, _)| *vital == Vital::RespiratoryRate) {

@@ -67,6 +67,16 @@ impl Scenario {
             .ok_or_else(|| crate::diagnostic::unknown("scenario", name, names))
     }
 
+    /// Whether nurses give oxygen as it gets worse.
+    pub(super) fn needs_oxygen(self) -> bool {
+        matches!(self, Self::Sepsis | Self::Hypoxia)
+    }
+
+    /// Whether the patient is newly confused at its height.
+    pub(super) fn confuses(self) -> bool {
+        self == Self::Sepsis
+    }
+
     /// By how much the scenario at its height moves a vital.
     pub(super) fn shift(self, vital: Vital) -> f64 {
         match (self, vital) {

@@ -20,6 +20,7 @@ mod exactly_once;
 mod faults;
 mod golden;
 mod layers;
+mod news2;
 mod oracle;
 mod proxy;
 mod queries;

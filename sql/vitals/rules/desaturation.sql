@@ -1,11 +1,12 @@
--- The mean saturation of half a minute lies below 90 %: not a dip that a moving
--- finger makes, as the rule on single readings may be. Of the windows that overlap,
--- the worst counts.
+-- The mean saturation of half a minute lies below the patient's limit: not a dip that a
+-- moving finger makes, as the rule on single readings may be. Of the windows that overlap,
+-- the worst counts. Limits: as in `hypoxia`.
 -- @severity: high
 -- @clear_after: 20s
 -- @repeat: 3m
--- @message: SpO₂ {spo2_avg:.1} < 90 over 30 s
-SELECT patient_id, min(spo2_avg) AS spo2_avg
-FROM spo2_30s
-WHERE spo2_avg < 90 AND readings >= 10
-GROUP BY patient_id
+-- @message: SpO₂ {spo2_avg:.1} < {low:.0} over 30 s
+SELECT s.patient_id, min(s.spo2_avg) AS spo2_avg, t.low
+FROM spo2_30s AS s
+JOIN thresholds AS t ON t.patient_id = s.patient_id AND t.vital = 'spo2'
+WHERE s.spo2_avg < t.low AND s.readings >= 10
+GROUP BY s.patient_id, t.low

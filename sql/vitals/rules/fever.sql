@@ -3,7 +3,7 @@
 -- @severity: medium
 -- @for: 30s
 -- @clear_after: 60s
--- @clear_when: v.temperature < t.high - 0.3
+-- @clear_when: round(t.high - v.temperature, 1) >= 0.3
 -- @message: temperature {temperature:.1} >= {high:.1}
 SELECT v.patient_id, v.event_time, v.temperature, t.high
 FROM vitals AS v

@@ -13,5 +13,7 @@ SELECT
     systolic_bp,                        -- mmHg
     diastolic_bp,                       -- mmHg
     temperature,                        -- °C
-    pulse                               -- /min, from the SpO₂ sensor
+    pulse,                              -- /min, from the SpO₂ sensor
+    oxygen,                             -- whether it is given
+    consciousness                       -- ACVPU
 FROM vitals

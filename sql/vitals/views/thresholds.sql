@@ -1,10 +1,16 @@
 -- The limits that hold for each patient of the batch and each vital: the patient's
 -- own where there is one, else the ward's, else the age band's, else the default;
--- low and high each by itself.
+-- low and high each by itself. For a patient on SpO₂ scale 2 the default saturation is 88.
 SELECT
     p.patient_id,
     standard.vital,
-    coalesce(own.low, ward.low, band.low, standard.low) AS low,
+    coalesce(
+        own.low,
+        ward.low,
+        band.low,
+        CASE WHEN standard.vital = 'spo2' AND lies.spo2_scale = 2 THEN 88 END,
+        standard.low
+    ) AS low,
     coalesce(own.high, ward.high, band.high, standard.high) AS high
 FROM (SELECT DISTINCT patient_id FROM vitals) AS p
 CROSS JOIN (

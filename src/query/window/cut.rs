@@ -28,6 +28,8 @@ pub(in crate::query) enum Input {
     History,
     /// The last values of each patient.
     Latest,
+    /// The alerts that stand, and the batch's values that cannot be true.
+    Moment,
     /// Rows that change only when they are read anew.
     Reference,
 }
@@ -85,7 +87,7 @@ pub(super) fn cut(plan: &LogicalPlan, inputs: &dyn Inputs) -> Result<Option<Cut>
     refuse_order_of_arrival(&original)?;
     refuse_above(plan, &original)?;
     let stream = check_below(&original.input, inputs)?;
-    check_streams_in_expressions(plan, &stream, inputs)?;
+    check_streams_in_expressions(plan, &original.input, &stream, inputs)?;
     check_time(&original.input, &time, &stream, inputs)?;
 
     let mut groups = original.group_expr.clone();
@@ -300,6 +302,7 @@ fn check_below(plan: &LogicalPlan, inputs: &dyn Inputs) -> Result<String> {
                     "\"{table}\" shows the same rows again with every batch, so they would be counted again; read the \
                      source instead"
                 )),
+                Some(Input::Moment) => refused(&of_the_moment(table)),
                 Some(Input::Reference) | None => {
                     cannot(&format!("\"{table}\" has no event time; a window is over the source or a windowed table"))
                 }
@@ -362,16 +365,39 @@ fn has_stream(plan: &LogicalPlan, inputs: &dyn Inputs) -> Result<bool> {
     Ok(found)
 }
 
-/// A subquery in an expression may look something up in a reference table, but not in a stream.
-fn check_streams_in_expressions(plan: &LogicalPlan, stream: &str, inputs: &dyn Inputs) -> Result<()> {
-    let mut streams = 0;
+fn of_the_moment(table: &str) -> String {
+    format!(
+        "cannot be computed batch by batch: \"{table}\" is a matter of the moment, and would not be the same when the rows \
+         are read again; join it with the finished windows"
+    )
+}
+
+/// The tables that `plan` reads, in its expressions too.
+fn tables(plan: &LogicalPlan) -> Result<Vec<String>> {
+    let mut tables = Vec::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
-            streams += usize::from(is_stream(scan.table_name.table(), inputs));
+            tables.push(scan.table_name.table().to_owned());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    if streams > 1 {
+    Ok(tables)
+}
+
+/// A subquery in an expression may look something up in a reference table, but not in a stream. What is a matter of the moment
+/// may be looked up for finished windows only.
+fn check_streams_in_expressions(
+    plan: &LogicalPlan,
+    below: &LogicalPlan,
+    stream: &str,
+    inputs: &dyn Inputs,
+) -> Result<()> {
+    let is_of_moment = |table: &String| inputs.input(table) == Some(Input::Moment);
+    if let Some(table) = tables(below)?.iter().find(|table| is_of_moment(table)) {
+        return refused(&of_the_moment(table));
+    }
+    let tables = tables(plan)?;
+    if tables.iter().filter(|table| is_stream(table, inputs) && !is_of_moment(table)).count() > 1 {
         return refused(&format!(
             "cannot be computed batch by batch: beside \"{stream}\" it reads another stream, of which it would see one \
              batch; only reference tables can be joined to a window"
