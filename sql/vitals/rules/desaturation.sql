@@ -1,6 +1,6 @@
--- The mean saturation of half a minute lies below the patient's limit: not a dip that a
--- moving finger makes, as the rule on single readings may be. Of the windows that overlap,
--- the worst counts. Limits: as in `hypoxia`.
+-- The mean saturation of half a minute lies below the patient's limit though single
+-- readings come back above it, so that the delay of `hypoxia` is never full. Of the
+-- windows that overlap, the worst counts. Limits: as in `hypoxia`.
 -- @severity: high
 -- @clear_after: 20s
 -- @repeat: 3m
@@ -8,5 +8,5 @@
 SELECT s.patient_id, min(s.spo2_avg) AS spo2_avg, t.low
 FROM spo2_30s AS s
 JOIN thresholds AS t ON t.patient_id = s.patient_id AND t.vital = 'spo2'
-WHERE s.spo2_avg < t.low AND s.readings >= 10
+WHERE s.spo2_avg < t.low AND s.spo2_max >= t.low AND s.readings >= 10
 GROUP BY s.patient_id, t.low

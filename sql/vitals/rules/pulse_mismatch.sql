@@ -2,7 +2,7 @@
 -- that do not reach it (a pulse deficit, as in atrial fibrillation), or a sensor that
 -- counts wrongly. More than 10 is what bedside textbooks call a deficit.
 -- @severity: low
--- @for: 30s
+-- @for: 60s
 -- @clear_after: 30s
 -- @peak: max(difference)
 -- @message: HR {heart_rate:.0}, pulse {pulse:.0}

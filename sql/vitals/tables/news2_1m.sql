@@ -5,7 +5,7 @@
 -- from zero. Scale 2 for SpO₂ is for patients whose `patients.spo2_scale` is 2. A parameter
 -- that the minute lacks is never taken for normal: the score is of those that are there,
 -- `label` says of how many, and the true score is at least this. A respiration of 0 is a
--- lead that is off. The score is for patients of 16 and over who are not pregnant: other
+-- lead that is off: a minute with such a reading has no respiration. The score is for patients of 16 and over who are not pregnant: other
 -- age bands have rows without one.
 -- @key: patient_id, window_start
 SELECT
@@ -144,8 +144,9 @@ FROM (
                     SELECT
                         patient_id,
                         tumble(event_time, INTERVAL '1 minute') AS window_start,
-                        median(respiratory_rate)
-                            FILTER (WHERE respiratory_rate > 0) AS respiratory_rate,
+                        CASE
+                            WHEN min(respiratory_rate) > 0 THEN median(respiratory_rate)
+                        END AS respiratory_rate,
                         median(spo2) AS spo2,
                         last_value(oxygen ORDER BY event_time, _offset)
                             FILTER (WHERE oxygen IS NOT NULL) AS oxygen,
