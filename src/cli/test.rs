@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::clock::Stopwatch;
 use crate::diagnostic::nearest;
 use crate::job::Plan;
-use crate::testing::{self, Report, TestFile};
+use crate::testing::{self, Report, TestFile, Thoroughness};
 
 use super::JobFile;
 
@@ -20,6 +20,9 @@ pub(super) struct Test {
     /// Only tests with this in their name or their file's, or of this query
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
+    /// Give records in the tests' own batches only: quicker, while you write a query
+    #[arg(long)]
+    as_given: bool,
     /// Write what was found in place of what was expected; look at the difference before you keep it
     #[arg(long)]
     update: bool,
@@ -74,7 +77,8 @@ impl Test {
         if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} tests") {
             bar.set_style(style);
         }
-        let report = testing::run(plan, &checked, &|done, all| {
+        let thoroughness = if self.as_given { Thoroughness::AsGiven } else { Thoroughness::EveryManner };
+        let report = testing::run(plan, &checked, thoroughness, &|done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         });

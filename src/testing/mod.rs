@@ -19,5 +19,5 @@ mod views;
 pub use checked::{Checked, check};
 pub use file::{TEST_SCHEMA, TestFile, load};
 pub use junit::junit;
-pub use run::{Failure, Manner, Report, TestResult, run};
+pub use run::{Failure, Manner, Report, TestResult, Thoroughness, run};
 pub use update::update;

@@ -42,6 +42,15 @@ impl fmt::Display for Manner {
     }
 }
 
+/// In how many manners tests are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// As given alone: quick, while a query is being written.
+    AsGiven,
+    /// In every manner that a test allows.
+    EveryManner,
+}
+
 /// What became of the tests.
 #[derive(Debug)]
 pub struct Report {
@@ -95,7 +104,12 @@ pub struct Failure {
 ///
 /// Shape: a result per test, in their order. Two threads, each with the part of the job that its tests need.
 #[must_use]
-pub fn run(plan: &Plan, checked: &Checked<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Report {
+pub fn run(
+    plan: &Plan,
+    checked: &Checked<'_>,
+    thoroughness: Thoroughness,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Report {
     let tests = &checked.tests;
     // Tests that want the same part of the job share a stage: planning takes longer than playing.
     let mut groups: BTreeMap<(Vec<&String>, Vec<&String>), Vec<usize>> = BTreeMap::new();
@@ -111,7 +125,7 @@ pub fn run(plan: &Plan, checked: &Checked<'_>, progress: &(dyn Fn(usize, usize) 
             let mut stage = Stage::set_up(plan, &tests[group[0]]);
             for &index in group {
                 let result = match &mut stage {
-                    Ok(stage) => test(stage, &tests[index]),
+                    Ok(stage) => test(stage, &tests[index], thoroughness),
                     Err(faults) => not_set_up(&tests[index], &faults.to_string()),
                 };
                 results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
@@ -127,7 +141,7 @@ pub fn run(plan: &Plan, checked: &Checked<'_>, progress: &(dyn Fn(usize, usize) 
     Report { results: results.into_iter().flatten().collect() }
 }
 
-fn test(stage: &mut Stage, test: &CheckedTest<'_>) -> TestResult {
+fn test(stage: &mut Stage, test: &CheckedTest<'_>, thoroughness: Thoroughness) -> TestResult {
     let running = Stopwatch::start();
     let mut result = blank(test);
     let expected = || test.batches.iter().flat_map(|batch| &batch.expected);
@@ -137,7 +151,8 @@ fn test(stage: &mut Stage, test: &CheckedTest<'_>) -> TestResult {
     result.failures.extend(failed_queries(test, Manner::AsGiven, &as_given));
     compare(test, &as_given, &mut result);
     let others = match test.rebatched {
-        true => &[Manner::RecordByRecord, Manner::AtOnce, Manner::Interrupted][..],
+        _ if thoroughness == Thoroughness::AsGiven => &[][..],
+        true => &[Manner::RecordByRecord, Manner::AtOnce, Manner::Interrupted],
         false => &[Manner::Interrupted],
     };
     for &manner in others {

@@ -23,13 +23,13 @@ const RULES: [(&str, &str); 3] = [
 /// Episodes by delay: a run of consecutive samples that is longer than the delay.
 const COUNTED: [(u64, usize); 7] = [(0, 26), (5, 7), (10, 5), (15, 5), (19, 5), (30, 5), (60, 4)];
 
-fn recordings() -> Option<PathBuf> {
+pub fn recordings() -> Option<PathBuf> {
     let folder = repository().join("../shared/data/bidmc");
     folder.is_dir().then_some(folder)
 }
 
 /// The recordings as records of one topic, second by second.
-fn records(folder: &PathBuf) -> String {
+pub fn records(folder: &std::path::Path) -> String {
     let start = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap();
     let mut lines: BTreeMap<(i64, String), String> = BTreeMap::new();
     for file in std::fs::read_dir(folder).unwrap() {
@@ -45,8 +45,9 @@ fn records(folder: &PathBuf) -> String {
             let at = (start + chrono::TimeDelta::seconds(second)).to_rfc3339();
             let number = |cell: &str| if cell == "NaN" { "null".to_owned() } else { cell.to_owned() };
             let record = format!(
-                "{{\"patient_id\":\"{name}\",\"event_time\":\"{at}\",\"heart_rate\":{},\"respiratory_rate\":{},\"spo2\":{}}}",
+                "{{\"patient_id\":\"{name}\",\"event_time\":\"{at}\",\"heart_rate\":{},\"pulse\":{},\"respiratory_rate\":{},\"spo2\":{}}}",
                 number(cells[1]),
+                number(cells[2]),
                 number(cells[3]),
                 number(cells[4])
             );

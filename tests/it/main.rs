@@ -22,6 +22,7 @@ mod golden;
 mod layers;
 mod news2;
 mod oracle;
+mod pack;
 mod proxy;
 mod queries;
 mod receiver;

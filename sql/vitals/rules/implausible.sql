@@ -1,6 +1,5 @@
 -- A sensor sends what cannot be: outside the plausible range that the job file gives the
--- column (ranges of the CLIF consortium's outlier table). Other rules do not see such
--- values.
+-- column. Other rules do not see such values.
 -- @severity: technical
 -- @for: 10s
 -- @clear_after: 30s
