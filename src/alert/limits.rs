@@ -163,22 +163,20 @@ fn whose(patient: String, ward: String, band: String) -> Whose {
     }
 }
 
-/// The limits that hold at `at` for `patient`, who lies in `ward` and is of `age_band`; by vital.
+/// The limits that hold at `at` for `patient`, who lies in `ward` and is of `bands`, the first before the others; by vital.
 #[must_use]
 pub fn resolve<'a>(
     limits: &'a [Limit],
     patient: &str,
     ward: &str,
-    age_band: &str,
+    bands: &[&str],
     at: DateTime<Utc>,
 ) -> Vec<Resolved<'a>> {
     let mut scopes = vec![Whose::Patient(patient.to_owned())];
     if !ward.is_empty() {
         scopes.push(Whose::Ward(ward.to_owned()));
     }
-    if !age_band.is_empty() {
-        scopes.push(Whose::AgeBand(age_band.to_owned()));
-    }
+    scopes.extend(bands.iter().filter(|band| !band.is_empty()).map(|band| Whose::AgeBand((*band).to_owned())));
     scopes.push(Whose::Default);
     let mut vitals: Vec<&str> = limits.iter().map(|limit| limit.vital.as_str()).collect();
     vitals.sort_unstable();
@@ -226,7 +224,7 @@ mod tests {
         ];
         let check = |patient: &str, ward: &str, band: &str, second: i64, low: f64, high: f64| {
             let at = DateTime::from_timestamp(second, 0).expect("a time");
-            let found = resolve(&limits, patient, ward, band, at);
+            let found = resolve(&limits, patient, ward, &[band], at);
             let sides = found.first().map(|found| (found.low.map(|low| low.0), found.high.map(|high| high.0)));
             assert_eq!(sides, Some((Some(low), Some(high))), "{patient} {ward} {band} at {second}");
         };

@@ -323,14 +323,16 @@ impl List {
             print!("{}", table(limits));
             return Ok(());
         };
-        let (ward, band) = book.lies(&patient)?;
+        let Lies { ward, age_band, spo2_scale } = book.lies(&patient)?;
+        // As the view `thresholds` has it: the band of the age, then that of the SpO₂ scale.
+        let scale = format!("spo2 scale {spo2_scale}");
         let side = |side: Option<(f64, &Limit)>| match side {
             Some((value, limit)) => {
                 [value.to_string(), format!("{}, by {}: {}", limit.whose, limit.author, limit.reason)]
             }
             None => ["–".to_owned(), String::new()],
         };
-        let rows = resolve(&book.limits, &patient, &ward, &band, at).into_iter().map(|resolved| {
+        let rows = resolve(&book.limits, &patient, &ward, &[&age_band, &scale], at).into_iter().map(|resolved| {
             let ([low, low_of], [high, high_of]) = (side(resolved.low), side(resolved.high));
             vec![resolved.vital.to_owned(), low, low_of, high, high_of]
         });
@@ -339,9 +341,16 @@ impl List {
     }
 }
 
+/// What the table of patients says of one, as far as it does.
+#[derive(Default)]
+struct Lies {
+    ward: String,
+    age_band: String,
+    spo2_scale: String,
+}
+
 impl Book {
-    /// The ward and age band of a patient, as far as the table of patients tells.
-    fn lies(&mut self, patient: &str) -> anyhow::Result<(String, String)> {
+    fn lies(&mut self, patient: &str) -> anyhow::Result<Lies> {
         let name = &self.plan.job.alerts.patients.0;
         let Some(patients) = self.plan.references.iter().find(|reference| reference.spec.name == *name) else {
             return Ok(Default::default());
@@ -349,7 +358,8 @@ impl Book {
         self.store.seed(&patients.spec, &patients.rows)?;
         let rows = self.store.reference_rows(&patients.spec, &patients.rows.schema())?;
         let key = &self.plan.samples.key;
-        Ok((cell_of(&rows, key, patient, "ward"), cell_of(&rows, key, patient, "age_band")))
+        let cell = |column: &str| cell_of(&rows, key, patient, column);
+        Ok(Lies { ward: cell("ward"), age_band: cell("age_band"), spo2_scale: cell("spo2_scale") })
     }
 }
 

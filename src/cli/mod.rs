@@ -8,7 +8,9 @@ mod alerts;
 mod backtest;
 mod check;
 mod demo;
+mod explain;
 mod limits;
+mod preview;
 mod report;
 mod run;
 mod simulate;
@@ -47,6 +49,10 @@ enum Command {
     Check(check::Check),
     /// Run the tests of a job's queries, without Kafka and without a store
     Test(test::Test),
+    /// Show what one query, or a draft of one, gives on sample records or on the newest of the topic
+    Preview(preview::Preview),
+    /// Tell what a query reads and keeps, how it is computed, and what it costs
+    Explain(explain::Explain),
     /// Draw charts from what the store holds
     Report(report::Report),
     /// Produce realistic patients, or recordings, to the job's topic
@@ -77,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Preview(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Test(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Simulate(command) => command.run(),
@@ -115,7 +123,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 None => false,
             }
             || matches!(cause.downcast_ref::<ReportError>(), Some(ReportError::Store(error)) if store(error))
-            || matches!(cause.downcast_ref::<PastError>(), Some(PastError::Store(error)) if store(error))
+            || match cause.downcast_ref::<PastError>() {
+                Some(PastError::Store(error)) => store(error),
+                Some(PastError::Source(error)) => source(error),
+                _ => false,
+            }
     });
     if unreachable { UNREACHABLE } else { WRONG_INPUT }
 }

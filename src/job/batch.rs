@@ -9,7 +9,7 @@ use crate::alert::{self, Change, Moment, OpenEpisodes, Rule, SampleColumns, Samp
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
-use crate::store::{Alerting, Commit, Failed, QueryState, Snapshot, Store, TableRows};
+use crate::store::{Alerting, Commit, Failed, QueryCost, QueryState, Snapshot, Store, TableRows};
 use crate::terms::{BatchId, Partition};
 
 use super::commit::{Committed, commit};
@@ -137,6 +137,8 @@ pub(super) struct Prepared<'a> {
     pub(super) taken: &'a Taken,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) snapshots: Vec<Snapshot>,
+    /// What queries have cost, where that is to be told.
+    pub(super) costs: Vec<QueryCost>,
 }
 
 impl Prepared<'_> {
@@ -276,6 +278,7 @@ impl Prepared<'_> {
             queries,
             edits: &state.edits.looked_at,
             reference_changes: &state.edits.references,
+            costs: &self.costs,
             snapshots: &self.snapshots,
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }
@@ -285,7 +288,10 @@ impl Prepared<'_> {
 impl JobState {
     /// Goes on behind a batch that is in the store.
     fn committed(&mut self, prepared: Prepared<'_>, quarantine: Quarantine, episodes: OpenEpisodes) {
-        let Prepared { taken, snapshots, .. } = prepared;
+        let Prepared { taken, snapshots, costs, .. } = prepared;
+        if !costs.is_empty() {
+            self.costs.told(taken.id);
+        }
         self.edits = Edits::default();
         self.quarantine = quarantine;
         self.episodes = episodes;

@@ -1,7 +1,9 @@
-//! Records of the past as the job would have decoded them: from a file of records, or from a table with a row per record.
+//! Records of the past as the job would have decoded them: from a file of records, from the topic, or from a table with a row
+//! per record.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
@@ -9,9 +11,10 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use crate::config::Job;
-use crate::decode::{CHUNK, Decoder, RawRecords, frame_schema};
+use crate::decode::{CHUNK, Decoder, RawRecords, Reject, frame_schema};
+use crate::source::{SourceError, Topic, repeat};
 use crate::store::{Store, StoreError};
-use crate::terms::{Offset, Partition};
+use crate::terms::{Offset, OffsetRange, Partition, Ranges};
 
 /// Why there are no records.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,9 @@ pub enum PastError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Kafka.
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 /// Rows of the past, in the order of their event times, with how many records were no rows.
@@ -47,6 +53,8 @@ pub struct Past {
     pub rows: RecordBatch,
     /// How many records could not become one.
     pub rejects: usize,
+    /// Why the first of these could not.
+    pub first_reject: Option<String>,
 }
 
 impl Past {
@@ -82,7 +90,8 @@ impl Past {
         }
         let rows = concat_batches(decoder.schema(), &batches)
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
-        Ok(Self { rows: within(&in_order(&rows, job), job, from, to), rejects: rejects.len() })
+        let first_reject = rejects.first().map(|first| format!("line {}: {}", first.offset.0 + 1, first.reason));
+        Ok(Self { rows: within(&in_order(&rows, job), job, from, to), rejects: rejects.len(), first_reject })
     }
 
     /// Reads the table with a row per record that the job's charts are drawn from. Columns that the table lacks are NULL.
@@ -98,7 +107,44 @@ impl Past {
         let schema = frame_schema(&job.source.columns);
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
-        Ok(Self { rows: in_order(&rows, job), rejects: 0 })
+        Ok(Self { rows: in_order(&rows, job), rejects: 0, first_reject: None })
+    }
+
+    /// Reads the newest `count` records of the job's topic.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn of_topic(job: &Job, count: usize, patience: Duration) -> Result<Self, PastError> {
+        let topic = Topic::connect(&job.source, patience, &|| false)?;
+        let wanted = i64::try_from(count).unwrap_or(i64::MAX);
+        let ranges: Ranges = topic
+            .bounds()?
+            .into_iter()
+            .map(|(partition, (low, end))| {
+                (partition, OffsetRange { start: Offset(low.0.max(end.0.saturating_sub(wanted))), end })
+            })
+            .collect();
+        let mut read = Vec::new();
+        repeat::<PastError>(&topic, &job.source, &[ranges], &|| false, &mut |repeated| {
+            read.push(repeated.batch);
+            Ok(())
+        })?;
+        let rows = concat_batches(&frame_schema(&job.source.columns), read.iter().map(|batch| &batch.rows))
+            .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
+        let rejects: Vec<&Reject> = read.iter().flat_map(|batch| &batch.rejects).collect();
+        let first_reject = rejects
+            .first()
+            .map(|first| format!("partition {}, offset {}: {}", first.partition, first.offset, first.reason));
+        // As many were read of each partition; the newest of all are wanted.
+        let rows = in_order(&rows, job);
+        let kept = count.min(rows.num_rows());
+        Ok(Self { rows: rows.slice(rows.num_rows() - kept, kept), rejects: rejects.len(), first_reject })
+    }
+
+    /// The newest event time; 1970 where there are no rows.
+    pub(super) fn newest(&self, job: &Job) -> DateTime<Utc> {
+        let newest = times(&self.rows, job).values().last().copied();
+        newest.and_then(DateTime::from_timestamp_micros).unwrap_or_default()
     }
 }
 

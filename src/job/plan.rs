@@ -10,7 +10,7 @@ use crate::config::{self, Job};
 use crate::decode::frame_schema;
 use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
 use crate::frame::schema_with;
-use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_rule, load_seeds, load_set};
+use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use crate::store::{SYSTEM_TABLES, TableSpec};
 use crate::terms::Severity;
 
@@ -98,13 +98,13 @@ impl Plan {
         Self::of_files(job, files)
     }
 
-    /// The job with a rule that is not in its set yet, or is there in another form. Returns its name too.
+    /// The job with a query that is not in its set yet, or is there in another form. Returns its name too.
     ///
     /// # Errors
     /// Every fault of the queries, the draft's included.
     pub fn with_draft(job: Job, draft: &Path) -> Result<(Self, String), Diagnostics> {
         let mut files = load_set(&job.sql.dir)?;
-        let draft = load_rule(draft)?;
+        let draft = load_draft(draft)?;
         let name = draft.name.clone();
         files.retain(|file| file.name != name);
         files.push(draft);

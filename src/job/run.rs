@@ -169,7 +169,9 @@ fn step(
     let queries = querying.elapsed();
 
     let committing = Stopwatch::start();
-    let prepared = Prepared { snapshots: state.due_snapshots(plan, &taken), taken: &taken, outcomes };
+    state.costs.add(&outcomes);
+    let costs = state.costs.due(taken.id, plan.job.sql.snapshot_every);
+    let prepared = Prepared { snapshots: state.due_snapshots(plan, &taken), taken: &taken, outcomes, costs };
     let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
     if notifications > 0 {
         notifier.wake();

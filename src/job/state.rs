@@ -12,6 +12,7 @@ use crate::store::{Edited, QueryState, ReferenceChange, Resume, Snapshot};
 use crate::terms::{BatchId, Positions, Ranges};
 
 use super::batch::Taken;
+use super::costs::Costs;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
@@ -28,6 +29,8 @@ pub(super) struct JobState {
     pub(super) last_snapshot: BatchId,
     /// Edits of the set, and of what its queries look up, that the batch log does not tell of yet.
     pub(super) edits: Edits,
+    /// What queries have cost since it was told last.
+    pub(super) costs: Costs,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
     /// What was committed last, for lag tools.
@@ -58,6 +61,7 @@ impl JobState {
             owed: BTreeMap::new(),
             last_snapshot: resume.last_batch,
             edits: Edits::default(),
+            costs: Costs::default(),
             waiting_since: None,
             shown: Ranges::new(),
             claimed: positions.clone(),

@@ -1,11 +1,14 @@
 //! The set of queries, planned once and run on every micro-batch in the order of what they read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use crate::clock::Stopwatch;
 use crate::diagnostic::Diagnostics;
@@ -60,8 +63,10 @@ pub struct Planned {
     pub file: QueryFile,
     /// The schema of its rows.
     pub schema: SchemaRef,
-    /// The table queries it reads.
+    /// The queries it reads.
     pub reads: Vec<String>,
+    /// The tables it reads that no query makes.
+    pub given: Vec<String>,
     /// Whether its rows come from those of the batch, directly or through other queries. Where not, they are a matter
     /// of what is known at a time: of windows, of the last values, of reference tables.
     pub per_row: bool,
@@ -130,6 +135,8 @@ pub struct Outcome {
     pub counted: bool,
     /// What went wrong beside, though there are rows: the batch was not counted, or some window not computed.
     pub trouble: Option<QueryFailure>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl Engine {
@@ -155,7 +162,7 @@ impl Engine {
     }
 
     /// The queries in the order in which they run.
-    pub fn queries(&self) -> impl Iterator<Item = &Planned> {
+    pub fn queries(&self) -> impl Iterator<Item = &Planned> + Clone {
         self.queries.iter().map(|query| &query.planned)
     }
 
@@ -171,8 +178,11 @@ impl Engine {
         for query in &mut self.queries {
             let running = Stopwatch::start();
             run.query(query, &self.runner, input, skip);
-            let (name, seconds) = (&query.planned.file.name, running.elapsed().as_secs_f64());
-            tracing::debug!(query = name, batch = %input.batch, seconds, "query run");
+            let (name, took) = (&query.planned.file.name, running.elapsed());
+            tracing::debug!(query = name, batch = %input.batch, seconds = took.as_secs_f64(), "query run");
+            if let Some(outcome) = run.outcomes.last_mut().filter(|outcome| outcome.query == *name) {
+                outcome.took = took;
+            }
         }
         self.clear();
         self.settle(input.watermark);
@@ -289,6 +299,35 @@ impl Engine {
     #[must_use]
     pub fn reads_history(&self) -> bool {
         self.reads_history
+    }
+
+    /// The tables that queries read and no query makes.
+    #[must_use]
+    pub fn given_reads(&self) -> BTreeSet<String> {
+        self.queries.iter().flat_map(|query| query.planned.given.iter().cloned()).collect()
+    }
+
+    /// How `query` is computed: each step with DataFusion's plan of it, as text.
+    #[must_use]
+    pub fn explain(&self, query: &str) -> Vec<(&'static str, String)> {
+        let Some(query) = self.queries.iter().find(|known| known.planned.file.name == query) else { return Vec::new() };
+        let text = |plan: &Arc<dyn ExecutionPlan>| displayable(plan.as_ref()).indent(false).to_string();
+        let mut steps = match &query.body {
+            Body::Plain(plan) => vec![("on the rows of each batch", text(plan))],
+            Body::Windowed(windowed) => windowed.plans().into_iter().map(|(step, plan)| (step, text(plan))).collect(),
+        };
+        steps.extend(query.clear.iter().map(|plan| ("@clear_when, on the rows of each batch", text(plan))));
+        steps
+    }
+
+    /// The window of `query` in words, where it has one.
+    #[must_use]
+    pub fn window(&self, query: &str) -> Option<String> {
+        let query = self.queries.iter().find(|known| known.planned.file.name == query)?;
+        match &query.body {
+            Body::Plain(_) => None,
+            Body::Windowed(windowed) => Some(windowed.window.to_string()),
+        }
     }
 
     /// Whether a query reads the alerts that stand.
@@ -496,7 +535,7 @@ impl Run {
                 if let (Some(slot), Ok(rows)) = (&query.current, &rows) {
                     slot.fill(rows);
                 }
-                Outcome { query: name, rows, clear, counted: true, trouble: None }
+                Outcome { query: name, rows, clear, counted: true, trouble: None, took: Duration::ZERO }
             }
         };
         self.outcomes.push(outcome);
@@ -564,7 +603,7 @@ impl Run {
         }
         let rows = concat_batches(&planned.schema, &given).map_err(|error| QueryFailure(error.to_string()));
         let rows = rows.and_then(|rows| keyed(&planned.file, rows));
-        Outcome { query: planned.file.name.clone(), rows, clear: None, counted, trouble }
+        Outcome { query: planned.file.name.clone(), rows, clear: None, counted, trouble, took: Duration::ZERO }
     }
 }
 

@@ -88,12 +88,24 @@ pub fn load_set(dir: &Path) -> Result<Vec<QueryFile>, Diagnostics> {
     if faults.is_empty() { Ok(files) } else { Err(Diagnostics(faults)) }
 }
 
-/// Reads one rule, wherever it lies.
+/// Reads one query, wherever it lies. What it is, its folder says as in a set; elsewhere its header does: a rule has a severity,
+/// a table a key, a view neither.
 ///
 /// # Errors
 /// Every fault of its name and header.
-pub fn load_rule(path: &Path) -> Result<QueryFile, Diagnostics> {
-    load(path.to_owned(), rule).map_err(Diagnostics)
+pub fn load_draft(path: &Path) -> Result<QueryFile, Diagnostics> {
+    let folder = path.parent().and_then(|folder| folder.file_name()).and_then(|name| name.to_str());
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let has = |key: &str| text.lines().any(|line| line.trim_start().starts_with("--") && line.contains(key));
+    let parse: ParseHeader = match folder {
+        Some("tables") => table,
+        Some("views") => view,
+        Some("rules") => rule,
+        _ if has("@severity") => rule,
+        _ if has("@key") => table,
+        _ => view,
+    };
+    load(path.to_owned(), parse).map_err(Diagnostics)
 }
 
 /// A file's name is a name in SQL.

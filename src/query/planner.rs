@@ -347,10 +347,11 @@ impl<'a> Planner<'a> {
             let known = Known { input, per_row, needs_rows, looks_back, time_column };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
-        let reads = names.into_iter().map(|(name, ..)| name).filter(|name| !self.is_given(name)).collect();
+        let (given, reads) = names.into_iter().map(|(name, ..)| name).partition(|name| self.is_given(name));
         let planned = Planned {
             schema,
             reads,
+            given,
             per_row,
             needs_rows,
             looks_back,

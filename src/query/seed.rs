@@ -120,6 +120,36 @@ pub(crate) fn seed_column(field: &Field, in_key: bool, cells: &[&str]) -> Result
     cast(&column, field.data_type()).map_err(|error| (0, error.to_string()))
 }
 
+/// Reads rows of a reference table from a CSV file, whose first line names the columns; those that it lacks are NULL.
+///
+/// # Errors
+/// The file cannot be read, names a column that the table does not have, or has a cell that its column does not take.
+pub fn read_rows(file: &Path, schema: &SchemaRef, key: &[String]) -> Result<RecordBatch, Diagnostic> {
+    let at = |line: usize, message: String| Diagnostic { file: file.to_owned(), line, column: 1, message };
+    let line_of = |error: &csv::Error| error.position().map_or(1, |place| usize::try_from(place.line()).unwrap_or(1));
+    let reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_path(file);
+    let mut reader = reader.map_err(|error| at(1, format!("cannot be read: {error}")))?;
+    let header = reader.headers().map_err(|error| at(line_of(&error), error.to_string()))?.clone();
+    // A seed's heading has types behind the names.
+    let names: Vec<&str> = header.iter().map(|cell| cell.split_once(':').map_or(cell, |(name, _)| name)).collect();
+    let known = || schema.fields().iter().map(|field| field.name().as_str());
+    if let Some(wrong) = names.iter().find(|name| !known().any(|known| known == **name)) {
+        return Err(at(1, unknown("column", wrong, known())));
+    }
+    let records: Vec<csv::StringRecord> =
+        reader.records().collect::<Result<_, _>>().map_err(|error| at(line_of(&error), error.to_string()))?;
+    let columns = schema.fields().iter().map(|field| {
+        let place = names.iter().position(|name| name == field.name());
+        let cells: Vec<&str> = records.iter().map(|record| place.map_or("", |place| &record[place])).collect();
+        seed_column(field, key.contains(field.name()), &cells).map_err(|(row, message)| {
+            let line = records[row].position().map_or(1, |place| usize::try_from(place.line()).unwrap_or(1));
+            at(line, message)
+        })
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| at(1, error.to_string()))
+}
+
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// `high:float`.

@@ -10,6 +10,7 @@ use crate::frame::{EventTime, LateRecord, Span};
 use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
 
 use super::alerting::Alerting;
+use super::cost::QueryCost;
 use super::reference::ReferenceChange;
 use super::snapshot::Snapshot;
 use super::statement::{OnDuplicate, insert, quoted};
@@ -57,6 +58,8 @@ pub struct Commit<'a> {
     pub edits: &'a [Edited],
     /// The rows of reference tables that this batch is the first to see.
     pub reference_changes: &'a [ReferenceChange],
+    /// What queries have cost, where that is to be told.
+    pub costs: &'a [QueryCost],
     /// What windowed queries keep after it, where that is due.
     pub snapshots: &'a [Snapshot],
     /// From the closing of the batch to the start of the commit.
@@ -165,6 +168,7 @@ impl Store {
             }
         }
         self.write_alerting(commit.batch, commit.now, &commit.alerting)?;
+        self.write_costs(commit.costs)?;
         for snapshot in commit.snapshots {
             self.write_snapshot(commit.batch, snapshot)?;
         }

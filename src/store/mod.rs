@@ -5,6 +5,7 @@
 
 mod alerting;
 mod commit;
+mod cost;
 mod database;
 mod mysql;
 mod outbox;
@@ -23,6 +24,7 @@ use crate::terms::Partition;
 
 pub use alerting::{Alerting, PatientEpisode};
 pub use commit::{Commit, Edited, Failed, QueryState, TableRows};
+pub use cost::QueryCost;
 pub use outbox::{Attempt, Outcome, OutletState, Waiting};
 pub use read::{BatchSummary, LoggedBatch, Readings, Resume, Status};
 pub use reference::ReferenceChange;

@@ -15,6 +15,7 @@ pub(super) const SILENCES: &str = "silences";
 pub(super) const NOTIFICATIONS: &str = "notifications";
 pub(super) const DELIVERIES: &str = "deliveries";
 pub(super) const QUERIES: &str = "queries";
+pub(super) const QUERY_COSTS: &str = "query_costs";
 pub(super) const QUERY_FAILURES: &str = "query_failures";
 pub(super) const EDITS: &str = "edits";
 pub(super) const REFERENCE_CHANGES: &str = "reference_changes";
@@ -22,7 +23,7 @@ pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 18] = [
+pub(crate) const NAMES: [&str; 19] = [
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -36,6 +37,7 @@ pub(crate) const NAMES: [&str; 18] = [
     NOTIFICATIONS,
     DELIVERIES,
     QUERIES,
+    QUERY_COSTS,
     QUERY_FAILURES,
     EDITS,
     REFERENCE_CHANGES,
@@ -44,7 +46,7 @@ pub(crate) const NAMES: [&str; 18] = [
 ];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 18] {
+pub(super) fn tables() -> [TableSpec; 19] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -287,6 +289,20 @@ pub(super) fn tables() -> [TableSpec; 18] {
                 ("failures", Kind::Int),
                 ("retry_batch", Kind::Int),
                 ("error", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        ),
+        // What each query cost over the batches until `batch`.
+        TableSpec::system(
+            QUERY_COSTS,
+            &["job", "query"],
+            &[
+                ("job", Kind::Text),
+                ("query", Kind::Text),
+                ("batches", Kind::Int),
+                ("mean_ms", Kind::Float),
+                ("longest_ms", Kind::Float),
+                ("mean_rows", Kind::Float),
                 ("batch", Kind::Int),
             ],
         ),

@@ -26,7 +26,10 @@ fn a_limit_changed_in_the_store_holds_from_the_batch_after_the_refresh_on() {
     let job = TestJob::new(&topic.name, &database.url)
         .more("reference_refresh = \"100ms\"")
         .sql_file("seeds/limits.csv", &shipped("seeds/limits.csv"))
-        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward,age_band\nP2,icu,\nP4,paediatrics,child\n")
+        .sql_file(
+            "seeds/patients.csv",
+            "# @key: patient_id\npatient_id,ward,age_band,spo2_scale:int\nP2,icu,,\nP4,paediatrics,child,\n",
+        )
         .sql_file("views/limits_now.sql", &shipped("views/limits_now.sql"))
         .sql_file("views/thresholds.sql", &shipped("views/thresholds.sql"))
         .query("rules/fast", RULE)

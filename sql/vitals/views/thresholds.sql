@@ -1,6 +1,6 @@
 -- The limits that hold for each patient of the batch and each vital: the patient's
 -- own where there is one, else the ward's, else the age band's, else the default;
--- low and high each by itself. For a patient on SpO₂ scale 2 the default saturation is 88.
+-- low and high each by itself. A patient on SpO₂ scale 2 is of the band 'spo2 scale 2' too.
 SELECT
     p.patient_id,
     standard.vital,
@@ -8,10 +8,16 @@ SELECT
         own.low,
         ward.low,
         band.low,
-        CASE WHEN standard.vital = 'spo2' AND lies.spo2_scale = 2 THEN 88 END,
+        scale.low,
         standard.low
     ) AS low,
-    coalesce(own.high, ward.high, band.high, standard.high) AS high
+    coalesce(
+        own.high,
+        ward.high,
+        band.high,
+        scale.high,
+        standard.high
+    ) AS high
 FROM (SELECT DISTINCT patient_id FROM vitals) AS p
 CROSS JOIN (
     SELECT * FROM limits_now
@@ -24,6 +30,11 @@ LEFT JOIN limits_now AS band
     AND band.age_band <> ''
     AND band.age_band = lies.age_band
     AND band.vital = standard.vital
+LEFT JOIN limits_now AS scale
+    ON scale.patient_id = ''
+    AND scale.ward = ''
+    AND scale.age_band = concat('spo2 scale ', lies.spo2_scale)
+    AND scale.vital = standard.vital
 LEFT JOIN limits_now AS ward
     ON ward.patient_id = ''
     AND ward.ward <> ''

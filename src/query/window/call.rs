@@ -3,7 +3,9 @@
 //! All windows are spans of UTC, half-open, and tumbling and hopping ones start at multiples of their slide since
 //! 1970-01-01. Planning checks the arguments; cutting the plan ([`mod@super::cut`]) gives the calls their meaning.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
@@ -36,6 +38,18 @@ pub(in crate::query) enum Window {
     },
     /// All of time; it never closes. No SQL asks for it: it keeps what is known of each patient last.
     Whole,
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = |micros: i64| humantime::format_duration(Duration::from_micros(micros.unsigned_abs())).to_string();
+        match *self {
+            Self::Tumble { size } => write!(f, "tumbling windows of {}", length(size)),
+            Self::Hop { slide, size } => write!(f, "hopping windows of {}, one every {}", length(size), length(slide)),
+            Self::Session { gap } => write!(f, "sessions that end with {} of silence", length(gap)),
+            Self::Whole => f.write_str("all of time"),
+        }
+    }
 }
 
 impl Window {

@@ -29,6 +29,7 @@ use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
 use super::execute::{QueryFailure, Runner};
@@ -332,6 +333,21 @@ impl Windowed {
     /// How many groups are kept, and in how many bytes.
     pub(super) fn held(&self) -> (usize, usize) {
         (self.panes.groups(), self.panes.bytes())
+    }
+
+    /// The steps in which it is computed, each with its plan.
+    pub(super) fn plans(&self) -> Vec<(&'static str, &Arc<dyn ExecutionPlan>)> {
+        let mut steps = match &self.partial {
+            Partial::Panes(plan) => vec![("partial: on the rows of each batch that were on time", plan)],
+            Partial::Sessions { rows, aggregate, .. } => vec![
+                ("rows: of each batch that were on time", rows),
+                ("partial: on those, once it is known which session each is in", &aggregate.plan),
+            ],
+        };
+        steps.push(("reduce: what the batch gave, folded into what is kept", &self.reduce.plan));
+        steps.push(("final: what is kept, for the windows that are due", &self.finish.plan));
+        steps.push(("above: on the windows that are due", &self.above.plan));
+        steps
     }
 
     /// Forgets the groups whose first aggregate, a time, is before `time`; of use where windows never close.
