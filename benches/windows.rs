@@ -81,12 +81,19 @@ fn table(name: &str, text: &str) -> QueryFile {
         path: PathBuf::from(format!("{name}.sql")),
         text: text.to_owned(),
         kind: QueryKind::Table(TableHeader { key, emit: Emit::Close, start: Begin::Now }),
+        allows: Vec::new(),
     }
 }
 
 fn rule(name: &str, text: String) -> QueryFile {
     let header = Box::new(RuleHeader::new(Severity::High));
-    QueryFile { name: name.to_owned(), path: PathBuf::from(format!("{name}.sql")), text, kind: QueryKind::Rule(header) }
+    QueryFile {
+        name: name.to_owned(),
+        path: PathBuf::from(format!("{name}.sql")),
+        text,
+        kind: QueryKind::Rule(header),
+        allows: Vec::new(),
+    }
 }
 
 fn windowed(window: &str) -> QueryFile {

@@ -39,6 +39,22 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// What is no fault but mostly a mistake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// Where it is, and what is meant.
+    pub diagnostic: Diagnostic,
+    /// Of which kind it is: the name by which a file allows it.
+    pub name: &'static str,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diagnostic { file, line, column, message } = &self.diagnostic;
+        write!(f, "{}:{line}:{column}: warning: {message} [{}]", file.display(), self.name)
+    }
+}
+
 /// Every fault that was found, in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);

@@ -13,6 +13,8 @@ mod limits;
 mod preview;
 mod report;
 mod run;
+mod schema;
+mod show;
 mod simulate;
 mod status;
 mod stop;
@@ -53,6 +55,8 @@ enum Command {
     Preview(preview::Preview),
     /// Tell what a query reads and keeps, how it is computed, and what it costs
     Explain(explain::Explain),
+    /// Print the JSON Schema of job or test files, for completion in editors
+    Schema(schema::Schema),
     /// Draw charts from what the store holds
     Report(report::Report),
     /// Produce realistic patients, or recordings, to the job's topic
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Preview(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Schema(command) => command.run(),
         Command::Test(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Simulate(command) => command.run(),
@@ -96,9 +101,9 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Diagnostics are lines for editors and stand alone.
-            if error.is::<crate::diagnostic::Diagnostics>() {
-                eprintln!("{error}");
+            // Faults of files start with their place and stand alone.
+            if let Some(faults) = error.downcast_ref::<crate::diagnostic::Diagnostics>() {
+                faults.0.iter().for_each(|fault| eprint!("{}", show::fault(fault)));
             } else {
                 eprintln!("error: {error}");
                 error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));

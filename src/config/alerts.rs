@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use minijinja::Environment;
-use toml::Spanned;
 
 use crate::diagnostic::unknown;
 use crate::terms::Severity;
 
 use super::parse::{Checker, identifier, not_empty};
 use super::raw::{RawAlerts, RawOutlet, RawStep};
+use super::spanned::Spanned;
 use super::units::{Zero, duration};
 
 /// How a job's alerts are cared for.

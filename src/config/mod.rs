@@ -7,6 +7,7 @@ mod alerts;
 mod columns;
 mod parse;
 mod raw;
+mod spanned;
 mod units;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use chrono_tz::Tz;
 pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
 pub use columns::{Column, ColumnType, Columns, SourcePath};
 pub use parse::load;
+pub use raw::schema;
 
 /// One validated job file.
 #[derive(Debug, Clone)]

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
 use chrono_tz::Tz;
-use toml::Spanned;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
 use super::raw::{RawColumn, RawFeature, RawFrom, RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::spanned::Spanned;
 use super::units::{Zero, bytes, duration, expand};
 use super::{
     Column, ColumnType, Columns, Feature, FeatureKind, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec,

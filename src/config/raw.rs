@@ -2,170 +2,264 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
+
+use super::spanned::Spanned;
 
 type Text = Spanned<String>;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawJob {
+    /// The job's name; without it, the file's.
     pub(super) name: Option<Text>,
+    /// When a micro-batch closes.
     #[serde(default)]
     pub(super) trigger: RawTrigger,
+    /// Where records come from and how they become columns.
     pub(super) source: RawSource,
+    /// Where results go.
     pub(super) store: RawStore,
+    /// The set of queries.
     pub(super) sql: RawSql,
+    /// Columns that are computed from a patient's readings of the last while.
     #[serde(default)]
     pub(super) features: BTreeMap<Text, RawFeature>,
+    /// How alerts are cared for.
     #[serde(default)]
     pub(super) alerts: RawAlerts,
+    /// Who is told of alerts.
     #[serde(default)]
     pub(super) notify: Vec<Spanned<RawOutlet>>,
+    /// Charts.
     #[serde(default)]
     pub(super) reports: RawReports,
+    /// The page and the metrics.
     #[serde(default)]
     pub(super) dashboard: RawDashboard,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDashboard {
+    /// Where they are served, on loopback: "127.0.0.1:8080".
     pub(super) listen: Option<Text>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTrigger {
+    /// At the latest: "1s".
     pub(super) every: Option<Text>,
+    /// Earlier, with so many records.
     pub(super) max_rows: Option<Spanned<i64>>,
+    /// Earlier, with so many bytes: "64MiB".
     pub(super) max_bytes: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSource {
+    /// librdkafka's bootstrap.servers: "localhost:9092".
     pub(super) brokers: Text,
+    /// The topic.
     pub(super) topic: Text,
+    /// The consumer group under which offsets are shown to lag tools.
     pub(super) group: Option<Text>,
+    /// The name under which queries read a batch; without it, the topic's.
     pub(super) table: Option<Text>,
+    /// The column that names the patient.
     pub(super) key: Text,
+    /// The column with the time at which the device measured.
     pub(super) event_time: Text,
+    /// Where a new job begins: "earliest", "latest" or a time.
     pub(super) start: Option<Text>,
+    /// How late a row may come: "10s".
     pub(super) lateness: Option<Text>,
+    /// How far ahead of Kafka's time stamp a device's clock may be: "5m".
     pub(super) max_skew: Option<Text>,
+    /// After so long a silent partition no longer holds windows open: "30s".
     pub(super) idle_timeout: Option<Text>,
+    /// How far back the table with the rows of the last while reaches: "2m".
     pub(super) retain: Option<Text>,
+    /// Rows that agree in these columns and in the event time are one.
     #[serde(default)]
     pub(super) dedupe: Vec<Text>,
+    /// The time zone of times that name none: "Europe/Berlin".
     pub(super) time_zone: Option<Text>,
+    /// A record longer than this is a reject: "1MiB".
     pub(super) max_record_bytes: Option<Text>,
+    /// Handed to librdkafka as they are.
     #[serde(default)]
     pub(super) properties: BTreeMap<String, Text>,
+    /// The columns that a record becomes.
     pub(super) columns: BTreeMap<Text, RawColumn>,
+    /// Set where each record carries one vital by name.
     pub(super) long: Option<RawLong>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawColumn {
+    /// text, float, int, bool or time.
     pub(super) r#type: Text,
+    /// Whether a record without it is a reject.
     #[serde(default)]
     pub(super) required: bool,
+    /// Where in a record it stands; the first that is not null counts: ["heart_rate", "vitals.hr"].
     pub(super) from: Option<RawFrom>,
+    /// The unit, for people.
     pub(super) unit: Option<String>,
+    /// What people call it.
     pub(super) label: Option<String>,
+    /// Values outside are NULL, and kept as artefacts: [0, 300].
     pub(super) plausible: Option<Spanned<[f64; 2]>>,
+    /// The default limits that charts show: [50, 120].
     pub(super) limits: Option<Spanned<[f64; 2]>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawFrom {
     One(String),
     Several(Vec<String>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLong {
+    /// The path of the vital's name.
     pub(super) name: String,
+    /// The path of its value.
     pub(super) value: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
+    /// "mysql://user:password@host:3306/database" or "sqlite://file.db".
     pub(super) url: Text,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSql {
+    /// The folder of the set, relative to this file.
     pub(super) dir: Text,
+    /// Of one query on one batch: "5s".
     pub(super) time_limit: Option<Text>,
+    /// Of one query on one batch: "256MiB".
     pub(super) memory_limit: Option<Text>,
+    /// How many groups a windowed query may keep.
     pub(super) max_groups: Option<Spanned<i64>>,
+    /// After so many batches, what windows hold goes to the store.
     pub(super) snapshot_every: Option<Spanned<i64>>,
+    /// How often reference tables are read anew: "10s".
     pub(super) reference_refresh: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFeature {
+    /// The column that it is computed from.
     pub(super) of: Text,
+    /// ewm, rolling_mean, rolling_min, rolling_max, rolling_std, zscore, slope or delta.
     pub(super) kind: Text,
+    /// How far back it looks: "1m".
     pub(super) over: Option<Text>,
+    /// Of ewm: after so long a reading counts half: "15s".
     pub(super) half_life: Option<Text>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawReports {
+    /// The table with a row per record.
     pub(super) table: Option<Text>,
+    /// Where charts go.
     pub(super) dir: Option<Text>,
+    /// The time zone of their axes.
     pub(super) time_zone: Option<Text>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAlerts {
+    /// Without a known value for so long, an alert is stale: "30s".
     pub(super) stale_after: Option<Text>,
+    /// How long alerts may be paused: "2m".
     pub(super) longest_pause: Option<Text>,
+    /// The reference table that says in which ward a patient lies.
     pub(super) patients: Option<Text>,
+    /// The reference table that `wardwatch limits` adds to.
     pub(super) limits: Option<Text>,
+    /// Who is told while nobody acknowledges.
     #[serde(default)]
     pub(super) escalation: Vec<RawStep>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStep {
+    /// How long after the alert fired: "2m".
     pub(super) after: Text,
+    /// The outlets that are told.
     pub(super) to: Spanned<Vec<Text>>,
+    /// From this severity on.
     pub(super) severity: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawOutlet {
+    /// What it is called; escalation steps name it.
     pub(super) name: Option<Text>,
+    /// webhook, alertmanager, email, ntfy, kafka, log or heartbeat.
     pub(super) kind: Option<Text>,
+    /// From this severity on.
     pub(super) severity: Option<Text>,
+    /// "alert" or "escalation".
     pub(super) when: Option<Text>,
+    /// Whether patients are named.
     pub(super) identify: Option<bool>,
+    /// A template of the subject.
     pub(super) subject: Option<Text>,
+    /// A template of the text.
     pub(super) template: Option<Text>,
+    /// How long an attempt may take.
     pub(super) timeout: Option<Text>,
+    /// The longest time between two attempts.
     pub(super) longest_backoff: Option<Text>,
+    /// After so long a notification is given up.
     pub(super) give_up_after: Option<Text>,
+    /// Where to.
     pub(super) url: Option<Text>,
+    /// Signs webhooks (HMAC-SHA256).
     pub(super) secret: Option<Text>,
+    /// How often Alertmanager is told again.
     pub(super) resend: Option<Text>,
+    /// The sender of mail.
     pub(super) from: Option<Text>,
+    /// Who gets mail.
     pub(super) to: Option<Spanned<Vec<Text>>>,
+    /// The topic of Kafka or ntfy.
     pub(super) topic: Option<Text>,
+    /// The access token of ntfy.
     pub(super) token: Option<Text>,
+    /// The URL that ntfy's button calls.
     pub(super) acknowledge: Option<Text>,
+    /// How often a heartbeat is sent.
     pub(super) every: Option<Text>,
+}
+
+/// The JSON Schema of a job file, for completion in editors.
+#[must_use]
+pub fn schema() -> String {
+    let mut settings = schemars::generate::SchemaSettings::draft07();
+    settings.meta_schema = Some("http://json-schema.org/draft-07/schema#".into());
+    let mut schema = settings.into_generator().into_root_schema_for::<RawJob>();
+    schema.insert("title".to_owned(), "wardwatch job".into());
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_else(|error| panic!("a schema is JSON: {error}"));
+    text + "\n"
 }

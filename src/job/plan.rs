@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use crate::alert::{Judged, Measure, Message, Rule, SampleColumns, Wards};
 use crate::config::{self, Job};
 use crate::decode::frame_schema;
-use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
+use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use crate::frame::schema_with;
 use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use crate::store::{SYSTEM_TABLES, TableSpec};
@@ -47,6 +47,23 @@ impl Plan {
     #[must_use]
     pub fn all_tables(&self) -> Vec<TableSpec> {
         self.tables.iter().chain(self.references.iter().map(|reference| &reference.spec)).cloned().collect()
+    }
+
+    /// What is no fault but mostly a mistake, in the order of the files.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let read = self.engine.given_reads();
+        let is_read = |name: &String| {
+            read.contains(name) || *name == self.job.alerts.patients.0 || *name == self.job.alerts.limits
+        };
+        let unread = self.references.iter().filter(|reference| !is_read(&reference.spec.name)).map(|reference| {
+            let file = self.job.sql.dir.join("seeds").join(&reference.spec.name).with_extension("csv");
+            let message = format!("no query reads the reference table \"{}\"", reference.spec.name);
+            Warning { diagnostic: Diagnostic { file, line: 1, column: 1, message }, name: "unread" }
+        });
+        let mut warnings: Vec<Warning> = self.engine.warnings().iter().cloned().chain(unread).collect();
+        warnings.sort();
+        warnings
     }
 
     /// The queries that keep something from batch to batch.

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use crate::clock::Stopwatch;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, Warning};
 use crate::terms::{BatchId, Partition, Watermark};
 
 use super::execute::{Limits, QueryFailure, Runner};
@@ -36,6 +36,8 @@ pub struct Engine {
     pub(super) reads_history: bool,
     /// Whether a query reads the alerts that stand.
     pub(super) reads_alerts: bool,
+    /// What is no fault but mostly a mistake.
+    pub(super) warnings: Vec<Warning>,
     pub(super) runner: Runner,
 }
 
@@ -299,6 +301,12 @@ impl Engine {
     #[must_use]
     pub fn reads_history(&self) -> bool {
         self.reads_history
+    }
+
+    /// What in the queries is no fault but mostly a mistake, in the order of the files.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The tables that queries read and no query makes.

@@ -17,6 +17,8 @@ pub struct QueryFile {
     pub text: String,
     /// What its rows become.
     pub kind: QueryKind,
+    /// The warnings that it asks not to be given.
+    pub allows: Vec<String>,
 }
 
 /// What a query's rows become.
@@ -160,8 +162,8 @@ fn load(path: PathBuf, parse: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>>
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     check_name(&name).map_err(|message| vec![fault(1, 1, message)])?;
     let text = std::fs::read_to_string(&path).map_err(|error| vec![fault(1, 1, format!("cannot be read: {error}"))])?;
-    match parse(&text) {
-        Ok(kind) => Ok(QueryFile { name, path, text, kind }),
+    match header::allowed(&text).and_then(|allows| Ok((parse(&text)?, allows))) {
+        Ok((kind, allows)) => Ok(QueryFile { name, path, text, kind, allows }),
         Err(faults) => Err(faults.into_iter().map(|found| fault(found.line, found.column, found.value)).collect()),
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::diagnostic::unknown;
 use crate::terms::Severity;
 
+use super::smell::SMELLS;
+
 /// What the header of a table query says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableHeader {
@@ -113,9 +115,20 @@ pub struct Placed<T> {
 /// A fault in a header, with its place.
 pub(super) type Fault = Placed<String>;
 
-const TABLE_KEYS: [&str; 3] = ["key", "emit", "start"];
-const RULE_KEYS: [&str; 10] =
-    ["severity", "for", "clear_after", "message", "clear_when", "latch", "repeat", "stale_after", "suppresses", "peak"];
+const TABLE_KEYS: [&str; 4] = ["allow", "key", "emit", "start"];
+const RULE_KEYS: [&str; 11] = [
+    "allow",
+    "severity",
+    "for",
+    "clear_after",
+    "message",
+    "clear_when",
+    "latch",
+    "repeat",
+    "stale_after",
+    "suppresses",
+    "peak",
+];
 
 /// Reads the header of a table query. Errors: every fault in it.
 pub(super) fn table(text: &str) -> Result<TableHeader, Vec<Fault>> {
@@ -179,7 +192,21 @@ pub(super) fn rule(text: &str) -> Result<RuleHeader, Vec<Fault>> {
 
 /// Reads the header of a view, which has nothing to say. Errors: every line of it.
 pub(super) fn view(text: &str) -> Result<(), Vec<Fault>> {
-    Entries::read(text, &[]).finish(())
+    Entries::read(text, &["allow"]).finish(())
+}
+
+/// The smells that a file allows, of any kind. Errors: one that there is not.
+pub(super) fn allowed(text: &str) -> Result<Vec<String>, Vec<Fault>> {
+    let mut entries = Entries::read(text, &["allow"]);
+    // What else is wrong is told by those who read the header for what it is.
+    entries.faults.clear();
+    let Some(entry) = entries.take("allow") else { return Ok(Vec::new()) };
+    let names: Vec<String> = entry.value.split(',').map(|name| name.trim().to_owned()).collect();
+    let known = || SMELLS.iter().map(|(name, _)| *name);
+    for name in names.iter().filter(|name| !known().any(|known| known == name.as_str())) {
+        entries.fault(&entry, format!("@allow: {}", unknown("warning", name, known())));
+    }
+    entries.finish(names)
 }
 
 /// The header's lines, taken one by one.
@@ -226,7 +253,7 @@ impl Entries {
     fn add(&mut self, name: &str, name_place: Placed<String>, value: Placed<String>, known: &[&str]) {
         if !known.contains(&name) {
             let message = match known {
-                [] => format!("a view has no header keys; found \"{name}\""),
+                ["allow"] => format!("a view has no header keys but \"allow\"; found \"{name}\""),
                 _ => unknown("header key", name, known.iter().copied()),
             };
             self.fault(&name_place, message);

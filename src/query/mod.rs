@@ -16,6 +16,7 @@ mod planner;
 mod refuse;
 mod seed;
 mod slot;
+mod smell;
 mod window;
 
 pub use engine::{Engine, Input, Kept, Outcome, Planned, SavedQuery, Source};
@@ -26,3 +27,4 @@ pub use given::{artefacts_schema, open_alerts_schema};
 pub use header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
 pub(crate) use seed::seed_column;
 pub use seed::{Seed, load_seeds, read_rows};
+pub use smell::SMELLS;

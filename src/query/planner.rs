@@ -13,7 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 
-use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
+use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 
 use super::condition::{Lineage, with_condition};
 use super::engine::{Engine, Planned, Slots, Source};
@@ -26,6 +26,7 @@ use super::header::Emit;
 use super::refuse::{refused_function, tables_read};
 use super::seed::Seed;
 use super::slot::Slot;
+use super::smell::{Tables, smells};
 use super::window::{self, Inputs, Windowed};
 
 /// A planned query and where others find its rows.
@@ -108,6 +109,9 @@ pub(super) struct Planner<'a> {
     times: FrozenTimes,
     runner: Runner,
     faults: Vec<Diagnostic>,
+    /// What is known of tables for telling what smells.
+    tables: Tables,
+    warnings: Vec<Warning>,
 }
 
 impl<'a> Planner<'a> {
@@ -132,6 +136,8 @@ impl<'a> Planner<'a> {
             times,
             runner: Runner::new(limits),
             faults: Vec::new(),
+            tables: Tables::default(),
+            warnings: Vec::new(),
         };
         let stream = |input| Known {
             input,
@@ -173,6 +179,7 @@ impl<'a> Planner<'a> {
         let known = Known { needs_rows: true, ..Known::of_moment(window::Input::Reference) };
         self.register(&seed.name, &seed.file, &slot, &slot, known);
         self.slots.references.insert(seed.name.clone(), slot);
+        self.tables.keys.insert(seed.name.clone(), seed.key.clone());
     }
 
     /// Plans the whole set.
@@ -197,9 +204,12 @@ impl<'a> Planner<'a> {
             self.faults.sort();
             return Err(Diagnostics(self.faults));
         }
+        let mut warnings = self.warnings;
+        warnings.extend(unread_views(&queries));
+        warnings.sort();
         forget_unread(&mut queries);
         let Self { slots, times, runner, .. } = self;
-        Ok(Engine { slots, times, queries, latest, reads_history, reads_alerts, runner })
+        Ok(Engine { slots, times, queries, latest, reads_history, reads_alerts, warnings, runner })
     }
 
     /// Keeps the last values of each patient.
@@ -326,8 +336,17 @@ impl<'a> Planner<'a> {
             Body::Plain(_) => None,
         };
         let looks_back = read.iter().any(|known| known.looks_back);
+        let reads: Vec<String> = names.iter().map(|(name, ..)| name.clone()).collect();
         let per_row = windowed.is_none() && read.iter().any(|known| known.per_row);
         let needs_rows = per_row && read.iter().all(|known| known.needs_rows);
+        if let Statement::Statement(sql) = &statement {
+            let by_sample = per_row && !looks_back;
+            self.warnings.extend(smells(&file, sql, &reads, windowed.is_some(), by_sample, &self.tables));
+            self.tables.made(&file.name, sql);
+            if let QueryKind::Table(header) = &file.kind {
+                self.tables.keys.insert(file.name.clone(), header.key.clone());
+            }
+        }
         let slot = (!matches!(file.kind, QueryKind::Rule(_))).then(|| Slot::new(Arc::clone(&schema)));
         let closed = windowed.map(|_| Slot::new(Arc::clone(&schema)));
         if let Some(current) = &slot {
@@ -529,6 +548,18 @@ fn latest_sql(source: &Source<'_>) -> String {
         age(&newest),
         columns.collect::<String>()
     )
+}
+
+/// Views are there to be read.
+fn unread_views(queries: &[Query]) -> Vec<Warning> {
+    let is_read = |name: &String| queries.iter().any(|query| query.planned.reads.contains(name));
+    let views = queries.iter().map(|query| &query.planned.file).filter(|file| file.kind == QueryKind::View);
+    let unread = views.filter(|file| !is_read(&file.name) && !file.allows.iter().any(|allowed| allowed == "unread"));
+    let warning = |file: &QueryFile| {
+        let message = format!("no query reads the view \"{}\"", file.name);
+        Warning { diagnostic: file.diagnostic(1, 1, message), name: "unread" }
+    };
+    unread.map(warning).collect()
 }
 
 /// Windows that nobody reads need not be shown to anybody.

@@ -365,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_has_the_keys_that_are_read() {
+        let schema: serde_json::Value = serde_json::from_str(TEST_SCHEMA).expect("JSON");
+        let keys = |definition: &str| -> Vec<String> {
+            let properties = schema["definitions"][definition]["properties"].as_object().expect("properties");
+            let mut keys: Vec<String> = properties.keys().cloned().collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys("test"), TEST_KEYS);
+        assert_eq!(keys("batch"), BATCH_KEYS);
+    }
+
+    #[test]
     fn faults_are_told_with_their_place() {
         let check = |text: &str, expected: &str| {
             let told = faults(text).join("\n");

@@ -68,6 +68,7 @@ fn table(name: &str, key: &str, text: &str) -> QueryFile {
         path: PathBuf::from(format!("{name}.sql")),
         text: text.to_owned(),
         kind: QueryKind::Table(TableHeader { key, emit: Emit::Close, start: Begin::Now }),
+        allows: Vec::new(),
     }
 }
 

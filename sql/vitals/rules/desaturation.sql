@@ -2,6 +2,7 @@
 -- readings come back above it, so that the delay of `hypoxia` is never full. Of the
 -- windows that overlap, the worst counts. Limits: as in `hypoxia`.
 -- @severity: high
+-- @allow: no-delay       -- the half minute is one
 -- @clear_after: 20s
 -- @repeat: 3m
 -- @message: SpO₂ {spo2_avg:.1} < {low:.0} over 30 s

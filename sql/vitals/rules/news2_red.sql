@@ -7,4 +7,4 @@
 -- @message: NEWS2 scores 3 for {red}
 SELECT patient_id, red
 FROM news2_now
-WHERE red <> '' AND score < 5
+WHERE red IS NOT NULL AND red <> '' AND score < 5
