@@ -67,7 +67,8 @@ impl Test {
         if failed > 0 {
             bail!("{failed} of {tests} tests failed ({runs} runs, {took:.1} s)");
         }
-        println!("{tests} tests passed ({runs} runs, {took:.1} s)");
+        let noun = if tests == 1 { "test" } else { "tests" };
+        println!("{tests} {noun} passed ({runs} runs, {took:.1} s)");
         Ok(())
     }
 

@@ -115,20 +115,42 @@ pub struct Placed<T> {
 /// A fault in a header, with its place.
 pub(super) type Fault = Placed<String>;
 
-const TABLE_KEYS: [&str; 4] = ["allow", "key", "emit", "start"];
-const RULE_KEYS: [&str; 11] = [
-    "allow",
-    "severity",
-    "for",
-    "clear_after",
-    "message",
-    "clear_when",
-    "latch",
-    "repeat",
-    "stale_after",
-    "suppresses",
-    "peak",
+/// The keys of a table's header, with what they say.
+pub(super) const TABLE_KEYS: [(&str, &str); 4] = [
+    ("key", "the columns that identify a row, its primary key: `patient_id, window_start`; needed"),
+    (
+        "emit",
+        "of windows: `close` (or nothing) writes a row once, when it closes; `change` with every batch that changes it",
+    ),
+    (
+        "start",
+        "of windows: a new query begins `now` (or nothing) with those that are open, `earliest` with Kafka's oldest record",
+    ),
+    ALLOW,
 ];
+
+/// The keys of a rule's header, with what they say.
+pub(super) const RULE_KEYS: [(&str, &str); 11] = [
+    ("severity", "`high`, `medium`, `low` (IEC 60601-1-8), or `technical`: the signal, not the patient; needed"),
+    ("for", "how long the condition must hold, in event time, before the alert fires: `10s`"),
+    ("clear_after", "how long it must be gone, in event time, before the alert ends: `15s`"),
+    ("clear_when", "a condition: only where it is true has the alert's gone (hysteresis): `v.spo2 > t.low + 2`"),
+    ("message", "the alert's text, with `{column}` and `{column:.1}` in it"),
+    ("peak", "what the worst value is: `max(heart_rate)`, `min(spo2)`; without it, the first column of the message"),
+    (
+        "latch",
+        "`yes`: an alert that nobody has acknowledged outlasts its condition, as high ones do without saying so; `no`",
+    ),
+    ("repeat", "how long after an acknowledgement people are reminded while the condition persists: `3m`"),
+    ("stale_after", "after how long without a value an alert is stale, instead of the job's"),
+    ("suppresses", "of technical rules: the rules that cannot be judged meanwhile, `*` for all"),
+    ALLOW,
+];
+
+/// The keys of a view's header.
+pub(super) const VIEW_KEYS: [(&str, &str); 1] = [ALLOW];
+
+const ALLOW: (&str, &str) = ("allow", "warnings that are not to be given, by name: `no-delay`");
 
 /// Reads the header of a table query. Errors: every fault in it.
 pub(super) fn table(text: &str) -> Result<TableHeader, Vec<Fault>> {
@@ -192,12 +214,12 @@ pub(super) fn rule(text: &str) -> Result<RuleHeader, Vec<Fault>> {
 
 /// Reads the header of a view, which has nothing to say. Errors: every line of it.
 pub(super) fn view(text: &str) -> Result<(), Vec<Fault>> {
-    Entries::read(text, &["allow"]).finish(())
+    Entries::read(text, &VIEW_KEYS).finish(())
 }
 
 /// The smells that a file allows, of any kind. Errors: one that there is not.
 pub(super) fn allowed(text: &str) -> Result<Vec<String>, Vec<Fault>> {
-    let mut entries = Entries::read(text, &["allow"]);
+    let mut entries = Entries::read(text, &VIEW_KEYS);
     // What else is wrong is told by those who read the header for what it is.
     entries.faults.clear();
     let Some(entry) = entries.take("allow") else { return Ok(Vec::new()) };
@@ -217,7 +239,8 @@ struct Entries {
 
 impl Entries {
     /// The header ends at the first line that is neither blank nor a comment.
-    fn read(text: &str, known: &[&str]) -> Self {
+    fn read(text: &str, keys: &[(&str, &str)]) -> Self {
+        let known: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
         let mut entries = Self { found: Vec::new(), faults: Vec::new() };
         let lines =
             text.lines().zip(1..).take_while(|(line, _)| line.trim().is_empty() || line.trim_start().starts_with("--"));
@@ -244,7 +267,7 @@ impl Entries {
                 name.trim(),
                 Placed { value: name.trim().to_owned(), line: number, column: column(entry) },
                 place,
-                known,
+                &known,
             );
         }
         entries

@@ -577,7 +577,7 @@ fn forget_unread(queries: &mut [Query]) {
 }
 
 /// A session in which queries are planned: our functions, and no rewriting that would hide a window's aggregate.
-fn context(times: &FrozenTimes) -> SessionContext {
+pub(super) fn context(times: &FrozenTimes) -> SessionContext {
     // Two aggregates in place of a DISTINCT one cannot be kept up, and a key that is constant is a key.
     const UNWANTED: [&str; 2] = ["single_distinct_aggregation_to_group_by", "eliminate_group_by_constant"];
     let plain = SessionStateBuilder::new().with_config(session_config()).with_default_features().build();

@@ -2,6 +2,7 @@
 //!
 //! Once the table is in the store, its rows there count, not the file's.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,6 +88,17 @@ fn load(path: &Path) -> Result<Seed, Diagnostic> {
         let record =
             record.map_err(|error| at(error.position().map_or(2, csv::Position::line), 1, error.to_string()))?;
         rows.push((record.position().map_or(2, csv::Position::line), record.iter().map(str::to_owned).collect()));
+    }
+    let place = |name: &String| fields.iter().position(|field| field.name() == name);
+    let in_key: Vec<usize> = key.iter().filter_map(place).collect();
+    let mut keys: BTreeMap<Vec<&str>, u64> = BTreeMap::new();
+    for (line, cells) in &rows {
+        let values: Vec<&str> = in_key.iter().map(|&column| cells[column].as_str()).collect();
+        if let Some(first) = keys.insert(values.clone(), *line) {
+            let shown: Vec<String> =
+                key.iter().zip(values).map(|(name, value)| format!("{name} = \"{value}\"")).collect();
+            return Err(at(*line, 1, format!("line {first} has this key already: {}", shown.join(", "))));
+        }
     }
     let columns: Vec<ArrayRef> = fields
         .iter()

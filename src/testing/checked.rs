@@ -229,6 +229,7 @@ impl<'a> Checker<'_, 'a> {
         let mut now = None;
         let mut batches = Vec::new();
         for batch in &case.batches {
+            let before = self.faults.len();
             let records = records(&batch.records, &self.plan.job.source).unwrap_or_else(|faults| {
                 faults.into_iter().for_each(|(cell, message)| self.fault(cell, message));
                 Vec::new()
@@ -237,6 +238,8 @@ impl<'a> Checker<'_, 'a> {
             let expected = batch.expected.iter().filter_map(|expected| self.expected(case, expected, rules)).collect();
             match now {
                 Some(now) => batches.push(CheckedBatch { records, now, expected }),
+                // Records that are wrong would only be told of again.
+                None if self.faults.len() > before => {}
                 None => self.no_time(case, batch),
             }
         }
@@ -275,7 +278,9 @@ impl<'a> Checker<'_, 'a> {
             self.fault(name, message);
             return None;
         };
-        if name.text == ALERTS && rules.is_empty() && !case.queries.is_empty() {
+        let is_known = |query: &Written| self.plan.engine.queries().any(|known| known.file.name == query.text);
+        let all_known = !case.queries.is_empty() && case.queries.iter().all(is_known);
+        if name.text == ALERTS && rules.is_empty() && all_known {
             self.fault(name, "none of the test's queries is a rule, so no alert can be expected".to_owned());
         }
         if case.given.iter().any(|(given, _)| given.text == name.text) {
@@ -300,7 +305,8 @@ impl<'a> Checker<'_, 'a> {
     ) -> Vec<Vec<Wanted>> {
         let known = || shape.columns.iter().map(|(name, _)| name.as_str());
         for heading in table.heading.iter().filter(|heading| shape.kind(&heading.text).is_none()) {
-            self.fault(heading, format!("{} of \"{}\"", unknown("column", &heading.text, known()), name.text));
+            let kind = format!("column of \"{}\"", name.text);
+            self.fault(heading, unknown(&kind, &heading.text, known()));
         }
         let lacks: Vec<&str> = known().filter(|column| table.index_of(column).is_none()).collect();
         let must_be_whole = shape.whole && !table.is_open && self.columns == Columns::MustBeWhole;

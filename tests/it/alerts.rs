@@ -137,7 +137,7 @@ fn limited() -> (TestJob, Topic, Database) {
     let shipped = |name: &str| std::fs::read_to_string(repository().join("sql/vitals").join(name)).unwrap();
     let job = job
         .sql_file("seeds/limits.csv", &shipped("seeds/limits.csv"))
-        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward,age_band\nP2,icu,\nP3,icu,child\n")
+        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward,age_band,spo2_scale:int\nP2,icu,,\nP3,icu,child,\n")
         .sql_file("views/limits_now.sql", &shipped("views/limits_now.sql"))
         .sql_file("views/thresholds.sql", &shipped("views/thresholds.sql"))
         .query(

@@ -217,11 +217,157 @@ fn golden_help() {
     check("help.txt", &String::from_utf8(help.stdout).unwrap());
 }
 
-fn check(name: &str, shown: &str) {
-    let file = repository().join("tests/golden").join(name);
-    if std::env::var("WARDWATCH_GOLDEN").is_ok_and(|mode| mode == "write") {
-        std::fs::write(&file, shown).unwrap();
+#[test]
+fn golden_reference_and_schemas() {
+    check_file(&repository().join("docs/reference.md"), &wardwatch::query::reference());
+    for of in ["job", "tests"] {
+        let printed = crate::bed::wardwatch().args(["schema", of]).output().unwrap();
+        let file = repository().join("docs/schema").join(format!("{of}.json"));
+        check_file(&file, &String::from_utf8(printed.stdout).unwrap());
     }
-    let golden = std::fs::read_to_string(&file).unwrap_or_default();
+}
+
+/// Queries that are no fault but smell, each in a set of its own beside a right one.
+const SMELLY: [(&str, &str, &str); 9] = [
+    (
+        "a rule without delay",
+        "rules/odd",
+        "-- @severity: low\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "the same, meant",
+        "rules/odd",
+        "-- @severity: low\n-- @allow: no-delay\nSELECT patient_id, event_time FROM vitals WHERE heart_rate > 120",
+    ),
+    (
+        "a comparison with NULL",
+        "rules/odd",
+        "-- @severity: low\n-- @for: 10s\nSELECT patient_id, event_time\nFROM vitals\nWHERE heart_rate > 120 AND spo2 = NULL",
+    ),
+    (
+        "NOT IN",
+        "rules/odd",
+        "-- @severity: low\n-- @for: 10s\nSELECT patient_id, event_time FROM vitals\nWHERE spo2 NOT IN (SELECT spo2 FROM readings)",
+    ),
+    (
+        "rows without a value left out",
+        "rules/odd",
+        "-- @severity: low\n-- @for: 10s\nSELECT patient_id, event_time FROM vitals\nWHERE spo2 <> 100",
+    ),
+    (
+        "an average of averages",
+        "tables/odd",
+        "-- @key: start\nSELECT tumble(window_start, INTERVAL '5 minutes') AS start, avg(rate) AS rate\nFROM minutes GROUP BY 1",
+    ),
+    (
+        "a group for every record",
+        "tables/odd",
+        "-- @key: start, event_time\nSELECT tumble(event_time, INTERVAL '5 minutes') AS start, event_time, count(*) AS n\nFROM vitals GROUP BY tumble(event_time, INTERVAL '5 minutes'), event_time",
+    ),
+    (
+        "a join on less than the key",
+        "rules/odd",
+        "-- @severity: low\n-- @for: 10s\nSELECT v.patient_id, v.event_time\nFROM vitals AS v JOIN lies AS l ON l.patient_id = v.patient_id\nWHERE v.spo2 < 90",
+    ),
+    ("a view that nobody reads", "views/odd", "SELECT patient_id FROM vitals"),
+];
+
+#[test]
+fn golden_warnings() {
+    let minutes = "-- @key: patient_id, window_start\nSELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, avg(heart_rate) AS rate\nFROM vitals GROUP BY 1, 2";
+    let wards = "-- @key: patient_id\nSELECT patient_id, max(since) AS since FROM lies GROUP BY patient_id";
+    let mut shown = String::new();
+    for (what, name, text) in SMELLY {
+        let job = TestJob::new("topic", "sqlite://x.db")
+            .query("tables/readings", READINGS)
+            .query("tables/minutes", minutes)
+            .sql_file("seeds/lies.csv", "# @key: patient_id, since\npatient_id,since:time,ward\n")
+            .query("tables/wards", wards)
+            .query(name, text);
+        let output = job.command("check").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8(output.stdout).unwrap();
+        let folder = format!("{}/", job.folder.path().display());
+        shown.push_str(&format!("# {what}\n{}\n", told.replace(&folder, "")));
+        let denied = job.command("check").arg("--deny-warnings").output().unwrap();
+        assert_eq!(denied.status.success(), !told.contains("warning:"), "{what}");
+    }
+    check("warnings.txt", &shown);
+}
+
+/// Files of tests that are wrong; those that do not begin with a test are a batch of one.
+const WRONG_TESTS: [(&str, &str); 12] = [
+    ("no name", "[[test]]\nname = 1\n[[test.batch]]\nexpect.alerts = \"\""),
+    (
+        "a column that the job does not have",
+        "given = '''\n| patient_id | hart_rate |\n| P1 | 1 |\n'''\nexpect.alerts = \"\"",
+    ),
+    ("a row with a cell too few", "given = '''\n| patient_id | heart_rate |\n| P1 |\n'''\nexpect.alerts = \"\""),
+    ("a row without an end", "given = '''\n| patient_id | heart_rate |\n| P1 | 1\n'''\nexpect.alerts = \"\""),
+    ("a table that is not there", "now = 2026-01-01T00:00:00Z\nexpect.reading = \"\""),
+    ("a rule for a table", "now = 2026-01-01T00:00:00Z\nexpect.fast = \"\""),
+    (
+        "a column that the table does not have",
+        "now = 2026-01-01T00:00:00Z\nexpect.alerts = '''\n| patient |\n| P1 |\n'''",
+    ),
+    (
+        "columns that the expectation lacks",
+        "now = 2026-01-01T00:00:00Z\nexpect.readings = '''\n| patient_id | spo2 |\n| P1 | 97 |\n'''",
+    ),
+    ("a cell of another type", "now = 2026-01-01T00:00:00Z\nexpect.alerts = '''\n| samples |\n| some |\n'''"),
+    (
+        "a time that goes backwards",
+        "now = 2026-01-01T00:00:10Z\nexpect.alerts = \"\"\n[[test.batch]]\nnow = 2026-01-01T00:00:09Z\nexpect.alerts = \"\"",
+    ),
+    ("no time at all", "given = \"\"\nexpect.alerts = \"\""),
+    ("a key that is none", "now = 2026-01-01T00:00:00Z\nexpects.alerts = \"\""),
+];
+
+#[test]
+fn golden_diagnostics_of_wrong_tests_and_seeds() {
+    let mut shown = String::new();
+    let mut tell = |what: &str, job: &TestJob, command: &str| {
+        let output = job.command(command).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{what}: {}", String::from_utf8_lossy(&output.stdout));
+        let told = String::from_utf8(output.stderr).unwrap();
+        let folder = format!("{}/", job.folder.path().display());
+        shown.push_str(&format!("# {what}\n{}\n", told.replace(&folder, "")));
+    };
+    let job = || {
+        let job = TestJob::new("topic", "sqlite://x.db").query("tables/readings", READINGS);
+        job.query("rules/fast", crate::bed::TACHYCARDIA)
+    };
+    let test = |query: &str| format!("[[test]]\nname = \"a\"\nquery = \"{query}\"\n\n[[test.batch]]\n");
+    for (what, text) in WRONG_TESTS {
+        let text = if text.starts_with("[[test]") { text.to_owned() } else { format!("{}{text}\n", test("fast")) };
+        tell(what, &job().sql_file("tests/odd.toml", &text), "test");
+    }
+    let empty = "now = 2026-01-01T00:00:00Z\nexpect.alerts = \"\"\n";
+    tell("a query that is not there", &job().sql_file("tests/odd.toml", &(test("fats") + empty)), "test");
+    tell("alerts of a table query", &job().sql_file("tests/odd.toml", &(test("readings") + empty)), "test");
+
+    let seed =
+        |rows: &str| job().sql_file("seeds/lies.csv", &format!("# @key: patient_id\npatient_id,beds:int\n{rows}"));
+    tell("a seed with a cell of another type", &seed("P1,many\n"), "check");
+    tell("a seed with a doubled key", &seed("P1,1\nP2,2\nP1,3\n"), "check");
+    tell("a seed with a type that is none", &job().sql_file("seeds/lies.csv", "# @key: a\na,b:itn\n"), "check");
+    let given = "lies = '''\n| patient_id | beds |\n| P1 | 1 |\n| P1 | 2 |\n'''\n\n[[test.batch]]";
+    let given = test("fast").replace("\n[[test.batch]]", given) + empty;
+    tell("rows with a doubled key", &seed("").sql_file("tests/odd.toml", &given), "test");
+    let given = given.replace("| P1 | 2 |", "| P2 | two |");
+    tell("rows with a cell of another type", &seed("").sql_file("tests/odd.toml", &given), "test");
+    check("wrong_tests.txt", &shown);
+}
+
+fn check(name: &str, shown: &str) {
+    check_file(&repository().join("tests/golden").join(name), shown);
+}
+
+fn check_file(file: &std::path::Path, shown: &str) {
+    if std::env::var("WARDWATCH_GOLDEN").is_ok_and(|mode| mode == "write") {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, shown).unwrap();
+    }
+    let golden = std::fs::read_to_string(file).unwrap_or_default();
     assert!(golden == shown, "{} differs; `make golden` rewrites it. Now:\n{shown}", file.display());
 }

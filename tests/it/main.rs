@@ -19,6 +19,7 @@ mod episodes;
 mod exactly_once;
 mod faults;
 mod golden;
+mod guide;
 mod layers;
 mod news2;
 mod oracle;

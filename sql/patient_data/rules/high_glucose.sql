@@ -1,5 +1,5 @@
--- The glucose level is above 120 mg/dL, the original project's limit.
--- While the patient exercises, `high_glucose_sport` waits for two minutes.
+-- The glucose level is above 120 mg/dL, the original project's limit. While
+-- the patient exercises, `high_glucose_sport` waits for two minutes.
 -- @severity: medium
 -- @allow: no-delay       -- as in the original project
 -- @message: glucose {glucose_level:.0} > 120

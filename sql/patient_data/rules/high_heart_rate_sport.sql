@@ -1,5 +1,5 @@
--- The heart rate is above 100 /min though the patient exercises:
--- sport mode holds the alert back for two minutes, as in the original project.
+-- The heart rate is above 100 /min though the patient exercises: sport mode
+-- holds the alert back for two minutes, as in the original project.
 -- @severity: medium
 -- @for: 120s
 -- @message: HR {heart_rate:.0} > 100 in sport mode

@@ -4,7 +4,7 @@
 -- @key: patient_id, batch_at
 SELECT
     patient_id,
-    now() AS batch_at,                              -- the batch's frozen time, UTC
+    now() AS batch_at,                           -- the batch's frozen time, UTC
     sum(heart_rate) AS heart_rate_sum,              -- /min
     count(heart_rate) AS heart_rate_count,
     sum(systolic_bp) AS systolic_bp_sum,            -- mmHg

@@ -1,5 +1,5 @@
--- The heart beats too slowly for this patient; without a limit of their own, below
--- 50 /min, the makers' default for adults.
+-- The heart beats too slowly for this patient; without a limit of their own,
+-- below 50 /min, the makers' default for adults.
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s

@@ -1,6 +1,7 @@
--- The mean saturation of half a minute lies below the patient's limit though single
--- readings come back above it, so that the delay of `hypoxia` is never full. Of the
--- windows that overlap, the worst counts. Limits: as in `hypoxia`.
+-- The mean saturation of half a minute lies below the patient's limit though
+-- single readings come back above it, so that the delay of `hypoxia` is never
+-- full. Of the windows that overlap, the worst counts. Limits: as in
+-- `hypoxia`.
 -- @severity: high
 -- @allow: no-delay       -- the half minute is one
 -- @clear_after: 20s

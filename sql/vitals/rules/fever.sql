@@ -1,5 +1,5 @@
--- Fever for this patient; without a limit of their own, 39.1 °C or more, the band
--- that scores 2 in NEWS2 (Royal College of Physicians 2017, chart 1).
+-- Fever for this patient; without a limit of their own, 39.1 °C or more, the
+-- band that scores 2 in NEWS2 (Royal College of Physicians 2017, chart 1).
 -- @severity: medium
 -- @for: 30s
 -- @clear_after: 60s

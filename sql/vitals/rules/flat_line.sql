@@ -1,6 +1,6 @@
--- Heart rate and respiration have not moved by anything for three minutes, though readings
--- come: a device or gateway that repeats itself. A heart alone may stand still, as a
--- pacemaker's does; breathing varies.
+-- Heart rate and respiration have not moved by anything for three minutes,
+-- though readings come: a device or gateway that repeats itself. A heart alone
+-- may stand still, as a pacemaker's does; breathing varies.
 -- @severity: technical
 -- @clear_after: 4m
 -- @message: HR {heart_rate:.0}, RR {respiratory_rate:.0} unchanged for 3 min

@@ -1,5 +1,6 @@
--- The heart beats ever faster: three readings in a row, each above the one before,
--- and 20 /min or more in all. A trend tells of trouble before a limit does.
+-- The heart beats ever faster: three readings in a row, each above the one
+-- before, and 20 /min or more in all. A trend tells of trouble before a limit
+-- does.
 -- @severity: low
 -- @clear_after: 30s
 -- @message: HR rises: {two_before:.0}, {one_before:.0}, {heart_rate:.0}
@@ -15,9 +16,10 @@ FROM (
     WHERE
         heart_rate IS NOT NULL
         -- Back from the batch's first reading, so that none goes unjudged.
-        AND event_time > (SELECT min(event_time) FROM vitals) - INTERVAL '15 seconds'
+        AND event_time
+        > (SELECT min(event_time) FROM vitals) - INTERVAL '15 seconds'
     WINDOW readings AS (PARTITION BY patient_id ORDER BY event_time, _offset)
-)
+) AS three
 WHERE
     heart_rate > one_before
     AND one_before > two_before

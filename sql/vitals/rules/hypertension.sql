@@ -1,6 +1,6 @@
--- The blood pressure is too high for this patient; without a limit of their own, systolic
--- 220 mmHg or more, the band that scores 3 in NEWS2 (Royal College of Physicians 2017,
--- chart 1).
+-- The blood pressure is too high for this patient; without a limit of their
+-- own, systolic 220 mmHg or more, the band that scores 3 in NEWS2 (Royal
+-- College of Physicians 2017, chart 1).
 -- @severity: medium
 -- @for: 10s
 -- @clear_after: 15s

@@ -1,6 +1,6 @@
--- The blood pressure is too low for this patient; without a limit of their own,
--- systolic 90 mmHg or less, the band that scores 3 in NEWS2 (Royal College of
--- Physicians 2017, chart 1).
+-- The blood pressure is too low for this patient; without a limit of their
+-- own, systolic 90 mmHg or less, the band that scores 3 in NEWS2 (Royal
+-- College of Physicians 2017, chart 1).
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s

@@ -1,5 +1,5 @@
--- Too cold for this patient; without a limit of their own, 35.0 °C or less, the band that
--- scores 3 in NEWS2 (Royal College of Physicians 2017, chart 1).
+-- Too cold for this patient; without a limit of their own, 35.0 °C or less,
+-- the band that scores 3 in NEWS2 (Royal College of Physicians 2017, chart 1).
 -- @severity: medium
 -- @for: 30s
 -- @clear_after: 60s

@@ -1,6 +1,6 @@
--- Too little oxygen for this patient; without a limit of their own, below 90 %, the
--- makers' default for adults, or below 88 % on SpO₂ scale 2, where 88–92 % is aimed at
--- (Royal College of Physicians 2017, chart 1).
+-- Too little oxygen for this patient; without a limit of their own, below 90
+-- %, the makers' default for adults, or below 88 % on SpO₂ scale 2, where
+-- 88–92 % is aimed at (Royal College of Physicians 2017, chart 1).
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s

@@ -1,5 +1,6 @@
--- The NEWS2-style score of the newest complete minute is 7 or more: emergency response
--- (Royal College of Physicians 2017, chart 2: thresholds and triggers).
+-- The NEWS2-style score of the newest complete minute is 7 or more: emergency
+-- response (Royal College of Physicians 2017, chart 2: thresholds and
+-- triggers).
 -- @severity: high
 -- @clear_after: 2m
 -- @repeat: 3m

@@ -1,6 +1,7 @@
--- One parameter alone scores 3, though the score in all is below 5: to be looked at within
--- the hour (Royal College of Physicians 2017, chart 2: thresholds and triggers).
--- One minute may be chance: the next must say the same.
+-- One parameter alone scores 3, though the score in all is below 5: to be
+-- looked at within the hour (Royal College of Physicians 2017, chart 2:
+-- thresholds and triggers). One minute may be chance: the next must say the
+-- same.
 -- @severity: low
 -- @for: 1m
 -- @clear_after: 2m

@@ -1,5 +1,5 @@
--- Nothing has come from the patient's monitor for 30 seconds. What alerts stand, stand
--- on: they wait for data.
+-- Nothing has come from the patient's monitor for 30 seconds. What alerts
+-- stand, stand on: they wait for data.
 -- @severity: technical
 -- @suppresses: *
 -- @message: no data for {age_seconds:.0} s

@@ -1,6 +1,6 @@
--- The monitor sends, but one of the signals that should come all the time has had no
--- value for 30 seconds: a sensor is off. Which ones, the message says. A signal that
--- the patient never had is not missed.
+-- The monitor sends, but one of the signals that should come all the time has
+-- had no value for 30 seconds: a sensor is off. Which ones, the message says.
+-- A signal that the patient never had is not missed.
 -- @severity: technical
 -- @message: no {signals} for {longest:.0} s
 SELECT

@@ -1,5 +1,5 @@
--- The heart beats too fast for this patient; without a limit of their own, above
--- 120 /min, the makers' default for adults.
+-- The heart beats too fast for this patient; without a limit of their own,
+-- above 120 /min, the makers' default for adults.
 -- @severity: high
 -- @for: 10s
 -- @clear_after: 15s

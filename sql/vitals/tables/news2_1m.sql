@@ -1,12 +1,14 @@
 -- The NEWS2-style score of each patient and minute, from the minute's medians.
 --
--- Bands: Royal College of Physicians 2017, National Early Warning Score 2, chart 1. The
--- chart has whole units and tenths of a degree, so medians are rounded first, halves away
--- from zero. Scale 2 for SpO₂ is for patients whose `patients.spo2_scale` is 2. A parameter
--- that the minute lacks is never taken for normal: the score is of those that are there,
--- `label` says of how many, and the true score is at least this. A respiration of 0 is a
--- lead that is off: a minute with such a reading has no respiration. The score is for patients of 16 and over who are not pregnant: other
--- age bands have rows without one.
+-- Bands: Royal College of Physicians 2017, National Early Warning Score 2,
+-- chart 1. The chart has whole units and tenths of a degree, so medians are
+-- rounded first, halves away from zero. Scale 2 for SpO₂ is for patients whose
+-- `patients.spo2_scale` is 2. A parameter that the minute lacks is never taken
+-- for normal: the score is of those that are there, `label` says of how many,
+-- and the true score is at least this. A respiration of 0 is a lead that is
+-- off: a minute with such a reading has no respiration. The score is for
+-- patients of 16 and over who are not pregnant: other age bands have rows
+-- without one.
 -- @key: patient_id, window_start
 SELECT
     patient_id,
@@ -23,7 +25,7 @@ SELECT
         WHEN red <> '' THEN 'low-medium'
         WHEN score >= 0 THEN 'low'
     END AS risk,
-    red,                                                        -- what scores 3 by itself
+    red,                                              -- what scores 3 by itself
     spo2_scale,
     respiratory_rate,                                           -- /min
     spo2,                                                       -- %
@@ -42,14 +44,16 @@ SELECT
 FROM (
     SELECT
         *,
-        CASE WHEN parameters > 0 THEN
-            coalesce(respiration_score, 0)
-            + coalesce(spo2_score, 0)
-            + coalesce(oxygen_score, 0)
-            + coalesce(systolic_score, 0)
-            + coalesce(pulse_score, 0)
-            + coalesce(consciousness_score, 0)
-            + coalesce(temperature_score, 0)
+        CASE
+            WHEN parameters > 0
+                THEN
+                    coalesce(respiration_score, 0)
+                    + coalesce(spo2_score, 0)
+                    + coalesce(oxygen_score, 0)
+                    + coalesce(systolic_score, 0)
+                    + coalesce(pulse_score, 0)
+                    + coalesce(consciousness_score, 0)
+                    + coalesce(temperature_score, 0)
         END AS score,
         CASE WHEN parameters > 0 THEN concat_ws(
             ', ',
@@ -63,14 +67,16 @@ FROM (
     FROM (
         SELECT
             *,
-            CASE WHEN is_scored THEN
-                CAST(respiration_score IS NOT NULL AS BIGINT)
-                + CAST(spo2_score IS NOT NULL AS BIGINT)
-                + CAST(oxygen_score IS NOT NULL AS BIGINT)
-                + CAST(systolic_score IS NOT NULL AS BIGINT)
-                + CAST(pulse_score IS NOT NULL AS BIGINT)
-                + CAST(consciousness_score IS NOT NULL AS BIGINT)
-                + CAST(temperature_score IS NOT NULL AS BIGINT)
+            CASE
+                WHEN is_scored
+                    THEN
+                        CAST(respiration_score IS NOT NULL AS BIGINT)
+                        + CAST(spo2_score IS NOT NULL AS BIGINT)
+                        + CAST(oxygen_score IS NOT NULL AS BIGINT)
+                        + CAST(systolic_score IS NOT NULL AS BIGINT)
+                        + CAST(pulse_score IS NOT NULL AS BIGINT)
+                        + CAST(consciousness_score IS NOT NULL AS BIGINT)
+                        + CAST(temperature_score IS NOT NULL AS BIGINT)
             END AS parameters
         FROM (
             SELECT
@@ -83,24 +89,26 @@ FROM (
                     WHEN respiratory_rate > 24 THEN 3
                 END AS respiration_score,
                 CASE
-                    WHEN spo2_scale = 1 THEN
-                        CASE
-                            WHEN spo2 <= 91 THEN 3
-                            WHEN spo2 <= 93 THEN 2
-                            WHEN spo2 <= 95 THEN 1
-                            WHEN spo2 > 95 THEN 0
-                        END
+                    WHEN spo2_scale = 1
+                        THEN
+                            CASE
+                                WHEN spo2 <= 91 THEN 3
+                                WHEN spo2 <= 93 THEN 2
+                                WHEN spo2 <= 95 THEN 1
+                                WHEN spo2 > 95 THEN 0
+                            END
                     WHEN spo2 <= 83 THEN 3
                     WHEN spo2 <= 85 THEN 2
                     WHEN spo2 <= 87 THEN 1
                     WHEN spo2 <= 92 THEN 0
-                    -- Above that it matters whether oxygen is given; unknown is unknown.
+                    -- Above that it matters whether oxygen is given.
                     WHEN spo2 > 92 AND NOT oxygen THEN 0
                     WHEN spo2 <= 94 AND oxygen THEN 1
                     WHEN spo2 <= 96 AND oxygen THEN 2
                     WHEN spo2 > 96 AND oxygen THEN 3
                 END AS spo2_score,
-                CASE WHEN oxygen THEN 2 WHEN NOT oxygen THEN 0 END AS oxygen_score,
+                CASE WHEN oxygen THEN 2 WHEN NOT oxygen THEN 0 END
+                    AS oxygen_score,
                 CASE
                     WHEN systolic_bp <= 90 THEN 3
                     WHEN systolic_bp <= 100 THEN 2
@@ -145,16 +153,19 @@ FROM (
                         patient_id,
                         tumble(event_time, INTERVAL '1 minute') AS window_start,
                         CASE
-                            WHEN min(respiratory_rate) > 0 THEN median(respiratory_rate)
+                            WHEN
+                                min(respiratory_rate) > 0
+                                THEN median(respiratory_rate)
                         END AS respiratory_rate,
                         median(spo2) AS spo2,
                         last_value(oxygen ORDER BY event_time, _offset)
-                            FILTER (WHERE oxygen IS NOT NULL) AS oxygen,
+                        FILTER (WHERE oxygen IS NOT NULL) AS oxygen,
                         median(systolic_bp) AS systolic_bp,
                         median(heart_rate) AS heart_rate,
                         median(pulse) AS pulse,
                         last_value(consciousness ORDER BY event_time, _offset)
-                            FILTER (WHERE consciousness IS NOT NULL) AS consciousness,
+                        FILTER (WHERE consciousness IS NOT NULL)
+                            AS consciousness,
                         median(temperature) AS temperature
                     FROM vitals
                     GROUP BY patient_id, tumble(event_time, INTERVAL '1 minute')

@@ -1,10 +1,13 @@
--- How the NEWS2-style score of each patient has gone over the last minutes: a window over
--- the windows of `news2_1m`, one begun every minute. Rules read it by `news2_now`.
+-- How the NEWS2-style score of each patient has gone over the last minutes: a
+-- window over the windows of `news2_1m`, one begun every minute. Rules read it
+-- by `news2_now`.
 -- @key: patient_id, window_start
 SELECT
     patient_id,
-    hop(window_start, INTERVAL '1 minute', INTERVAL '7 minutes') AS window_start,   -- UTC
-    max(window_start) AS last_minute,                                               -- UTC
+    -- UTC
+    hop(window_start, INTERVAL '1 minute', INTERVAL '7 minutes')
+        AS window_start,
+    max(window_start) AS last_minute,                                     -- UTC
     count(score) AS minutes,
     min(score) AS score_min,
     max(score) AS score_max,

@@ -1,7 +1,8 @@
--- One row for each patient, replaced whenever something came of them or an alert fired: the
--- last value of each vital and how old it is, the score of the newest complete minute, and
--- the worst alert that stands. Ages are by the devices' time; alerts are those that stood
--- after the batch before, so a row is about a second behind the table `alerts`.
+-- One row for each patient, replaced whenever something came of them or an
+-- alert fired: the last value of each vital and how old it is, the score of
+-- the newest complete minute, and the worst alert that stands. Ages are by the
+-- devices' time; alerts are those that stood after the batch before, so a row
+-- is about a second behind the table `alerts`.
 -- @key: patient_id
 SELECT
     l.patient_id,

@@ -1,6 +1,6 @@
--- Every reading as it came, a row per record: what charts are drawn from.
--- The source's partition and offset are part of the key, so that a record that
--- was sent twice is here twice, and one that is read twice is not.
+-- Every reading as it came, a row per record: what charts are drawn from. The
+-- source's partition and offset are part of the key, so that a record that was
+-- sent twice is here twice, and one that is read twice is not.
 -- @key: patient_id, event_time, source_partition, source_offset
 SELECT
     patient_id,

@@ -1,5 +1,5 @@
--- The lowest, the highest and the mean oxygen saturation in each half minute, one every ten
--- seconds, so that no dip is cut in two.
+-- The lowest, the highest and the mean oxygen saturation in each half minute,
+-- one every ten seconds, so that no dip is cut in two.
 -- @key: patient_id, window_start
 SELECT
     patient_id,

@@ -1,5 +1,6 @@
--- Each patient's vitals, one row per minute of event time. What is counted are readings
--- that have the vital; p5 and p95 are the percentiles between which nine tenths lie.
+-- Each patient's vitals, one row per minute of event time. What is counted are
+-- readings that have the vital; p5 and p95 are the percentiles between which
+-- nine tenths lie.
 -- @key: patient_id, window_start
 SELECT
     patient_id,

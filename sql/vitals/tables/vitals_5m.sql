@@ -1,5 +1,6 @@
--- Each patient's vitals in five minutes: the same as `vitals_1m` over a longer span,
--- from the readings themselves, since percentiles of minutes are none of five minutes.
+-- Each patient's vitals in five minutes: the same as `vitals_1m` over a longer
+-- span, from the readings themselves, since percentiles of minutes are none of
+-- five minutes.
 -- @key: patient_id, window_start
 SELECT
     patient_id,

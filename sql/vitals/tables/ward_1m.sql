@@ -1,7 +1,7 @@
--- Each ward in each minute: its patients, their NEWS2-style scores, and the alerts that
--- stand when the minute is over. Sums and counts, so that longer spans and several wards
--- can be averaged rightly: sum(score_sum) / sum(score_count). A patient who is in no ward
--- is in ''.
+-- Each ward in each minute: its patients, their NEWS2-style scores, and the
+-- alerts that stand when the minute is over. Sums and counts, so that longer
+-- spans and several wards can be averaged rightly: sum(score_sum) /
+-- sum(score_count). A patient who is in no ward is in ''.
 -- @key: ward, window_start
 SELECT
     w.ward,
@@ -11,7 +11,7 @@ SELECT
     w.score_count,
     CAST(w.score_sum AS DOUBLE) / nullif(w.score_count, 0) AS score_avg,
     w.score_max,
-    w.patients_high,                                            -- scores of 7 and above
+    w.patients_high,                                    -- scores of 7 and above
     coalesce(a.alerts, 0) AS alerts,
     coalesce(a.alerts_high, 0) AS alerts_high
 FROM (

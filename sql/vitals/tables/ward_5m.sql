@@ -1,5 +1,6 @@
--- The ward in five minutes, from the minutes of its patients: a window over the
--- windows of another table. Sums and counts, so that longer spans can be averaged.
+-- The ward in five minutes, from the minutes of its patients: a window over
+-- the windows of another table. Sums and counts, so that longer spans can be
+-- averaged.
 -- @key: window_start
 SELECT
     tumble(window_start, INTERVAL '5 minutes') AS window_start,     -- UTC

@@ -1,7 +1,18 @@
--- The newest complete minute's NEWS2-style score of each patient, and the lowest and highest
--- of that minute and the five before: of the windows that overlap, the one that begins
--- five minutes before the newest minute, or the first after that.
-SELECT patient_id, last_minute, minutes, score_min, score_max, score, parameters, label, risk, red
+-- The newest complete minute's NEWS2-style score of each patient, and the
+-- lowest and highest of that minute and the five before: of the windows that
+-- overlap, the one that begins five minutes before the newest minute, or the
+-- first after that.
+SELECT
+    patient_id,
+    last_minute,
+    minutes,
+    score_min,
+    score_max,
+    score,
+    parameters,
+    label,
+    risk,
+    red
 FROM (
     SELECT
         *,

@@ -1,4 +1,5 @@
--- Of each patient's alerts that stand, the worst: the most severe, of these the oldest.
+-- Of each patient's alerts that stand, the worst: the most severe, of these
+-- the oldest.
 SELECT patient_id, rule, severity, text, firing_at, newest, alerts
 FROM (
     SELECT
