@@ -244,6 +244,24 @@ fn alarms(folder: &Path) -> Vec<Episode> {
     known.into_values().filter(|episode| episode.firing_at.is_some()).collect()
 }
 
+/// `docs/clinical.md` tells of every rule how often it fired on the recordings, by patient-hour.
+fn check_documented(alarms: &[Episode]) {
+    /// The 25,493 seconds of the recordings.
+    const HOURS: f64 = 25_493.0 / 3_600.0;
+    let document = std::fs::read_to_string(repository().join("docs/clinical.md")).unwrap();
+    let plan = Plan::load(&job("patient_vitals")).unwrap();
+    for rule in &plan.rules {
+        let count = alarms.iter().filter(|episode| *episode.rule == *rule.name).count();
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{}` |", rule.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/clinical.md does not tell of {}", rule.name));
+        let told = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        let found = format!("{:.2}", count as f64 / HOURS);
+        assert_eq!(told, found, "docs/clinical.md: alarms of {} per patient-hour ({count} in all)", rule.name);
+        let severity = rule.header.severity.name();
+        assert!(row.contains(&format!("| {severity} |")), "docs/clinical.md: {} is {severity}: {row}", rule.name);
+    }
+}
+
 #[test]
 fn the_pack_is_quiet_on_real_recordings_and_takes_no_lead_for_a_patient() {
     let Some(folder) = recordings() else { return println!("the recordings are not there") };
@@ -260,6 +278,7 @@ fn the_pack_is_quiet_on_real_recordings_and_takes_no_lead_for_a_patient() {
     };
     assert_eq!(of_13(&clinical), [""; 0], "the lead of recording 13 is off");
     assert!(of_13(&technical).contains(&"lead_off".to_owned()), "{:?}", of_13(&technical));
+    check_documented(&alarms);
     let patients_of = |rule: &str| -> BTreeSet<&str> {
         clinical.iter().filter(|episode| *episode.rule == *rule).map(|episode| &episode.patient[..8]).collect()
     };
