@@ -61,9 +61,28 @@ impl Plan {
             let message = format!("no query reads the reference table \"{}\"", reference.spec.name);
             Warning { diagnostic: Diagnostic { file, line: 1, column: 1, message }, name: "unread" }
         });
-        let mut warnings: Vec<Warning> = self.engine.warnings().iter().cloned().chain(unread).collect();
+        let short = self.engine.queries().filter(|query| query.looks_back).filter_map(|query| self.short_memory(query));
+        let mut warnings: Vec<Warning> = self.engine.warnings().iter().cloned().chain(unread).chain(short).collect();
         warnings.sort();
         warnings
+    }
+
+    /// A query on history that speaks of more time than history has.
+    fn short_memory(&self, query: &Planned) -> Option<Warning> {
+        const WORD: &str = "INTERVAL '";
+        let (text, retain) = (&query.file.text, self.job.source.retain);
+        let mut intervals = text.match_indices(WORD);
+        let at = intervals.find_map(|(at, _)| {
+            let length = text[at + WORD.len()..].split('\'').next()?;
+            (humantime::parse_duration(length).ok()? > retain).then_some(at)
+        })?;
+        let message = format!(
+            "this looks back further than the job remembers, [source] retain = \"{}\"; raise that, or look back less far",
+            humantime::format_duration(retain)
+        );
+        let is_allowed = query.file.allows.iter().any(|allowed| allowed == "short-memory");
+        let diagnostic = Diagnostic::at(&query.file.path, text, at, message);
+        (!is_allowed).then_some(Warning { diagnostic, name: "short-memory" })
     }
 
     /// The queries that keep something from batch to batch.

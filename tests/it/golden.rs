@@ -228,7 +228,12 @@ fn golden_reference_and_schemas() {
 }
 
 /// Queries that are no fault but smell, each in a set of its own beside a right one.
-const SMELLY: [(&str, &str, &str); 9] = [
+const SMELLY: [(&str, &str, &str); 10] = [
+    (
+        "a look further back than the job remembers",
+        "rules/odd",
+        "-- @severity: low\nSELECT patient_id, event_time FROM vitals_history\nWHERE spo2 < 90 AND event_time > event_now() - INTERVAL '3 hours'",
+    ),
     (
         "a rule without delay",
         "rules/odd",

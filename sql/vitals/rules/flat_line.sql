@@ -8,7 +8,7 @@ SELECT
     patient_id,
     max(heart_rate_max) AS heart_rate,
     max(respiratory_rate_max) AS respiratory_rate
-FROM vitals_5m
+FROM movement_5m
 WHERE
     heart_rate_count >= 180
     AND respiratory_rate_count >= 180

@@ -1,7 +1,7 @@
 //! What a windowed query keeps: partial aggregates, piece by piece of event time.
 //!
 //! A *pane* is a piece as long as the window's slide; a window is merged from its panes. New rows are laid beside a
-//! pane's own and folded into them when they have grown as many, so that a batch costs by its own size. Panes that
+//! pane's own and folded into them when they have grown to some times as many, so that a batch costs by its own size. Panes that
 //! can no longer change are also merged two by two into pieces of twice the length, and so on, so that a window of
 //! hundreds of panes is put together from a dozen pieces. Nothing here knows SQL, time or the store.
 
@@ -14,6 +14,10 @@ use super::call::floor;
 
 /// Merges state rows to one row for each group, all of the pane, or the longer piece, that starts at the given time.
 pub(super) type Merge<'a> = dyn Fn(i64, Vec<RecordBatch>) -> Result<RecordBatch, QueryFailure> + 'a;
+
+/// A pane's new rows are folded when they are so many times its own. What is kept of a group may be long, as of a percentile, and
+/// is copied with every fold.
+const GROWN: usize = 8;
 
 /// The panes of one query.
 #[derive(Debug, Clone)]
@@ -92,7 +96,8 @@ impl Panes {
     fn fold_grown(&mut self, touched: &BTreeSet<i64>, most: usize, merge: &Merge<'_>) -> Result<(), QueryFailure> {
         for start in touched {
             let Some(pane) = self.panes.get_mut(start) else { continue };
-            if pane.added_rows * 2 >= pane.rows() || pane.added.len() >= 64 {
+            let folded = pane.rows() - pane.added_rows;
+            if pane.added_rows >= GROWN * folded || pane.added.len() >= 64 {
                 pane.fold(*start, merge)?;
             }
         }
