@@ -136,6 +136,23 @@ impl Cut {
         })
     }
 
+    /// Whether the rows of windows follow from what is kept alone: no other table and no clock is read.
+    pub(super) fn is_pure(&self) -> Result<bool> {
+        let mut is_pure = tables(&self.whole)?.len() == 1;
+        self.whole.apply_with_subqueries(|node| {
+            node.apply_expressions(|expression| {
+                expression.apply(|part| {
+                    if let Expr::ScalarFunction(call) = part {
+                        is_pure &= !matches!(call.func.name(), "now" | "current_date" | "event_now" | "partition_now");
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(is_pure)
+    }
+
     /// The schema of finished groups: keys, then results, under names of ours.
     pub(super) fn groups_schema(&self) -> SchemaRef {
         let fields = self.original.schema.fields().iter().enumerate();

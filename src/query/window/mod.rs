@@ -69,6 +69,11 @@ pub(super) struct Windowed {
     unshown: bool,
     /// Windows that start before it lack rows that can no longer be read.
     poorer_before: Option<i64>,
+    /// Whether the rows of windows follow from what is kept alone: not from a clock, nor from what is looked up.
+    is_pure: bool,
+    /// The rows of the open windows that start at these times, as long as nothing changes them: windows over windows of a
+    /// minute change once a minute.
+    shown: Option<(BTreeSet<i64>, RecordBatch)>,
 }
 
 /// What a query keeps, as bytes.
@@ -118,6 +123,7 @@ impl Windowed {
 
     async fn of(cut: Cut, state: &SessionState) -> Result<(Self, SchemaRef)> {
         let window = cut.window;
+        let is_pure = cut.is_pure()?;
         let physical = state.create_physical_plan(&cut.aggregate).await?;
         let Some(aggregate) = physical.downcast_ref::<AggregateExec>() else {
             return Err(DataFusionError::Plan(format!(
@@ -157,6 +163,8 @@ impl Windowed {
             touched: BTreeSet::new(),
             unshown: false,
             poorer_before: None,
+            is_pure,
+            shown: None,
         };
         Ok((windowed, schema))
     }
@@ -170,6 +178,7 @@ impl Windowed {
         if rows.num_rows() == 0 {
             return Ok(());
         }
+        self.shown = None;
         let merge = merging_with(&self.reduce, self.layout, runner);
         match self.window {
             Window::Session { gap } => {
@@ -263,13 +272,33 @@ impl Windowed {
             }
             _ => {
                 let closed = watermark.max(self.closed_to);
-                let windows = match which {
-                    Open::All => self.panes.windows_ending(closed, None),
-                    Open::ChangedBy(_) => self.panes.windows_touched(&self.touched, closed),
-                };
-                self.windows(runner, &windows, watermark, changed_by)
+                match which {
+                    Open::All => self.all_open(runner, watermark, closed),
+                    Open::ChangedBy(_) => {
+                        let windows = self.panes.windows_touched(&self.touched, closed);
+                        self.windows(runner, &windows, watermark, changed_by)
+                    }
+                }
             }
         }
+    }
+
+    /// The rows of all windows that end after `closed`; those of before where nothing has changed.
+    fn all_open(
+        &mut self,
+        runner: &Runner,
+        watermark: Option<i64>,
+        closed: Option<i64>,
+    ) -> Result<RecordBatch, QueryFailure> {
+        let windows = self.panes.windows_ending(closed, None);
+        if let Some((shown, rows)) = &self.shown
+            && *shown == windows
+        {
+            return Ok(rows.clone());
+        }
+        let rows = self.windows(runner, &windows, watermark, None)?;
+        self.shown = self.is_pure.then(|| (windows, rows.clone()));
+        Ok(rows)
     }
 
     /// The rows of open windows, with those that stand in the stream's slot counted for this once.
@@ -281,7 +310,7 @@ impl Windowed {
     ) -> Result<RecordBatch, QueryFailure> {
         let (panes, touched, unshown) = (self.panes.clone(), self.touched.clone(), self.unshown);
         let rows = self.fold(runner, batch).and_then(|()| self.open(runner, watermark, Open::All));
-        (self.panes, self.touched, self.unshown) = (panes, touched, unshown);
+        (self.panes, self.touched, self.unshown, self.shown) = (panes, touched, unshown, None);
         rows
     }
 
@@ -394,6 +423,7 @@ impl Windowed {
             self.panes.restore(start, rows);
         }
         self.closed_to = closed_to;
+        self.shown = None;
         // Nothing tells whether it was shown, and showing it again changes nothing.
         self.unshown = !panes.is_empty();
         true
@@ -403,7 +433,7 @@ impl Windowed {
     pub(super) fn start_over(&mut self) {
         self.panes.clear();
         self.touched.clear();
-        (self.closed_to, self.poorer_before, self.unshown) = (None, None, false);
+        (self.closed_to, self.poorer_before, self.unshown, self.shown) = (None, None, false, None);
     }
 
     /// Goes on with what another plan of the same query keeps.
@@ -412,6 +442,7 @@ impl Windowed {
         self.closed_to = other.closed_to;
         self.poorer_before = other.poorer_before;
         self.unshown = other.unshown;
+        self.shown = None;
     }
 
     /// Marks windows that end by `time` as given out, without giving them out.
@@ -430,6 +461,7 @@ impl Windowed {
     /// Nothing is given out of windows that start before `time`: what they had can no longer be known in full.
     pub(super) fn poorer_before(&mut self, time: i64) {
         self.poorer_before = self.poorer_before.max(Some(time));
+        self.shown = None;
     }
 
     pub(super) fn no_rows(&self) -> RecordBatch {
