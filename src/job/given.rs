@@ -46,7 +46,7 @@ pub(super) fn open_alerts(episodes: &OpenEpisodes, columns: &SampleColumns) -> R
 /// The batch's values that cannot be true.
 pub(super) fn artefacts(found: &[Artefact], columns: &SampleColumns) -> RecordBatch {
     let text = |of: &dyn Fn(&Artefact) -> &str| -> ArrayRef {
-        Arc::new(StringViewArray::from_iter_values(found.iter().map(|artefact| of(artefact))))
+        Arc::new(StringViewArray::from_iter_values(found.iter().map(of)))
     };
     let rows: Vec<ArrayRef> = vec![
         text(&|artefact| &artefact.patient),

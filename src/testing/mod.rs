@@ -1,8 +1,8 @@
 //! Tests of queries over time: `tests/*.toml` of a set, run on the engine of the job without Kafka, store or clock.
 //!
 //! A [`TestFile`] is what a person wrote, [`Checked`] the same held against the plan: names exist, cells have the types of
-//! their columns. [`run`] gives each test its batches in several manners ([`Manner`]) and tells what differs from what is
-//! expected; [`update`] writes what was found in place of it. Nothing here prints.
+//! their columns. [`run()`] gives each test its batches in several manners ([`Manner`]) and tells what differs from what is
+//! expected; [`update()`] writes what was found in place of it. Nothing here prints.
 
 mod cell;
 mod checked;
