@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use crate::diagnostic::unknown;
 use crate::job::Plan;
-use crate::query::{Emit, Planned, QueryKind};
+use crate::query::{Emit, Planned, QueryKind, given_rows};
 use crate::store::{QueryCost, Store};
 
 use super::JobFile;
@@ -90,15 +90,7 @@ fn inputs(query: &Planned, plan: &Plan) -> String {
     let source = &plan.job.source.table;
     let mut told = "\ninputs\n".to_owned();
     for name in &query.given {
-        let what = match name.strip_prefix(source.as_str()) {
-            Some("") if query.windowed => "the rows of the batch that were on time",
-            Some("") => "every row of the batch",
-            Some("_history") => "the rows of the last while",
-            Some("_latest") => "the last values of each patient",
-            Some("_artefacts") => "the batch's values that cannot be true",
-            _ if name == "open_alerts" => "the alerts that stood after the batch before",
-            _ => "a reference table, read anew from the store now and then",
-        };
+        let what = given_rows(source, name);
         told.push_str(&format!("  {name}: {what}\n"));
     }
     for name in &query.reads {

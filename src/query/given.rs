@@ -7,6 +7,46 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 /// The alerts that stood after the batch before.
 pub(super) const OPEN_ALERTS: &str = "open_alerts";
 
+/// The tables that the job gives: what stands behind the source's name, and which rows they have.
+const OF_SOURCE: [(&str, &str); 4] = [
+    ("", "every row of the batch; in a window, those that were on time"),
+    ("_history", "the batch's rows, and those of the last `[source] retain` before it"),
+    ("_latest", "one row per patient: the last value of each column, its age, and the age of the newest record"),
+    ("_artefacts", "the batch's values outside their plausible range"),
+];
+
+/// Which rows a table has that no query makes; `source` is the name of the source's.
+#[must_use]
+pub fn given_rows(source: &str, table: &str) -> &'static str {
+    let suffix = table.strip_prefix(source);
+    match OF_SOURCE.iter().find(|(known, _)| suffix == Some(*known)) {
+        Some((_, rows)) => rows,
+        None if table == OPEN_ALERTS => "the alerts that stood after the batch before",
+        None => "a reference table: all its rows, read anew from the store every `[sql] reference_refresh`",
+    }
+}
+
+/// The tables that the job gives where the source is called `vitals`, each with its rows and the columns that are its own.
+pub(super) fn given_tables() -> Vec<(String, &'static str, String)> {
+    let (source, key, event_time) = ("vitals", "patient_id", "event_time");
+    let columns = |schema: &SchemaRef| {
+        schema.fields().iter().map(|field| format!("`{}`", field.name())).collect::<Vec<_>>().join(", ")
+    };
+    let declared = "the job's columns, its features, `_topic`, `_partition`, `_offset`, `_stamped_at`".to_owned();
+    let latest = "the job's columns, `<column>_age_seconds` of each, `age_seconds`".to_owned();
+    let table = |name: String, columns: String| {
+        let rows = given_rows(source, &name);
+        (name, rows, columns)
+    };
+    vec![
+        table(source.to_owned(), declared.clone()),
+        table(history_name(source), declared),
+        table(latest_name(source), latest),
+        table(artefacts_name(source), columns(&artefacts_schema(key, event_time))),
+        table(OPEN_ALERTS.to_owned(), columns(&open_alerts_schema(key))),
+    ]
+}
+
 /// The columns of `open_alerts`, in their order: patient (as the source calls it), rule, severity, its rank from 0 (technical) to 3
 /// (high), state, when the condition was first true, when the alert fired by the devices' time, the `now` of the batch with which it
 /// fired, its text, whether somebody has taken it on, whether nothing is known of its condition at present.

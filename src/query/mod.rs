@@ -24,7 +24,7 @@ pub use engine::{Engine, Input, Kept, Outcome, Planned, SavedQuery, Source};
 pub use execute::{Limits, QueryFailure};
 pub(crate) use file::files;
 pub use file::{QueryFile, QueryKind, load_draft, load_set};
-pub use given::{artefacts_schema, open_alerts_schema};
+pub use given::{artefacts_schema, given_rows, open_alerts_schema};
 pub use header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
 pub use reference::reference;
 pub(crate) use seed::seed_column;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use datafusion::logical_expr::Documentation;
 
 use super::functions::FrozenTimes;
+use super::given::given_tables;
 use super::header::{RULE_KEYS, TABLE_KEYS, VIEW_KEYS};
 use super::planner::context;
 use super::smell::SMELLS;
@@ -41,9 +42,9 @@ const FEATURES: [(&str, &str); 8] = [
 /// The reference of headers, warnings and functions, as Markdown.
 #[must_use]
 pub fn reference() -> String {
-    let mut text = "# Reference\n\nMade from the code by `make golden`. What it means is in [the guide](analysts.md); \
-                    the tables that a query may read are listed [there](analysts.md#what-a-query-may-read).\n"
-        .to_owned();
+    let mut text =
+        "# Reference\n\nMade from the code by `make golden`. What it means is in [the guide](analysts.md).\n"
+            .to_owned();
     text += "\n## Headers\n\n`-- @key: value` lines before the SQL.\n";
     for (what, keys) in [("table query", &TABLE_KEYS[..]), ("rule", &RULE_KEYS), ("view", &VIEW_KEYS)] {
         let rows = keys.iter().map(|(key, says)| (format!("`@{key}`"), (*says).to_owned()));
@@ -52,6 +53,11 @@ pub fn reference() -> String {
     let plain = |(name, says): &(&str, &str)| (format!("`{name}`"), (*says).to_owned());
     text += "\n## Warnings\n\n";
     text += &table("name", "what is wrong", SMELLS.iter().map(plain));
+    text += "\n## Tables\n\nWhat the job gives where `[source] table = \"vitals\"`. A query may also read table queries, views and \
+             reference tables by their names.\n\n| table | rows | columns |\n|---|---|---|\n";
+    for (name, rows, columns) in given_tables() {
+        let _ = writeln!(text, "| `{name}` | {rows} | {columns} |");
+    }
     text += "\n## Features\n\nColumns computed from a patient's readings, declared in the job's `[features]`.\n\n";
     text += &table("kind", "gives", FEATURES.iter().map(plain));
     text += "\n## Functions\n\nOurs:\n\n";

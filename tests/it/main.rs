@@ -36,3 +36,4 @@ mod simulator;
 mod source;
 mod stores;
 mod windows;
+mod workbench;
