@@ -158,8 +158,9 @@ FROM (
                                 THEN median(respiratory_rate)
                         END AS respiratory_rate,
                         median(spo2) AS spo2,
-                        last_value(oxygen ORDER BY event_time, _offset)
-                        FILTER (WHERE oxygen IS NOT NULL) AS oxygen,
+                        last_value(
+                            CAST(oxygen AS INT) ORDER BY event_time, _offset
+                        ) FILTER (WHERE oxygen IS NOT NULL) = 1 AS oxygen,
                         median(systolic_bp) AS systolic_bp,
                         median(heart_rate) AS heart_rate,
                         median(pulse) AS pulse,
