@@ -85,7 +85,10 @@ fn guide(fault: &Diagnostic) -> Option<&'static str> {
         (_, Some("csv")) => Some("docs/analysts.md#reference-tables"),
         (Some("tests"), Some("toml")) => Some("docs/analysts.md#tests"),
         (_, Some("toml")) => Some("docs/analysts.md#the-job-file"),
-        (_, Some("sql")) => SQL.iter().find(|(part, _)| fault.message.contains(part)).map(|(_, guide)| *guide),
+        (_, Some("sql")) => {
+            let chapter = SQL.iter().find(|(part, _)| fault.message.contains(part));
+            Some(chapter.map_or("docs/analysts.md", |(_, guide)| *guide))
+        }
         _ => None,
     }
 }
