@@ -139,10 +139,6 @@ fn fate_at_each_command(fate: fn(u32) -> Verdict) {
     Oracle::read(&topic.name).check(&database);
 }
 
-fn kill(process: u32) {
-    assert!(Command::new("kill").args(["-9", &process.to_string()]).status().unwrap().success());
-}
-
 /// Two seconds of three patients, one of them fast now and then, and rows that are late.
 fn put_a_while(topic: &Topic, number: usize) {
     let second = 2 * number as u32;
