@@ -8,8 +8,11 @@ use arrow::array::{AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Int32Type, TimeUnit};
 use chrono::{DateTime, Utc};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 /// The times of the batch that is running.
 #[derive(Debug, Clone, Default)]
@@ -163,4 +166,24 @@ impl ScalarUDFImpl for FrozenFunction {
         let instant = ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
         Ok(ColumnarValue::Scalar(instant.cast_to(&self.returns)?))
     }
+}
+/// Whether a function tells a time that differs from batch to batch.
+pub(super) fn is_clock(function: &str) -> bool {
+    matches!(function, "now" | "event_now" | "current_date" | "partition_now")
+}
+
+/// Whether such a function is called anywhere in `plan`.
+pub(super) fn reads_clock(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::ScalarFunction(call) = part {
+                    found |= is_clock(call.name());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }

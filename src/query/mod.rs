@@ -3,6 +3,8 @@
 //! The only room that knows DataFusion. A query sees the micro-batch, the results of the queries before it and one
 //! frozen `now()`; it can reach no file, no network and no clock. It does not know what becomes of its rows.
 
+mod batch;
+mod batching;
 mod condition;
 mod engine;
 mod execute;
@@ -11,21 +13,29 @@ mod file;
 mod functions;
 mod given;
 mod header;
+mod kept;
 mod keyed;
+mod latest;
 mod planner;
 mod reference;
 mod refuse;
+mod result;
+mod run;
 mod seed;
+mod session;
 mod slot;
 mod smell;
+mod syntax;
 mod window;
 
-pub use engine::{Engine, Input, Kept, Outcome, Planned, SavedQuery, Source};
+pub use batch::{Input, Outcome};
+pub use engine::{Engine, Planned, Source};
 pub use execute::{Limits, QueryFailure};
 pub(crate) use file::files;
 pub use file::{QueryFile, QueryKind, load_draft, load_set};
 pub use given::{artefacts_schema, given_rows, open_alerts_schema};
 pub use header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
+pub use kept::{Kept, SavedQuery};
 pub use reference::reference;
 pub(crate) use seed::seed_column;
 pub use seed::{Seed, load_seeds, read_rows};

@@ -4,29 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
-use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::sqlparser::ast::Statement as SqlStatement;
-use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
+use crate::diagnostic::{Diagnostic, Diagnostics, Warning};
 
+use super::batching::{is_by_batch, refuse_partial_aggregates};
 use super::condition::{Lineage, with_condition};
 use super::engine::{Engine, Planned, Slots, Source};
-use super::execute::{Limits, Runner, session_config};
+use super::execute::{Limits, Runner};
 use super::fault::{diagnose, tidy};
 use super::file::{QueryFile, QueryKind};
 use super::functions::FrozenTimes;
 use super::given::{OPEN_ALERTS, artefacts_name, artefacts_schema, history_name, latest_name, open_alerts_schema};
-use super::header::Emit;
-use super::refuse::{refused_function, tables_read};
+use super::latest::{Latest, latest_sql};
+use super::refuse::refused_function;
+use super::result::{check_result, check_window};
 use super::seed::Seed;
+use super::session::context;
 use super::slot::Slot;
-use super::smell::{Tables, smells};
+use super::smell::{Tables, smells, unread_views};
+use super::syntax::{Parsed, check_names, in_order};
 use super::window::{self, Inputs, Windowed};
 
 /// A planned query and where others find its rows.
@@ -49,17 +50,6 @@ pub(super) enum Body {
     Plain(Arc<dyn ExecutionPlan>),
     /// Over windows.
     Windowed(Box<Windowed>),
-}
-
-/// Functions that tell the time of the batch.
-const CLOCKS: [&str; 4] = ["now", "event_now", "current_date", "partition_now"];
-
-/// A query whose syntax was read.
-struct Parsed {
-    file: QueryFile,
-    statement: Statement,
-    /// The tables that it names, with the place of the first mention.
-    names: Vec<(String, usize, usize)>,
 }
 
 /// A query's plan with what follows from it.
@@ -86,14 +76,6 @@ impl Known {
     fn of_moment(input: window::Input) -> Self {
         Self { input, per_row: false, needs_rows: false, looks_back: false, time_column: None }
     }
-}
-
-/// The table with the last values of each patient, kept up as a windowed query without an end.
-#[derive(Debug)]
-pub(super) struct Latest {
-    pub(super) name: String,
-    pub(super) windowed: Windowed,
-    pub(super) slot: Slot,
 }
 
 /// Plans queries one after the other and collects faults.
@@ -191,21 +173,26 @@ impl<'a> Planner<'a> {
                 Err(fault) => self.faults.push(fault),
             }
         }
-        self.check_names(&parsed);
-        let is_read = |name: &str| parsed.iter().any(|query| query.names.iter().any(|(read, ..)| read == name));
+        self.faults.extend(check_names(&parsed, self.known.keys().map(String::as_str)));
+        let is_read = |table: &str| parsed.iter().any(|query| query.names(table));
         let reads_history = is_read(&history_name(self.source.table));
         let reads_alerts = is_read(OPEN_ALERTS);
         let latest = if is_read(&latest_name(self.source.table)) { self.latest() } else { None };
         let mut queries: Vec<Query> = Vec::new();
-        for query in self.in_order(parsed) {
-            queries.extend(self.plan(query));
+        match in_order(parsed) {
+            Ok(ordered) => {
+                for query in ordered {
+                    queries.extend(self.plan(query));
+                }
+            }
+            Err(fault) => self.faults.push(fault),
         }
         if !self.faults.is_empty() {
             self.faults.sort();
             return Err(Diagnostics(self.faults));
         }
         let mut warnings = self.warnings;
-        warnings.extend(unread_views(&queries));
+        warnings.extend(unread_views(queries.iter().map(|query| &query.planned)));
         warnings.sort();
         forget_unread(&mut queries);
         let Self { slots, times, runner, .. } = self;
@@ -245,64 +232,13 @@ impl<'a> Planner<'a> {
         self.known.insert(name.to_owned(), known);
     }
 
-    /// One SELECT without anything that is refused.
     fn parse(&self, file: QueryFile) -> Result<Parsed, Diagnostic> {
         if self.known.contains_key(&file.name) {
             let what = if file.name == self.source.table { "the source" } else { "a table that is given" };
             let message = format!("\"{}\" is the name of {what}; a query needs another", file.name);
             return Err(file.diagnostic(1, 1, message));
         }
-        let state = self.plain.state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let statement = state.sql_to_statement(&file.text, &dialect).map_err(|error| diagnose(&file, &error))?;
-        let sql = match &statement {
-            Statement::Statement(sql) if matches!(**sql, SqlStatement::Query(_)) => sql,
-            _ => return Err(file.diagnostic(1, 1, "only SELECT is accepted; a query changes nothing".to_owned())),
-        };
-        if let Some((span, message)) = refused_function(sql) {
-            return Err(file.diagnostic(span.start.line as usize, span.start.column as usize, message));
-        }
-        let names = tables_read(sql).into_iter();
-        let names = names.map(|(name, span)| (name, span.start.line as usize, span.start.column as usize));
-        Ok(Parsed { names: names.collect(), file, statement })
-    }
-
-    /// Every table that a query reads is known or a table query.
-    fn check_names(&mut self, parsed: &[Parsed]) {
-        let tables: BTreeSet<&str> = parsed
-            .iter()
-            .filter(|query| !matches!(query.file.kind, QueryKind::Rule(_)))
-            .map(|query| query.file.name.as_str())
-            .chain(self.known.keys().map(String::as_str))
-            .collect();
-        for query in parsed {
-            for (name, line, column) in query.names.iter().filter(|(name, ..)| !tables.contains(name.as_str())) {
-                let message = unknown("table", name, tables.iter().copied());
-                self.faults.push(query.file.diagnostic(*line, *column, message));
-            }
-        }
-    }
-
-    /// The queries, each behind those that it reads. Queries that read each other are a fault.
-    fn in_order(&mut self, mut waiting: Vec<Parsed>) -> Vec<Parsed> {
-        let mut ordered: Vec<Parsed> = Vec::new();
-        while !waiting.is_empty() {
-            let waits_for = |query: &Parsed| {
-                query.names.iter().any(|(read, ..)| waiting.iter().any(|other| other.file.name == *read))
-            };
-            let blocked: Vec<bool> = waiting.iter().map(waits_for).collect();
-            if blocked.iter().all(|blocked| *blocked) {
-                let names: Vec<&str> = waiting.iter().map(|query| query.file.name.as_str()).collect();
-                let message = format!("these queries read each other in a circle: {}", names.join(", "));
-                self.faults.push(waiting[0].file.diagnostic(1, 1, message));
-                return Vec::new();
-            }
-            let mut is_blocked = blocked.into_iter();
-            let (later, now) = waiting.into_iter().partition(|_| is_blocked.next().unwrap_or(false));
-            waiting = later;
-            ordered.extend::<Vec<Parsed>>(now);
-        }
-        ordered
+        Parsed::read(file, &self.plain.state())
     }
 
     fn plan(&mut self, query: Parsed) -> Option<Query> {
@@ -437,73 +373,11 @@ impl<'a> Planner<'a> {
             }
             let state = self.plain.state();
             let logical = state.statement_to_plan(statement).await?;
-            self.refuse_partial_aggregates(&logical)?;
+            refuse_partial_aggregates(&logical, self.source.table, self)?;
             let plan = state.create_physical_plan(&logical).await?;
             let schema = plan.schema();
-            Ok(Shaped { by_batch: self.is_by_batch(&logical)?, body: Body::Plain(plan), schema })
+            Ok(Shaped { by_batch: is_by_batch(&logical, self)?, body: Body::Plain(plan), schema })
         })
-    }
-
-    /// Whether the rows of a query without windows are a matter of which records came together: it aggregates or compares them, or
-    /// reads a clock, or what is known at a time.
-    fn is_by_batch(&self, plan: &LogicalPlan) -> datafusion::error::Result<bool> {
-        use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-        let mut found = false;
-        plan.apply_with_subqueries(|node| {
-            found |= match node {
-                LogicalPlan::Aggregate(_)
-                | LogicalPlan::Window(_)
-                | LogicalPlan::Distinct(_)
-                | LogicalPlan::Limit(_) => true,
-                LogicalPlan::TableScan(scan) => matches!(
-                    self.input(scan.table_name.table()),
-                    Some(
-                        window::Input::History
-                            | window::Input::Latest
-                            | window::Input::Moment
-                            | window::Input::Windowed(_)
-                    )
-                ),
-                _ => false,
-            };
-            node.apply_expressions(|expression| {
-                expression.apply(|part| {
-                    if let Expr::ScalarFunction(call) = part {
-                        found |= CLOCKS.contains(&call.name());
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })
-            })?;
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(found)
-    }
-
-    /// An aggregate over a table query without windows would be of this batch's rows, though it reads as if of all.
-    fn refuse_partial_aggregates(&self, plan: &LogicalPlan) -> datafusion::error::Result<()> {
-        use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-        let mut found = None;
-        plan.apply_with_subqueries(|node| {
-            if let LogicalPlan::Aggregate(aggregate) = node {
-                aggregate.input.apply(|below| {
-                    if let LogicalPlan::TableScan(scan) = below
-                        && self.input(scan.table_name.table()) == Some(window::Input::Table)
-                    {
-                        found = Some(scan.table_name.table().to_owned());
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })?;
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        match found {
-            None => Ok(()),
-            Some(table) => Err(datafusion::error::DataFusionError::Plan(format!(
-                "it aggregates \"{table}\", which has no windows: only the rows of this batch are seen of it; aggregate \
-                 \"{}\", or give \"{table}\" a window",
-                self.source.table
-            ))),
-        }
     }
 }
 
@@ -530,45 +404,6 @@ impl Planner<'_> {
     }
 }
 
-/// For each patient: the newest event time and its age, and of every other column the last value that was not NULL and
-/// the age of that, in seconds of the devices' time.
-fn latest_sql(source: &Source<'_>) -> String {
-    let (table, key, time) = (source.table, source.key, source.event_time);
-    let age = |of: &str| format!("date_part('epoch', partition_now(max(_partition))) - date_part('epoch', {of})");
-    let columns = source.schema.fields().iter().map(|field| (field.name().as_str(), field.data_type()));
-    let columns = columns.filter(|(name, _)| !name.starts_with('_') && *name != key && *name != time);
-    let columns = columns.map(|(name, data_type)| {
-        let last = |value: &str| {
-            format!("last_value({value} ORDER BY \"{time}\", _offset) FILTER (WHERE \"{name}\" IS NOT NULL)")
-        };
-        // DataFusion keeps the last of truth values group by group, that of numbers for all groups together.
-        let last = match data_type {
-            DataType::Boolean => format!("CAST({} AS BOOLEAN)", last(&format!("CAST(\"{name}\" AS INT)"))),
-            _ => last(&format!("\"{name}\"")),
-        };
-        let age = age(&format!("max(\"{time}\") FILTER (WHERE \"{name}\" IS NOT NULL)"));
-        format!(", {last} AS \"{name}\", {age} AS \"{name}_age_seconds\"")
-    });
-    let newest = format!("max(\"{time}\")");
-    format!(
-        "SELECT \"{key}\", {newest} AS \"{time}\", {} AS age_seconds{} FROM \"{table}\" GROUP BY \"{key}\"",
-        age(&newest),
-        columns.collect::<String>()
-    )
-}
-
-/// Views are there to be read.
-fn unread_views(queries: &[Query]) -> Vec<Warning> {
-    let is_read = |name: &String| queries.iter().any(|query| query.planned.reads.contains(name));
-    let views = queries.iter().map(|query| &query.planned.file).filter(|file| file.kind == QueryKind::View);
-    let unread = views.filter(|file| !is_read(&file.name) && !file.allows.iter().any(|allowed| allowed == "unread"));
-    let warning = |file: &QueryFile| {
-        let message = format!("no query reads the view \"{}\"", file.name);
-        Warning { diagnostic: file.diagnostic(1, 1, message), name: "unread" }
-    };
-    unread.map(warning).collect()
-}
-
 /// Windows that nobody reads need not be shown to anybody.
 fn forget_unread(queries: &mut [Query]) {
     let readers = |windowed: bool| -> BTreeSet<String> {
@@ -581,96 +416,4 @@ fn forget_unread(queries: &mut [Query]) {
         query.closed = query.closed.take().filter(|_| by_windowed.contains(name));
         query.current = query.current.take().filter(|_| by_plain.contains(name));
     }
-}
-
-/// A session in which queries are planned: our functions, and no rewriting that would hide a window's aggregate.
-pub(super) fn context(times: &FrozenTimes) -> SessionContext {
-    // Two aggregates in place of a DISTINCT one cannot be kept up, and a key that is constant is a key.
-    const UNWANTED: [&str; 2] = ["single_distinct_aggregation_to_group_by", "eliminate_group_by_constant"];
-    let plain = SessionStateBuilder::new().with_config(session_config()).with_default_features().build();
-    let rules = plain.optimizers().iter().filter(|rule| !UNWANTED.contains(&rule.name())).cloned().collect();
-    let state: SessionState = SessionStateBuilder::new_from_existing(plain).with_optimizer_rules(rules).build();
-    let context = SessionContext::new_with_state(state);
-    for name in ["random", "uuid", "current_time", "version"] {
-        context.deregister_udf(name);
-    }
-    let functions = times.functions().into_iter().chain(window::functions()).chain([times.partitions().function()]);
-    functions.for_each(|function| context.register_udf(function));
-    context
-}
-
-/// What is wrong with the columns of a result.
-fn check_result(file: &QueryFile, schema: &SchemaRef, source: &Source<'_>) -> Vec<Diagnostic> {
-    let names = || schema.fields().iter().map(|field| field.name().as_str());
-    match &file.kind {
-        QueryKind::Table(header) => {
-            let unnamed = names().filter(|name| !is_plain(name)).map(|name| {
-                let message =
-                    format!("result column \"{name}\" needs a name of its own: write \"AS <name>\" in lower case");
-                file.diagnostic(1, 1, message)
-            });
-            let (line, column) = file.header_place("key");
-            let no_key = header
-                .key
-                .iter()
-                .filter(|key| schema.index_of(key).is_err())
-                .map(|key| file.diagnostic(line, column, format!("@key: {}", unknown("column", key, names()))));
-            unnamed.chain(no_key).collect()
-        }
-        QueryKind::Rule(_) => {
-            let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8View | DataType::Utf8);
-            let key = match schema.field_with_name(source.key) {
-                Ok(field) if is_text(field.data_type()) => None,
-                Ok(_) => Some(format!("column \"{}\" must be the patient's, a text", source.key)),
-                Err(_) => {
-                    Some(format!("a rule must return the column \"{}\", so that its alert has a patient", source.key))
-                }
-            };
-            let time = schema.field_with_name(source.event_time).ok().and_then(|field| {
-                let same = source.schema.field_with_name(source.event_time).ok()?.data_type() == field.data_type();
-                (!same).then(|| format!("column \"{}\" must be the sample's, unchanged", source.event_time))
-            });
-            key.into_iter().chain(time).map(|message| file.diagnostic(1, 1, message)).collect()
-        }
-        QueryKind::View => Vec::new(),
-    }
-}
-
-/// What is wrong with a header beside a window, or without one.
-fn check_window(file: &QueryFile, body: &Body) -> Vec<Diagnostic> {
-    let QueryKind::Table(header) = &file.kind else { return Vec::new() };
-    let at = |name: &str, message: String| {
-        let (line, column) = file.header_place(name);
-        file.diagnostic(line, column, message)
-    };
-    match body {
-        Body::Plain(_) => ["emit", "start"]
-            .into_iter()
-            .filter(|name| file.header_place(name) != (1, 1))
-            .map(|name| at(name, format!("@{name} is for a query with a window; this one has none")))
-            .collect(),
-        Body::Windowed(windowed) if windowed.has_moving_start() && header.emit == Emit::Change => {
-            vec![at(
-                "emit",
-                "a session's start may move until it closes, so it has no row to change; leave @emit out".to_owned(),
-            )]
-        }
-        Body::Windowed(windowed) => match &windowed.time_column {
-            Some(start) if header.key.contains(start) => Vec::new(),
-            Some(start) => {
-                vec![at("key", format!("@key must name \"{start}\", or a window would overwrite the one before"))]
-            }
-            None => vec![file.diagnostic(
-                1,
-                1,
-                "the result must have the window's start as a column of its own, and @key must name it".to_owned(),
-            )],
-        },
-    }
-}
-
-fn is_plain(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

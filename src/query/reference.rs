@@ -8,7 +8,7 @@ use datafusion::logical_expr::Documentation;
 use super::functions::FrozenTimes;
 use super::given::given_tables;
 use super::header::{RULE_KEYS, TABLE_KEYS, VIEW_KEYS};
-use super::planner::context;
+use super::session::context;
 use super::smell::SMELLS;
 
 /// Our own functions, with what they give; DataFusion has no words for them.

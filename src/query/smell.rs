@@ -12,6 +12,7 @@ use datafusion::logical_expr::sqlparser::ast::{
 
 use crate::diagnostic::{Diagnostic, Warning};
 
+use super::engine::Planned;
 use super::file::{QueryFile, QueryKind};
 
 /// The kinds of smells, each with what is wrong about it.
@@ -74,6 +75,19 @@ pub(super) fn smells(
     nose.warnings.sort();
     nose.warnings.dedup();
     nose.warnings
+}
+
+/// Views are there to be read.
+pub(super) fn unread_views<'a>(queries: impl Iterator<Item = &'a Planned> + Clone) -> Vec<Warning> {
+    let is_read = |view: &Planned| queries.clone().any(|query| query.reads.contains(&view.file.name));
+    let views = queries.clone().filter(|query| query.file.kind == QueryKind::View && !is_read(query));
+    let unread = views.filter(|view| !view.file.allows.iter().any(|allowed| allowed == "unread"));
+    unread
+        .map(|view| {
+            let message = format!("no query reads the view \"{}\"", view.file.name);
+            Warning { diagnostic: view.file.diagnostic(1, 1, message), name: "unread" }
+        })
+        .collect()
 }
 
 struct Nose<'a> {

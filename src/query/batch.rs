@@ -1,0 +1,55 @@
+//! One micro-batch as queries see it, and what a query gives on it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+
+use crate::terms::{BatchId, Partition, Watermark};
+
+use super::execute::QueryFailure;
+
+/// One micro-batch as queries see it.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The batch.
+    pub batch: BatchId,
+    /// Every row of it.
+    pub rows: &'a RecordBatch,
+    /// Those that were on time: what windows count.
+    pub on_time: &'a RecordBatch,
+    /// The rows of the last while, those of this batch included.
+    pub history: &'a [RecordBatch],
+    /// The alerts that stood after the batch before, as [`open_alerts_schema`](super::open_alerts_schema) has them.
+    pub open_alerts: Option<&'a RecordBatch>,
+    /// Its values that cannot be true, as [`artefacts_schema`](super::artefacts_schema) has them.
+    pub artefacts: Option<&'a RecordBatch>,
+    /// Its frozen time.
+    pub now: DateTime<Utc>,
+    /// Its frozen time by the devices' clocks.
+    pub event_now: DateTime<Utc>,
+    /// The same for each partition; one that is read behind others has not got so far.
+    pub partition_nows: &'a BTreeMap<Partition, DateTime<Utc>>,
+    /// Windows that end by it close.
+    pub watermark: Option<Watermark>,
+    /// Whether windows that have not closed are to be given out as they stand, because nothing more may come.
+    pub show_open: bool,
+}
+
+/// What one query gave on one batch.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The query's name.
+    pub query: String,
+    /// Its rows; those of a table query are in the order of their key.
+    pub rows: Result<RecordBatch, QueryFailure>,
+    /// Of a rule with `@clear_when`: the rows at which that is true.
+    pub clear: Option<RecordBatch>,
+    /// Whether the batch's rows are in its windows; `true` for a query without windows.
+    pub counted: bool,
+    /// What went wrong beside, though there are rows: the batch was not counted, or some window not computed.
+    pub trouble: Option<QueryFailure>,
+    /// How long it took.
+    pub took: Duration,
+}
