@@ -169,6 +169,19 @@ pub struct Feature {
     pub over: Duration,
 }
 
+/// The kinds of features by their names in a job file, with what they compute of the readings of the last while; the exact
+/// formulas are in the room that computes them.
+pub const FEATURE_KINDS: [(&str, &str); 8] = [
+    ("ewm", "the mean, weighted by age: a reading of `half_life` ago counts half"),
+    ("rolling_mean", "the mean"),
+    ("rolling_min", "the least"),
+    ("rolling_max", "the greatest"),
+    ("rolling_std", "the standard deviation of a sample: `sqrt(Σ(x - mean)² / (n - 1))`"),
+    ("zscore", "the row's reading: `(x - mean) / std`"),
+    ("slope", "the slope of the straight line through them (least squares), per minute"),
+    ("delta", "the row's reading less the one before"),
+];
+
 /// What a feature computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeatureKind {

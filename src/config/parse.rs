@@ -1,6 +1,7 @@
 //! From the job file's text to a [`Job`], or to every fault in it at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod columns;
+
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,10 @@ use chrono_tz::Tz;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
-use super::raw::{RawColumn, RawFeature, RawFrom, RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::raw::{RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::spanned::Spanned;
 use super::units::{Zero, bytes, duration, expand};
-use super::{
-    Column, ColumnType, Columns, Feature, FeatureKind, Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec,
-    Start, StoreUrl, Trigger,
-};
+use super::{Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -157,117 +155,6 @@ impl Checker<'_> {
         })
     }
 
-    fn columns(
-        &mut self,
-        raw: BTreeMap<Spanned<String>, RawColumn>,
-        key: &Spanned<String>,
-        event_time: &Spanned<String>,
-    ) -> Option<Columns> {
-        let mut raw: Vec<_> = raw.into_iter().collect();
-        raw.sort_by_key(|(name, _)| name.span().start);
-        let names: Vec<String> = raw.iter().map(|(name, _)| name.get_ref().clone()).collect();
-        let mut taken = BTreeMap::new();
-        let mut all = Vec::new();
-        for (name, column) in raw {
-            let place = name.span();
-            let Some(column) = self.column(name, column) else { continue };
-            for path in &column.from {
-                if let Some(other) = taken.insert(path.clone(), column.name.clone()) {
-                    self.refuse::<()>(
-                        place.clone(),
-                        format!("column \"{}\" reads \"{path}\", which column \"{other}\" reads already", column.name),
-                    );
-                }
-            }
-            all.push(column);
-        }
-        if let Some((outer, inner)) = nested_in_each_other(taken.keys()) {
-            self.refuse::<()>(key.span(), format!("a column reads \"{outer}\" and another \"{inner}\" inside it"));
-        }
-        let key = self.column_index(&names, &all, key, ColumnType::Text)?;
-        let event_time = self.column_index(&names, &all, event_time, ColumnType::Time)?;
-        all[key].required = true;
-        all[event_time].required = true;
-        Some(Columns::new(all, key, event_time))
-    }
-
-    fn dedupe(&mut self, raw: Vec<Spanned<String>>, columns: &Columns) -> Option<Vec<String>> {
-        let mut names = Vec::new();
-        for name in raw {
-            if columns.get(name.get_ref()).is_none() {
-                let known = columns.all().iter().map(|column| column.name.as_str());
-                let message = unknown("column", name.get_ref(), known);
-                return self.refuse(name.span(), message);
-            }
-            names.push(name.into_inner());
-        }
-        Some(names)
-    }
-
-    fn column_index(
-        &mut self,
-        names: &[String],
-        columns: &[Column],
-        wanted: &Spanned<String>,
-        r#type: ColumnType,
-    ) -> Option<usize> {
-        let name = wanted.get_ref();
-        let type_name = ColumnType::NAMES.iter().find(|(_, known)| *known == r#type).map_or("", |(name, _)| name);
-        match columns.iter().position(|column| column.name == *name) {
-            Some(index) if columns[index].r#type == r#type => Some(index),
-            Some(_) => self.refuse(wanted.span(), format!("column \"{name}\" must be of type \"{type_name}\" here")),
-            None if names.contains(name) => None, // refused with its own fault already
-            None => {
-                let message = unknown("column", name, names.iter().map(String::as_str));
-                self.refuse(wanted.span(), message)
-            }
-        }
-    }
-
-    fn column(&mut self, name: Spanned<String>, raw: RawColumn) -> Option<Column> {
-        let place = name.span();
-        let name = match identifier(name.get_ref()) {
-            Ok(name) => name,
-            Err(message) => return self.refuse(place, message),
-        };
-        let r#type = self.required(raw.r#type, column_type)?;
-        let from = match raw.from {
-            None => vec![name.clone()],
-            Some(RawFrom::One(path)) => vec![path],
-            Some(RawFrom::Several(paths)) => paths,
-        };
-        let from: Vec<SourcePath> = from.iter().filter_map(|text| self.path_at(text, place.clone())).collect();
-        if from.is_empty() {
-            return self
-                .refuse(place, format!("column \"{name}\" is read from nowhere; leave \"from\" out or name a field"));
-        }
-        let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
-        let plausible = self.range(raw.plausible, numeric);
-        let limits = self.range(raw.limits, numeric);
-        Some(Column {
-            label: raw.label.unwrap_or_else(|| sentence_case(&name)),
-            name,
-            r#type,
-            required: raw.required,
-            from,
-            unit: raw.unit.unwrap_or_default(),
-            plausible,
-            limits,
-        })
-    }
-
-    fn range(&mut self, range: Option<Spanned<[f64; 2]>>, numeric: bool) -> Option<[f64; 2]> {
-        let range = range?;
-        let [low, high] = *range.get_ref();
-        if !numeric {
-            return self.refuse(range.span(), "only a column of type \"float\" or \"int\" has a range".to_owned());
-        }
-        if low.is_nan() || high.is_nan() || low >= high {
-            return self.refuse(range.span(), format!("[{low}, {high}] is no range; write [low, high]"));
-        }
-        Some([low, high])
-    }
-
     fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {
         let place = raw.dir.span();
         let dir = self.required(raw.dir, not_empty).map(|dir| self.relative(&dir))?;
@@ -282,48 +169,6 @@ impl Checker<'_> {
             reference_refresh: self.or_default(raw.reference_refresh, "10s", |text| duration(text, Zero::Refused))?,
             snapshot_every: self.count_or(raw.snapshot_every, 60, "batches")? as u64,
         })
-    }
-
-    fn features(&mut self, raw: BTreeMap<Spanned<String>, RawFeature>, columns: &Columns) -> Option<Vec<Feature>> {
-        let mut raw: Vec<_> = raw.into_iter().collect();
-        raw.sort_by_key(|(name, _)| name.span().start);
-        raw.into_iter().map(|(name, feature)| self.feature(name, feature, columns)).collect()
-    }
-
-    fn feature(&mut self, name: Spanned<String>, raw: RawFeature, columns: &Columns) -> Option<Feature> {
-        let place = name.span();
-        let name = match identifier(name.get_ref()) {
-            Ok(name) if columns.get(&name).is_none() => name,
-            Ok(name) => return self.refuse(place, format!("\"{name}\" is a column already")),
-            Err(message) => return self.refuse(place, message),
-        };
-        let is_number = |column: &&Column| matches!(column.r#type, ColumnType::Float | ColumnType::Int);
-        let of = self.required(raw.of, |of| match columns.get(of) {
-            Some(column) if is_number(&column) => Ok(of.to_owned()),
-            Some(_) => Err(format!("column \"{of}\" is no number")),
-            None => {
-                Err(unknown("column", of, columns.all().iter().filter(is_number).map(|column| column.name.as_str())))
-            }
-        });
-        let kind_place = raw.kind.span();
-        let kind = self.required(raw.kind, |kind| match FEATURE_KINDS.contains(&kind) {
-            true => Ok(kind.to_owned()),
-            false => Err(unknown("kind of feature", kind, FEATURE_KINDS.into_iter())),
-        })?;
-        let length = |text: &str| duration(text, Zero::Refused);
-        let over = raw.over.map(|over| self.required(over, length));
-        let half_life = raw.half_life.map(|half_life| self.required(half_life, length));
-        let (kind, over) = match (kind.as_str(), over, half_life) {
-            // What is older than ten half-lives weighs less than a thousandth.
-            ("ewm", None, Some(half_life)) => (FeatureKind::Ewm { half_life: half_life? }, half_life? * 10),
-            ("ewm", ..) => return self.refuse(kind_place, "\"ewm\" needs a half_life, and nothing else".to_owned()),
-            (_, Some(over), None) => (feature_kind(&kind), over?),
-            _ => {
-                return self
-                    .refuse(kind_place, format!("\"{kind}\" needs over, as in over = \"1m\", and nothing else"));
-            }
-        };
-        Some(Feature { name, of: of?, kind, over })
     }
 
     fn reports(&mut self, raw: RawReports) -> Option<ReportSpec> {
@@ -407,36 +252,6 @@ impl Checker<'_> {
     }
 }
 
-/// Two paths of which the first is the beginning of the second.
-fn nested_in_each_other<'a>(paths: impl Iterator<Item = &'a SourcePath>) -> Option<(&'a SourcePath, &'a SourcePath)> {
-    let paths: BTreeSet<&SourcePath> = paths.collect();
-    paths.iter().zip(paths.iter().skip(1)).find(|(outer, inner)| inner.0.starts_with(&outer.0)).map(|(a, b)| (*a, *b))
-}
-
-fn column_type(text: &str) -> Result<ColumnType, String> {
-    ColumnType::NAMES
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, r#type)| *r#type)
-        .ok_or_else(|| unknown("type", text, ColumnType::NAMES.iter().map(|(name, _)| *name)))
-}
-
-const FEATURE_KINDS: [&str; 8] =
-    ["ewm", "rolling_mean", "rolling_min", "rolling_max", "rolling_std", "zscore", "slope", "delta"];
-
-/// The kind called `name`, which is one of [`FEATURE_KINDS`] but for `ewm`.
-fn feature_kind(name: &str) -> FeatureKind {
-    match name {
-        "rolling_mean" => FeatureKind::RollingMean,
-        "rolling_min" => FeatureKind::RollingMin,
-        "rolling_max" => FeatureKind::RollingMax,
-        "rolling_std" => FeatureKind::RollingStd,
-        "zscore" => FeatureKind::ZScore,
-        "slope" => FeatureKind::Slope,
-        _ => FeatureKind::Delta,
-    }
-}
-
 pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("this must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
@@ -488,13 +303,6 @@ fn store_url(text: &str) -> Result<StoreUrl, String> {
             text.split("://").next().unwrap_or_default()
         )),
     }
-}
-
-/// `heart_rate` becomes `Heart rate`.
-fn sentence_case(name: &str) -> String {
-    let mut letters = name.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect::<String>().replace('_', " ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use datafusion::logical_expr::Documentation;
 
+use crate::config::FEATURE_KINDS;
+
 use super::functions::FrozenTimes;
 use super::given::given_tables;
 use super::header::{RULE_KEYS, TABLE_KEYS, VIEW_KEYS};
@@ -27,18 +29,6 @@ const OURS: [(&str, &str); 6] = [
     ("event_now()", "the devices' time: the newest event time, moved on while nothing comes"),
 ];
 
-/// The columns that `[features]` of a job can add, with their formulas in words.
-const FEATURES: [(&str, &str); 8] = [
-    ("ewm", "the exponentially weighted mean: a reading of half_life ago counts half"),
-    ("rolling_mean", "the mean of the readings of the last while"),
-    ("rolling_min", "their lowest"),
-    ("rolling_max", "their highest"),
-    ("rolling_std", "their standard deviation (of a sample)"),
-    ("zscore", "how many standard deviations the reading is above their mean"),
-    ("slope", "the slope of the straight line through them (least squares), per minute"),
-    ("delta", "the reading less the one before"),
-];
-
 /// The reference of headers, warnings and functions, as Markdown.
 #[must_use]
 pub fn reference() -> String {
@@ -59,7 +49,7 @@ pub fn reference() -> String {
         let _ = writeln!(text, "| `{name}` | {rows} | {columns} |");
     }
     text += "\n## Features\n\nColumns computed from a patient's readings, declared in the job's `[features]`.\n\n";
-    text += &table("kind", "gives", FEATURES.iter().map(plain));
+    text += &table("kind", "gives", FEATURE_KINDS.iter().map(plain));
     text += "\n## Functions\n\nOurs:\n\n";
     text += &table("function", "gives", OURS.iter().map(plain));
     for (title, functions) in functions() {
