@@ -8,13 +8,11 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::alert::Episode;
-use crate::config;
-use crate::diagnostic::unknown;
-use crate::job::{Backtest as Tested, Past, Plan, backtest};
+use crate::job::{Backtest as Tested, Past, backtest};
 use crate::store::Store;
 
 use super::table::{aligned, second};
-use super::{JobFile, duration, time};
+use super::{JobFile, Takes, duration, time};
 
 /// How many episodes are shown one by one.
 const SHOWN: usize = 20;
@@ -46,15 +44,7 @@ pub(super) struct Backtest {
 
 impl Backtest {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let job = config::load(&self.file.job)?;
-        let (plan, rule) = if self.rule.ends_with(".sql") {
-            Plan::with_draft(job, &PathBuf::from(&self.rule))?
-        } else {
-            (Plan::of(job)?, self.rule.clone())
-        };
-        if !plan.rules.iter().any(|known| known.name == rule) {
-            bail!(unknown("rule", &rule, plan.rules.iter().map(|known| known.name.as_str())));
-        }
+        let (plan, rule) = self.file.with_query(&self.rule, Takes::Rules)?;
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             bail!("--from is not before --to; there is no time between them");
         }

@@ -1,36 +1,34 @@
 //! `wardwatch explain`: what a query reads and keeps, how it is computed, and what it costs the running job.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
-use crate::diagnostic::unknown;
 use crate::job::Plan;
 use crate::query::{Emit, Planned, QueryKind, given_rows};
 use crate::store::{QueryCost, Store};
 
-use super::JobFile;
+use super::{JobFile, Takes};
 
 /// The arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
     #[command(flatten)]
     file: JobFile,
-    /// A query of the set
+    /// A query of the set by its name, or the file of one that is not in it yet
     #[arg(value_name = "QUERY")]
     query: String,
 }
 
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let plan = Plan::load(&self.file.job)?;
-        let Some(query) = plan.engine.queries().find(|known| known.file.name == self.query) else {
-            bail!(unknown("query", &self.query, plan.engine.queries().map(|known| known.file.name.as_str())));
-        };
+        let (plan, name) = self.file.with_query(&self.query, Takes::Queries)?;
+        let query = plan.engine.queries().find(|known| known.file.name == name);
+        let query = query.with_context(|| format!("\"{name}\" is not in the plan"))?;
         println!("{} ({})", query.file.name, query.file.path.display());
         print!("{}", what(query, &plan));
         print!("{}", inputs(query, &plan));
         print!("{}", state(query, &plan));
         println!("\ncost");
-        match cost(&plan, &self.query) {
+        match cost(&plan, &name) {
             Ok(Some(cost)) => println!(
                 "  {:.2} ms per batch in the mean of {} batches, {:.2} ms at most, {:.1} rows per batch; told with batch {}",
                 cost.mean_ms, cost.batches, cost.longest_ms, cost.mean_rows, cost.batch
@@ -41,7 +39,7 @@ impl Explain {
             Err(error) => println!("  unknown: {error}"),
         }
         println!("\nplan (DataFusion)");
-        for (step, text) in plan.engine.explain(&self.query) {
+        for (step, text) in plan.engine.explain(&name) {
             println!("  {step}");
             text.lines().for_each(|line| println!("    {line}"));
         }

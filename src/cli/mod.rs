@@ -21,12 +21,14 @@ mod stop;
 mod table;
 mod test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::job::{PastError, RunError};
+use crate::config;
+use crate::diagnostic::unknown;
+use crate::job::{PastError, Plan, RunError};
 use crate::report::ReportError;
 use crate::source::SourceError;
 use crate::store::StoreError;
@@ -77,6 +79,34 @@ struct JobFile {
     /// The job file, such as jobs/patient_vitals.toml
     #[arg(value_name = "JOB")]
     job: PathBuf,
+}
+
+/// Which queries a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Queries,
+    Rules,
+}
+
+impl JobFile {
+    /// The job with a query of its set, or with the draft in a file, and the query's name.
+    ///
+    /// Errors: faults of files, or a name that no query that the command takes has.
+    fn with_query(&self, query: &str, takes: Takes) -> anyhow::Result<(Plan, String)> {
+        let job = config::load(&self.job)?;
+        let (plan, name) = if query.ends_with(".sql") {
+            Plan::with_draft(job, Path::new(query))?
+        } else {
+            (Plan::of(job)?, query.to_owned())
+        };
+        let taken = plan.engine.queries().filter(|known| takes == Takes::Queries || known.file.is_rule());
+        let names: Vec<&str> = taken.map(|known| known.file.name.as_str()).collect();
+        if !names.contains(&name.as_str()) {
+            let kind = if takes == Takes::Rules { "rule" } else { "query" };
+            anyhow::bail!(unknown(kind, &name, names.into_iter()));
+        }
+        Ok((plan, name))
+    }
 }
 
 /// Runs the command that the process was started with.

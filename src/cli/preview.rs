@@ -8,13 +8,12 @@ use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::config;
 use crate::diagnostic::{Diagnostics, unknown};
 use crate::job::{Past, Plan, Preview as Previewed, preview};
 use crate::query::read_rows;
 
-use super::JobFile;
 use super::table::{aligned, second};
+use super::{JobFile, Takes};
 
 /// How long Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,15 +53,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 
 impl Preview {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let job = config::load(&self.file.job)?;
-        let (plan, query) = if self.query.ends_with(".sql") {
-            Plan::with_draft(job, &PathBuf::from(&self.query))?
-        } else {
-            (Plan::of(job)?, self.query.clone())
-        };
-        if !plan.engine.queries().any(|known| known.file.name == query) {
-            bail!(unknown("query", &query, plan.engine.queries().map(|known| known.file.name.as_str())));
-        }
+        let (plan, query) = self.file.with_query(&self.query, Takes::Queries)?;
         let given = self.given(&plan)?;
         let past = match (&self.input, self.last) {
             (Some(file), _) => Past::of_file(&plan.job, file, None, None)?,

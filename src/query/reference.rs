@@ -82,3 +82,19 @@ fn functions() -> [(&'static str, BTreeMap<String, String>); 3] {
     let window = state.window_functions().values().map(|function| entry(function.name(), function.documentation()));
     [("Aggregates", aggregate.collect()), ("Functions OVER rows", window.collect()), ("Of one row", scalar.collect())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_of_ours_is_told_of() {
+        let times = FrozenTimes::default();
+        let functions = times.functions().into_iter().chain(crate::query::window::functions());
+        let mut names: Vec<String> = functions.map(|function| function.name().to_owned()).collect();
+        let mut told: Vec<&str> = OURS.iter().filter_map(|(call, _)| call.split('(').next()).collect();
+        names.sort();
+        told.sort_unstable();
+        assert_eq!(names, told);
+    }
+}

@@ -297,7 +297,7 @@ impl Store {
     }
 }
 
-fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> Vec<Value> {
+pub(super) fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> Vec<Value> {
     let Episode { peak, handling, .. } = episode;
     let acknowledged = handling.acknowledged.as_ref();
     let is_open = episode.state.is_live() || episode.state == State::Latched;

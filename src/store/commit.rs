@@ -11,6 +11,7 @@ use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
 
 use super::alerting::Alerting;
 use super::cost::QueryCost;
+use super::own::OwnRow;
 use super::reference::ReferenceChange;
 use super::snapshot::Snapshot;
 use super::statement::{OnDuplicate, insert, quoted};
@@ -211,63 +212,28 @@ impl Store {
 
     /// Rejects, artefacts and late rows.
     fn write_refused(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let job = || Value::text(&self.job);
-        let topic = || Value::text(commit.topic);
-        let batch = || batch_value(commit.batch);
+        let row = |row: OwnRow<'_>| row.values(&self.job, commit.topic, commit.batch);
         let database = self.database.as_mut();
         let (most_bytes, _) = database.statement_limits();
 
         let mut rejects = commit.rejects.iter().map(|reject| {
             // Only a server with a packet smaller than a record makes this necessary; the reason says so.
             let kept = reject.raw.len().min(most_bytes.saturating_sub(4_096));
-            let cut = if kept < reject.raw.len() {
-                format!(" (only the first {kept} of {} bytes fit max_allowed_packet)", reject.raw.len())
-            } else {
-                String::new()
-            };
-            vec![
-                job(),
-                topic(),
-                Value::Int(reject.partition.0.into()),
-                Value::Int(reject.offset.0),
-                reject.key.clone().map_or(Value::Null, Value::Bytes),
-                Value::Bytes(reject.raw[..kept].to_vec()),
-                Value::Text(format!("{}{cut}", reject.reason)),
-                batch(),
-            ]
+            if kept == reject.raw.len() {
+                return row(OwnRow::Reject(reject));
+            }
+            let all = reject.raw.len();
+            row(OwnRow::Reject(&Reject {
+                raw: reject.raw[..kept].to_vec(),
+                key: reject.key.clone(),
+                reason: format!("{} (only the first {kept} of {all} bytes fit max_allowed_packet)", reject.reason),
+                ..*reject
+            }))
         });
         insert_system(database, REJECTS, Duplicates::Refused, &mut rejects)?;
-
-        let mut artefacts = commit.artefacts.iter().map(|artefact| {
-            vec![
-                job(),
-                topic(),
-                Value::Int(artefact.partition.0.into()),
-                Value::Int(artefact.offset.0),
-                Value::text(&artefact.column),
-                Value::text(&artefact.patient),
-                Value::Time(artefact.event_time),
-                if artefact.value.is_finite() { Value::Float(artefact.value) } else { Value::Null },
-                batch(),
-            ]
-        });
+        let mut artefacts = commit.artefacts.iter().map(|artefact| row(OwnRow::Artefact(artefact)));
         insert_system(database, ARTEFACTS, Duplicates::Refused, &mut artefacts)?;
-
-        let mut late = commit.late.iter().map(|late| {
-            let by = (late.row.watermark.0 - late.row.event_time).num_milliseconds();
-            vec![
-                job(),
-                topic(),
-                Value::Int(late.row.partition.0.into()),
-                Value::Int(late.row.offset.0),
-                Value::text(&late.patient),
-                Value::Time(late.row.event_time),
-                Value::Time(late.row.watermark.0),
-                Value::Float(seconds(by)),
-                Value::text(&late.values),
-                batch(),
-            ]
-        });
+        let mut late = commit.late.iter().map(|late| row(OwnRow::Late(late)));
         insert_system(database, LATE_ROWS, Duplicates::Refused, &mut late)
     }
 
@@ -395,7 +361,7 @@ impl Store {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of lateness are few")]
-fn seconds(millis: i64) -> f64 {
+pub(super) fn seconds(millis: i64) -> f64 {
     millis as f64 / 1_000.0
 }
 

@@ -43,14 +43,22 @@ pub(super) struct Column {
 
 /// The kinds of columns that every database has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A whole number.
     Int,
+    /// A whole number that may be above `i64::MAX`.
     UInt,
+    /// A double.
     Float,
+    /// A text.
     Text,
+    /// Bytes.
     Bytes,
+    /// A time, to the microsecond, UTC.
     Time,
+    /// A day.
     Date,
+    /// A truth value, kept as 0 or 1.
     Bool,
 }
 
@@ -101,6 +109,11 @@ impl TableSpec {
     pub(super) fn indexed_by(mut self, columns: &[&str]) -> Self {
         self.index = columns.iter().map(|&name| name.to_owned()).collect();
         self
+    }
+
+    /// Its columns, in their order.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, Kind)> {
+        self.columns.iter().map(|column| (column.name.as_str(), column.kind))
     }
 
     pub(super) fn column_names(&self) -> Vec<String> {
@@ -231,7 +244,9 @@ impl Column {
 }
 
 impl Kind {
-    fn of(data_type: &DataType) -> Option<Self> {
+    /// The kind of column that takes values of an Arrow type, if one does.
+    #[must_use]
+    pub fn of(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
             DataType::Boolean => Self::Bool,
             DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Int,

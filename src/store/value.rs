@@ -33,7 +33,8 @@ impl Value {
     /// The value of `column` in `row`.
     ///
     /// A number that is not finite, and a time that no database keeps, are NULL: SQL has no such values.
-    pub(super) fn of(column: &dyn Array, row: usize) -> Self {
+    #[must_use]
+    pub fn of(column: &dyn Array, row: usize) -> Self {
         if column.is_null(row) {
             return Self::Null;
         }

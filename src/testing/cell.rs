@@ -1,126 +1,63 @@
-//! One value of a row as a test compares it: from Arrow, from a pipe table, and as a pipe table shows it.
+//! One value of a row as a test compares it: as the store keeps it, from a pipe table, and as a pipe table shows it.
 
 use std::cmp::Ordering;
 
-use arrow::array::{Array, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-use arrow::util::display::array_value_to_string;
-use chrono::{DateTime, SecondsFormat, Utc};
+use arrow::array::RecordBatch;
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
-/// A value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Cell {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Time(DateTime<Utc>),
-    Text(String),
+use crate::store::{ColumnKind, Value};
+
+/// The rows of a batch.
+pub(super) fn rows(batch: &RecordBatch) -> Vec<Vec<Value>> {
+    let row = |row| batch.columns().iter().map(|column| Value::of(column, row)).collect();
+    (0..batch.num_rows()).map(row).collect()
 }
 
-/// What a column's cells are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CellKind {
-    Bool,
-    Int,
-    Float,
-    Time,
-    Text,
-}
-
-impl CellKind {
-    pub(super) fn of(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Boolean => Self::Bool,
-            DataType::Float32 | DataType::Float64 => Self::Float,
-            DataType::Timestamp(_, _) => Self::Time,
-            whole if whole.is_integer() => Self::Int,
-            _ => Self::Text,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bool => "truth value: true or false",
-            Self::Int => "whole number",
-            Self::Float => "number",
-            Self::Time => "time such as 2026-01-01T00:00:00Z",
-            Self::Text => "text",
-        }
+/// The order of rows in a table: NULL first, then by value.
+pub(super) fn order(a: &Value, b: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Int(_) => 1,
+        Value::UInt(_) => 2,
+        Value::Float(_) => 3,
+        Value::Text(_) => 4,
+        Value::Bytes(_) => 5,
+        Value::Time(_) => 6,
+        Value::Date(_) => 7,
+    };
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a.cmp(b),
+        (Value::UInt(a), Value::UInt(b)) => a.cmp(b),
+        (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
+        (Value::Text(a), Value::Text(b)) => a.cmp(b),
+        (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
+        (Value::Time(a), Value::Time(b)) => a.cmp(b),
+        (Value::Date(a), Value::Date(b)) => a.cmp(b),
+        (a, b) => rank(a).cmp(&rank(b)),
     }
 }
 
-impl Cell {
-    /// The cells of a column.
-    pub(super) fn of_column(column: &dyn Array) -> Vec<Self> {
-        let kind = CellKind::of(column.data_type());
-        let wanted = match kind {
-            CellKind::Int => DataType::Int64,
-            CellKind::Float => DataType::Float64,
-            CellKind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            CellKind::Bool | CellKind::Text => column.data_type().clone(),
-        };
-        let column = cast(column, &wanted).unwrap_or_else(|error| panic!("numbers and times widen: {error}"));
-        let cell = |row: usize| match kind {
-            _ if column.is_null(row) => Self::Null,
-            CellKind::Bool => Self::Bool(column.as_boolean().value(row)),
-            CellKind::Int => Self::Int(column.as_primitive::<Int64Type>().value(row)),
-            // As the store keeps it: a number that is not finite is NULL.
-            CellKind::Float => Some(column.as_primitive::<Float64Type>().value(row))
-                .filter(|value| value.is_finite())
-                .map_or(Self::Null, Self::Float),
-            CellKind::Time => column
-                .as_primitive::<TimestampMicrosecondType>()
-                .value_as_datetime(row)
-                .map_or(Self::Null, |time| Self::Time(time.and_utc())),
-            CellKind::Text => array_value_to_string(&column, row).map_or(Self::Null, Self::Text),
-        };
-        (0..column.len()).map(cell).collect()
+/// Whether two runs gave the same: floats within 1e-9 of each other, relative, or within `tolerance`.
+pub(super) fn is_like(a: &Value, b: &Value, tolerance: f64) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => (a - b).abs() <= (1e-9 * a.abs().max(b.abs())).max(tolerance),
+        _ => a == b,
     }
+}
 
-    /// The order of rows in a table: NULL first, then by value.
-    pub(super) fn order(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
-            (Self::Int(a), Self::Int(b)) => a.cmp(b),
-            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
-            (Self::Time(a), Self::Time(b)) => a.cmp(b),
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            (a, b) => a.rank().cmp(&b.rank()),
-        }
-    }
-
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Null => 0,
-            Self::Bool(_) => 1,
-            Self::Int(_) => 2,
-            Self::Float(_) => 3,
-            Self::Time(_) => 4,
-            Self::Text(_) => 5,
-        }
-    }
-
-    /// Whether two runs gave the same: floats within 1e-9 of each other, relative, or within `tolerance`.
-    pub(super) fn is_like(&self, other: &Self, tolerance: f64) -> bool {
-        match (self, other) {
-            (Self::Float(a), Self::Float(b)) => (a - b).abs() <= (1e-9 * a.abs().max(b.abs())).max(tolerance),
-            _ => self == other,
-        }
-    }
-
-    /// As a pipe table shows it: NULL is an empty cell, an empty text `""`.
-    pub(super) fn shown(&self) -> String {
-        match self {
-            Self::Null => String::new(),
-            Self::Bool(value) => value.to_string(),
-            Self::Int(value) => value.to_string(),
-            Self::Float(value) => shown_float(*value),
-            Self::Time(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-            Self::Text(text) if text.is_empty() => "\"\"".to_owned(),
-            Self::Text(text) => text.clone(),
-        }
+/// As a pipe table shows it: NULL is an empty cell, an empty text `""`.
+pub(super) fn shown(value: &Value, kind: ColumnKind) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Int(value) if kind == ColumnKind::Bool => (*value != 0).to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::UInt(value) => value.to_string(),
+        Value::Float(value) => shown_float(*value),
+        Value::Time(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        Value::Date(date) => date.to_string(),
+        Value::Text(text) if text.is_empty() => "\"\"".to_owned(),
+        Value::Text(text) => text.clone(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 
@@ -138,51 +75,60 @@ fn shown_float(value: f64) -> String {
 /// What a cell of a pipe table asks of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wanted {
-    cell: Cell,
+    value: Value,
     /// How far a number may be away.
     within: f64,
 }
 
 impl Wanted {
-    /// Reads a cell: empty is NULL, `""` the empty text. A number with a point is meant as far as it is written: 36.67 is anything
-    /// that is rounded to it. Otherwise it is meant to 1e-9 of itself.
+    /// Reads a cell: empty is NULL, `""` the empty text. A number with a point is meant as far as it is written: 36.67 is
+    /// anything that is rounded to it. Otherwise it is meant to 1e-9 of itself.
     ///
     /// # Errors
     /// The text is no value of the kind.
-    pub(super) fn parse(text: &str, kind: CellKind, tolerance: f64) -> Result<Self, String> {
-        let none = || format!("\"{text}\" is no {}", kind.name());
+    pub(super) fn parse(text: &str, kind: ColumnKind, tolerance: f64) -> Result<Self, String> {
         let mut within = 0.0;
-        let cell = match (kind, text) {
-            (_, "") => Cell::Null,
-            (CellKind::Text, "\"\"") => Cell::Text(String::new()),
-            (CellKind::Text, text) => Cell::Text(text.to_owned()),
-            (CellKind::Bool, text) => Cell::Bool(text.parse().map_err(|_| none())?),
-            (CellKind::Int, text) => Cell::Int(text.parse().map_err(|_| none())?),
-            (CellKind::Float, text) => {
-                let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(none)?;
+        let value = match kind {
+            _ if text.is_empty() => Some(Value::Null),
+            ColumnKind::Text => Some(Value::Text(if text == "\"\"" { String::new() } else { text.to_owned() })),
+            ColumnKind::Bytes => Some(Value::Bytes(text.as_bytes().to_vec())),
+            ColumnKind::Bool => text.parse().ok().map(|truth: bool| Value::Int(truth.into())),
+            ColumnKind::Int | ColumnKind::UInt => {
+                text.parse().map(Value::Int).or_else(|_| text.parse().map(Value::UInt)).ok()
+            }
+            ColumnKind::Float => {
                 let decimals = text.split_once('.').map(|(_, behind)| behind.len());
                 // A half of the last digit, and a little for what binary fractions make of it.
-                let written =
-                    decimals.map_or(0.0, |digits| 0.500_000_1 * 10_f64.powi(-i32::try_from(digits).unwrap_or(9)));
-                within = written.max(1e-9 * value.abs()).max(tolerance);
-                Cell::Float(value)
+                let half = |digits| 0.500_000_1 * 10_f64.powi(-i32::try_from(digits).unwrap_or(9));
+                text.parse().ok().filter(|value: &f64| value.is_finite()).map(|value| {
+                    within = decimals.map_or(0.0, half).max(1e-9 * value.abs()).max(tolerance);
+                    Value::Float(value)
+                })
             }
-            (CellKind::Time, text) => Cell::Time(time(text).ok_or_else(none)?),
+            ColumnKind::Time => time(text).map(Value::Time),
+            ColumnKind::Date => text.parse::<NaiveDate>().ok().map(Value::Date),
         };
-        Ok(Self { cell, within })
+        let value = value.ok_or_else(|| format!("\"{text}\" is no {}", name(kind)))?;
+        Ok(Self { value, within })
     }
 
     /// Whether `found` is what is asked for.
-    pub(super) fn is_met_by(&self, found: &Cell) -> bool {
-        match (&self.cell, found) {
-            (Cell::Float(wanted), Cell::Float(found)) => (wanted - found).abs() <= self.within,
+    pub(super) fn is_met_by(&self, found: &Value) -> bool {
+        match (&self.value, found) {
+            (Value::Float(wanted), Value::Float(found)) => (wanted - found).abs() <= self.within,
             (wanted, found) => wanted == found,
         }
     }
+}
 
-    /// The value itself.
-    pub(super) fn cell(&self) -> &Cell {
-        &self.cell
+fn name(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Bool => "truth value: true or false",
+        ColumnKind::Int | ColumnKind::UInt => "whole number",
+        ColumnKind::Float => "number",
+        ColumnKind::Time => "time such as 2026-01-01T00:00:00Z",
+        ColumnKind::Date => "day such as 2026-01-01",
+        ColumnKind::Text | ColumnKind::Bytes => "text",
     }
 }
 
@@ -198,8 +144,8 @@ mod tests {
     #[test]
     fn a_number_is_meant_as_far_as_it_is_written() {
         let check = |text: &str, found: f64, met: bool| {
-            let wanted = Wanted::parse(text, CellKind::Float, 0.0).expect("a number");
-            assert_eq!(wanted.is_met_by(&Cell::Float(found)), met, "{text} and {found}");
+            let wanted = Wanted::parse(text, ColumnKind::Float, 0.0).expect("a number");
+            assert_eq!(wanted.is_met_by(&Value::Float(found)), met, "{text} and {found}");
         };
         check("36.67", 36.666_666, true);
         check("36.67", 36.675_1, false);
@@ -210,14 +156,18 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_back_as_the_same() {
-        for value in [0.0, 1.0, -3.25, 83.666_666_666, 0.000_123_456, 1e12, 36.1] {
-            let shown = Cell::Float(value).shown();
-            assert!(
-                Wanted::parse(&shown, CellKind::Float, 0.0).expect("a number").is_met_by(&Cell::Float(value)),
-                "{shown}"
-            );
+        let numbers = [0.0, 1.0, -3.25, 83.666_666_666, 0.000_123_456, 1e12, 36.1];
+        let numbers = numbers.into_iter().map(|number| (Value::Float(number), ColumnKind::Float));
+        let others = [
+            (Value::Text(String::new()), ColumnKind::Text),
+            (Value::Int(1), ColumnKind::Bool),
+            (Value::Null, ColumnKind::Time),
+            (Value::UInt(u64::MAX), ColumnKind::UInt),
+            (Value::Date(NaiveDate::default()), ColumnKind::Date),
+        ];
+        for (value, kind) in numbers.chain(others) {
+            let text = shown(&value, kind);
+            assert!(Wanted::parse(&text, kind, 0.0).expect("a value").is_met_by(&value), "{text}");
         }
-        let empty = Cell::Text(String::new());
-        assert!(Wanted::parse(&empty.shown(), CellKind::Text, 0.0).expect("a text").is_met_by(&empty));
     }
 }

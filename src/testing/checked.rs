@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use chrono::{DateTime, Utc};
 
@@ -12,6 +12,7 @@ use crate::decode::{Decoder, RawRecords};
 use crate::diagnostic::{Diagnostic, Diagnostics, unknown};
 use crate::job::{GivenRecord, Plan};
 use crate::query::{QueryKind, Seed, seed_column};
+use crate::store::Value;
 use crate::terms::Offset;
 
 use super::cell::Wanted;
@@ -259,11 +260,8 @@ impl<'a> Checker<'_, 'a> {
         }
         let rows = Decoder::new(&self.plan.job.source).decode(&raw).rows;
         let column = rows.column_by_name(&self.plan.samples.event_time)?;
-        let times = super::cell::Cell::of_column(column);
-        times
-            .into_iter()
-            .filter_map(|cell| if let super::cell::Cell::Time(time) = cell { Some(time) } else { None })
-            .max()
+        let times = (0..column.len()).map(|row| Value::of(column, row));
+        times.filter_map(|value| if let Value::Time(time) = value { Some(time) } else { None }).max()
     }
 
     fn expected(&mut self, case: &'a TestCase, written: &'a Expected, rules: &[String]) -> Option<CheckedTable<'a>> {

@@ -1,6 +1,8 @@
 //! What of the rows found is not what was expected.
 
-use super::cell::{Cell, Wanted};
+use crate::store::Value;
+
+use super::cell::{Wanted, is_like};
 use super::pipe::render;
 use super::views::Found;
 
@@ -20,7 +22,7 @@ impl Difference {
 /// Holds `found` against `wanted`, whose cells are those of `columns`; as sets unless `ordered`.
 pub(super) fn differ(columns: &[String], wanted: &[Vec<Wanted>], found: &Found, ordered: bool) -> Difference {
     let places: Vec<Option<usize>> = columns.iter().map(|column| found.index_of(column)).collect();
-    let is_met = |wanted: &[Wanted], row: &[Cell]| {
+    let is_met = |wanted: &[Wanted], row: &[Value]| {
         wanted.iter().zip(&places).all(|(wanted, place)| place.is_some_and(|place| wanted.is_met_by(&row[place])))
     };
     pair(wanted.len(), found.rows.len(), ordered, |a, b| is_met(&wanted[a], &found.rows[b]))
@@ -28,8 +30,8 @@ pub(super) fn differ(columns: &[String], wanted: &[Vec<Wanted>], found: &Found, 
 
 /// Holds what two runs of one test found against each other.
 pub(super) fn differ_between(first: &Found, second: &Found, tolerance: f64) -> Difference {
-    let is_like = |a: &[Cell], b: &[Cell]| a.iter().zip(b).all(|(a, b)| a.is_like(b, tolerance));
-    pair(first.rows.len(), second.rows.len(), false, |a, b| is_like(&first.rows[a], &second.rows[b]))
+    let are_like = |a: &[Value], b: &[Value]| a.iter().zip(b).all(|(a, b)| is_like(a, b, tolerance));
+    pair(first.rows.len(), second.rows.len(), false, |a, b| are_like(&first.rows[a], &second.rows[b]))
 }
 
 /// Pairs each of `left` rows with one of `right` that is like it; what stays alone is the difference.
@@ -55,11 +57,7 @@ fn pair(left: usize, right: usize, ordered: bool, is_like: impl Fn(usize, usize)
 /// The rows that differ, those expected behind `-`, those found behind `+`, below their heading.
 pub(super) fn show(difference: &Difference, columns: &[String], expected: &[Vec<String>], found: &Found) -> String {
     let wanted = difference.missing.iter().map(|&row| ("-", expected[row].clone()));
-    let place = |column: &String| found.index_of(column);
-    let cells = |row: usize| {
-        columns.iter().map(move |column| place(column).map_or_else(String::new, |at| found.rows[row][at].shown()))
-    };
-    let extra = difference.extra.iter().map(|&row| ("+", cells(row).collect()));
+    let extra = difference.extra.iter().map(|&row| ("+", found.shown(row, columns)));
     let (marks, rows): (Vec<&str>, Vec<Vec<String>>) = wanted.chain(extra).unzip();
     let lines = render(columns, &rows);
     let marks = std::iter::once(" ").chain(marks);
@@ -68,8 +66,5 @@ pub(super) fn show(difference: &Difference, columns: &[String], expected: &[Vec<
 
 /// The rows as a pipe table's cells.
 pub(super) fn shown_rows(columns: &[String], found: &Found) -> Vec<Vec<String>> {
-    let places: Vec<Option<usize>> = columns.iter().map(|column| found.index_of(column)).collect();
-    let shown =
-        |row: &Vec<Cell>| places.iter().map(|place| place.map_or_else(String::new, |at| row[at].shown())).collect();
-    found.rows.iter().map(shown).collect()
+    (0..found.rows.len()).map(|row| found.shown(row, columns)).collect()
 }

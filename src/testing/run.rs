@@ -219,7 +219,7 @@ fn unmet(test: &CheckedTest<'_>, expected: &CheckedTable<'_>, found: &Found, bef
             let is_whole = named.is_empty() || !lacks(expected, &named);
             let columns = if named.is_empty() { expected.shape.usual.clone() } else { named };
             let cells: Vec<Vec<String>> =
-                rows.iter().map(|row| row.iter().map(|wanted| wanted.cell().shown()).collect()).collect();
+                table.rows.iter().map(|row| row.iter().map(|cell| cell.text.clone()).collect()).collect();
             (!difference.is_none() || !is_whole).then(|| show(&difference, &columns, &cells, found))
         }
         _ => {
@@ -240,13 +240,12 @@ fn lacks(expected: &CheckedTable<'_>, named: &[String]) -> bool {
 
 /// The usual columns and those others that tell the two apart.
 fn changed_columns(usual: &[String], before: &Found, found: &Found) -> Vec<String> {
-    let column = |found: &Found, at: usize| -> Vec<String> { found.rows.iter().map(|row| row[at].shown()).collect() };
-    let others = found
-        .columns
-        .iter()
-        .enumerate()
-        .filter(|(at, name)| !usual.contains(name) && column(before, *at) != column(found, *at));
-    usual.iter().chain(others.map(|(_, name)| name)).cloned().collect()
+    let differs = |name: &String| {
+        let column = std::slice::from_ref(name);
+        shown_rows(column, before) != shown_rows(column, found)
+    };
+    let others = found.columns.iter().map(|(name, _)| name).filter(|name| !usual.contains(name) && differs(name));
+    usual.iter().chain(others).cloned().collect()
 }
 
 /// The expectation as it would be right.

@@ -29,7 +29,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("simulate", with(&["config"])),
         ("dashboard", with(&["config", "query", "alert", "store", "report"])),
         ("job", with(&["config", "decode", "source", "frame", "query", "alert", "store", "notify"])),
-        ("testing", with(&["config", "decode", "frame", "query", "alert", "job"])),
+        ("testing", with(&["config", "decode", "frame", "query", "alert", "store", "job"])),
         (
             "cli",
             with(&["config", "query", "alert", "store", "report", "simulate", "source", "dashboard", "job", "testing"]),
