@@ -19,8 +19,10 @@ services:
 bench:
 	cargo bench --locked --bench decode
 	cargo bench --locked --bench windows
+	cargo bench --locked --bench workbench
 	tests/services/with cargo bench --locked --bench alerts
 	tests/services/with cargo bench --locked --bench pipeline
+	tests/services/with cargo bench --locked --bench reports
 
 # Twenty minutes at 1,000 records a second: memory must not grow.
 soak:

@@ -33,10 +33,11 @@ fn decode(criterion: &mut Criterion) {
     }
 
     // What arrow-json alone would be asked for: the fields as they stand, times as text, nothing checked.
-    let text = ["patient_id", "event_time"].map(|name| Field::new(name, DataType::Utf8View, true));
+    let text = ["patient_id", "event_time", "consciousness"].map(|name| Field::new(name, DataType::Utf8View, true));
     let numbers = ["heart_rate", "respiratory_rate", "spo2", "systolic_bp", "diastolic_bp", "temperature", "pulse"]
         .map(|name| Field::new(name, DataType::Float64, true));
-    let schema = Arc::new(Schema::new(text.into_iter().chain(numbers).collect::<Vec<_>>()));
+    let truths = [Field::new("oxygen", DataType::Boolean, true)];
+    let schema = Arc::new(Schema::new(text.into_iter().chain(numbers).chain(truths).collect::<Vec<_>>()));
 
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(CHUNK as u64)).sample_size(20);

@@ -44,7 +44,8 @@ fn excerpt(found: &Diagnostic, guide: Option<&str>) -> String {
     let margin = " ".repeat(number.len());
     if let Some(line) = source_line(found) {
         // Tabs would shift the caret.
-        let before: String = line.chars().take(found.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let before: String =
+            line.chars().take(found.column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let carets = "^".repeat(length(&line, found.column));
         let _ = writeln!(text, " {margin} |\n {number} | {}\n {margin} | {before}{carets}", line.trim_end());
     }
@@ -62,7 +63,8 @@ fn source_line(found: &Diagnostic) -> Option<String> {
 
 /// How long the word is that starts in the column.
 fn length(line: &str, column: usize) -> usize {
-    let word = line.chars().skip(column - 1).take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '@' | '.'));
+    let word =
+        line.chars().skip(column.saturating_sub(1)).take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '@' | '.'));
     word.count().max(1)
 }
 

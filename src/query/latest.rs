@@ -1,7 +1,6 @@
 //! The table with the last values of each patient, kept up as a windowed query without an end.
 
-use arrow::datatypes::DataType;
-
+use super::aggregates::{last_at, last_value};
 use super::engine::Source;
 use super::slot::Slot;
 use super::window::Windowed;
@@ -18,25 +17,20 @@ pub(super) struct Latest {
 /// the age of that, in seconds of the devices' time.
 pub(super) fn latest_sql(source: &Source<'_>) -> String {
     let (table, key, time) = (source.table, source.key, source.event_time);
-    let age = |of: &str| format!("date_part('epoch', partition_now(max(_partition))) - date_part('epoch', {of})");
-    let columns = source.schema.fields().iter().map(|field| (field.name().as_str(), field.data_type()));
-    let columns = columns.filter(|(name, _)| !name.starts_with('_') && *name != key && *name != time);
-    let columns = columns.map(|(name, data_type)| {
-        let last = |value: &str| {
-            format!("last_value({value} ORDER BY \"{time}\", _offset) FILTER (WHERE \"{name}\" IS NOT NULL)")
-        };
-        // DataFusion keeps the last of truth values group by group, that of numbers for all groups together.
-        let last = match data_type {
-            DataType::Boolean => format!("CAST({} AS BOOLEAN)", last(&format!("CAST(\"{name}\" AS INT)"))),
-            _ => last(&format!("\"{name}\"")),
-        };
-        let age = age(&format!("max(\"{time}\") FILTER (WHERE \"{name}\" IS NOT NULL)"));
-        format!(", {last} AS \"{name}\", {age} AS \"{name}_age_seconds\"")
+    let names = source.schema.fields().iter().map(|field| field.name().as_str());
+    let names: Vec<&str> = names.filter(|name| !name.starts_with('_') && *name != key && *name != time).collect();
+    let age = |of: &str| format!("date_part('epoch', partition_now(\"partition\")) - date_part('epoch', {of})");
+    let columns = names.iter().enumerate().map(|(number, name)| {
+        let (value, at) = (last_value(number), last_at(number));
+        format!(", \"last\"['{value}'] AS \"{name}\", {} AS \"{name}_age_seconds\"", age(&format!("\"last\"['{at}']")))
     });
-    let newest = format!("max(\"{time}\")");
+    let columns: String = columns.collect();
+    let all: String = names.iter().map(|name| format!(", \"{name}\"")).collect();
+    let last = if names.is_empty() { "NULL".to_owned() } else { format!("last_values(\"{time}\", _offset{all})") };
     format!(
-        "SELECT \"{key}\", {newest} AS \"{time}\", {} AS age_seconds{} FROM \"{table}\" GROUP BY \"{key}\"",
-        age(&newest),
-        columns.collect::<String>()
+        "SELECT \"{key}\", \"newest\" AS \"{time}\", {} AS age_seconds{columns} FROM (\
+         SELECT \"{key}\", max(\"{time}\") AS \"newest\", max(_partition) AS \"partition\", {last} AS \"last\" \
+         FROM \"{table}\" GROUP BY \"{key}\")",
+        age("\"newest\"")
     )
 }

@@ -3,6 +3,7 @@
 //! The only room that knows DataFusion. A query sees the micro-batch, the results of the queries before it and one
 //! frozen `now()`; it can reach no file, no network and no clock. It does not know what becomes of its rows.
 
+mod aggregates;
 mod batch;
 mod batching;
 mod condition;
@@ -25,6 +26,7 @@ mod seed;
 mod session;
 mod slot;
 mod smell;
+mod stored;
 mod syntax;
 mod window;
 
@@ -40,3 +42,4 @@ pub use reference::reference;
 pub(crate) use seed::seed_column;
 pub use seed::{Seed, load_seeds, read_rows};
 pub use smell::SMELLS;
+pub use stored::{Comparison, Condition, Parameters, StoredFailure, StoredReader, StoredSql, StoredTables};

@@ -10,6 +10,7 @@ use crate::config::FEATURE_KINDS;
 use super::functions::FrozenTimes;
 use super::given::given_tables;
 use super::header::{RULE_KEYS, TABLE_KEYS, VIEW_KEYS};
+use super::refuse::is_refused;
 use super::session::context;
 use super::smell::SMELLS;
 
@@ -67,18 +68,18 @@ fn table(left: &str, right: &str, rows: impl Iterator<Item = (String, String)>) 
 /// The functions that queries may call and that are not ours, by kind and name.
 fn functions() -> [(&'static str, BTreeMap<String, String>); 3] {
     let state = context(&FrozenTimes::default()).state();
-    let ours =
-        |name: &str| OURS.iter().any(|(call, _)| call.split('(').next() == Some(name)) || name == "partition_now";
+    let ours = |name: &str| OURS.iter().any(|(call, _)| call.split('(').next() == Some(name));
     let entry = |name: &str, documentation: Option<&Documentation>| {
         let described = documentation.map_or("", |documentation| documentation.description.trim());
         let first = described.split_inclusive(". ").next().unwrap_or_default().replace('\n', " ");
         let call = documentation.map_or_else(|| format!("{name}()"), |known| known.syntax_example.clone());
         (format!("`{}`", call.replace('\n', " ").replace('|', "\\|")), first.trim().to_owned())
     };
-    let scalar = state.scalar_functions().values().filter(|function| !ours(function.name()));
+    let scalar = state.scalar_functions().values();
+    let scalar = scalar.filter(|function| !ours(function.name()) && !is_refused(function.name()));
     let scalar = scalar.map(|function| entry(function.name(), function.documentation()));
-    let aggregate =
-        state.aggregate_functions().values().map(|function| entry(function.name(), function.documentation()));
+    let aggregate = state.aggregate_functions().values().filter(|function| !is_refused(function.name()));
+    let aggregate = aggregate.map(|function| entry(function.name(), function.documentation()));
     let window = state.window_functions().values().map(|function| entry(function.name(), function.documentation()));
     [("Aggregates", aggregate.collect()), ("Functions OVER rows", window.collect()), ("Of one row", scalar.collect())]
 }

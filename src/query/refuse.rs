@@ -9,14 +9,20 @@ use datafusion::logical_expr::sqlparser::ast::{
 use datafusion::logical_expr::sqlparser::tokenizer::Span;
 
 /// Functions whose result a replay would not repeat, or that look at the world outside the batch.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 7] = [
     ("random", "its result differs from run to run"),
     ("uuid", "its result differs from run to run"),
     ("current_time", "it reads the clock; use now(), which is frozen for the batch"),
     ("version", "it tells of the program, not of the patients"),
     ("get_file", "it reads files"),
     ("partition_now", "it is for wardwatch's own plans; use event_now()"),
+    ("last_values", "it is for wardwatch's own plans; use last_value(… ORDER BY …)"),
 ];
+
+/// Whether a query may not call the function.
+pub(super) fn is_refused(function: &str) -> bool {
+    REFUSED.iter().any(|(refused, _)| *refused == function)
+}
 
 /// A function call that is refused: where, and why.
 pub(super) fn refused_function(statement: &Statement) -> Option<(Span, String)> {

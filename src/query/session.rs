@@ -3,6 +3,7 @@
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionContext;
 
+use super::aggregates::aggregates;
 use super::execute::session_config;
 use super::functions::FrozenTimes;
 use super::window;
@@ -20,5 +21,6 @@ pub(super) fn context(times: &FrozenTimes) -> SessionContext {
     }
     let functions = times.functions().into_iter().chain(window::functions()).chain([times.partitions().function()]);
     functions.for_each(|function| context.register_udf(function));
+    aggregates().into_iter().for_each(|aggregate| context.register_udaf(aggregate));
     context
 }

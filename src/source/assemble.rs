@@ -1,16 +1,16 @@
-//! Records put together to one micro-batch: decoded chunk by chunk as they come, joined when the batch closes.
+//! Records put together to one micro-batch: decoded chunk by chunk while they come, joined when the batch closes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 
 use crate::decode::CHUNK;
 use crate::terms::OffsetRange;
 
-use super::{
-    Artefact, Decoded, Decoder, MicroBatch, Offset, Partition, Positions, Ranges, RawRecords, Reject, Stopwatch,
-};
+use super::decoding::Decoding;
+use super::{Decoded, Decoder, MicroBatch, Offset, Partition, Positions, Ranges, RawRecords, SourceError, Stopwatch};
 
 /// A chunk is decoded when it holds this many bytes, however few records these are.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -18,34 +18,31 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// A micro-batch that is filling.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    decoder: Decoder,
+    schema: SchemaRef,
+    decoding: Decoding,
     /// Where the next batch starts, for each partition: the end of what was closed last.
     starts: Positions,
     ends: BTreeMap<Partition, Offset>,
     raw: RawRecords,
-    chunks: Vec<RecordBatch>,
-    rejects: Vec<Reject>,
-    artefacts: Vec<Artefact>,
     records: usize,
     bytes: usize,
 }
 
 impl Assembly {
-    pub(super) fn new(decoder: Decoder, starts: Positions) -> Self {
-        Self {
-            decoder,
+    /// Errors: the operating system has no thread to give.
+    pub(super) fn new(decoder: Decoder, starts: Positions) -> Result<Self, SourceError> {
+        Ok(Self {
+            schema: decoder.schema().clone(),
+            decoding: Decoding::start(decoder)?,
             starts,
             ends: BTreeMap::new(),
             raw: RawRecords::default(),
-            chunks: Vec::new(),
-            rejects: Vec::new(),
-            artefacts: Vec::new(),
             records: 0,
             bytes: 0,
-        }
+        })
     }
 
-    /// Adds a record; decodes when a chunk is full. Returns whether it was.
+    /// Adds a record; has a chunk decoded when it is full. Returns whether it was.
     pub(super) fn push(
         &mut self,
         partition: Partition,
@@ -100,10 +97,15 @@ impl Assembly {
                 (partition, OffsetRange { start, end })
             })
             .collect();
-        let chunks = std::mem::take(&mut self.chunks);
+        let (mut chunks, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
+        for Decoded { rows, rejects: refused, artefacts: found } in self.decoding.finish() {
+            chunks.push(rows);
+            rejects.extend(refused);
+            artefacts.extend(found);
+        }
         let rows = match <[RecordBatch; 1]>::try_from(chunks) {
             Ok([only]) => only,
-            Err(chunks) => concat_batches(self.decoder.schema(), &chunks)
+            Err(chunks) => concat_batches(&self.schema, &chunks)
                 .unwrap_or_else(|error| panic!("chunks of one decoder have one schema: {error}")),
         };
         self.bytes = 0;
@@ -112,21 +114,17 @@ impl Assembly {
             partitions: self.partitions().collect(),
             at_end: at_end.clone(),
             rows,
-            rejects: std::mem::take(&mut self.rejects),
-            artefacts: std::mem::take(&mut self.artefacts),
+            rejects,
+            artefacts,
             records: std::mem::take(&mut self.records),
             closed,
         }
     }
 
     fn decode(&mut self) {
-        if self.raw.is_empty() {
-            return;
+        if !self.raw.is_empty() {
+            let chunk = std::mem::take(&mut self.raw);
+            self.raw = self.decoding.give(chunk);
         }
-        let Decoded { rows, rejects, artefacts } = self.decoder.decode(&self.raw);
-        self.raw.clear();
-        self.chunks.push(rows);
-        self.rejects.extend(rejects);
-        self.artefacts.extend(artefacts);
     }
 }

@@ -1,4 +1,4 @@
-//! The fetch thread: polls, decodes, closes batches, pauses when the loop cannot keep up.
+//! The fetch thread: polls, hands over what is to be decoded, closes batches, pauses when the loop cannot keep up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Fetch {
         let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
         Ok(Self {
             at_end: at_end.map(|(partition, _)| *partition).collect(),
-            assembly: Assembly::new(Decoder::new(spec), positions.clone()),
+            assembly: Assembly::new(Decoder::new(spec), positions.clone())?,
             topic,
             trigger,
             waiting: None,

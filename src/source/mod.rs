@@ -1,9 +1,10 @@
-//! Where micro-batches come from: a Kafka topic, read and decoded ahead of the loop on a thread of its own.
+//! Where micro-batches come from: a Kafka topic, read and decoded ahead of the loop on threads of their own.
 //!
 //! The only room that knows rdkafka. Offsets come from the caller (who has them from the store); Kafka's group
 //! offsets are written for lag tools and never read back.
 
 mod assemble;
+mod decoding;
 mod embedded;
 mod fetch;
 mod kafka;
@@ -104,7 +105,7 @@ pub enum SourceError {
     #[error("Kafka refuses: {0}")]
     Refused(String),
     /// The operating system has no thread to give.
-    #[error("the fetch thread cannot be started")]
+    #[error("no thread can be started to fetch or decode")]
     Thread(#[source] std::io::Error),
 }
 

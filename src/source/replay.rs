@@ -54,7 +54,7 @@ pub fn repeat<E: From<SourceError>>(
         }
         let group = &batches[from..to];
         let (mut read, lows) = read_spans(topic, &spans(group), stopped)?;
-        let mut assembly = Assembly::new(Decoder::new(spec), starts(group));
+        let mut assembly = Assembly::new(Decoder::new(spec), starts(group))?;
         for (index, ranges) in (from..).zip(group) {
             let mut missing = 0;
             for (partition, range) in ranges {

@@ -16,8 +16,15 @@ pub(super) trait Database: Debug + Send {
     /// Runs a statement and returns how many rows it changed.
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure>;
 
+    /// Runs a query and hands on its rows one by one.
+    fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure>;
+
     /// Runs a query and returns its rows.
-    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure>;
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
+        let mut rows = Vec::new();
+        self.for_each(sql, values, &mut |row| rows.push(row))?;
+        Ok(rows)
+    }
 
     /// The most bytes that one statement may have, and the most values.
     fn statement_limits(&self) -> (usize, usize);
@@ -25,6 +32,9 @@ pub(super) trait Database: Debug + Send {
     /// The columns of a table, by name, with the type as the database writes it and whether it is in the primary key;
     /// empty where there is no such table.
     fn columns(&mut self, table: &str) -> Result<Vec<StoredColumn>, Failure>;
+
+    /// The names of all tables.
+    fn tables(&mut self) -> Result<Vec<String>, Failure>;
 
     /// Takes the lock called `name`, which ends with the process. It is taken again after a broken connection.
     fn lock(&mut self, name: &str) -> Result<(), StoreError>;

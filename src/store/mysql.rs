@@ -97,24 +97,19 @@ impl Database for MySql {
         })
     }
 
-    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
+    fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure> {
         self.run(|connection| {
             let parameters = match values {
                 [] => Params::Empty,
                 values => Params::Positional(values.iter().map(to_sql).collect()),
             };
-            let rows = connection.exec_iter(sql, parameters)?;
-            rows.map(|row| {
+            for row in connection.exec_iter(sql, parameters)? {
                 let row = row?;
                 let columns = row.columns();
-                Ok(row
-                    .unwrap()
-                    .into_iter()
-                    .zip(columns.iter())
-                    .map(|(value, column)| from_sql(value, column))
-                    .collect())
-            })
-            .collect()
+                let values = row.unwrap().into_iter().zip(columns.iter());
+                take(values.map(|(value, column)| from_sql(value, column)).collect());
+            }
+            Ok(())
         })
     }
 
@@ -127,6 +122,12 @@ impl Database for MySql {
                    WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position";
         let found: Vec<(String, String, String)> = self.run(|connection| connection.exec(sql, (table,)))?;
         Ok(found.into_iter().map(|(name, r#type, key)| StoredColumn { name, r#type, in_key: key == "PRI" }).collect())
+    }
+
+    fn tables(&mut self) -> Result<Vec<String>, Failure> {
+        let sql =
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name";
+        self.run(|connection| connection.query(sql))
     }
 
     fn lock(&mut self, name: &str) -> Result<(), StoreError> {

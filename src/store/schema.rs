@@ -235,9 +235,9 @@ impl Column {
             (Kind::Text, _) => "MEDIUMTEXT",
             (Kind::Bytes, Dialect::Sqlite) => "BLOB",
             (Kind::Bytes, _) => "LONGBLOB",
-            (Kind::Time, Dialect::Sqlite) => "TEXT",
+            // SQLite keeps both as text, whatever they are called; the name tells what the text is.
+            (Kind::Time, Dialect::Sqlite) => "DATETIME",
             (Kind::Time, _) => "DATETIME(6)",
-            (Kind::Date, Dialect::Sqlite) => "TEXT",
             (Kind::Date, _) => "DATE",
         }
     }
@@ -258,6 +258,29 @@ impl Kind {
             DataType::Date32 => Self::Date,
             _ => return None,
         })
+    }
+
+    /// The kind of a column by the type that the database says it has.
+    pub(super) fn stored(stored: &str) -> Self {
+        let stored = stored.to_ascii_lowercase();
+        let starts = |names: &[&str]| names.iter().any(|name| stored.starts_with(name));
+        if starts(&["tinyint(1)", "bool"]) {
+            Self::Bool
+        } else if starts(&["bigint unsigned", "bigint(20) unsigned"]) {
+            Self::UInt
+        } else if starts(&["bigint", "int", "smallint", "mediumint", "tinyint"]) {
+            Self::Int
+        } else if starts(&["double", "float", "real", "decimal"]) {
+            Self::Float
+        } else if starts(&["datetime", "timestamp"]) {
+            Self::Time
+        } else if starts(&["date"]) {
+            Self::Date
+        } else if stored.contains("blob") || stored.contains("binary") {
+            Self::Bytes
+        } else {
+            Self::Text
+        }
     }
 
     /// Whether a column of the type that the database has takes all values of this kind.

@@ -66,15 +66,15 @@ impl Database for Sqlite {
         Ok(changed as u64)
     }
 
-    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
+    fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure> {
         let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
         let width = statement.column_count();
-        let rows = statement
-            .query_map(params_from_iter(values), |row| {
-                (0..width).map(|column| Ok(value(row.get_ref(column)?))).collect()
-            })
-            .map_err(failure)?;
-        rows.collect::<Result<_, _>>().map_err(failure)
+        let mut rows = statement.query(params_from_iter(values)).map_err(failure)?;
+        while let Some(row) = rows.next().map_err(failure)? {
+            let values = (0..width).map(|column| Ok(value(row.get_ref(column)?)));
+            take(values.collect::<Result<_, _>>().map_err(failure)?);
+        }
+        Ok(())
     }
 
     fn statement_limits(&self) -> (usize, usize) {
@@ -93,6 +93,11 @@ impl Database for Sqlite {
                 })
             })
             .collect())
+    }
+
+    fn tables(&mut self) -> Result<Vec<String>, Failure> {
+        let rows = self.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name", &[])?;
+        Ok(rows.iter().filter_map(|row| Some(row.first()?.as_text()?.to_owned())).collect())
     }
 
     fn lock(&mut self, _name: &str) -> Result<(), StoreError> {

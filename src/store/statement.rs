@@ -3,8 +3,8 @@
 use super::database::{Database, Failure};
 use super::{StoreError, Value};
 
-/// The most rows of one statement; beyond it, a longer statement is not faster.
-const MOST_ROWS: usize = 512;
+/// The most rows of one statement. Longer ones are not faster, and the first of each length must be prepared.
+const MOST_ROWS: usize = 64;
 
 /// What to do with a row whose key is there already.
 #[derive(Debug, Clone, Copy)]

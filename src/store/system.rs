@@ -19,11 +19,12 @@ pub(super) const QUERY_COSTS: &str = "query_costs";
 pub(super) const QUERY_FAILURES: &str = "query_failures";
 pub(super) const EDITS: &str = "edits";
 pub(super) const REFERENCE_CHANGES: &str = "reference_changes";
+pub(super) const REPORT_RUNS: &str = "report_runs";
 pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 20] = [
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -41,12 +42,13 @@ pub(crate) const NAMES: [&str; 19] = [
     QUERY_FAILURES,
     EDITS,
     REFERENCE_CHANGES,
+    REPORT_RUNS,
     WINDOW_SNAPSHOTS,
     WINDOW_PANES,
 ];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 19] {
+pub(super) fn tables() -> [TableSpec; 20] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -343,6 +345,23 @@ pub(super) fn tables() -> [TableSpec; 19] {
                 ("table_name", Kind::Text),
                 ("before_row", Kind::Text),
                 ("after_row", Kind::Text),
+            ],
+        ),
+        // A row for each time at which a report was due.
+        TableSpec::system(
+            REPORT_RUNS,
+            &["job", "report", "due_at"],
+            &[
+                ("job", Kind::Text),
+                ("report", Kind::Text),
+                ("due_at", Kind::Time),
+                ("made_at", Kind::Time),
+                ("pages", Kind::Int),
+                ("failed", Kind::Int),
+                ("seconds", Kind::Float),
+                ("error", Kind::Text),
+                ("mail_open", Kind::Bool),
+                ("mail_error", Kind::Text),
             ],
         ),
         // What windowed queries kept after a batch, so that a restart goes on from there.

@@ -144,6 +144,17 @@ impl Value {
         }
     }
 
+    /// The day that it is; SQLite keeps days as text.
+    #[must_use]
+    pub fn as_date(&self) -> Option<NaiveDate> {
+        match self {
+            Self::Date(date) => Some(*date),
+            Self::Time(time) => Some(time.date_naive()),
+            Self::Text(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d").ok(),
+            _ => None,
+        }
+    }
+
     /// The time that it is; SQLite keeps times as text.
     #[must_use]
     pub fn as_time(&self) -> Option<DateTime<Utc>> {

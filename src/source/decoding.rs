@@ -1,0 +1,91 @@
+//! Decoding beside fetching: chunks of records in, decoded chunks out in the same order, by a thread of its own.
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use super::{Decoded, Decoder, RawRecords, SourceError};
+
+/// So many chunks may wait to be decoded; then fetching waits too, and memory stays bounded.
+const WAITING: usize = 2;
+
+/// The thread "decode", and what is on its way to it and back.
+#[derive(Debug)]
+pub(super) struct Decoding {
+    /// Ends the thread when it is gone.
+    chunks: Option<SyncSender<RawRecords>>,
+    decoded: Receiver<(Decoded, RawRecords)>,
+    /// How many chunks are on their way.
+    under_way: usize,
+    done: Vec<Decoded>,
+    /// Chunks that are empty again; their memory is of use.
+    emptied: Vec<RawRecords>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Decoding {
+    pub(super) fn start(decoder: Decoder) -> Result<Self, SourceError> {
+        let (chunks, to_decode) = sync_channel(WAITING);
+        let (sender, decoded) = channel();
+        let thread = std::thread::Builder::new()
+            .name("decode".to_owned())
+            .spawn(move || decode(decoder, &to_decode, &sender))
+            .map_err(SourceError::Thread)?;
+        Ok(Self {
+            chunks: Some(chunks),
+            decoded,
+            under_way: 0,
+            done: Vec::new(),
+            emptied: Vec::new(),
+            thread: Some(thread),
+        })
+    }
+
+    /// Has a chunk decoded; returns an empty one to fill.
+    pub(super) fn give(&mut self, chunk: RawRecords) -> RawRecords {
+        while let Ok((decoded, emptied)) = self.decoded.try_recv() {
+            self.take(decoded, emptied);
+        }
+        let sent = self.chunks.as_ref().is_some_and(|chunks| chunks.send(chunk).is_ok());
+        assert!(sent, "the thread decodes for as long as it is given chunks");
+        self.under_way += 1;
+        self.emptied.pop().unwrap_or_default()
+    }
+
+    /// All that was given since the last time, decoded.
+    pub(super) fn finish(&mut self) -> Vec<Decoded> {
+        while self.under_way > 0 {
+            let (decoded, emptied) =
+                self.decoded.recv().unwrap_or_else(|_| panic!("the thread gives back every chunk that it is given"));
+            self.take(decoded, emptied);
+        }
+        std::mem::take(&mut self.done)
+    }
+
+    fn take(&mut self, decoded: Decoded, emptied: RawRecords) {
+        self.under_way -= 1;
+        self.done.push(decoded);
+        self.emptied.push(emptied);
+    }
+}
+
+impl Drop for Decoding {
+    fn drop(&mut self) {
+        self.chunks = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the decode thread panicked");
+        }
+    }
+}
+
+/// Ends when no more chunks can come, or nobody wants them.
+fn decode(mut decoder: Decoder, chunks: &Receiver<RawRecords>, decoded: &Sender<(Decoded, RawRecords)>) {
+    while let Ok(mut chunk) = chunks.recv() {
+        let rows = decoder.decode(&chunk);
+        chunk.clear();
+        if decoded.send((rows, chunk)).is_err() {
+            return;
+        }
+    }
+}
