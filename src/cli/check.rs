@@ -7,6 +7,7 @@ use crate::job::Plan;
 use crate::store::Store;
 use crate::testing;
 
+use super::report::check_reports;
 use super::{JobFile, show};
 
 /// The arguments of `check`.
@@ -59,11 +60,12 @@ impl Check {
         Ok(())
     }
 
-    /// The job with its tests, which are checked too.
+    /// The job with its tests and reports, which are checked too.
     fn plan(&self) -> Result<Plan, Diagnostics> {
         let plan = Plan::load(&self.file.job)?;
         let files = testing::load(&plan.job.sql.dir)?;
         testing::check(&plan, &files, &[], false)?;
+        check_reports(&plan)?;
         Ok(plan)
     }
 }

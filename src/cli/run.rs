@@ -10,11 +10,12 @@ use tracing::info;
 use crate::clock::{Stopwatch, SystemClock};
 use crate::dashboard;
 use crate::job::{AtEnd, Plan, RunOptions, run};
+use crate::report::Reporting;
 use crate::source::Until;
 use crate::telemetry;
 
 use super::stop::Stop;
-use super::{JobFile, duration};
+use super::{JobFile, duration, report};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -61,6 +62,10 @@ impl Run {
         if let Some(page) = &page {
             info!(address = page.address(), "page and metrics");
         }
+        // From cron, `wardwatch report` makes what is due.
+        let specs = if self.once { Vec::new() } else { report::specs(&plan.job)? };
+        let scheduled = specs.into_iter().filter(|spec| spec.schedule.is_some()).collect::<Vec<_>>();
+        let reporting = (!scheduled.is_empty()).then(|| Reporting::start(&plan.job, scheduled)).transpose()?;
         let running = Stopwatch::start();
         let repeating = ProgressBar::hidden();
         let mut options = RunOptions {
@@ -73,6 +78,9 @@ impl Run {
             clock: Arc::new(SystemClock),
         };
         let done = run(&mut plan, &mut options);
+        if let Some(reporting) = reporting {
+            reporting.stop();
+        }
         if let Some(page) = page {
             page.stop();
         }

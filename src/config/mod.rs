@@ -211,8 +211,10 @@ pub enum FeatureKind {
 pub struct ReportSpec {
     /// The table with a row per record.
     pub table: String,
-    /// The folder for pictures.
+    /// The folder for reports.
     pub dir: PathBuf,
+    /// The folder with their specs; without one there are only patients' charts.
+    pub specs: Option<PathBuf>,
     /// The time zone that charts show.
     pub time_zone: Tz,
 }

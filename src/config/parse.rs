@@ -173,7 +173,14 @@ impl Checker<'_> {
 
     fn reports(&mut self, raw: RawReports) -> Option<ReportSpec> {
         let dir = self.or_default(raw.dir, "../reports/out", not_empty)?;
+        let specs = raw.specs.map(|specs| self.or_default(Some(specs), "", not_empty));
+        let specs = specs.map(|specs| Some(self.relative(&specs?)));
+        let specs = match specs {
+            Some(specs) => Some(specs?),
+            None => None,
+        };
         Some(ReportSpec {
+            specs,
             table: self.or_default(raw.table, "readings", identifier)?,
             dir: self.relative(&dir),
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,

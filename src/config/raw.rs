@@ -177,8 +177,10 @@ pub(super) struct RawFeature {
 pub(super) struct RawReports {
     /// The table with a row per record.
     pub(super) table: Option<Text>,
-    /// Where charts go.
+    /// Where reports go.
     pub(super) dir: Option<Text>,
+    /// The folder with their specs, *.toml.
+    pub(super) specs: Option<Text>,
     /// The time zone of their axes.
     pub(super) time_zone: Option<Text>,
 }

@@ -52,6 +52,19 @@ pub(super) fn metrics(job: &Job) -> Result<String, StoreError> {
     }
     text.family("edit_refused", "gauge", "1 while the newest edit of the queries is not in use");
     text.sample("edit_refused", &[], u8::from(status.refused_edit.is_some()));
+    let reports = store.report_states()?;
+    text.family("report_due_timestamp_seconds", "gauge", "For when a report was made last");
+    for report in &reports {
+        text.sample("report_due_timestamp_seconds", &[("report", &report.report)], seconds(report.due_at));
+    }
+    text.family("report_seconds", "gauge", "How long that took");
+    for report in &reports {
+        text.sample("report_seconds", &[("report", &report.report)], report.seconds);
+    }
+    text.family("report_failed_pages", "gauge", "How many of its pages could not be made then");
+    for report in &reports {
+        text.sample("report_failed_pages", &[("report", &report.report)], report.failed);
+    }
     let outlets = store.outlet_states()?;
     text.family("notifications_waiting", "gauge", "Notifications that wait to be delivered");
     for outlet in &outlets {

@@ -1,8 +1,8 @@
 //! Mail: one alert a message or, when more have come together, one message about all.
 
 use chrono::{DateTime, Utc};
-use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, MessageBuilder};
 use lettre::{Message as Letter, SmtpTransport, Transport};
 
 use crate::config::{Outlet, OutletKind};
@@ -35,13 +35,25 @@ impl Mail {
 
     fn letter(&self, messages: &[Message]) -> Result<Letter, Undelivered> {
         let (subject, text) = words(messages);
-        let mut letter = Letter::builder()
-            .message_id(Some(format!("<{}@{}.wardwatch>", idempotency_key(messages), self.job)))
-            .subject(subject)
-            .header(ContentType::TEXT_PLAIN);
-        letter = self.from.iter().cloned().fold(letter, lettre::message::MessageBuilder::from);
-        letter = self.to.iter().cloned().fold(letter, lettre::message::MessageBuilder::to);
+        let letter = self.head(&idempotency_key(messages), &subject).header(ContentType::TEXT_PLAIN);
         letter.body(text).map_err(|error| Undelivered::Refused(error.to_string()))
+    }
+
+    /// A letter's head; the same `id` is the same letter.
+    pub(super) fn head(&self, id: &str, subject: &str) -> MessageBuilder {
+        let letter =
+            Letter::builder().message_id(Some(format!("<{id}@{}.wardwatch>", self.job))).subject(subject.to_owned());
+        let letter = self.from.iter().cloned().fold(letter, MessageBuilder::from);
+        self.to.iter().cloned().fold(letter, MessageBuilder::to)
+    }
+
+    pub(super) fn send(&self, letter: &Letter) -> Result<(), Undelivered> {
+        let transport = self.transport.as_ref().map_err(|error| Undelivered::Later(error.clone()))?;
+        transport.send(letter).map(drop).map_err(|error| {
+            let reason =
+                std::error::Error::source(&error).map_or(error.to_string(), |cause| format!("{error}: {cause}"));
+            if error.is_permanent() { Undelivered::Refused(reason) } else { Undelivered::Later(reason) }
+        })
     }
 }
 
@@ -64,12 +76,6 @@ impl Speaker for Mail {
     }
 
     fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
-        let letter = self.letter(messages)?;
-        let transport = self.transport.as_ref().map_err(|error| Undelivered::Later(error.clone()))?;
-        transport.send(&letter).map(drop).map_err(|error| {
-            let reason =
-                std::error::Error::source(&error).map_or(error.to_string(), |cause| format!("{error}: {cause}"));
-            if error.is_permanent() { Undelivered::Refused(reason) } else { Undelivered::Later(reason) }
-        })
+        self.send(&self.letter(messages)?)
     }
 }

@@ -17,6 +17,7 @@ mod log;
 mod mail;
 mod message;
 mod ntfy;
+mod report;
 mod webhook;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::store::{Store, StoreError};
 
 use deliver::Delivery;
 use message::Message;
+pub use report::{ReportLetter, mail_report};
 
 /// The threads that deliver. They end, after a last look, when this is dropped.
 #[derive(Debug)]
@@ -123,11 +125,13 @@ trait Speaker: Send {
 }
 
 /// Why a message was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Undelivered {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undelivered {
     /// Nobody is there, or the receiver is not well: whatever it is told now would fail.
+    #[error("{0}")]
     Later(String),
     /// The receiver does not take this message; another it may take.
+    #[error("{0}")]
     Refused(String),
 }
 

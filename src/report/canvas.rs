@@ -7,7 +7,7 @@ use plotters::element::{Drawable, PointCollection};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::chart::ChartError;
+use super::figure::ChartError;
 
 const UNITS: f64 = 4.0;
 
@@ -100,6 +100,12 @@ impl<'a> Canvas<'a> {
         self.draw(&Rectangle::new(corners, ink.rgba().filled()))
     }
 
+    /// A filled shape between points.
+    pub(super) fn area(&self, points: &[(f64, f64)], ink: Ink) -> Result<(), ChartError> {
+        let points: Vec<(i32, i32)> = points.iter().map(|(x, y)| (units(*x), units(*y))).collect();
+        self.draw(&Polygon::new(points, ink.rgba().filled()))
+    }
+
     pub(super) fn outline(
         &self,
         (left, top): (f64, f64),
@@ -143,7 +149,22 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// About how wide a text is: DejaVu Sans has letters of 0.6 of its size on average.
+/// DejaVu Sans has letters of 0.6 of its size on average.
+const LETTER: f64 = 0.62;
+
+/// About how wide a text is.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.62
+    text.chars().count() as f64 * size * LETTER
+}
+
+/// The text, or as much of it as has room, with a sign that it goes on.
+pub(super) fn fit(text: &str, size: f64, room: f64) -> String {
+    if text_width(text, size) <= room {
+        return text.to_owned();
+    }
+    let mut letters: Vec<char> = text.chars().collect();
+    while !letters.is_empty() && (letters.len() + 1) as f64 * size * LETTER > room {
+        letters.pop();
+    }
+    letters.into_iter().chain(['…']).collect()
 }

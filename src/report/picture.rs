@@ -3,22 +3,47 @@
 use std::sync::{Arc, OnceLock};
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb};
+use resvg::usvg::{Options, Tree, WriteOptions, fontdb};
 
-use super::chart::ChartError;
+use super::figure::ChartError;
+
+/// A picture in the forms in which it is given out.
+#[derive(Debug)]
+pub struct Picture {
+    /// As PNG.
+    pub png: Vec<u8>,
+    /// As SVG whose texts are outlines: it looks the same wherever it is shown, without any font.
+    pub outlined: String,
+}
 
 /// The picture with `scale` dots per pixel.
 ///
 /// # Errors
 /// The text is no SVG, or the picture too large for memory.
 pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>, ChartError> {
+    rasterised(&tree(svg)?, scale)
+}
+
+/// The picture in all its forms, the PNG with `scale` dots per pixel.
+///
+/// # Errors
+/// The text is no SVG, or the picture too large for memory.
+pub fn render(svg: &str, scale: f32) -> Result<Picture, ChartError> {
+    let tree = tree(svg)?;
+    Ok(Picture { png: rasterised(&tree, scale)?, outlined: tree.to_string(&WriteOptions::default()) })
+}
+
+fn tree(svg: &str) -> Result<Tree, ChartError> {
     let options = Options { fontdb: fonts(), font_family: "DejaVu Sans".to_owned(), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).map_err(|error| ChartError(error.to_string()))?;
+    Tree::from_str(svg, &options).map_err(|error| ChartError(error.to_string()))
+}
+
+fn rasterised(tree: &Tree, scale: f32) -> Result<Vec<u8>, ChartError> {
     let size =
         tree.size().to_int_size().scale_by(scale).ok_or_else(|| ChartError("the picture has no size".to_owned()))?;
     let mut pixels = Pixmap::new(size.width(), size.height())
         .ok_or_else(|| ChartError(format!("a picture of {} × {} is too large", size.width(), size.height())))?;
-    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
+    resvg::render(tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| ChartError(error.to_string()))
 }
 

@@ -15,19 +15,20 @@ pub(super) struct PixelColumn {
 
 /// The values by columns of pixels, in runs between gaps.
 ///
-/// `times` are ascending microseconds. A gap is at least three sampling intervals without a value, an interval being
-/// the median distance of two neighbours. `pixel` tells the column of a time.
+/// `times` are ascending microseconds. A gap is `gap` microseconds or more without a value; without one, at least three
+/// sampling intervals, an interval being the median distance of two neighbours. `pixel` tells the column of a time.
 pub(super) fn by_pixel(
     times: &[i64],
     values: &[Option<f64>],
+    gap: Option<i64>,
     pixel: impl Fn(i64) -> i64,
 ) -> PolarsResult<Vec<Vec<PixelColumn>>> {
     let (times, values): (Vec<i64>, Vec<f64>) =
-        times.iter().zip(values).filter_map(|(time, value)| Some((*time, (*value)?))).unzip();
+        times.iter().zip(values).filter_map(|(time, value)| Some((*time, value.filter(|v| v.is_finite())?))).unzip();
     if times.is_empty() {
         return Ok(Vec::new());
     }
-    let gap = 3 * sampling_interval(&times);
+    let gap = gap.unwrap_or_else(|| 3 * sampling_interval(&times));
     let mut run = 0_i64;
     let mut runs = vec![0_i64; times.len()];
     for index in 1..times.len() {
@@ -89,21 +90,21 @@ mod tests {
     #[test]
     fn a_gap_of_three_intervals_breaks_the_line_and_a_shorter_one_does_not() {
         let times: Vec<i64> = [0, 1, 2, 4, 5, 8, 9].iter().map(|second| second * SECOND).collect();
-        let runs = by_pixel(&times, &[Some(1.0); 7], |time| time / SECOND).expect("resampled");
+        let runs = by_pixel(&times, &[Some(1.0); 7], None, |time| time / SECOND).expect("resampled");
         assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2]);
     }
 
     #[test]
     fn nothing_and_only_missing_values_give_no_run() {
-        assert_eq!(by_pixel(&[], &[], |time| time).expect("resampled"), Vec::<Vec<PixelColumn>>::new());
-        assert!(by_pixel(&[0, SECOND], &[None, None], |time| time).expect("resampled").is_empty());
+        assert_eq!(by_pixel(&[], &[], None, |time| time).expect("resampled"), Vec::<Vec<PixelColumn>>::new());
+        assert!(by_pixel(&[0, SECOND], &[None, None], None, |time| time).expect("resampled").is_empty());
     }
 
     proptest! {
         #[test]
         fn extremes_and_ends_survive(values in prop::collection::vec(prop::option::of(-1e6_f64..1e6), 1..300), wide in 1_i64..50) {
             let times: Vec<i64> = (0..).map(|second| second * SECOND).take(values.len()).collect();
-            let runs = by_pixel(&times, &values, |time| time / (wide * SECOND)).expect("resampled");
+            let runs = by_pixel(&times, &values, None, |time| time / (wide * SECOND)).expect("resampled");
             let columns: Vec<PixelColumn> = runs.into_iter().flatten().collect();
             let present = || values.iter().flatten().copied();
             let greatest = columns.iter().map(|column| column.range.1).fold(f64::MIN, f64::max);

@@ -7,7 +7,7 @@ use mysql::prelude::Queryable;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, kafka, sample, wait_until};
+use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, kafka, sample, told, wait_until};
 use crate::receiver::{Manner, Receiver};
 
 /// Fires at once and ends at once.
@@ -405,4 +405,32 @@ fn the_button_of_a_message_on_the_telephone_acknowledges() {
     receiver.say(&(line("a", "acknowledge made-up") + &line("b", &press) + &line("c", &press)));
     running.wait_until("it is acknowledged", || database.so_far("SELECT acknowledged_by FROM alerts") == "ntfy");
     assert_eq!(database.so_far("SELECT COUNT(*) FROM alert_events WHERE kind='acknowledged'"), "1");
+}
+
+#[test]
+fn a_report_that_was_due_is_mailed_with_its_picture_and_again_when_the_server_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let outlet = mail(port, "").replace("[[notify]]", "[[notify]]\nname = \"doctor\"\nidentify = true");
+    let (job, topic, database) = with_outlets(&format!("{outlet}\n[reports]\ndir = \"out\"\nspecs = \"reports\"\n"));
+    let spec = "title = \"Readings\"\nrange = \"1h\"\nschedule = \"every 1h\"\nmail = [\"doctor\"]\n[[chart]]\nkind = \"table\"\n\
+                title = \"Readings\"\nsql = \"SELECT * FROM readings\"\n";
+    std::fs::create_dir(job.folder.path().join("reports")).unwrap();
+    std::fs::write(job.folder.path().join("reports/all.toml"), spec).unwrap();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    job.run_once();
+    let report = || {
+        let output = job.command("report").output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+    };
+    report();
+    assert_eq!(database.rows("SELECT COUNT(*) FROM report_runs WHERE mail_open = 1"), ["1"], "nobody is there");
+    let _server = mail_server(folder.path(), port, &[]);
+    report();
+    assert_eq!(database.rows("SELECT COUNT(*) FROM report_runs WHERE mail_open = 1"), ["0"]);
+    let letters = letters(folder.path());
+    assert!(!letters.is_empty());
+    for expected in ["Subject: Report: all, ", "Content-Type: image/png", "Content-ID: <picture-0>", "cid:picture-0"] {
+        assert!(letters[0].contains(expected), "\"{expected}\" in\n{:.3000}", letters[0]);
+    }
 }

@@ -25,7 +25,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("store", with(&["config", "decode", "frame", "query", "alert"])),
         // It speaks to Kafka by the source's producer.
         ("notify", with(&["config", "alert", "store", "source"])),
-        ("report", with(&["config", "query", "store"])),
+        // It mails by the outlets.
+        ("report", with(&["config", "query", "store", "notify"])),
         ("simulate", with(&["config"])),
         ("dashboard", with(&["config", "query", "alert", "store", "report"])),
         ("job", with(&["config", "decode", "source", "frame", "query", "alert", "store", "notify"])),

@@ -13,6 +13,7 @@
 
 mod alerts;
 mod bed;
+mod browser;
 mod delivery;
 mod demo;
 mod episodes;
@@ -31,6 +32,8 @@ mod records;
 mod recovery;
 mod references;
 mod reload;
+mod report_guide;
+mod reports;
 mod services;
 mod simulator;
 mod source;

@@ -1,0 +1,249 @@
+//! A picture of stacked panels, one drawing code for paper and page.
+//!
+//! Panels over time share one axis, the newest at the right, on an even scale; the rules are those of the NHS Common User
+//! Interface, "Displaying Graphs and Tables": straight lines that break where data are missing, normal ranges as pale
+//! labelled areas, units always visible, a y axis that need not start at 0. Values in, SVG out.
+
+mod bars;
+mod heat;
+mod line;
+mod sparks;
+mod strip;
+mod table;
+mod timeline;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+use super::canvas::{Align, Canvas, Font, draw, fit};
+use super::scale::{Scale, time_ticks};
+use super::theme::Theme;
+
+pub use bars::{Bars, Histogram};
+pub use heat::Heat;
+pub use line::{Band, Limit, Line, Lines, Ranges, Trace};
+pub use sparks::{Spark, Sparks};
+pub use strip::{Cell, Strip};
+pub use table::Table;
+pub use timeline::{Entry, Timeline};
+
+/// Where panels begin and end, in pixels of a picture that is 1,200 wide.
+pub(super) const WIDTH: f64 = 1200.0;
+pub(super) const LEFT: f64 = 64.0;
+pub(super) const RIGHT: f64 = 1104.0;
+const MARGIN: f64 = 24.0;
+const HEAD: f64 = 72.0;
+const FOOT: f64 = 32.0;
+const PANEL_HEAD: f64 = 34.0;
+const AXIS: f64 = 32.0;
+
+/// Why a chart cannot be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the chart cannot be drawn: {0}")]
+pub struct ChartError(pub String);
+
+/// A picture.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it shows.
+    pub title: String,
+    /// What else is to be known.
+    pub note: String,
+    /// The edges of panels over time.
+    pub from: DateTime<Utc>,
+    /// The right edge.
+    pub until: DateTime<Utc>,
+    /// The zone of the times shown.
+    pub zone: Tz,
+    /// Its colours.
+    pub theme: Theme,
+    /// The panels from top to bottom.
+    pub panels: Vec<Panel>,
+    /// When it was made, from what, and how much there was.
+    pub footer: String,
+}
+
+/// One panel.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    /// What it shows.
+    pub title: String,
+    /// The unit of its values; may be empty.
+    pub unit: String,
+    /// What is drawn.
+    pub body: Body,
+}
+
+/// What a panel shows.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Lines, or steps, over time.
+    Lines(Lines),
+    /// Bars from low to high over time.
+    Ranges(Ranges),
+    /// States over time, each with its number.
+    Strip(Strip),
+    /// Episodes.
+    Timeline(Timeline),
+    /// Rows of cells over time.
+    Heat(Heat),
+    /// How often values are how large.
+    Histogram(Histogram),
+    /// A bar for each name.
+    Bars(Bars),
+    /// A small line for each name.
+    Sparks(Sparks),
+    /// Rows and columns of text.
+    Table(Table),
+}
+
+/// What panels need to know of the picture that they stand in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    pub(super) time: Scale,
+    pub(super) from: DateTime<Utc>,
+    pub(super) until: DateTime<Utc>,
+    pub(super) theme: Theme,
+}
+
+impl Frame {
+    /// Whether a time in microseconds lies within the picture.
+    pub(super) fn holds(&self, micros: i64) -> bool {
+        (self.from.timestamp_micros()..=self.until.timestamp_micros()).contains(&micros)
+    }
+
+    /// The x of a time, within the panel.
+    pub(super) fn x(&self, at: DateTime<Utc>) -> f64 {
+        self.time.at(at.clamp(self.from, self.until).timestamp_micros() as f64)
+    }
+}
+
+impl Body {
+    /// Whether it shares the axis of time.
+    fn is_over_time(&self) -> bool {
+        !matches!(self, Self::Histogram(_) | Self::Bars(_) | Self::Sparks(_) | Self::Table(_))
+    }
+
+    /// Whether there is nothing to draw.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Lines(lines) => lines.is_empty(),
+            Self::Ranges(ranges) => ranges.is_empty(),
+            Self::Strip(strip) => strip.cells.is_empty(),
+            Self::Timeline(timeline) => timeline.entries.is_empty(),
+            Self::Heat(heat) => heat.rows.is_empty(),
+            Self::Histogram(histogram) => histogram.values.is_empty(),
+            Self::Bars(bars) => bars.bars.is_empty(),
+            Self::Sparks(sparks) => sparks.rows.is_empty(),
+            Self::Table(table) => table.rows.is_empty(),
+        }
+    }
+
+    /// How high it is, without its heading.
+    fn height(&self, frame: &Frame) -> f64 {
+        match self {
+            Self::Lines(_) | Self::Ranges(_) | Self::Histogram(_) if self.is_empty() => 24.0,
+            Self::Lines(_) | Self::Ranges(_) => 104.0,
+            Self::Strip(_) => 26.0,
+            Self::Timeline(timeline) => timeline.height(frame),
+            Self::Heat(heat) => heat.height(),
+            Self::Histogram(_) => 150.0,
+            Self::Bars(bars) => bars.height(),
+            Self::Sparks(sparks) => sparks.height(),
+            Self::Table(table) => table.height(),
+        }
+    }
+}
+
+impl Figure {
+    /// The picture as SVG, 1,200 pixels wide and as high as its panels need.
+    ///
+    /// # Errors
+    /// plotters or Polars fail, which no data should make them do.
+    pub fn svg(&self) -> Result<String, ChartError> {
+        let edges = (self.from.timestamp_micros() as f64, self.until.timestamp_micros() as f64);
+        let time = Scale::new(edges, (LEFT, RIGHT));
+        let frame = Frame { time, from: self.from, until: self.until, theme: self.theme };
+        let mut top = HEAD;
+        let mut places = Vec::with_capacity(self.panels.len());
+        for (index, panel) in self.panels.iter().enumerate() {
+            let bottom = top + PANEL_HEAD + panel.body.height(&frame);
+            let next_is_over_time = self.panels.get(index + 1).is_some_and(|next| next.body.is_over_time());
+            let ends_axis = panel.body.is_over_time() && !next_is_over_time;
+            places.push((top, bottom, ends_axis));
+            top = bottom + if ends_axis { AXIS } else { 10.0 };
+        }
+        draw(WIDTH, top + FOOT, |canvas| {
+            canvas.fill(self.theme.background())?;
+            self.head(canvas)?;
+            for (panel, (top, bottom, ends_axis)) in self.panels.iter().zip(&places) {
+                panel.draw(canvas, &frame, *top, *bottom)?;
+                if *ends_axis {
+                    self.time_axis(canvas, &frame, *bottom)?;
+                }
+            }
+            let footer = fit(&self.footer, 12.0, WIDTH - 2.0 * MARGIN);
+            canvas.text(&footer, (MARGIN, top + 10.0), Align::Left, Font::Plain(12.0), self.theme.quiet())
+        })
+    }
+
+    fn head(&self, canvas: &Canvas<'_>) -> Result<(), ChartError> {
+        let (room, theme) = (WIDTH - 2.0 * MARGIN, self.theme);
+        canvas.text(&fit(&self.title, 20.0, room), (MARGIN, 28.0), Align::Left, Font::Bold(20.0), theme.text())?;
+        canvas.text(&fit(&self.note, 13.0, room), (MARGIN, 53.0), Align::Left, Font::Plain(13.0), theme.quiet())
+    }
+
+    fn time_axis(&self, canvas: &Canvas<'_>, frame: &Frame, bottom: f64) -> Result<(), ChartError> {
+        for (at, label) in time_ticks(self.from, self.until, self.zone, 9) {
+            let x = frame.x(at);
+            canvas.line(&[(x, bottom), (x, bottom + 6.0)], self.theme.rule(), 1.0)?;
+            canvas.text(&label, (x, bottom + 16.0), Align::Center, Font::Plain(12.0), self.theme.quiet())?;
+        }
+        Ok(())
+    }
+}
+
+impl Panel {
+    fn draw(&self, canvas: &Canvas<'_>, frame: &Frame, top: f64, bottom: f64) -> Result<(), ChartError> {
+        let theme = frame.theme;
+        let heading = if self.unit.is_empty() { self.title.clone() } else { format!("{} ({})", self.title, self.unit) };
+        let heading = fit(&heading, 14.0, RIGHT - LEFT);
+        canvas.text(&heading, (LEFT, top + 16.0), Align::Left, Font::Bold(14.0), theme.text())?;
+        let plot = (top + PANEL_HEAD, bottom);
+        if self.body.is_empty() {
+            let at = (LEFT, (plot.0 + plot.1) / 2.0);
+            return canvas.text("nothing in this time", at, Align::Left, Font::Plain(12.0), theme.quiet());
+        }
+        match &self.body {
+            Body::Lines(lines) => lines.draw(canvas, frame, plot),
+            Body::Ranges(ranges) => ranges.draw(canvas, frame, plot),
+            Body::Strip(strip) => strip.draw(canvas, frame, plot),
+            Body::Timeline(timeline) => timeline.draw(canvas, frame, plot.0),
+            Body::Heat(heat) => heat.draw(canvas, frame, plot.0),
+            Body::Histogram(histogram) => histogram.draw(canvas, theme, plot),
+            Body::Bars(bars) => bars.draw(canvas, theme, plot.0),
+            Body::Sparks(sparks) => sparks.draw(canvas, frame, plot.0),
+            Body::Table(table) => table.draw(canvas, theme, plot.0),
+        }
+    }
+}
+
+/// The value as it is shown: whole, or with one decimal.
+pub(super) fn shown(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+}
+
+/// A length of time in its two largest units.
+pub(super) fn span(length: TimeDelta) -> String {
+    let seconds = length.num_seconds().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s")];
+    let shown: Vec<String> = parts
+        .into_iter()
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if shown.is_empty() { "0 s".to_owned() } else { shown.join(" ") }
+}

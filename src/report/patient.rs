@@ -1,0 +1,155 @@
+//! One patient's vitals as they stand in the table of readings: a panel for each, the episodes above them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::config::{Column, ColumnType, Job};
+use crate::diagnostic::nearest;
+use crate::store::{Readings, Store, Value};
+
+use super::ReportError;
+use super::facts::Moment;
+use super::figure::{Body, Entry, Figure, Limit, Line, Lines, Panel, Ranges, Timeline, Trace, span};
+use super::theme::Theme;
+
+/// Which chart is wanted.
+#[derive(Debug, Clone)]
+pub struct PatientChart {
+    /// The patient.
+    pub patient: String,
+    /// How much time it shows.
+    pub span: Duration,
+    /// The right edge; without one, the patient's newest reading.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Collects what a patient's chart shows.
+///
+/// # Errors
+/// An unknown patient, a time without readings, a store that does not answer.
+pub fn patient_chart(
+    store: &mut Store,
+    job: &Job,
+    wanted: &PatientChart,
+    made: DateTime<Utc>,
+) -> Result<Figure, ReportError> {
+    let table = job.reports.table.as_str();
+    let key = job.source.columns.key().name.as_str();
+    let event_time = job.source.columns.event_time().name.as_str();
+    let stored = store.column_names(table)?;
+    if stored.is_empty() {
+        return Err(ReportError::NoTable { table: table.to_owned(), address: store.address() });
+    }
+    if let Some(missing) = [key, event_time].into_iter().find(|name| !stored.iter().any(|column| column == name)) {
+        return Err(ReportError::NoColumn { table: table.to_owned(), column: missing.to_owned() });
+    }
+    let Some(newest) = store.newest(table, key, event_time, &wanted.patient)? else {
+        let patients = store.patients(table, key, event_time)?;
+        let near = nearest(&wanted.patient, patients.iter().map(|(id, _)| id.as_str())).map(str::to_owned);
+        return Err(ReportError::NoPatient { patient: wanted.patient.clone(), near });
+    };
+    let until = wanted.until.unwrap_or(newest);
+    let from = until - TimeDelta::from_std(wanted.span).unwrap_or(TimeDelta::days(36_500));
+    let numeric = |column: &&Column| matches!(column.r#type, ColumnType::Float | ColumnType::Int);
+    let shown: Vec<&Column> =
+        job.source.columns.all().iter().filter(numeric).filter(|column| stored.contains(&column.name)).collect();
+    let columns: Vec<String> = shown.iter().map(|column| column.name.clone()).collect();
+    let wanted_rows = Readings { table, key, event_time, columns: &columns, patient: &wanted.patient, from, until };
+    let rows = store.readings(&wanted_rows)?;
+    if rows.is_empty() {
+        return Err(ReportError::NoReadings { patient: wanted.patient.clone(), from, until, newest });
+    }
+    let time = |row: &Vec<Value>| row.first().and_then(Value::as_time).map_or(0, |time| time.timestamp_micros());
+    let times: Vec<i64> = rows.iter().map(time).collect();
+    let series = shown.iter().enumerate().map(|(index, column)| Series {
+        column,
+        values: rows.iter().map(|row| row.get(index + 1).and_then(Value::as_float)).collect(),
+    });
+    let episodes = store.episodes_between(&wanted.patient, from, until)?;
+    let entries = episodes.into_iter().map(|episode| Entry {
+        severity: episode.severity,
+        from: episode.from,
+        until: episode.until,
+        text: episode.text,
+    });
+    let entries: Vec<Entry> = entries.collect();
+    let alerts = (!entries.is_empty()).then(|| Panel {
+        title: "Alerts".to_owned(),
+        unit: String::new(),
+        body: Body::Timeline(Timeline { entries }),
+    });
+    let moment = Moment {
+        job: job.name.clone(),
+        made,
+        batch: store.status(&job.source.topic)?.last.map_or(0, |last| last.batch.0),
+        newest: Some(newest),
+        last: None,
+        until: None,
+        zone: job.reports.time_zone,
+    };
+    Ok(Figure {
+        title: format!("Patient {}", wanted.patient),
+        note: format!(
+            "{}, {} · pale areas and dashed lines: default limits",
+            span(until - from),
+            super::facts::edges_in_words(from, until, moment.zone)
+        ),
+        from,
+        until,
+        zone: moment.zone,
+        theme: Theme::Light,
+        panels: alerts.into_iter().chain(panels(series.collect(), &times)).collect(),
+        footer: super::facts::footer(&moment, rows.len()),
+    })
+}
+
+/// One vital's values.
+pub(super) struct Series<'a> {
+    pub(super) column: &'a Column,
+    pub(super) values: Vec<Option<f64>>,
+}
+
+/// A panel for each vital that has a value; both blood pressures share one.
+pub(super) fn panels(series: Vec<Series<'_>>, times: &[i64]) -> Vec<Panel> {
+    let has_data = |series: &Series<'_>| series.values.iter().any(Option::is_some);
+    let mut series: Vec<Series<'_>> = series.into_iter().filter(has_data).collect();
+    let place = |series: &[Series<'_>], name: &str| series.iter().position(|one| one.column.name == name);
+    let diastolic = match (place(&series, "systolic_bp"), place(&series, "diastolic_bp")) {
+        (Some(_), Some(diastolic)) => Some(series.remove(diastolic)),
+        _ => None,
+    };
+    let panel = |Series { column, values }: Series<'_>| match &diastolic {
+        Some(lower) if column.name == "systolic_bp" => Panel {
+            title: "Blood pressure".to_owned(),
+            unit: column.unit.clone(),
+            body: Body::Ranges(Ranges {
+                name: column.name.clone(),
+                times: times.to_vec(),
+                low: lower.values.clone(),
+                high: values,
+                limits: limits(column),
+            }),
+        },
+        _ => Panel {
+            title: column.label.clone(),
+            unit: column.unit.clone(),
+            body: Body::Lines(Lines {
+                times: times.to_vec(),
+                lines: vec![Line { name: column.name.clone(), label: column.label.clone(), values, band: None }],
+                trace: Trace::Straight,
+                limits: limits(column),
+                gap: None,
+            }),
+        },
+    };
+    series.into_iter().map(panel).collect()
+}
+
+/// The job's own limits; an end of what is plausible is no limit.
+fn limits(column: &Column) -> Vec<Limit> {
+    let Some([low, high]) = column.limits else { return Vec::new() };
+    let is_limit = |limit: &f64| !column.plausible.is_some_and(|plausible| plausible.contains(limit));
+    let (low, high) = (Some(low).filter(is_limit), Some(high).filter(is_limit));
+    vec![Limit { low, high, whose: "default".to_owned() }]
+}
