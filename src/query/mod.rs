@@ -42,4 +42,4 @@ pub use reference::reference;
 pub(crate) use seed::seed_column;
 pub use seed::{Seed, load_seeds, read_rows};
 pub use smell::SMELLS;
-pub use stored::{Comparison, Condition, Parameters, StoredFailure, StoredReader, StoredSql, StoredTables};
+pub use stored::{Comparison, Condition, Given, Parameters, StoredFailure, StoredReader, StoredSql, StoredTables};

@@ -13,11 +13,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, ParamValues, Result as DataFusionResult, ScalarValue};
+use datafusion::datasource::MemTable;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::prelude::SessionContext;
 
 use crate::diagnostic::{Diagnostic, unknown};
 
@@ -91,6 +93,9 @@ pub struct StoredSql {
 /// The values of `$name` in a SELECT: arrays of one row.
 pub type Parameters = BTreeMap<String, ArrayRef>;
 
+/// Rows that a SELECT may read beside stored tables, by the names under which it does.
+pub type Given = BTreeMap<String, RecordBatch>;
+
 /// Why a SELECT gave no rows.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoredFailure {
@@ -110,10 +115,10 @@ pub enum StoredFailure {
 }
 
 /// Reads stored tables by SQL.
-#[derive(Debug)]
 pub struct StoredReader {
     tables: Arc<dyn StoredTables>,
     times: FrozenTimes,
+    context: SessionContext,
     runner: Runner,
 }
 
@@ -121,7 +126,8 @@ impl StoredReader {
     /// A reader of these tables; `limits` hold for each SELECT.
     #[must_use]
     pub fn new(tables: Arc<dyn StoredTables>, limits: Limits) -> Self {
-        Self { tables, times: FrozenTimes::default(), runner: Runner::new(limits) }
+        let times = FrozenTimes::default();
+        Self { tables, context: context(&times), times, runner: Runner::new(limits) }
     }
 
     /// Sets what `now()` and `event_now()` are.
@@ -133,32 +139,39 @@ impl StoredReader {
     ///
     /// # Errors
     /// A fault of the SELECT, with its place in the file.
-    pub fn schema(&self, sql: &StoredSql, parameters: &Parameters) -> Result<SchemaRef, StoredFailure> {
-        Ok(self.plan(sql, parameters)?.schema())
+    pub fn schema(&self, sql: &StoredSql, parameters: &Parameters, given: &Given) -> Result<SchemaRef, StoredFailure> {
+        Ok(self.plan(sql, parameters, given)?.schema())
     }
 
     /// The rows of a SELECT.
     ///
     /// # Errors
     /// A fault of the SELECT, a limit, tables that cannot be read.
-    pub fn read(&self, sql: &StoredSql, parameters: &Parameters) -> Result<RecordBatch, StoredFailure> {
-        let plan = self.plan(sql, parameters)?;
+    pub fn read(&self, sql: &StoredSql, parameters: &Parameters, given: &Given) -> Result<RecordBatch, StoredFailure> {
+        let plan = self.plan(sql, parameters, given)?;
         self.runner.run(&plan).map_err(|failure| failed(sql, failure))
     }
 
-    fn plan(&self, sql: &StoredSql, parameters: &Parameters) -> Result<Arc<dyn ExecutionPlan>, StoredFailure> {
-        let context = context(&self.times);
+    fn plan(
+        &self,
+        sql: &StoredSql,
+        parameters: &Parameters,
+        given: &Given,
+    ) -> Result<Arc<dyn ExecutionPlan>, StoredFailure> {
+        let context = &self.context;
         let parsed = Parsed::read(padded(sql), &context.state()).map_err(StoredFailure::Fault)?;
         for (name, line, column) in &parsed.names {
-            let schema = self.tables.schema(name).map_err(|reason| failed(sql, QueryFailure(reason)))?;
-            let Some(schema) = schema else {
+            let table = self.table(name, given).map_err(|reason| failed(sql, QueryFailure(reason)))?;
+            let Some(table) = table else {
                 let names = self.tables.names().map_err(|reason| failed(sql, QueryFailure(reason)))?;
-                let message = unknown("table", name, names.iter().map(String::as_str));
+                let names = given.keys().chain(&names).map(String::as_str);
+                let message = unknown("table", name, names);
                 return Err(StoredFailure::Fault(parsed.file.diagnostic(*line, *column, message)));
             };
-            let table = StoredTable { name: name.clone(), schema, tables: Arc::clone(&self.tables) };
+            // It may have got other columns since it was read last.
             context
-                .register_table(name.as_str(), Arc::new(table))
+                .deregister_table(name.as_str())
+                .and_then(|_| context.register_table(name.as_str(), table))
                 .map_err(|error| StoredFailure::Fault(diagnose(&parsed.file, &error)))?;
         }
         let Parsed { file, statement, .. } = parsed;
@@ -169,6 +182,26 @@ impl StoredReader {
             let plan = bound(plan, &file, parameters)?;
             state.create_physical_plan(&plan).await.map_err(fault)
         })
+    }
+}
+
+impl Debug for StoredReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredReader").field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
+impl StoredReader {
+    fn table(&self, name: &str, given: &Given) -> Result<Option<Arc<dyn TableProvider>>, String> {
+        if let Some(rows) = given.get(name) {
+            let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]]);
+            return table.map(|table| Some(Arc::new(table) as _)).map_err(|error| error.to_string());
+        }
+        let schema = self.tables.schema(name)?;
+        Ok(schema.map(|schema| {
+            let table = StoredTable { name: name.to_owned(), schema, tables: Arc::clone(&self.tables) };
+            Arc::new(table) as _
+        }))
     }
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::diagnostic::{Diagnostic, unknown};
-use crate::query::{Parameters, StoredFailure, StoredReader};
+use crate::query::{Given, Parameters, StoredFailure, StoredReader};
 use crate::terms::Severity;
 
 use super::figure::{
@@ -78,7 +78,7 @@ pub fn subjects(spec: &Spec, reader: &StoredReader, moment: &Moment) -> Result<V
     let Some(sql) = &spec.for_each else {
         return Ok(vec![Subject { name: String::new(), values: Parameters::new() }]);
     };
-    let rows = reader.read(sql, &parameters(spec, moment, None))?;
+    let rows = reader.read(sql, &parameters(spec, moment, None), &Given::new())?;
     let schema = rows.schema();
     let subject = |row: usize| {
         let values = schema.fields().iter().zip(rows.columns());
@@ -120,7 +120,7 @@ pub fn check(spec: &Spec, reader: &StoredReader, moment: &Moment) -> Vec<Diagnos
     let mut known = parameters(spec, moment, None);
     let mut is_known = true;
     if let Some(sql) = &spec.for_each {
-        match note(reader.schema(sql, &known)) {
+        match note(reader.schema(sql, &known, &Given::new())) {
             Some(schema) => {
                 let nulls = schema
                     .fields()
@@ -134,8 +134,13 @@ pub fn check(spec: &Spec, reader: &StoredReader, moment: &Moment) -> Vec<Diagnos
     if !is_known {
         return faults; // what follows would only be its echo
     }
-    let schemas: BTreeMap<&str, Option<SchemaRef>> =
-        spec.data.iter().map(|(name, sql)| (name.as_str(), note(reader.schema(sql, &known)))).collect();
+    let mut given = Given::new();
+    let mut schemas: BTreeMap<&str, Option<SchemaRef>> = BTreeMap::new();
+    for name in data_order(spec) {
+        let schema = note(reader.schema(&spec.data[name], &known, &given));
+        given.extend(schema.iter().map(|schema| (given_name(name), RecordBatch::new_empty(Arc::clone(schema)))));
+        schemas.insert(name, schema);
+    }
     for chart in &spec.charts {
         let Some(Some(schema)) = schemas.get(chart.data.as_str()) else { continue };
         for (column, wanted) in chart.kind.columns() {
@@ -174,8 +179,11 @@ fn fits(found: &DataType, wanted: Wanted) -> bool {
 pub fn make(spec: &Spec, subject: &Subject, reader: &StoredReader, moment: &Moment) -> Result<Made, StoredFailure> {
     let parameters = parameters(spec, moment, Some(subject));
     let mut data = Vec::with_capacity(spec.data.len());
-    for (name, sql) in &spec.data {
-        data.push((name.clone(), reader.read(sql, &parameters)?));
+    let mut given = Given::new();
+    for name in data_order(spec) {
+        let rows = reader.read(&spec.data[name], &parameters, &given)?;
+        given.insert(given_name(name), rows.clone());
+        data.push((name.to_owned(), rows));
     }
     let rows_of = |name: &str| data.iter().find(|(known, _)| known == name).map(|(_, rows)| rows);
     let limits = rows_of(LIMITS);
@@ -199,6 +207,26 @@ pub fn make(spec: &Spec, subject: &Subject, reader: &StoredReader, moment: &Mome
         footer: footer(moment, rows),
     };
     Ok(Made { figure, data })
+}
+
+/// The name under which other data read it.
+fn given_name(data: &str) -> String {
+    format!("data_{data}")
+}
+
+/// The names of data, each behind those that it reads; those that read each other are left as they are, and found out.
+fn data_order(spec: &Spec) -> Vec<&str> {
+    let reads = |name: &str, other: &str| {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        name != other && spec.data[name].text.split(|c| !is_word(c)).any(|word| word == given_name(other))
+    };
+    let mut waiting: Vec<&str> = spec.data.keys().map(String::as_str).collect();
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let free = waiting.iter().position(|name| !waiting.iter().any(|other| reads(name, other)));
+        ordered.push(waiting.remove(free.unwrap_or(0)));
+    }
+    ordered
 }
 
 fn wrong(spec: &Spec, chart: &ChartSpec, message: String) -> StoredFailure {
