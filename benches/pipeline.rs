@@ -30,7 +30,7 @@ use wardwatch::source::{Next, Source, Topic, Until};
 const PARTITIONS: i32 = 4;
 const BACKLOG: usize = 2_000_000;
 const ROWS: usize = 300_000;
-const LIVE_SECONDS: u64 = 60;
+const LIVE_SECONDS: u64 = 180;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{self, Job, StoreUrl};
 use crate::dashboard;
 use crate::job::{AtEnd, Plan, Progress, RunOptions, run};
-use crate::report::{PatientChart, patient_chart, plain_name, png, write};
+use crate::report::{PatientChart, PictureSize, patient_chart, plain_name, png, write};
 use crate::simulate::{RecordForm, Scenario, Ward, WardOptions};
 use crate::source::{EmbeddedBroker, ProduceError, Producer, Until};
 use crate::store::Store;
@@ -257,6 +257,6 @@ fn draw(job: &Job, patient: &str) -> anyhow::Result<PathBuf> {
     let wanted = PatientChart { patient: patient.to_owned(), span: Duration::from_secs(300), until: None };
     let chart = patient_chart(&mut store, job, &wanted, SystemClock.now())?;
     let file = job.reports.dir.join(format!("{}.png", plain_name(patient)));
-    write(&file, &png(&chart.svg()?, 2.0)?)?;
+    write(&file, &png(&chart.svg()?, PictureSize::default())?)?;
     Ok(file)
 }

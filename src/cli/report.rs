@@ -14,8 +14,8 @@ use crate::diagnostic::{Diagnostics, unknown};
 use crate::job::Plan;
 use crate::query::{Limits, StoredReader};
 use crate::report::{
-    Moment, PatientChart, Spec, Wanted, Written, check, load, patient_chart, plain_name, png, write, write_due,
-    write_reports,
+    Moment, PatientChart, PictureSize, Spec, Wanted, Written, check, load, patient_chart, plain_name, png, write,
+    write_due, write_reports,
 };
 use crate::store::{Store, TablesToBe};
 
@@ -131,7 +131,7 @@ fn draw(
     let file = out.unwrap_or_else(|| job.reports.dir.join(format!("{}.png", plain_name(&patient))));
     let wanted = PatientChart { patient, span, until };
     let figure = patient_chart(&mut store, job, &wanted, SystemClock.now())?;
-    write(&file, &png(&figure.svg()?, 2.0)?)?;
+    write(&file, &png(&figure.svg()?, PictureSize::default())?)?;
     println!("{}", file.display());
     Ok(())
 }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Job;
-use crate::report::{PatientChart, ReportError, patient_chart, png};
+use crate::report::{PatientChart, PictureSize, ReportError, patient_chart, png};
 use crate::store::{Store, StoreError};
 
 /// How much time a chart of the page shows.
@@ -96,7 +96,7 @@ async fn chart(State(job): State<Arc<Job>>, Path(patient): Path<String>) -> Resp
         let mut store = Store::connect(&job.store, &job.name)?;
         let wanted = PatientChart { patient, span: CHART_SPAN, until: None };
         let chart = patient_chart(&mut store, &job, &wanted, SystemClock.now())?;
-        Ok::<_, ReportError>(png(&chart.svg()?, 1.5)?)
+        Ok::<_, ReportError>(png(&chart.svg()?, PictureSize { width: 1_800, dpi: 144 })?)
     };
     match tokio::task::spawn_blocking(draw).await {
         Ok(Ok(picture)) => {

@@ -196,6 +196,7 @@ pub fn make(spec: &Spec, subject: &Subject, reader: &StoredReader, moment: &Mome
     }
     let (from, until) = moment.edges(spec.range);
     let rows: usize = data.iter().map(|(_, rows)| rows.num_rows()).sum();
+    let complete = panels.iter().find_map(|panel| panel.body.covered(from, until));
     let figure = Figure {
         title: titled(&spec.title, subject),
         note: format!("{}, {}", span(until - from), edges_in_words(from, until, moment.zone)),
@@ -204,7 +205,7 @@ pub fn make(spec: &Spec, subject: &Subject, reader: &StoredReader, moment: &Mome
         zone: moment.zone,
         theme: spec.theme,
         panels,
-        footer: footer(moment, rows),
+        footer: footer(moment, rows, complete),
     };
     Ok(Made { figure, data })
 }
@@ -250,7 +251,8 @@ pub(super) fn edges_in_words(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz
     format!("{} to {}", left.format(form), right.format("%-d %b %Y %H:%M:%S %Z"))
 }
 
-pub(super) fn footer(moment: &Moment, rows: usize) -> String {
+/// Made when, from what, how old that was, and for how much of the time there was any.
+pub(super) fn footer(moment: &Moment, rows: usize, complete: Option<f64>) -> String {
     let made = moment.made.with_timezone(&moment.zone).format("%-d %b %Y %H:%M:%S %Z");
     let stale = match moment.newest {
         Some(newest) if moment.made - newest >= TimeDelta::seconds(1) => {
@@ -259,8 +261,9 @@ pub(super) fn footer(moment: &Moment, rows: usize) -> String {
         Some(_) => "data up to then".to_owned(),
         None => "no data yet".to_owned(),
     };
+    let complete = complete.map(|share| format!(", {:.0} % of the time", (share * 100.0).floor())).unwrap_or_default();
     format!(
-        "Made {made} from batch {} · {stale} · {rows} rows · lines break where data are missing · not a medical device",
+        "Made {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing · not a medical device",
         moment.batch
     )
 }

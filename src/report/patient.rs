@@ -88,6 +88,8 @@ pub fn patient_chart(
         until: None,
         zone: job.reports.time_zone,
     };
+    let panels: Vec<Panel> = alerts.into_iter().chain(panels(series.collect(), &times)).collect();
+    let complete = panels.iter().find_map(|panel| panel.body.covered(from, until));
     Ok(Figure {
         title: format!("Patient {}", wanted.patient),
         note: format!(
@@ -99,8 +101,8 @@ pub fn patient_chart(
         until,
         zone: moment.zone,
         theme: Theme::Light,
-        panels: alerts.into_iter().chain(panels(series.collect(), &times)).collect(),
-        footer: super::facts::footer(&moment, rows.len()),
+        panels,
+        footer: super::facts::footer(&moment, rows.len(), complete),
     })
 }
 

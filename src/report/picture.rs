@@ -6,6 +6,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, WriteOptions, fontdb};
 
 use super::figure::ChartError;
+use super::spec::PictureSize;
 
 /// A picture in the forms in which it is given out.
 #[derive(Debug)]
@@ -16,22 +17,22 @@ pub struct Picture {
     pub outlined: String,
 }
 
-/// The picture with `scale` dots per pixel.
+/// The picture as PNG.
 ///
 /// # Errors
 /// The text is no SVG, or the picture too large for memory.
-pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>, ChartError> {
-    rasterised(&tree(svg)?, scale)
+pub fn png(svg: &str, size: PictureSize) -> Result<Vec<u8>, ChartError> {
+    rasterised(&tree(svg)?, size)
 }
 
-/// The picture in all its forms, the PNG with `scale` dots per pixel.
+/// The picture in all its forms.
 ///
 /// # Errors
 /// The text is no SVG, or the picture too large for memory.
-pub fn render(svg: &str, scale: f32) -> Result<Picture, ChartError> {
+pub fn render(svg: &str, size: PictureSize) -> Result<Picture, ChartError> {
     let tree = tree(svg)?;
     Ok(Picture {
-        png: rasterised(&tree, scale)?,
+        png: rasterised(&tree, size)?,
         outlined: tree.to_string(&WriteOptions { coordinates_precision: 2, ..WriteOptions::default() }),
     })
 }
@@ -41,23 +42,27 @@ fn tree(svg: &str) -> Result<Tree, ChartError> {
     Tree::from_str(svg, &options).map_err(|error| ChartError(error.to_string()))
 }
 
-fn rasterised(tree: &Tree, scale: f32) -> Result<Vec<u8>, ChartError> {
+fn rasterised(tree: &Tree, PictureSize { width, dpi }: PictureSize) -> Result<Vec<u8>, ChartError> {
+    #[allow(clippy::cast_precision_loss, reason = "a picture has some thousand dots")]
+    let scale = width as f32 / tree.size().width();
     let size =
         tree.size().to_int_size().scale_by(scale).ok_or_else(|| ChartError("the picture has no size".to_owned()))?;
     let mut pixels = Pixmap::new(size.width(), size.height())
         .ok_or_else(|| ChartError(format!("a picture of {} × {} is too large", size.width(), size.height())))?;
     resvg::render(tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
-    encoded(&pixels).map_err(|error| ChartError(error.to_string()))
+    encoded(&pixels, dpi).map_err(|error| ChartError(error.to_string()))
 }
 
 /// The pixels as PNG. Pictures have a background, so they need no opacity; and they are flat, so the fastest way of packing
 /// them is good enough: it takes a tenth of the time.
-fn encoded(pixels: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
+fn encoded(pixels: &Pixmap, dpi: u32) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, pixels.width(), pixels.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
+    let per_metre = dpi * 10_000 / 254;
+    encoder.set_pixel_dims(Some(png::PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter }));
     let colours: Vec<u8> = pixels.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&colours)?;

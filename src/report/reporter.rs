@@ -132,7 +132,9 @@ pub fn write_reports(
             remove_old(&folder(&job.reports.dir, &spec.name, &subject.name), keep, moment.made);
         }
     }
-    write_index(job)?;
+    if let Err(error) = write_index(job) {
+        written.failed.push(("the index".to_owned(), in_full(&error)));
+    }
     written.took = running.elapsed();
     Ok(written)
 }
@@ -151,7 +153,7 @@ fn in_full(error: &ReportError) -> String {
 fn lay(job: &Job, spec: &Spec, subject: &Subject, made: &Made, moment: &Moment) -> Result<PathBuf, ReportError> {
     let folder = folder(&job.reports.dir, &spec.name, &subject.name);
     let stamp = stamp(made.figure.until);
-    let picture = render(&made.figure.svg()?, spec.scale)?;
+    let picture = render(&made.figure.svg()?, spec.size)?;
     let file = |suffix: &str| folder.join(format!("{stamp}{suffix}"));
 
     write(&file(".png"), &picture.png)?;
@@ -258,8 +260,9 @@ pub fn write_due(
     let mut all = Vec::new();
     for spec in specs {
         let Some(schedule) = spec.schedule else { continue };
-        let last = store.last_report(&spec.name)?;
-        for due in schedule.due(last, SystemClock.now(), job.reports.time_zone) {
+        // Of the time before the job there is nothing to tell.
+        let Some(since) = store.last_report(&spec.name)?.or(store.first_batch_at()?) else { continue };
+        for due in schedule.due(since, SystemClock.now(), job.reports.time_zone) {
             if stopped() {
                 return Ok(all);
             }

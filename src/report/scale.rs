@@ -69,17 +69,54 @@ pub(super) fn time_ticks(
 ) -> Vec<(DateTime<Utc>, String)> {
     let span = (until - from).num_seconds().max(1);
     let (step, form) = STEPS.into_iter().find(|(step, _)| span / step <= most).unwrap_or((span / most, "%d %b %Y"));
-    // Round by local time at the left edge; a clock change in between shifts the labels, not the distances.
-    let offset = from.with_timezone(&zone).naive_local().and_utc().timestamp() - from.timestamp();
-    let local = from.timestamp() + offset;
-    let mut at = local.div_euclid(step) * step - offset;
-    if at < from.timestamp() {
-        at += step;
-    }
+    // Seconds by which a time lies behind a round one on the clock of the ward.
+    let behind = |at: i64| {
+        let time = DateTime::from_timestamp(at, 0).unwrap_or(from);
+        let offset = time.with_timezone(&zone).naive_local().and_utc().timestamp() - time.timestamp();
+        (at + offset).rem_euclid(step)
+    };
+    let mut at = from.timestamp() - behind(from.timestamp());
     let mut ticks = Vec::new();
     while let Some(time) = DateTime::from_timestamp(at, 0).filter(|time| *time <= until + TimeDelta::milliseconds(1)) {
-        ticks.push((time, time.with_timezone(&zone).format(form).to_string()));
-        at += step;
+        if time >= from {
+            ticks.push((time, time.with_timezone(&zone).format(form).to_string()));
+        }
+        // Where the clocks are changed in between, the next round time is nearer or further away.
+        let next = at + step;
+        let behind = behind(next);
+        at = if behind * 2 < step { next - behind } else { next - behind + step };
+        if at <= time.timestamp() {
+            at += step;
+        }
     }
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(from: &str, hours: i64) -> Vec<String> {
+        let from: DateTime<Utc> = from.parse().expect("a time");
+        let ticks = time_ticks(from, from + TimeDelta::hours(hours), chrono_tz::Europe::Berlin, 9);
+        ticks.into_iter().map(|(_, label)| label).collect()
+    }
+
+    #[test]
+    fn times_on_the_axis_are_round_by_the_clock_of_the_ward_also_in_the_nights_in_which_it_is_changed() {
+        assert_eq!(
+            labels("2026-01-01T11:10:00Z", 2),
+            ["12:15", "12:30", "12:45", "13:00", "13:15", "13:30", "13:45", "14:00"]
+        );
+        // 29 March, 02:00 becomes 03:00; 25 October, 03:00 becomes 02:00.
+        assert_eq!(labels("2026-03-28T22:00:00Z", 6), ["23:00", "00:00", "01:00", "03:00", "04:00", "05:00", "06:00"]);
+        assert_eq!(
+            labels("2026-10-24T20:00:00Z", 8),
+            ["22:00", "23:00", "00:00", "01:00", "02:00", "02:00", "03:00", "04:00", "05:00"]
+        );
+        assert_eq!(
+            labels("2026-10-24T20:00:00Z", 16),
+            ["22:00", "00:00", "02:00", "04:00", "06:00", "08:00", "10:00", "12:00"]
+        );
+    }
 }

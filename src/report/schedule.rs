@@ -38,16 +38,13 @@ impl Schedule {
         }
     }
 
-    /// The times at which it was due after `last` and up to `now`, oldest first; where it was never made, the newest.
+    /// The times at which it was due after `since` and up to `now`, oldest first.
     #[must_use]
-    pub fn due(self, last: Option<DateTime<Utc>>, now: DateTime<Utc>, zone: Tz) -> Vec<DateTime<Utc>> {
+    pub fn due(self, since: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Vec<DateTime<Utc>> {
         let mut due = Vec::new();
         let mut at = self.last_due(now, zone);
-        while last.is_none_or(|last| at > last) && due.len() < MOST_MISSED {
+        while at > since && due.len() < MOST_MISSED {
             due.push(at);
-            if last.is_none() {
-                break;
-            }
             at = self.last_due(at - TimeDelta::microseconds(1), zone);
         }
         due.reverse();
@@ -73,12 +70,11 @@ mod tests {
     fn a_report_of_every_hour_is_due_at_full_hours_and_missed_ones_are_made_up() {
         let hourly = Schedule::Every(Duration::from_secs(3_600));
         let now = at("2026-03-01T10:20:30.5Z");
-        assert_eq!(hourly.due(None, now, chrono_tz::UTC), [at("2026-03-01T10:00:00Z")]);
         assert_eq!(
-            hourly.due(Some(at("2026-03-01T08:00:00Z")), now, chrono_tz::UTC),
+            hourly.due(at("2026-03-01T08:00:00Z"), now, chrono_tz::UTC),
             [at("2026-03-01T09:00:00Z"), at("2026-03-01T10:00:00Z")]
         );
-        assert!(hourly.due(Some(at("2026-03-01T10:00:00Z")), now, chrono_tz::UTC).is_empty());
+        assert!(hourly.due(at("2026-03-01T10:00:00Z"), now, chrono_tz::UTC).is_empty());
     }
 
     #[test]
@@ -86,16 +82,16 @@ mod tests {
         let daily = Schedule::Daily(NaiveTime::from_hms_opt(2, 30, 0).expect("a time"));
         let berlin = chrono_tz::Europe::Berlin;
         // On 29 March 2026 there is no 02:30 in Berlin; on 25 October there are two.
-        let spring = daily.due(Some(at("2026-03-28T01:30:00Z")), at("2026-03-30T12:00:00Z"), berlin);
+        let spring = daily.due(at("2026-03-28T01:30:00Z"), at("2026-03-30T12:00:00Z"), berlin);
         assert_eq!(spring, [at("2026-03-29T01:30:00Z"), at("2026-03-30T00:30:00Z")]);
-        let autumn = daily.due(Some(at("2026-10-24T00:30:00Z")), at("2026-10-25T12:00:00Z"), berlin);
+        let autumn = daily.due(at("2026-10-24T00:30:00Z"), at("2026-10-25T12:00:00Z"), berlin);
         assert_eq!(autumn, [at("2026-10-25T00:30:00Z")]);
     }
 
     #[test]
     fn a_long_absence_does_not_ask_for_a_year_of_reports() {
         let hourly = Schedule::Every(Duration::from_secs(3_600));
-        let due = hourly.due(Some(at("2025-01-01T00:00:00Z")), at("2026-01-01T00:30:00Z"), chrono_tz::UTC);
+        let due = hourly.due(at("2025-01-01T00:00:00Z"), at("2026-01-01T00:30:00Z"), chrono_tz::UTC);
         assert_eq!(due.len(), MOST_MISSED);
         assert_eq!(due.last(), Some(&at("2026-01-01T00:00:00Z")));
     }

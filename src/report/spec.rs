@@ -38,12 +38,28 @@ pub struct Spec {
     pub mail: Vec<String>,
     /// Its colours.
     pub theme: Theme,
-    /// Dots per pixel of its PNG; a picture is 1,200 pixels wide.
-    pub scale: f32,
+    /// How large its PNG is.
+    pub size: PictureSize,
     /// What charts draw from, read once each.
     pub data: BTreeMap<String, StoredSql>,
     /// Its charts from top to bottom.
     pub charts: Vec<ChartSpec>,
+}
+
+/// How large a PNG is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PictureSize {
+    /// Its width in dots; the height follows from what is in it.
+    pub width: u32,
+    /// How many dots are an inch, for those who print it.
+    pub dpi: u32,
+}
+
+/// 12.5 inches, a little more than the shorter side of A4 without its margins.
+impl Default for PictureSize {
+    fn default() -> Self {
+        Self { width: 2_400, dpi: 192 }
+    }
 }
 
 /// Which time a report shows.
@@ -275,7 +291,8 @@ struct RawSpec {
     mail: Vec<Spanned<String>>,
     #[serde(default)]
     theme: Theme,
-    scale: Option<Spanned<f32>>,
+    width: Option<Spanned<u32>>,
+    dpi: Option<Spanned<u32>>,
     #[serde(default)]
     data: BTreeMap<String, RawData>,
     #[serde(default)]
@@ -366,12 +383,10 @@ impl Reader<'_> {
             self.taken(text, found)
         });
         let keep = raw.keep.as_ref().and_then(|text| self.duration(text));
-        let scale = raw.scale.map_or(2.0, |scale| {
-            if !(0.5..=4.0).contains(scale.get_ref()) {
-                self.fault(scale.span().start, format!("scale {} is not within 0.5 and 4", scale.get_ref()));
-            }
-            scale.into_inner()
-        });
+        let size = PictureSize {
+            width: self.within(raw.width, "width", 300, 9_600, PictureSize::default().width),
+            dpi: self.within(raw.dpi, "dpi", 36, 1_200, PictureSize::default().dpi),
+        };
         let mut data: BTreeMap<String, StoredSql> =
             raw.data.into_iter().map(|(name, data)| (name, self.sql(&data.sql))).collect();
         if raw.chart.is_empty() {
@@ -410,7 +425,7 @@ impl Reader<'_> {
             keep,
             mail: self.mail(&raw.mail, schedule.is_some()),
             theme: raw.theme,
-            scale,
+            size,
             data,
             charts,
         }
@@ -437,6 +452,14 @@ impl Reader<'_> {
             self.fault(name.span().start, message);
         }
         names.iter().map(|name| name.get_ref().clone()).collect()
+    }
+
+    fn within(&mut self, given: Option<Spanned<u32>>, key: &str, least: u32, most: u32, usual: u32) -> u32 {
+        let Some(given) = given else { return usual };
+        if !(least..=most).contains(given.get_ref()) {
+            self.fault(given.span().start, format!("{key} {} is not within {least} and {most}", given.get_ref()));
+        }
+        given.into_inner()
     }
 
     fn range(&mut self, raw: &RawSpec) -> Range {

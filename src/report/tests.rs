@@ -92,7 +92,9 @@ fn odd_data_are_drawn_all_the_same() {
             Body::Timeline(Timeline { entries: Vec::new() }),
             Body::Table(Table { columns: vec![("a".to_owned(), true)], rows: vec![vec![String::new()], Vec::new()] }),
         ];
-        assert!(png(&svg(100, bodies), 1.0).expect("a picture").starts_with(b"\x89PNG"));
+        assert!(
+            png(&svg(100, bodies), PictureSize { width: 600, dpi: 96 }).expect("a picture").starts_with(b"\x89PNG")
+        );
     }
 }
 
@@ -259,5 +261,6 @@ fn a_spec_is_read_and_every_fault_has_its_place() {
         "[data.limits], which is not there",
     );
     has(faults("title = \"T\"\n", ""), "1:1", "missing field `title`");
+    has(faults("schedule", "dpi = 3\nschedule"), "3:7", "dpi 3 is not within 36 and 1200");
     has(faults("schedule", "mail = [\"doctor\"]\nschedule"), "3:9", "unknown outlet \"doctor\"; there is none");
 }

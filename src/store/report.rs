@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::commit::{Duplicates, insert_system};
 use super::statement::quoted;
-use super::system::REPORT_RUNS;
+use super::system::{BATCHES, REPORT_RUNS};
 use super::{Store, StoreError, Value};
 
 /// One making of a report that was due.
@@ -49,6 +49,16 @@ impl Store {
     pub fn last_report(&mut self, report: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
         let sql = format!("SELECT MAX(`due_at`) FROM {} WHERE `job`=? AND `report`=?", quoted(REPORT_RUNS));
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(report)])?;
+        Ok(rows.first().and_then(|row| row.first()?.as_time()))
+    }
+
+    /// The frozen time of the job's first batch.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn first_batch_at(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let sql = format!("SELECT MIN(`now_at`) FROM {} WHERE `job`=?", quoted(BATCHES));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         Ok(rows.first().and_then(|row| row.first()?.as_time()))
     }
 

@@ -4,7 +4,7 @@ use super::database::{Database, Failure};
 use super::{StoreError, Value};
 
 /// The most rows of one statement. Longer ones are not faster, and the first of each length must be prepared.
-const MOST_ROWS: usize = 64;
+const MOST_ROWS: usize = 256;
 
 /// What to do with a row whose key is there already.
 #[derive(Debug, Clone, Copy)]

@@ -419,6 +419,7 @@ fn a_report_that_was_due_is_mailed_with_its_picture_and_again_when_the_server_is
     std::fs::write(job.folder.path().join("reports/all.toml"), spec).unwrap();
     topic.put_samples("P1", &[(0, 80.0)]);
     job.run_once();
+    database.connect().query_drop("UPDATE batches SET now_at = now_at - INTERVAL 1 HOUR").unwrap();
     let report = || {
         let output = job.command("report").output().unwrap();
         assert!(output.status.success(), "{}", told(&output));

@@ -266,6 +266,37 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+fn a_full_disk_leaves_the_report_that_was_there() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: mounting a small disk needs root");
+        return;
+    };
+    let (job, topic, _database) = TestJob::on_mysql();
+    let job = job.more(&format!("[reports]\ndir = \"{}\"\nspecs = \"reports\"", disk.0.join("out").display()));
+    let spec = "title = \"Readings\"\nrange = \"1h\"\n[[chart]]\nkind = \"table\"\ntitle = \"Readings\"\n\
+                sql = \"SELECT * FROM readings\"\n";
+    std::fs::create_dir(job.folder.path().join("reports")).unwrap();
+    std::fs::write(job.folder.path().join("reports/all.toml"), spec).unwrap();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    job.run_once();
+    let report = || job.command("report").args(["all", "--until", "2026-01-01T01:00:00Z"]).output().unwrap();
+    assert!(report().status.success(), "{}", told(&report()));
+    let files = || -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+        let files = std::fs::read_dir(disk.0.join("out/all")).unwrap().map(|file| file.unwrap().path());
+        files.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect()
+    };
+    let before = files();
+    assert_eq!(before.len(), 4, "page, picture, Markdown, CSV");
+    let ballast = disk.0.join("ballast");
+    let size = || std::fs::metadata(&ballast).map_or(0, |file| file.len() as usize);
+    while std::fs::write(&ballast, vec![0; size() + 4_096]).is_ok() {}
+    let full = report();
+    assert_eq!(full.status.code(), Some(1));
+    assert!(told(&full).contains("cannot be written: No space left on device"), "{}", told(&full));
+    assert!(files() == before, "what was there is there, and nothing else");
+}
+
+#[test]
 fn a_full_disk_holds_the_batch_until_there_is_room() {
     let Some(disk) = SmallDisk::mount() else {
         println!("skipped: mounting a small disk needs root");

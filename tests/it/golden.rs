@@ -364,7 +364,8 @@ fn golden_diagnostics_of_wrong_tests_and_seeds() {
     check("wrong_tests.txt", &shown);
 }
 
-fn check(name: &str, shown: &str) {
+/// Compares with a file of `tests/golden`, or writes it.
+pub fn check(name: &str, shown: &str) {
     check_file(&repository().join("tests/golden").join(name), shown);
 }
 

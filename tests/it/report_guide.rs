@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, TimeDelta, Utc};
 use resvg::tiny_skia::Pixmap;
 use wardwatch::query::{Condition, Limits, StoredReader, StoredTables};
-use wardwatch::report::{KINDS, Moment, load, make, png, subjects};
+use wardwatch::report::{KINDS, Moment, PictureSize, load, make, png, subjects};
 
 use crate::bed::repository;
 
@@ -196,6 +196,7 @@ fn every_spec_of_the_guide_gives_the_picture_beside_it() {
         until: None,
         zone: chrono_tz::Europe::Berlin,
     };
+    let mut structure = String::new();
     for (picture, spec) in specs {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("guide.toml"), spec).unwrap();
@@ -204,7 +205,9 @@ fn every_spec_of_the_guide_gives_the_picture_beside_it() {
         assert!(faults.is_empty(), "{picture}: {faults:?}");
         let subject = subjects(&spec, &reader, &moment).unwrap().remove(0);
         let made = make(&spec, &subject, &reader, &moment).unwrap();
-        let found = png(&made.figure.svg().unwrap(), 1.0).unwrap();
+        let drawn_svg = made.figure.svg().unwrap();
+        structure += &format!("{picture}\n{}\n", skeleton(&drawn_svg));
+        let found = png(&drawn_svg, PictureSize { width: 1_200, dpi: 96 }).unwrap();
         let file = repository().join("docs/reports").join(&picture);
         if std::env::var("WARDWATCH_GOLDEN").is_ok_and(|wish| wish == "write") {
             std::fs::write(&file, &found).unwrap();
@@ -214,6 +217,23 @@ fn every_spec_of_the_guide_gives_the_picture_beside_it() {
             difference(&found, &std::fs::read(&file).unwrap_or_else(|_| panic!("{} is not there", file.display())));
         assert!(differs < 0.002, "{picture}: {:.2} % of the pixels differ", differs * 100.0);
     }
+    crate::golden::check("charts.txt", &structure);
+}
+
+/// What a drawing is made of: how many shapes of each kind and colour, and its texts.
+fn skeleton(svg: &str) -> String {
+    let mut shapes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let mut texts = Vec::new();
+    for element in svg.split('<').skip(1).filter(|element| !element.starts_with('/')) {
+        let (tag, text) = element.split_once('>').unwrap();
+        let name = tag.split(' ').next().unwrap();
+        let colour = |of: &str| Some(tag.split(&format!(" {of}=\"")).nth(1)?.split('"').next()?.to_owned());
+        let colour = colour("fill").filter(|fill| fill != "none").or_else(|| colour("stroke")).unwrap_or_default();
+        *shapes.entry(format!("{name} {colour}")).or_default() += 1;
+        texts.extend(Some(text.trim().to_owned()).filter(|text| !text.is_empty()));
+    }
+    let shapes: Vec<String> = shapes.iter().map(|(shape, count)| format!("  {count} {shape}")).collect();
+    format!("{}\n  {}", shapes.join("\n"), texts.join(" | "))
 }
 
 #[test]

@@ -93,9 +93,16 @@ fn share(args: &AccumulatorArgs<'_>) -> Result<f64> {
 /// How often one value came in one group.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    group: usize,
     value: f64,
+    group: u32,
     count: u32,
+}
+
+impl Entry {
+    fn new(group: usize, value: f64, count: u32) -> Self {
+        let group = u32::try_from(group).unwrap_or_else(|_| panic!("max_groups is less than four billion"));
+        Self { value, group, count }
+    }
 }
 
 /// Entries that so many have been added to are put in order, however few there were.
@@ -122,20 +129,34 @@ impl Counted {
         }
     }
 
-    /// Puts entries in order and makes equal ones one. What comes from kept states is in order piece by piece, which a
-    /// stable sort makes use of.
+    /// Puts entries in order and makes equal ones one: apart by group, which is counting, then each group's few by value.
     fn settle(&mut self) {
         if self.settled == self.entries.len() {
             return;
         }
-        self.entries.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.value.total_cmp(&b.value)));
-        self.entries.dedup_by(|next, kept| {
-            let same = next.group == kept.group && next.value.total_cmp(&kept.value).is_eq();
-            if same {
-                kept.count = kept.count.saturating_add(next.count);
+        let mut ends = vec![0_usize; self.groups + 1];
+        for entry in &self.entries {
+            ends[entry.group as usize + 1] += 1;
+        }
+        for group in 0..self.groups {
+            ends[group + 1] += ends[group];
+        }
+        let mut next = ends.clone();
+        let mut apart = self.entries.clone();
+        for entry in &self.entries {
+            let place = &mut next[entry.group as usize];
+            apart[*place] = *entry;
+            *place += 1;
+        }
+        self.entries.clear();
+        for group in 0..self.groups {
+            let of_group = &mut apart[ends[group]..ends[group + 1]];
+            of_group.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
+            for same in of_group.chunk_by(|a, b| a.value.total_cmp(&b.value).is_eq()) {
+                let count = same.iter().fold(0_u32, |count, entry| count.saturating_add(entry.count));
+                self.entries.push(Entry { count, ..same[0] });
             }
-            same
-        });
+        }
         self.settled = self.entries.len();
     }
 
@@ -146,9 +167,11 @@ impl Counted {
             EmitTo::All => self.groups,
             EmitTo::First(groups) => groups,
         };
-        let kept = self.entries.split_off(self.entries.partition_point(|entry| entry.group < groups));
+        let kept = self.entries.split_off(self.entries.partition_point(|entry| (entry.group as usize) < groups));
         let entries = std::mem::replace(&mut self.entries, kept);
-        self.entries.iter_mut().for_each(|entry| entry.group -= groups);
+        self.entries
+            .iter_mut()
+            .for_each(|entry| *entry = Entry::new(entry.group as usize - groups, entry.value, entry.count));
         self.settled = self.entries.len();
         self.groups -= groups;
         Taken { entries, groups }
@@ -166,7 +189,8 @@ impl Taken {
     fn by_group(&self) -> impl Iterator<Item = &[Entry]> {
         let mut rest = self.entries.as_slice();
         (0..self.groups).map(move |group| {
-            let (of_group, behind) = rest.split_at(rest.iter().take_while(|entry| entry.group == group).count());
+            let (of_group, behind) =
+                rest.split_at(rest.iter().take_while(|entry| entry.group as usize == group).count());
             rest = behind;
             of_group
         })
@@ -184,7 +208,7 @@ impl GroupsAccumulator for Counted {
         let values = values[0].as_primitive::<Float64Type>();
         for (row, group) in groups.iter().enumerate() {
             if values.is_valid(row) && passes(filter, row) {
-                self.entries.push(Entry { group: *group, value: values.value(row), count: 1 });
+                self.entries.push(Entry::new(*group, values.value(row), 1));
             }
         }
         self.grow(total);
@@ -200,7 +224,7 @@ impl GroupsAccumulator for Counted {
             let values = &all_values[place(value_ends[row])..place(value_ends[row + 1])];
             let counts = &all_counts[place(count_ends[row])..place(count_ends[row + 1])];
             let entries = values.iter().zip(counts);
-            self.entries.extend(entries.map(|(value, count)| Entry { group: *group, value: *value, count: *count }));
+            self.entries.extend(entries.map(|(value, count)| Entry::new(*group, *value, *count)));
         }
         self.grow(total);
         Ok(())

@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::canvas::{Align, Canvas, Font, draw, fit};
+use super::resample::sampling_interval;
 use super::scale::{Scale, time_ticks};
 use super::theme::Theme;
 
@@ -137,6 +138,23 @@ impl Body {
             Self::Sparks(sparks) => sparks.rows.is_empty(),
             Self::Table(table) => table.rows.is_empty(),
         }
+    }
+
+    /// For which share of the time between the edges there are values, where it has values over time.
+    pub(super) fn covered(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Option<f64> {
+        let (times, gap) = match self {
+            Self::Lines(lines) => (&lines.times, lines.gap),
+            Self::Ranges(ranges) => (&ranges.times, None),
+            _ => return None,
+        };
+        let usual = sampling_interval(times);
+        let gap = gap.unwrap_or(3 * usual);
+        let (from, until) = (from.timestamp_micros(), until.timestamp_micros());
+        let times: Vec<i64> = times.iter().copied().filter(|at| (from..=until).contains(at)).collect();
+        // What a value stands for reaches to the next, or as far as values usually do.
+        let lasts = times.windows(2).map(|pair| if pair[1] - pair[0] < gap { pair[1] - pair[0] } else { usual });
+        let last = times.last().map_or(0, |last| usual.min(until - last));
+        Some(((lasts.sum::<i64>() + last) as f64 / (until - from).max(1) as f64).clamp(0.0, 1.0))
     }
 
     /// How high it is, without its heading.
