@@ -18,7 +18,7 @@ use mysql::prelude::Queryable;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use wardwatch::report::{Body, Figure, Limit, Line, Lines, Panel, PictureSize, Theme, Trace, render};
+use wardwatch::report::{Body, Figure, Limit, Line, Lines, Panel, PictureSize, Theme, Trace, png};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -67,7 +67,7 @@ fn month() {
         let started = Instant::now();
         let svg = figure.svg().unwrap();
         let vector = started.elapsed();
-        render(&svg, PictureSize::default()).unwrap();
+        png(&svg, PictureSize::default()).unwrap();
         drawn.push((started.elapsed(), vector));
     }
     drawn.sort();

@@ -86,6 +86,7 @@ fn guide(fault: &Diagnostic) -> Option<&'static str> {
     match (folder, extension) {
         (_, Some("csv")) => Some("docs/analysts.md#reference-tables"),
         (Some("tests"), Some("toml")) => Some("docs/analysts.md#tests"),
+        (Some("reports"), Some("toml")) => Some("docs/reports.md#the-spec"),
         (_, Some("toml")) => Some("docs/analysts.md#the-job-file"),
         (_, Some("sql")) => {
             let chapter = SQL.iter().find(|(part, _)| fault.message.contains(part));

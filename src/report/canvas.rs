@@ -80,16 +80,6 @@ impl<'a> Canvas<'a> {
         self.draw(&PathElement::new(points, style))
     }
 
-    /// A horizontal line of dashes.
-    pub(super) fn dashes(&self, from: f64, to: f64, y: f64, ink: Ink) -> Result<(), ChartError> {
-        let mut x = from;
-        while x < to {
-            self.line(&[(x, y), ((x + 4.0).min(to), y)], ink, 1.0)?;
-            x += 8.0;
-        }
-        Ok(())
-    }
-
     pub(super) fn rectangle(
         &self,
         (left, top): (f64, f64),

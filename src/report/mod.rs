@@ -32,7 +32,7 @@ pub use figure::{
 };
 pub use files::{plain_name, write};
 pub use patient::{PatientChart, patient_chart};
-pub use picture::{Picture, png, render};
+pub use picture::png;
 pub use reporter::{Reporting, Wanted, Written, reader, write_due, write_reports};
 pub use spec::{ChartSpec, KINDS, Kind, Limits, PictureSize, Range, Schedule, Spec, load};
 pub use theme::Theme;

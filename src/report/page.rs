@@ -15,7 +15,8 @@ const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums; background: var(--bg); color: var(--text); margin: 0 auto; padding: 16px; max-width: 1264px; }
 nav { display: flex; gap: 16px; flex-wrap: wrap; font-size: 14px; }
 a { color: inherit; } figure { margin: 8px 0; border: 1px solid var(--rule); border-radius: 8px; overflow: hidden; }
-figure svg { display: block; width: 100%; height: auto; }
+figure svg { display: block; width: 100%; height: auto; font-family: 'DejaVu Sans', Verdana, system-ui, sans-serif; }
+figure svg text { font-family: inherit; }
 h1 { font-size: 20px; margin: 16px 0 8px; } .quiet { color: var(--quiet); font-size: 14px; }
 details { margin: 8px 0; } summary { cursor: pointer; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; } th, td { text-align: left; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--rule); }
@@ -44,7 +45,7 @@ pub(super) struct Links {
     pub(super) data: Vec<String>,
 }
 
-/// The page of a report; `svg` is its picture without any text that needs a font.
+/// The page of a report; `svg` is its picture. Its texts are as wide as those of a wide font, so any font has room.
 pub(super) fn page(made: &Made, svg: &str, links: &Links, zone: Tz) -> String {
     let figure = &made.figure;
     let scheme = if figure.theme == Theme::Dark { "dark" } else { "light dark" };

@@ -93,7 +93,7 @@ pub fn patient_chart(
     Ok(Figure {
         title: format!("Patient {}", wanted.patient),
         note: format!(
-            "{}, {} · pale areas and dashed lines: default limits",
+            "{}, {} · pale areas and thin lines: default limits",
             span(until - from),
             super::facts::edges_in_words(from, until, moment.zone)
         ),

@@ -3,19 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, WriteOptions, fontdb};
+use resvg::usvg::{Options, Tree, fontdb};
 
 use super::figure::ChartError;
 use super::spec::PictureSize;
-
-/// A picture in the forms in which it is given out.
-#[derive(Debug)]
-pub struct Picture {
-    /// As PNG.
-    pub png: Vec<u8>,
-    /// As SVG whose texts are outlines: it looks the same wherever it is shown, without any font.
-    pub outlined: String,
-}
 
 /// The picture as PNG.
 ///
@@ -23,18 +14,6 @@ pub struct Picture {
 /// The text is no SVG, or the picture too large for memory.
 pub fn png(svg: &str, size: PictureSize) -> Result<Vec<u8>, ChartError> {
     rasterised(&tree(svg)?, size)
-}
-
-/// The picture in all its forms.
-///
-/// # Errors
-/// The text is no SVG, or the picture too large for memory.
-pub fn render(svg: &str, size: PictureSize) -> Result<Picture, ChartError> {
-    let tree = tree(svg)?;
-    Ok(Picture {
-        png: rasterised(&tree, size)?,
-        outlined: tree.to_string(&WriteOptions { coordinates_precision: 2, ..WriteOptions::default() }),
-    })
 }
 
 fn tree(svg: &str) -> Result<Tree, ChartError> {

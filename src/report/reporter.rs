@@ -20,7 +20,7 @@ use super::ReportError;
 use super::facts::{Made, Moment, Subject, make, subjects, table, text_at};
 use super::files::{folder, pages, remove_old, stamp, write};
 use super::page::{Links, Listed, NEXT, index, next, page};
-use super::picture::render;
+use super::picture::png;
 use super::spec::{Range, Spec};
 
 /// A report may read more than a query of a batch.
@@ -153,10 +153,10 @@ fn in_full(error: &ReportError) -> String {
 fn lay(job: &Job, spec: &Spec, subject: &Subject, made: &Made, moment: &Moment) -> Result<PathBuf, ReportError> {
     let folder = folder(&job.reports.dir, &spec.name, &subject.name);
     let stamp = stamp(made.figure.until);
-    let picture = render(&made.figure.svg()?, spec.size)?;
+    let svg = made.figure.svg()?;
     let file = |suffix: &str| folder.join(format!("{stamp}{suffix}"));
 
-    write(&file(".png"), &picture.png)?;
+    write(&file(".png"), &png(&svg, spec.size)?)?;
     let mut links = Links { picture: format!("{stamp}.png"), ..Links::default() };
     for (name, rows) in &made.data {
         let name = format!("-{}.csv", name.replace(' ', "-"));
@@ -172,7 +172,7 @@ fn lay(job: &Job, spec: &Spec, subject: &Subject, made: &Made, moment: &Moment) 
     if let Some((_, before)) = &before {
         links.previous = before.file_name().and_then(|name| name.to_str()).map(str::to_owned);
     }
-    write(&page_file, page(made, &picture.outlined, &links, moment.zone).as_bytes())?;
+    write(&page_file, page(made, &svg, &links, moment.zone).as_bytes())?;
     if let Some((_, before)) = before
         && let Ok(text) = std::fs::read_to_string(&before)
         && text.contains(NEXT)
@@ -380,6 +380,11 @@ impl Reporting {
         let thread = std::thread::Builder::new().name("reports".to_owned()).spawn(move || {
             let is_stopped = || stopped.load(Ordering::Relaxed);
             let mut is_troubled = false;
+            // Where cores are few, batches come first. On Linux this is of the thread, elsewhere of the process.
+            #[cfg(target_os = "linux")]
+            if let Err(error) = rustix::process::nice(15) {
+                tracing::debug!(%error, "reports are made with the priority of batches");
+            }
             while !is_stopped() {
                 let made = Store::connect(&job.store, &job.name)
                     .and_then(|mut store| store.has_tables())

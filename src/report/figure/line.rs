@@ -245,7 +245,7 @@ fn axis(
         canvas.rectangle((LEFT, y.at(to)), (RIGHT, y.at(from)), frame.theme.normal())?;
         for edge in [limit.low, limit.high].into_iter().flatten() {
             let at = y.at(edge);
-            canvas.dashes(LEFT, RIGHT, at, frame.theme.limit())?;
+            canvas.line(&[(LEFT, at), (RIGHT, at)], frame.theme.limit(), 1.0)?;
             // Two labels need room for both.
             if labels.iter().all(|other| (other - at).abs() >= 12.0) {
                 let label = format!("{} {}", shown(edge), limit.whose);
