@@ -14,8 +14,8 @@ use crate::diagnostic::{Diagnostics, unknown};
 use crate::job::Plan;
 use crate::query::{Limits, StoredReader};
 use crate::report::{
-    Moment, PatientChart, PictureSize, Spec, Wanted, Written, check, load, patient_chart, plain_name, png, write,
-    write_due, write_reports,
+    Moment, PatientChart, PictureSize, Spec, Specs, Wanted, Written, check, load, patient_chart, plain_name, png,
+    write, write_due, write_reports,
 };
 use crate::store::{Store, TablesToBe};
 
@@ -51,7 +51,7 @@ impl Report {
         {
             return draw(&job, patient, self.last.unwrap_or(Duration::from_secs(3_600)), self.until, self.out);
         }
-        let specs = specs(&job)?;
+        let specs = specs(&job).all()?;
         if self.names.is_empty() {
             return due(&job, &specs);
         }
@@ -137,15 +137,13 @@ fn draw(
 }
 
 /// The specs of a job's reports; none where it names no folder.
-///
-/// Errors: every fault of every spec.
-pub(super) fn specs(job: &Job) -> Result<Vec<Spec>, Diagnostics> {
-    job.reports.specs.as_deref().map_or_else(|| Ok(Vec::new()), |folder| load(folder, &job.notify))
+pub(super) fn specs(job: &Job) -> Specs {
+    job.reports.specs.as_deref().map(|folder| load(folder, &job.notify)).unwrap_or_default()
 }
 
 /// Checks the specs of a job's reports against the tables that it will have.
 pub(super) fn check_reports(plan: &Plan) -> Result<(), Diagnostics> {
-    let specs = specs(&plan.job)?;
+    let specs = specs(&plan.job).all()?;
     let limits = Limits { time: plan.job.sql.time_limit, memory: plan.job.sql.memory_limit, groups: usize::MAX };
     let reader = StoredReader::new(Arc::new(TablesToBe::new(plan.all_tables())), limits);
     let now = SystemClock.now();

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::{Stopwatch, SystemClock};
 use crate::dashboard;
 use crate::job::{AtEnd, Plan, RunOptions, run};
-use crate::report::Reporting;
+use crate::report::{Reporting, Specs};
 use crate::source::Until;
 use crate::telemetry;
 
@@ -63,8 +63,11 @@ impl Run {
             info!(address = page.address(), "page and metrics");
         }
         // From cron, `wardwatch report` makes what is due.
-        let specs = if self.once { Vec::new() } else { report::specs(&plan.job)? };
-        let scheduled = specs.into_iter().filter(|spec| spec.schedule.is_some()).collect::<Vec<_>>();
+        let specs = if self.once { Specs::default() } else { report::specs(&plan.job) };
+        for fault in &specs.faults {
+            warn!(%fault, "no such report; the job and the other reports go on");
+        }
+        let scheduled = specs.good.into_iter().filter(|spec| spec.schedule.is_some()).collect::<Vec<_>>();
         let reporting = (!scheduled.is_empty()).then(|| Reporting::start(&plan.job, scheduled)).transpose()?;
         let running = Stopwatch::start();
         let repeating = ProgressBar::hidden();

@@ -1,7 +1,7 @@
 //! Reports and charts of what the store holds, as pages, PNG and SVG.
 //!
-//! It reads committed rows only and can neither delay nor lose a batch. A report is a spec ([`mod@spec`]) that is made for a
-//! time and a subject ([`mod@facts`]), drawn ([`mod@figure`]) and laid into a folder ([`mod@reporter`]). What the store does
+//! It reads committed rows only and can neither delay nor lose a batch. A report is a spec (`spec`) that is made for a
+//! time and a subject (`facts`), drawn (`figure`) and laid into a folder (`reporter`). What the store does
 //! not hold is not drawn.
 
 mod canvas;
@@ -34,7 +34,7 @@ pub use files::{plain_name, write};
 pub use patient::{PatientChart, patient_chart};
 pub use picture::png;
 pub use reporter::{Reporting, Wanted, Written, reader, write_due, write_reports};
-pub use spec::{ChartSpec, KINDS, Kind, Limits, PictureSize, Range, Schedule, Spec, load};
+pub use spec::{ChartSpec, KINDS, Kind, Limits, PictureSize, Range, Schedule, Spec, Specs, load};
 pub use theme::Theme;
 
 /// Why there is no report.

@@ -232,7 +232,7 @@ fn a_spec_is_read_and_every_fault_has_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let read = |text: &str| {
         std::fs::write(folder.path().join("trend.toml"), text).expect("written");
-        load(folder.path(), &[])
+        load(folder.path(), &[]).all()
     };
     let good = "title = \"T\"\nrange = \"6h\"\nschedule = \"daily 07:00\"\n[data.a]\nsql = '''\nSELECT 1\n'''\n[[chart]]\n\
                 kind = \"line\"\ntitle = \"H\"\ndata = \"a\"\ntime = \"t\"\nvalues = [\"v\"]\n";

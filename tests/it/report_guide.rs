@@ -200,7 +200,7 @@ fn every_spec_of_the_guide_gives_the_picture_beside_it() {
     for (picture, spec) in specs {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("guide.toml"), spec).unwrap();
-        let spec = load(folder.path(), &[]).unwrap_or_else(|faults| panic!("{picture}: {faults}")).remove(0);
+        let spec = load(folder.path(), &[]).all().unwrap_or_else(|faults| panic!("{picture}: {faults}")).remove(0);
         let faults = wardwatch::report::check(&spec, &reader, &moment);
         assert!(faults.is_empty(), "{picture}: {faults:?}");
         let subject = subjects(&spec, &reader, &moment).unwrap().remove(0);
@@ -239,7 +239,7 @@ fn skeleton(svg: &str) -> String {
 #[test]
 fn every_shipped_report_is_told_of_in_the_guide() {
     let guide = std::fs::read_to_string(repository().join("docs/reports.md")).unwrap();
-    for spec in load(Path::new(&repository().join("reports")), &[]).unwrap() {
+    for spec in load(Path::new(&repository().join("reports")), &[]).all().unwrap() {
         assert!(guide.contains(&format!("| `{}` |", spec.name)), "{}", spec.name);
     }
 }

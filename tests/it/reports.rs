@@ -224,6 +224,7 @@ fn a_running_job_makes_reports_beside_its_batches_and_a_failing_one_delays_none(
     let (job, topic, database) = reporting(&SPEC.replace("every 1h", "every 10s"));
     let broken = SPEC.replace("every 1h", "every 10s").replace("FROM readings\n", "FROM gone\n");
     std::fs::write(job.folder.path().join("reports/broken.toml"), broken).unwrap();
+    std::fs::write(job.folder.path().join("reports/no_toml.toml"), "title = ").unwrap();
     topic.put_samples("P1", &[(0, 80.0)]);
     let mut running = job.start();
     running.wait_until("both reports are made or found impossible", || {

@@ -248,7 +248,7 @@ impl GroupsAccumulator for Counted {
         Ok(Arc::new(Float64Array::from_iter(found)))
     }
 
-    /// Asked for only where [`GroupsAccumulator::supports_convert_to_state`] says so.
+    /// Asked for only of accumulators that say that they can.
     fn convert_to_state(&self, _values: &[ArrayRef], _filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         Err(DataFusionError::NotImplemented("percentile_cont() keeps counts of groups".to_owned()))
     }
