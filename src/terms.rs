@@ -100,3 +100,35 @@ impl Severity {
         Self::ALL.into_iter().find(|severity| severity.name() == name)
     }
 }
+
+/// What a user of the page may do; each may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// See numbers and alerts, without the names of patients.
+    Viewer,
+    /// See names, acknowledge, pause and silence.
+    Nurse,
+    /// Set limits.
+    Admin,
+}
+
+impl Role {
+    /// All of them, the one that may least first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Nurse, Self::Admin];
+
+    /// The name used on the command line and in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Nurse => "nurse",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}

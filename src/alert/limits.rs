@@ -141,6 +141,67 @@ impl Limit {
     }
 }
 
+/// A limit that somebody wants to set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitChange {
+    /// Whose.
+    pub whose: Whose,
+    /// The vital, by the name of its column.
+    pub vital: String,
+    /// The lower limit: `None` leaves it as it is, `Some(None)` leaves it to the wider scope.
+    pub low: Option<Option<f64>>,
+    /// The upper limit, likewise.
+    pub high: Option<Option<f64>>,
+    /// Since when it shall hold.
+    pub from: DateTime<Utc>,
+    /// Until when; afterwards what held before does.
+    pub until: Option<DateTime<Utc>>,
+    /// Who sets it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl LimitChange {
+    /// The row to add to `limits`, for a vital whose values lie within `plausible`.
+    ///
+    /// # Errors
+    /// Why nobody could want this limit.
+    pub fn limit(self, limits: &[Limit], plausible: Option<[f64; 2]>) -> Result<Limit, String> {
+        let Self { whose, vital, low, high, from, until, author, reason } = self;
+        if author.trim().is_empty() || reason.trim().is_empty() {
+            return Err("a limit has an author and a reason".to_owned());
+        }
+        if low.is_none() && high.is_none() {
+            return Err("give a lower limit, an upper limit or both".to_owned());
+        }
+        if until.is_some_and(|until| until <= from) {
+            return Err("the limit would be over before it holds: it ends no later than it begins".to_owned());
+        }
+        let own = own_limit(limits, &whose, &vital, from);
+        let low = low.unwrap_or(own.and_then(|own| own.low));
+        let high = high.unwrap_or(own.and_then(|own| own.high));
+        if let Some((low, high)) = low.zip(high)
+            && low >= high
+        {
+            return Err(format!("the lower limit {low} is not below the upper limit {high}"));
+        }
+        if let Some([least, most]) = plausible
+            && let Some(side) = [low, high].into_iter().flatten().find(|side| !(least..=most).contains(side))
+        {
+            return Err(format!("{side} is no value that {vital} can have: {least} to {most}"));
+        }
+        Ok(Limit { whose, vital, valid_from: from, valid_until: until, low, high, author, reason })
+    }
+}
+
+/// What holds at `at` for exactly this scope and vital.
+#[must_use]
+pub fn own_limit<'a>(limits: &'a [Limit], whose: &Whose, vital: &str, at: DateTime<Utc>) -> Option<&'a Limit> {
+    let own = limits.iter().filter(|limit| limit.whose == *whose && limit.vital == vital && limit.is_valid(at));
+    own.max_by_key(|limit| limit.valid_from)
+}
+
 fn lacks(column: &str) -> String {
     format!(
         "the table of limits lacks the column \"{column}\", or has it in another type; its columns are {}",
@@ -182,11 +243,7 @@ pub fn resolve<'a>(
     vitals.sort_unstable();
     vitals.dedup();
     let resolved = vitals.into_iter().map(|vital| {
-        let now = |scope: &Whose| {
-            let valid =
-                limits.iter().filter(|limit| limit.whose == *scope && limit.vital == vital && limit.is_valid(at));
-            valid.max_by_key(|limit| limit.valid_from)
-        };
+        let now = |scope: &Whose| own_limit(limits, scope, vital, at);
         let first = |side: fn(&Limit) -> Option<f64>| {
             scopes.iter().filter_map(now).find_map(|limit| Some((side(limit)?, limit)))
         };

@@ -25,7 +25,7 @@ use arrow::datatypes::Schema;
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
-pub use limits::{LIMIT_COLUMNS, Limit, Resolved, Whose, resolve};
+pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};
 pub use open::{Change, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::{NewestSamples, Samples, check_rows};

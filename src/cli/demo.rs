@@ -32,6 +32,15 @@ static QUERIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql/vitals");
 const JOB_FILE: &str = "jobs/patient_vitals.toml";
 const DATABASE: &str = "wardwatch.db";
 
+/// In the folder of its queries: the table of patients.
+const PATIENTS_FILE: &str = "seeds/patients.csv";
+
+/// Made up.
+const NAMES: [&str; 12] = [
+    "Abel, R.", "Brandt, M.", "Cruz, L.", "Diallo, A.", "Evans, T.", "Fischer, K.", "Gupta, S.", "Haddad, N.", "Ito, Y.",
+    "Jansen, P.", "Kowalska, E.", "Lindqvist, O.",
+];
+
 /// Partitions of the embedded topic.
 const PARTITIONS: i32 = 2;
 
@@ -113,6 +122,7 @@ impl Demo {
         let file = self.dir.join(JOB_FILE);
         std::fs::write(&file, JOB).with_context(written)?;
         QUERIES.extract(&queries).with_context(written)?;
+        std::fs::write(queries.join(PATIENTS_FILE), people(self.patients)).with_context(written)?;
 
         // The embedded broker starts empty, so the offsets of an earlier demo mean nothing any more.
         let database = self.dir.join(DATABASE);
@@ -165,6 +175,16 @@ impl Demo {
         )?;
         Ok(())
     }
+}
+
+/// Who lies where, in place of the shipped table without anybody.
+fn people(patients: u32) -> String {
+    let mut rows = "# @key: patient_id\npatient_id,ward,age_band,spo2_scale:int,place,name\n".to_owned();
+    for (number, name) in (1..=patients).zip(NAMES.iter().cycle()) {
+        let bed = format!("{}{}", 10 + (number + 1) / 2, if number % 2 == 1 { 'A' } else { 'B' });
+        rows.push_str(&format!("P{number:04},Ward 4,,1,{bed},\"{name}\"\n"));
+    }
+    rows
 }
 
 /// The charts' own thread: draws the patients it is told of, until nobody tells it any.
@@ -254,7 +274,7 @@ fn tell(progress: &Progress<'_>) -> Option<String> {
 
 fn draw(job: &Job, patient: &str) -> anyhow::Result<PathBuf> {
     let mut store = Store::connect(&job.store, &job.name)?;
-    let wanted = PatientChart { patient: patient.to_owned(), span: Duration::from_secs(300), until: None };
+    let wanted = PatientChart::of(patient, Duration::from_secs(300));
     let chart = patient_chart(&mut store, job, &wanted, SystemClock.now())?;
     let file = job.reports.dir.join(format!("{}.png", plain_name(patient)));
     write(&file, &png(&chart.svg()?, PictureSize::default())?)?;

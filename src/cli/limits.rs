@@ -3,7 +3,7 @@
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Limit, Whose, resolve};
+use crate::alert::{Limit, LimitChange, Whose, own_limit, resolve};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Column, ColumnType};
 use crate::diagnostic::unknown;
@@ -191,13 +191,6 @@ impl Book {
         }
     }
 
-    /// What holds for exactly this scope and vital.
-    fn own(&self, whose: &Whose, vital: &str, at: DateTime<Utc>) -> Option<&Limit> {
-        let own =
-            self.limits.iter().filter(|limit| limit.whose == *whose && limit.vital == vital && limit.is_valid(at));
-        own.max_by_key(|limit| limit.valid_from)
-    }
-
     fn add(&mut self, limit: &Limit) -> anyhow::Result<()> {
         self.store.add_to_reference(&self.table.spec, &limit.row(&self.table.rows.schema()))?;
         println!(
@@ -241,42 +234,24 @@ impl Set {
     fn run(self) -> anyhow::Result<()> {
         self.signed.check()?;
         let whose = self.scope.required()?;
-        let mut book = Book::open(&self.file)?;
-        let now = SystemClock.now();
-        let from = self.signed.from.unwrap_or(now);
-        let column = book.vital(&self.vital)?;
         if self.low.is_none() && self.high.is_none() {
             bail!("give --low, --high or both");
         }
-        if self.until.is_some_and(|until| until <= from) {
-            bail!("the limit would be over before it holds: --until is not after --from");
-        }
-        let own = book.own(&whose, &self.vital, from);
-        let low = self.low.map_or(own.and_then(|own| own.low), |side| side.0);
-        let high = self.high.map_or(own.and_then(|own| own.high), |side| side.0);
-        if let Some((low, high)) = low.zip(high)
-            && low >= high
-        {
-            bail!("the lower limit {low} is not below the upper limit {high}");
-        }
-        if let Some([least, most]) = column.plausible {
-            for side in [low, high].into_iter().flatten() {
-                if !(least..=most).contains(&side) {
-                    bail!("{side} is no value that {} can have: {least} to {most}", self.vital);
-                }
-            }
-        }
-        let Signed { by, reason, .. } = self.signed;
-        book.add(&Limit {
+        let mut book = Book::open(&self.file)?;
+        let plausible = book.vital(&self.vital)?.plausible;
+        let Signed { by, reason, from } = self.signed;
+        let change = LimitChange {
             whose,
             vital: self.vital,
-            valid_from: from,
-            valid_until: self.until,
-            low,
-            high,
+            low: self.low.map(|side| side.0),
+            high: self.high.map(|side| side.0),
+            from: from.unwrap_or(SystemClock.now()),
+            until: self.until,
             author: by,
             reason,
-        })
+        };
+        let limit = change.limit(&book.limits, plausible).map_err(anyhow::Error::msg)?;
+        book.add(&limit)
     }
 }
 
@@ -287,7 +262,7 @@ impl Remove {
         let mut book = Book::open(&self.file)?;
         book.vital(&self.vital)?;
         let from = self.signed.from.unwrap_or(SystemClock.now());
-        match book.own(&whose, &self.vital, from) {
+        match own_limit(&book.limits, &whose, &self.vital, from) {
             Some(own) if own.low.is_some() || own.high.is_some() => {}
             _ => bail!("{whose} has no {} limit of its own", self.vital),
         }
@@ -316,7 +291,7 @@ impl List {
             let mut limits: Vec<&Limit> = book
                 .limits
                 .iter()
-                .filter(|limit| book.own(&limit.whose, &limit.vital, at) == Some(limit))
+                .filter(|limit| own_limit(&book.limits, &limit.whose, &limit.vital, at) == Some(limit))
                 .filter(|limit| limit.low.is_some() || limit.high.is_some())
                 .collect();
             limits.sort_by(|one, other| (&one.whose, &one.vital).cmp(&(&other.whose, &other.vital)));

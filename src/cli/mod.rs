@@ -14,12 +14,14 @@ mod preview;
 mod report;
 mod run;
 mod schema;
+mod serve;
 mod show;
 mod simulate;
 mod status;
 mod stop;
 mod table;
 mod test;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +63,10 @@ enum Command {
     Schema(schema::Schema),
     /// Draw charts from what the store holds
     Report(report::Report),
+    /// Serve the live page from what the store holds
+    Serve(serve::Serve),
+    /// Say who may see the page and do what, and show who did
+    Users(users::Users),
     /// Produce realistic patients, or recordings, to the job's topic
     Simulate(simulate::Simulate),
     /// Tell how a job stands: batches, lag, watermarks, open episodes, failing queries
@@ -122,6 +128,8 @@ pub fn main() -> ExitCode {
         Command::Schema(command) => command.run(),
         Command::Test(command) => command.run(),
         Command::Report(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Users(command) => command.run(),
         Command::Simulate(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Alerts(command) => command.run(),

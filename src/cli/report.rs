@@ -129,7 +129,7 @@ fn draw(
 ) -> anyhow::Result<()> {
     let mut store = Store::connect(&job.store, &job.name)?;
     let file = out.unwrap_or_else(|| job.reports.dir.join(format!("{}.png", plain_name(&patient))));
-    let wanted = PatientChart { patient, span, until };
+    let wanted = PatientChart { until, ..PatientChart::of(&patient, span) };
     let figure = patient_chart(&mut store, job, &wanted, SystemClock.now())?;
     write(&file, &png(&figure.svg()?, PictureSize::default())?)?;
     println!("{}", file.display());

@@ -55,9 +55,7 @@ impl Run {
         telemetry::init("info");
         let stop = Stop::on_signals()?;
         let mut plan = Plan::load(&self.file.job)?;
-        let page = plan.job.dashboard.map(|listen| {
-            dashboard::serve(&plan.job, listen).with_context(|| format!("[dashboard] listen: {listen} cannot be had"))
-        });
+        let page = plan.job.dashboard.listen.map(|listen| dashboard::serve(&plan.job, listen).context("[dashboard]"));
         let page = page.transpose()?;
         if let Some(page) = &page {
             info!(address = page.address(), "page and metrics");

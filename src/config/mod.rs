@@ -5,13 +5,13 @@
 
 mod alerts;
 mod columns;
+mod dashboard;
 mod parse;
 mod raw;
 mod spanned;
 mod units;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use chrono_tz::Tz;
 
 pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
 pub use columns::{Column, ColumnType, Columns, SourcePath};
+pub use dashboard::{DashboardSpec, Privacy};
 pub use parse::load;
 pub use raw::schema;
 
@@ -46,8 +47,8 @@ pub struct Job {
     pub notify: Vec<Outlet>,
     /// Charts.
     pub reports: ReportSpec,
-    /// Where the page and the metrics are served, if they are.
-    pub dashboard: Option<SocketAddr>,
+    /// The live page, and the metrics.
+    pub dashboard: DashboardSpec,
 }
 
 /// When a micro-batch closes: at the latest `every`, earlier when it is full.

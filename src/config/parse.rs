@@ -2,7 +2,6 @@
 
 mod columns;
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +93,7 @@ impl Checker<'_> {
         let sql = self.sql(raw.sql);
         let alerts = self.alerts(raw.alerts, raw.notify);
         let reports = self.reports(raw.reports);
-        let dashboard = raw.dashboard.listen.map(|listen| self.required(listen, loopback));
+        let dashboard = self.dashboard(raw.dashboard);
         let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
         let (alerts, notify) = alerts?;
         Some(Job {
@@ -108,10 +107,7 @@ impl Checker<'_> {
             alerts,
             notify,
             reports: reports?,
-            dashboard: match dashboard {
-                None => None,
-                Some(listen) => Some(listen?),
-            },
+            dashboard: dashboard?,
         })
     }
 
@@ -187,7 +183,7 @@ impl Checker<'_> {
         })
     }
 
-    fn relative(&self, path: &str) -> PathBuf {
+    pub(super) fn relative(&self, path: &str) -> PathBuf {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         // Shown in messages, so "jobs/../sql/vitals" becomes "sql/vitals".
         let mut tidy = PathBuf::new();
@@ -216,7 +212,7 @@ impl Checker<'_> {
     }
 
     /// A number of something, at least one.
-    fn count_or(&mut self, value: Option<Spanned<i64>>, default: usize, what: &str) -> Option<usize> {
+    pub(super) fn count_or(&mut self, value: Option<Spanned<i64>>, default: usize, what: &str) -> Option<usize> {
         let Some(value) = value else { return Some(default) };
         match usize::try_from(*value.get_ref()) {
             Ok(count) if count > 0 => Some(count),
@@ -225,7 +221,7 @@ impl Checker<'_> {
         }
     }
 
-    fn text_or(&mut self, value: Option<Spanned<String>>, default: &str) -> String {
+    pub(super) fn text_or(&mut self, value: Option<Spanned<String>>, default: &str) -> String {
         self.or_default(value, default, not_empty).unwrap_or_else(|| default.to_owned())
     }
 
@@ -261,17 +257,6 @@ impl Checker<'_> {
 
 pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("this must not be empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// Where a page is served that knows no users.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(address),
-        Ok(_) => {
-            Err(format!("\"{text}\" can be reached by others, and the page knows no users; write \"127.0.0.1:8080\""))
-        }
-        Err(_) => Err(format!("\"{text}\" is no address with a port; write \"127.0.0.1:8080\"")),
-    }
 }
 
 /// A name that needs no quotes in SQL; one underscore at the start is kept for wardwatch's own columns.

@@ -4,18 +4,16 @@
 
 use std::fmt::Write as _;
 
-use crate::config::Job;
 use crate::store::{Store, StoreError};
 use crate::terms::Severity;
 
-/// The job's metrics.
-pub(super) fn metrics(job: &Job) -> Result<String, StoreError> {
-    let mut store = Store::connect(&job.store, &job.name)?;
+/// The metrics of the store's job.
+pub(super) fn metrics(store: &mut Store, topic: &str) -> Result<String, StoreError> {
     let mut text = Text::default();
     if !store.has_tables()? {
         return Ok(text.0);
     }
-    let status = store.status(&job.source.topic)?;
+    let status = store.status(topic)?;
     let counters = [
         ("records", "Records that were read", status.records),
         ("rejects", "Records that could not become rows", status.rejects),

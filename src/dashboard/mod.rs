@@ -1,122 +1,170 @@
-//! The live page: the newest values of each patient, open alerts, a chart on request; and what Prometheus reads.
+//! The live page: the ward, each patient, alerts, reports and the job, for people and, as JSON, for programs; and what
+//! Prometheus reads.
 //!
-//! It reads what was committed and can neither delay nor lose a batch. It is bound to loopback and knows no users.
+//! It reads what was committed and can neither delay nor lose a batch. It is served by the job itself or by any number of
+//! other processes.
+//!
+//! ```text
+//!   store ─▶ live (a thread) ─▶ the ward as it is ─▶ pages/ api/      for whoever the guard (access/) lets in
+//!                    └─────────▶ events ─▶ open pages
+//! ```
 
+mod access;
+mod actions;
+mod api;
+mod assets;
+mod bed;
+mod event;
+mod listen;
+mod live;
 mod metrics;
-mod page;
+mod pages;
+mod problem;
+mod routes;
+mod stores;
+mod vitals;
+mod words;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-use crate::clock::{Clock, SystemClock};
 use crate::config::Job;
-use crate::report::{PatientChart, PictureSize, ReportError, patient_chart, png};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
-/// How much time a chart of the page shows.
-const CHART_SPAN: Duration = Duration::from_secs(600);
+use access::Access;
+use listen::Listener;
+use live::Live;
+use stores::Stores;
+
+pub use access::{PasswordError, hash_password, new_secret};
+pub use api::description;
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is not there, or is taken.
+    #[error("{address} cannot be listened on")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Others could reach a page that knows no users.
+    #[error(
+        "others can reach {address}, and there are no users yet; `wardwatch users add JOB NAME --role nurse` makes one, or \
+         listen on 127.0.0.1"
+    )]
+    NoUsers {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The certificate or its key.
+    #[error("\"{}\" cannot be used for TLS: {reason}", .file.display())]
+    Certificate {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The system.
+    #[error("the page cannot be served")]
+    System(#[from] std::io::Error),
+}
+
+/// What every request may look at.
+#[derive(Debug, Clone)]
+struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    job: Job,
+    stores: Stores,
+    live: Live,
+    access: Access,
+    /// Turns true when the page ends.
+    stop: watch::Receiver<bool>,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
 
 /// A page that is served until it is stopped.
 #[derive(Debug)]
 pub struct Page {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    scheme: &'static str,
+    stop: watch::Sender<bool>,
+    stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Page {
     /// Where it is.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("{}://{}/", self.scheme, self.address)
     }
 
     /// Ends it.
     pub fn stop(self) {
-        // The receiver is gone only where the thread has ended already.
-        let _ = self.stop.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the page's thread panicked");
+        self.stopped.store(true, Ordering::Relaxed);
+        // Nobody listens where the thread has ended already.
+        let _ = self.stop.send(true);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the page panicked");
+            }
         }
     }
 }
 
-/// Serves the live page of `job`, on its own thread; port 0 takes any free one.
+/// Serves the pages of `job` at `listen`, on threads of their own; port 0 takes any free one.
 ///
 /// # Errors
-/// The port is taken.
-pub fn serve(job: &Job, listen: SocketAddr) -> std::io::Result<Page> {
-    let listener = std::net::TcpListener::bind(listen)?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
+/// The address is taken, others could reach it and there are no users, or the certificate is of no use. A store that does
+/// not answer is no error: pages say so, and nobody is let in until it does.
+pub fn serve(job: &Job, listen: SocketAddr) -> Result<Page, ServeError> {
+    let is_public = !listen.ip().is_loopback();
+    if is_public {
+        let users = Store::connect(&job.store, &job.name).and_then(|mut store| access::are_there_users(&mut store));
+        match users {
+            Ok(false) => return Err(ServeError::NoUsers { address: listen }),
+            Ok(true) => {}
+            Err(error) => tracing::warn!(%error, "nobody is let in until the store answers"),
+        }
+    }
+    let listener = Listener::bind(listen, &job.dashboard.privacy, job.dashboard.max_connections)?;
+    let address = listener.address()?;
+    let (stop, stopping) = watch::channel(false);
+    let stopped = Arc::new(AtomicBool::new(false));
+    let app = App(Arc::new(Shared {
+        job: job.clone(),
+        stores: Stores::new(&job.store, &job.name),
+        live: Live::new(),
+        access: Access::new(is_public),
+        stop: stopping.clone(),
+    }));
+    let reading = app.live.start(job, Arc::clone(&stopped))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let routes = Router::new()
-        .route("/", get(ward))
-        .route("/chart/{patient}", get(chart))
-        .route("/metrics", get(metrics))
-        .with_state(Arc::new(job.clone()));
-    let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new().name("page".to_owned()).spawn(move || {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            let stopped = async { drop(stopped.await) };
-            tokio::select! {
-                served = axum::serve(listener, routes) => served,
-                () = stopped => Ok(()),
-            }
-        });
-        if let Err(error) = served {
+        if let Err(error) = runtime.block_on(listener.serve(routes::routes(app), stopping)) {
             tracing::error!(%error, "the page is not served any more");
         }
         runtime.shutdown_background();
     })?;
-    Ok(Page { address, stop, thread })
-}
-
-async fn ward(State(job): State<Arc<Job>>) -> Response {
-    let read = tokio::task::spawn_blocking(move || page::ward(&job, SystemClock.now())).await;
-    match read {
-        Ok(Ok(page)) => Html(page).into_response(),
-        Ok(Err(error)) => unavailable(&error),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-async fn chart(State(job): State<Arc<Job>>, Path(patient): Path<String>) -> Response {
-    let draw = move || {
-        let mut store = Store::connect(&job.store, &job.name)?;
-        let wanted = PatientChart { patient, span: CHART_SPAN, until: None };
-        let chart = patient_chart(&mut store, &job, &wanted, SystemClock.now())?;
-        Ok::<_, ReportError>(png(&chart.svg()?, PictureSize { width: 1_800, dpi: 144 })?)
-    };
-    match tokio::task::spawn_blocking(draw).await {
-        Ok(Ok(picture)) => {
-            ([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "no-store")], picture).into_response()
-        }
-        Ok(Err(error @ ReportError::NoPatient { .. })) => (StatusCode::NOT_FOUND, error.to_string()).into_response(),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-async fn metrics(State(job): State<Arc<Job>>) -> Response {
-    match tokio::task::spawn_blocking(move || metrics::metrics(&job)).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// The page's own refresh tries again.
-fn unavailable(error: &StoreError) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::REFRESH, "2")], error.to_string()).into_response()
+    let scheme = if matches!(job.dashboard.privacy, crate::config::Privacy::Tls { .. }) { "https" } else { "http" };
+    Ok(Page { address, scheme, stop, stopped, threads: vec![reading, thread] })
 }

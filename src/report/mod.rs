@@ -27,13 +27,14 @@ use crate::store::StoreError;
 
 pub use facts::{Made, Moment, Subject, check, make, subjects};
 pub use figure::{
-    Band, Bars, Body, Cell, ChartError, Entry, Figure, Heat, Histogram, Limit, Line, Lines, Panel, Ranges, Spark,
-    Sparks, Strip, Table, Timeline, Trace,
+    Band, Bars, Body, Cell, ChartError, Entry, Figure, Heat, Histogram, Limit, Line, Lines, Panel, Ranges, Readout,
+    Spark, SparkPoint, Sparks, Strip, TIME_AXIS, Table, Timeline, Trace, spark_path,
 };
 pub use files::{plain_name, write};
+pub use page::Listed;
 pub use patient::{PatientChart, patient_chart};
 pub use picture::png;
-pub use reporter::{Reporting, Wanted, Written, reader, write_due, write_reports};
+pub use reporter::{Reporting, Wanted, Written, listed, reader, write_due, write_reports};
 pub use spec::{ChartSpec, KINDS, Kind, Limits, PictureSize, Range, Schedule, Spec, Specs, load};
 pub use theme::Theme;
 

@@ -100,12 +100,16 @@ pub(super) fn next(link: &str) -> String {
 }
 
 /// One line of the index.
-#[derive(Debug)]
-pub(super) struct Listed {
-    pub(super) report: String,
-    pub(super) subject: String,
-    pub(super) time: String,
-    pub(super) link: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The spec.
+    pub report: String,
+    /// Of whom or what; empty where a spec makes one for all.
+    pub subject: String,
+    /// Up to when, in the job's time zone.
+    pub time: String,
+    /// The page, from the folder of reports.
+    pub link: String,
 }
 
 /// All reports, the newest first, with a field to search them.

@@ -1,5 +1,6 @@
 //! One patient's vitals as they stand in the table of readings: a panel for each, the episodes above them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +11,9 @@ use crate::store::{Readings, Store, Value};
 
 use super::ReportError;
 use super::facts::Moment;
-use super::figure::{Body, Entry, Figure, Limit, Line, Lines, Panel, Ranges, Timeline, Trace, span};
+use super::figure::{Body, Cell, Entry, Figure, Limit, Line, Lines, Panel, Ranges, Strip, Timeline, Trace, span};
+use super::resample::sampling_interval;
+use super::spec::NEWS2;
 use super::theme::Theme;
 
 /// Which chart is wanted.
@@ -22,6 +25,27 @@ pub struct PatientChart {
     pub span: Duration,
     /// The right edge; without one, the patient's newest reading.
     pub until: Option<DateTime<Utc>>,
+    /// Its colours.
+    pub theme: Theme,
+    /// The limits that hold for the patient, by column; without them, the job's own are shown.
+    pub limits: Option<HashMap<String, Limit>>,
+    /// The patient's scores.
+    pub scores: Vec<Cell>,
+}
+
+impl PatientChart {
+    /// The newest readings of a patient, with the job's own limits.
+    #[must_use]
+    pub fn of(patient: &str, span: Duration) -> Self {
+        Self {
+            patient: patient.to_owned(),
+            span,
+            until: None,
+            theme: Theme::Light,
+            limits: None,
+            scores: Vec::new(),
+        }
+    }
 }
 
 /// Collects what a patient's chart shows.
@@ -56,7 +80,7 @@ pub fn patient_chart(
         job.source.columns.all().iter().filter(numeric).filter(|column| stored.contains(&column.name)).collect();
     let columns: Vec<String> = shown.iter().map(|column| column.name.clone()).collect();
     let wanted_rows = Readings { table, key, event_time, columns: &columns, patient: &wanted.patient, from, until };
-    let rows = store.readings(&wanted_rows)?;
+    let (rows, gap) = rows_to_draw(store, &wanted_rows)?;
     if rows.is_empty() {
         return Err(ReportError::NoReadings { patient: wanted.patient.clone(), from, until, newest });
     }
@@ -88,22 +112,82 @@ pub fn patient_chart(
         until: None,
         zone: job.reports.time_zone,
     };
-    let panels: Vec<Panel> = alerts.into_iter().chain(panels(series.collect(), &times)).collect();
+    let scores = (!wanted.scores.is_empty()).then(|| Panel {
+        title: "NEWS2-style score".to_owned(),
+        unit: String::new(),
+        body: Body::Strip(Strip { cells: wanted.scores.clone(), steps: NEWS2.to_vec() }),
+    });
+    let limits = |column: &Column| match &wanted.limits {
+        Some(limits) => limits.get(&column.name).cloned().into_iter().collect(),
+        None => limits(column),
+    };
+    let above = alerts.into_iter().chain(scores);
+    let panels: Vec<Panel> = above.chain(panels(series.collect(), &times, (gap, &limits))).collect();
     let complete = panels.iter().find_map(|panel| panel.body.covered(from, until));
     Ok(Figure {
         title: format!("Patient {}", wanted.patient),
         note: format!(
-            "{}, {} · pale areas and thin lines: default limits",
+            "{}, {} · pale areas and thin lines: {}",
             span(until - from),
-            super::facts::edges_in_words(from, until, moment.zone)
+            super::facts::edges_in_words(from, until, moment.zone),
+            if wanted.limits.is_some() { "the patient's limits, each with whose it is" } else { "default limits" }
         ),
         from,
         until,
         zone: moment.zone,
-        theme: Theme::Light,
+        theme: wanted.theme,
         panels,
         footer: super::facts::footer(&moment, rows.len(), complete),
     })
+}
+
+/// More than this is not kept as it is: a week of readings by the second are hundreds of megabytes.
+const KEPT_WHOLE: TimeDelta = TimeDelta::hours(24);
+
+/// So much is read at a time of what is not kept whole.
+const AT_A_TIME: TimeDelta = TimeDelta::hours(6);
+
+/// The rows that a picture needs: all of them or, of a long time, those that are the first, the last or an extreme of some
+/// column within a pixel. Then it is told, too, after how many microseconds without one a line breaks.
+fn rows_to_draw(store: &mut Store, wanted: &Readings<'_>) -> Result<(Vec<Vec<Value>>, Option<i64>), ReportError> {
+    let (from, until) = (wanted.from, wanted.until);
+    if until - from <= KEPT_WHOLE {
+        return Ok((store.readings(wanted)?, None));
+    }
+    let micros = |row: &Vec<Value>| row.first().and_then(Value::as_time).map_or(0, |time| time.timestamp_micros());
+    // Two for each pixel, or the picture would depend on where they begin.
+    let length = ((until - from).num_microseconds().unwrap_or(i64::MAX) / PIECES).max(1);
+    let piece = |row: &Vec<Value>| (micros(row) - from.timestamp_micros()) / length;
+    let (mut kept, mut interval, mut start) = (Vec::new(), None, from);
+    while start <= until {
+        let end = (start + AT_A_TIME).min(until + TimeDelta::microseconds(1));
+        let part = Readings { from: start, until: end - TimeDelta::microseconds(1), ..*wanted };
+        let rows = store.readings(&part)?;
+        if interval.is_none() && rows.len() > 2 {
+            interval = Some(sampling_interval(&rows.iter().map(micros).collect::<Vec<_>>()));
+        }
+        for rows in rows.chunk_by(|a, b| piece(a) == piece(b)) {
+            kept.extend(telling(rows).into_iter().map(|row| rows[row].clone()));
+        }
+        start = end;
+    }
+    Ok((kept, interval.map(|interval| 3 * interval)))
+}
+
+/// Twice the pixels of a picture.
+const PIECES: i64 = 2_080;
+
+/// Which rows have the first, the last, the least or the greatest value of some column.
+fn telling(rows: &[Vec<Value>]) -> BTreeSet<usize> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let of_column = |column: usize| {
+        let values = || {
+            rows.iter().enumerate().filter_map(move |(row, values)| Some((row, values.get(column)?.as_float()?)))
+        };
+        let by_value = |a: &(usize, f64), b: &(usize, f64)| a.1.total_cmp(&b.1);
+        [values().next(), values().last(), values().min_by(by_value), values().max_by(by_value)]
+    };
+    (1..columns).flat_map(of_column).flatten().map(|(row, _)| row).collect()
 }
 
 /// One vital's values.
@@ -113,7 +197,11 @@ pub(super) struct Series<'a> {
 }
 
 /// A panel for each vital that has a value; both blood pressures share one.
-pub(super) fn panels(series: Vec<Series<'_>>, times: &[i64]) -> Vec<Panel> {
+pub(super) fn panels(
+    series: Vec<Series<'_>>,
+    times: &[i64],
+    (gap, limits): (Option<i64>, &dyn Fn(&Column) -> Vec<Limit>),
+) -> Vec<Panel> {
     let has_data = |series: &Series<'_>| series.values.iter().any(Option::is_some);
     let mut series: Vec<Series<'_>> = series.into_iter().filter(has_data).collect();
     let place = |series: &[Series<'_>], name: &str| series.iter().position(|one| one.column.name == name);
@@ -141,7 +229,7 @@ pub(super) fn panels(series: Vec<Series<'_>>, times: &[i64]) -> Vec<Panel> {
                 lines: vec![Line { name: column.name.clone(), label: column.label.clone(), values, band: None }],
                 trace: Trace::Straight,
                 limits: limits(column),
-                gap: None,
+                gap,
             }),
         },
     };
@@ -149,7 +237,7 @@ pub(super) fn panels(series: Vec<Series<'_>>, times: &[i64]) -> Vec<Panel> {
 }
 
 /// The job's own limits; an end of what is plausible is no limit.
-fn limits(column: &Column) -> Vec<Limit> {
+pub(super) fn limits(column: &Column) -> Vec<Limit> {
     let Some([low, high]) = column.limits else { return Vec::new() };
     let is_limit = |limit: &f64| !column.plausible.is_some_and(|plausible| plausible.contains(limit));
     let (low, high) = (Some(low).filter(is_limit), Some(high).filter(is_limit));

@@ -217,6 +217,12 @@ fn markdown(made: &Made, links: &Links, zone: Tz) -> String {
 
 /// Writes the index of all reports in the job's folder.
 fn write_index(job: &Job) -> Result<(), ReportError> {
+    write(&job.reports.dir.join("index.html"), index(&listed(job)).as_bytes())
+}
+
+/// The pages that lie in the job's folder of reports, the newest first.
+#[must_use]
+pub fn listed(job: &Job) -> Vec<Listed> {
     let dir = &job.reports.dir;
     let mut listed: Vec<(DateTime<Utc>, Listed)> = Vec::new();
     let folders = |of: &std::path::Path| -> Vec<PathBuf> {
@@ -242,8 +248,7 @@ fn write_index(job: &Job) -> Result<(), ReportError> {
         }
     }
     listed.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| (&x.report, &x.subject).cmp(&(&y.report, &y.subject))));
-    let listed: Vec<Listed> = listed.into_iter().map(|(_, one)| one).collect();
-    write(&dir.join("index.html"), index(&listed).as_bytes())
+    listed.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Makes the reports that are due, each for the time at which it was, and notes in the store that they were made.

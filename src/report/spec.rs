@@ -19,6 +19,9 @@ use super::theme::Theme;
 
 use written::parse;
 
+/// From which scores on a colour is another, by NEWS2: low, low with a parameter at 3, medium, high.
+pub(super) const NEWS2: [f64; 4] = [1.0, 3.0, 5.0, 7.0];
+
 /// One report.
 #[derive(Debug, Clone)]
 pub struct Spec {

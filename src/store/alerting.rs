@@ -48,6 +48,23 @@ pub struct PatientEpisode {
     pub text: String,
 }
 
+/// Which episodes are wanted; those that have fired, if nothing more is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EpisodesLike {
+    /// Of this patient.
+    pub patient: Option<String>,
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// Of this severity.
+    pub severity: Option<Severity>,
+    /// That are over, or are not.
+    pub is_open: Option<bool>,
+    /// That were true at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// That come after this one: its begin and its id.
+    pub before: Option<(DateTime<Utc>, String)>,
+}
+
 const EPISODE_COLUMNS: &str = "`id`, `rule`, `patient_id`, `severity`, `state`, `started_at`, `firing_at`, `last_at`, \
     `known_at`, `clear_since`, `cleared_at`, `ended_at`, `end_reason`, `samples`, `text`, `peak_value`, `limit_value`, \
     `peak_at`, `peak_text`, `stale_at`, `suppressed_by`, `fired_now_at`, `told`, `notices`, `acknowledged_at`, \
@@ -163,6 +180,46 @@ impl Store {
         let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND SUBSTR(`id`, 1, ?)=?", quoted(ALERTS));
         let length = Value::count(beginning.chars().count());
         let rows = self.database.query(&sql, &[Value::text(&self.job), length, Value::text(beginning)])?;
+        rows.iter().map(|row| episode(row)).collect()
+    }
+
+    /// The episodes that are wanted, the newest first, at most `most`.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn episodes_like(&mut self, wanted: &EpisodesLike, most: usize) -> Result<Vec<Episode>, StoreError> {
+        let mut conditions = vec!["`job`=?", "`firing_at` IS NOT NULL"];
+        let mut values = vec![Value::text(&self.job)];
+        let texts = [
+            ("`patient_id`=?", &wanted.patient),
+            ("`rule`=?", &wanted.rule),
+            ("`severity`=?", &wanted.severity.map(|severity| severity.name().to_owned())),
+        ];
+        for (condition, text) in texts {
+            if let Some(text) = text {
+                conditions.push(condition);
+                values.push(Value::text(text));
+            }
+        }
+        if let Some(is_open) = wanted.is_open {
+            conditions.push("`is_open`=?");
+            values.push(Value::Int(is_open.into()));
+        }
+        if let Some(since) = wanted.since {
+            conditions.push("`last_at`>=?");
+            values.push(Value::Time(since));
+        }
+        if let Some((at, id)) = &wanted.before {
+            conditions.push("(`started_at`<? OR (`started_at`=? AND `id`<?))");
+            values.extend([Value::Time(*at), Value::Time(*at), Value::text(id)]);
+        }
+        let sql = format!(
+            "SELECT {EPISODE_COLUMNS} FROM {} WHERE {} ORDER BY `started_at` DESC, `id` DESC LIMIT ?",
+            quoted(ALERTS),
+            conditions.join(" AND ")
+        );
+        values.push(Value::count(most));
+        let rows = self.database.query(&sql, &values)?;
         rows.iter().map(|row| episode(row)).collect()
     }
 

@@ -7,6 +7,7 @@ mod alerting;
 mod commit;
 mod cost;
 mod database;
+mod live;
 mod mysql;
 mod outbox;
 mod own;
@@ -20,14 +21,16 @@ mod snapshot;
 mod sqlite;
 mod statement;
 mod system;
+mod users;
 mod value;
 
 use crate::config::StoreUrl;
 use crate::terms::Partition;
 
-pub use alerting::{Alerting, PatientEpisode};
+pub use alerting::{Alerting, EpisodesLike, PatientEpisode};
 pub use commit::{Commit, Edited, Failed, QueryState, TableRows};
 pub use cost::QueryCost;
+pub use live::{BatchRow, CostRow, EditRow, LateRow, RejectRow, Timed};
 pub use outbox::{Attempt, Outcome, OutletState, Waiting};
 pub use own::OwnRow;
 pub use read::{BatchSummary, LoggedBatch, Readings, Resume, Status};
@@ -37,6 +40,7 @@ pub use scan::{StoreTables, TablesToBe};
 pub use schema::{Kind as ColumnKind, TableSpec, TableSpecError};
 pub use snapshot::{Snapshot, StoredSnapshot};
 pub(crate) use system::NAMES as SYSTEM_TABLES;
+pub use users::{ApiToken, AuditEntry, Session, User};
 pub use value::Value;
 
 use database::Database;

@@ -344,22 +344,6 @@ impl Store {
         Ok(rows.first().and_then(|row| row.first()?.as_time()))
     }
 
-    /// The patients that a table has, in the order of their ids, and the newest event time of each.
-    ///
-    /// # Errors
-    /// The database does not answer, or there is no such table or column.
-    pub fn patients(
-        &mut self,
-        table: &str,
-        key: &str,
-        event_time: &str,
-    ) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
-        let (table, key, event_time) = (quoted(table), quoted(key), quoted(event_time));
-        let sql = format!("SELECT {key}, MAX({event_time}) FROM {table} GROUP BY {key} ORDER BY {key}");
-        let rows = self.database.query(&sql, &[])?;
-        Ok(rows.iter().filter_map(|row| Some((row.first()?.as_text()?.to_owned(), row.get(1)?.as_time()?))).collect())
-    }
-
     /// The columns that a table has.
     ///
     /// # Errors
@@ -374,13 +358,23 @@ impl Store {
     /// # Errors
     /// The database does not answer, or there is no such table or column.
     pub fn readings(&mut self, wanted: &Readings<'_>) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.first_readings(wanted, usize::MAX)
+    }
+
+    /// The first of these rows, at most `most`.
+    ///
+    /// # Errors
+    /// The database does not answer, or there is no such table or column.
+    pub fn first_readings(&mut self, wanted: &Readings<'_>, most: usize) -> Result<Vec<Vec<Value>>, StoreError> {
         let columns: Vec<String> = wanted.columns.iter().map(|name| quoted(name)).collect();
         let (table, key, event_time) = (quoted(wanted.table), quoted(wanted.key), quoted(wanted.event_time));
         let sql = format!(
-            "SELECT {event_time}, {} FROM {table} WHERE {key}=? AND {event_time}>=? AND {event_time}<=? ORDER BY {event_time}",
+            "SELECT {event_time}, {} FROM {table} WHERE {key}=? AND {event_time}>=? AND {event_time}<=? \
+             ORDER BY {event_time} LIMIT ?",
             columns.join(", ")
         );
-        let values = [Value::text(wanted.patient), Value::Time(wanted.from), Value::Time(wanted.until)];
+        let values =
+            [Value::text(wanted.patient), Value::Time(wanted.from), Value::Time(wanted.until), Value::count(most)];
         Ok(self.database.query(&sql, &values)?)
     }
 }

@@ -100,6 +100,24 @@ fn data_type(kind: Kind) -> DataType {
 }
 
 impl Store {
+    /// All rows of a table and what it is like; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn whole_table(&mut self, table: &str) -> Result<Option<(TableSpec, RecordBatch)>, StoreError> {
+        let stored = self.database.columns(table)?;
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let fields = stored.iter().map(|column| field(&column.name, Kind::stored(&column.r#type)));
+        let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let key: Vec<String> =
+            stored.iter().filter(|column| column.in_key).map(|column| column.name.clone()).collect();
+        let spec = TableSpec::new(table, &schema, &key).map_err(|error| StoreError::Refused(error.to_string()))?;
+        let names: Vec<String> = stored.into_iter().map(|column| column.name).collect();
+        Ok(Some((spec, self.scan(table, &schema, &names, &[])?)))
+    }
+
     fn scan(
         &mut self,
         table: &str,

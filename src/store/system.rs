@@ -23,8 +23,13 @@ pub(super) const REPORT_RUNS: &str = "report_runs";
 pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
+pub(super) const USERS: &str = "users";
+pub(super) const SESSIONS: &str = "sessions";
+pub(super) const API_TOKENS: &str = "api_tokens";
+pub(super) const AUDIT: &str = "audit";
+
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 24] = [
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -45,10 +50,14 @@ pub(crate) const NAMES: [&str; 20] = [
     REPORT_RUNS,
     WINDOW_SNAPSHOTS,
     WINDOW_PANES,
+    USERS,
+    SESSIONS,
+    API_TOKENS,
+    AUDIT,
 ];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 20] {
+pub(super) fn tables() -> [TableSpec; 24] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -388,6 +397,59 @@ pub(super) fn tables() -> [TableSpec; 20] {
                 ("parts", Kind::Int),
                 ("checksum", Kind::Int),
                 ("bytes", Kind::Bytes),
+            ],
+        ),
+        // Who may see the page. Passwords are kept as argon2 makes them.
+        TableSpec::system(
+            USERS,
+            &["job", "name"],
+            &[
+                ("job", Kind::Text),
+                ("name", Kind::Text),
+                ("password", Kind::Text),
+                ("role", Kind::Text),
+                ("changed_at", Kind::Time),
+            ],
+        ),
+        // Who is logged in: `id` is the SHA-256 of what the browser holds.
+        TableSpec::system(
+            SESSIONS,
+            &["job", "id"],
+            &[
+                ("job", Kind::Text),
+                ("id", Kind::Text),
+                ("user_name", Kind::Text),
+                ("begun_at", Kind::Time),
+                ("until_at", Kind::Time),
+            ],
+        ),
+        // What programs show in place of a password: `id` is its SHA-256.
+        TableSpec::system(
+            API_TOKENS,
+            &["job", "id"],
+            &[
+                ("job", Kind::Text),
+                ("id", Kind::Text),
+                ("name", Kind::Text),
+                ("role", Kind::Text),
+                ("made_at", Kind::Time),
+                ("until_at", Kind::Time),
+            ],
+        ),
+        // Who saw which patient, who did what, and who tried to get in.
+        TableSpec::system(
+            AUDIT,
+            &["job", "at", "id"],
+            &[
+                ("job", Kind::Text),
+                ("at", Kind::Time),
+                ("id", Kind::Text),
+                ("who", Kind::Text),
+                ("role", Kind::Text),
+                ("address", Kind::Text),
+                ("action", Kind::Text),
+                ("subject", Kind::Text),
+                ("detail", Kind::Text),
             ],
         ),
     ]

@@ -124,14 +124,17 @@ fn an_outlet_that_is_wrong_is_named_with_what_would_be_right() {
 }
 
 #[test]
-fn a_page_that_knows_no_users_is_served_to_nobody_else() {
-    refuse(
-        "[dashboard]\nlisten = \"0.0.0.0:8080\"",
-        "\"0.0.0.0:8080\" can be reached by others, and the page knows no users",
-    );
+fn the_page_has_an_address_and_a_certificate_with_its_key_or_neither() {
     refuse("[dashboard]\nlisten = \"8080\"", "is no address with a port");
+    refuse("[dashboard]\ncertificate = \"c.pem\"", "a certificate needs its key");
+    refuse("[dashboard]\nkey = \"k.pem\"", "a key needs its certificate");
     let job = read(&format!("{SMALLEST}[dashboard]\nlisten = \"127.0.0.1:0\"")).expect("valid");
-    assert_eq!(job.dashboard.map(|listen| listen.port()), Some(0));
+    assert_eq!(job.dashboard.listen.map(|listen| listen.port()), Some(0));
+    assert_eq!(job.dashboard.privacy, crate::config::Privacy::Plain);
+    let pair = "[dashboard]\ncertificate = \"c.pem\"\nkey = \"/k.pem\"";
+    let job = read(&format!("{SMALLEST}{pair}")).expect("valid");
+    let crate::config::Privacy::Tls { key, .. } = job.dashboard.privacy else { panic!("no TLS") };
+    assert_eq!(key, std::path::Path::new("/k.pem"));
 }
 
 #[test]

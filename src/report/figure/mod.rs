@@ -16,14 +16,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::canvas::{Align, Canvas, Font, draw, fit};
-use super::resample::sampling_interval;
+use super::resample::{by_pixel, sampling_interval};
 use super::scale::{Scale, time_ticks};
 use super::theme::Theme;
 
 pub use bars::{Bars, Histogram};
 pub use heat::Heat;
 pub use line::{Band, Limit, Line, Lines, Ranges, Trace};
-pub use sparks::{Spark, Sparks};
+pub use sparks::{Spark, SparkPoint, Sparks, spark_path};
 pub use strip::{Cell, Strip};
 pub use table::Table;
 pub use timeline::{Entry, Timeline};
@@ -63,6 +63,20 @@ pub struct Figure {
     /// When it was made, from what, and how much there was.
     pub footer: String,
 }
+
+/// What a line shows, pixel by pixel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Readout {
+    /// The line.
+    pub label: String,
+    /// The unit of its values.
+    pub unit: String,
+    /// The last time of a pixel in microseconds, and the least and the greatest value within it; in order.
+    pub points: Vec<(i64, f64, f64)>,
+}
+
+/// Where time begins and ends in a picture, and how wide the picture is, in pixels.
+pub const TIME_AXIS: (f64, f64, f64) = (LEFT, RIGHT, WIDTH);
 
 /// One panel.
 #[derive(Debug, Clone)]
@@ -203,6 +217,39 @@ impl Figure {
             let footer = fit(&self.footer, 12.0, WIDTH - 2.0 * MARGIN);
             canvas.text(&footer, (MARGIN, top + 10.0), Align::Left, Font::Plain(12.0), self.theme.quiet())
         })
+    }
+
+    /// What the picture shows at each of its pixels of time, for whoever points at it.
+    ///
+    /// # Errors
+    /// Polars fails, which no data should make it do.
+    pub fn readouts(&self) -> Result<Vec<Readout>, ChartError> {
+        let time = Scale::new((self.from.timestamp_micros() as f64, self.until.timestamp_micros() as f64), (LEFT, RIGHT));
+        #[allow(clippy::cast_possible_truncation, reason = "a pixel of a picture")]
+        let pixel = |micros: i64| time.at(micros as f64).floor() as i64;
+        let points = |times: &[i64], values: &[Option<f64>]| -> Result<Vec<(i64, f64, f64)>, ChartError> {
+            let runs = by_pixel(times, values, None, pixel).map_err(|error| ChartError(error.to_string()))?;
+            Ok(runs.into_iter().flatten().map(|column| (column.times.1, column.range.0, column.range.1)).collect())
+        };
+        let mut readouts = Vec::new();
+        for panel in &self.panels {
+            let mut tell = |label: &str, points: Vec<(i64, f64, f64)>| {
+                readouts.push(Readout { label: label.to_owned(), unit: panel.unit.clone(), points });
+            };
+            match &panel.body {
+                Body::Lines(lines) => {
+                    for line in &lines.lines {
+                        tell(&line.label, points(&lines.times, &line.values)?);
+                    }
+                }
+                Body::Ranges(ranges) => {
+                    tell(&panel.title, points(&ranges.times, &ranges.high)?);
+                    tell("diastolic", points(&ranges.times, &ranges.low)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(readouts)
     }
 
     fn head(&self, canvas: &Canvas<'_>) -> Result<(), ChartError> {

@@ -83,3 +83,45 @@ impl Sparks {
         Ok(())
     }
 }
+
+/// What a value does in one step of time, for a small line that is drawn again and again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SparkPoint {
+    /// The step; one follows the other.
+    pub step: i64,
+    /// The least value.
+    pub low: f64,
+    /// The greatest.
+    pub high: f64,
+}
+
+/// A small line of `points` over `steps` as the path of an SVG, `size` pixels large; empty where there is nothing to draw.
+///
+/// Each step shows its least and greatest value, and the line is broken where a step has none. Points are in order.
+#[must_use]
+pub fn spark_path(points: &[SparkPoint], steps: std::ops::RangeInclusive<i64>, size: (u32, u32)) -> String {
+    use std::fmt::Write as _;
+
+    let shown: Vec<&SparkPoint> = points.iter().filter(|point| steps.contains(&point.step)).collect();
+    let (low, high) =
+        shown.iter().fold((f64::MAX, f64::MIN), |(low, high), point| (low.min(point.low), high.max(point.high)));
+    let x = Scale::new((*steps.start() as f64, *steps.end() as f64), (1.0, f64::from(size.0) - 1.0));
+    let y = Scale::new((low, high), (f64::from(size.1) - 1.0, 1.0));
+    let mut path = String::new();
+    let mut before: Option<&SparkPoint> = None;
+    for point in shown {
+        let (left, lowest, highest) = (x.at(point.step as f64), y.at(point.low), y.at(point.high));
+        let follows = before.is_some_and(|before| before.step + 1 == point.step);
+        let pen = if follows { 'L' } else { 'M' };
+        // Writing to a String cannot fail.
+        let _ = write!(path, "{pen}{left:.1} {lowest:.1}");
+        if (lowest - highest).abs() >= 0.1 {
+            let _ = write!(path, "V{highest:.1}");
+        } else if !follows {
+            // A single point is drawn as a dot.
+            let _ = write!(path, "h.1");
+        }
+        before = Some(point);
+    }
+    path
+}

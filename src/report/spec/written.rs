@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, nearest, place, unknown};
 use crate::query::StoredSql;
 
 use super::super::theme::Theme;
-use super::{ChartSpec, KINDS, Kind, LIMITS, Limits, PictureSize, Range, Schedule, Spec};
+use super::{ChartSpec, KINDS, Kind, LIMITS, Limits, NEWS2, PictureSize, Range, Schedule, Spec};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -306,8 +306,6 @@ impl RawChart {
 
     /// Errors: the name of a key that the kind needs and that is not there.
     fn into_kind(self) -> Result<Kind, &'static str> {
-        /// NEWS2's: low, low with a parameter at 3, medium, high.
-        const NEWS2: [f64; 4] = [1.0, 3.0, 5.0, 7.0];
         let time = self.time.ok_or("time");
         let value = self.value.ok_or("value");
         let row = self.row.ok_or("row");

@@ -1,0 +1,194 @@
+//! Who may see and do what: every request but those for the log-in page and for what has no facts passes the guard.
+//!
+//! ```text
+//! a request ─▶ bearer token? ─▶ session cookie? ─▶ no users, and on loopback? ─▶ nobody: log in, or 401
+//!                   └──────────────┴───────────────────┴─▶ changes something, and no token? ─▶ CSRF token
+//! ```
+
+mod guard;
+mod password;
+mod throttle;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::clock::{Clock, Stopwatch, SystemClock};
+use crate::store::{AuditEntry, Store, StoreError};
+use crate::terms::Role;
+
+pub(super) use guard::{Peer, address, guard, log_in, log_out, redirect, same_site};
+pub use password::{PasswordError, hash_password};
+use password::{is_password, waste_the_time_of_a_password};
+pub(super) use throttle::Throttle;
+
+/// For so long it is remembered who a cookie or token belongs to: a user that is removed may see the page for so long yet.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// So many are remembered at the most.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Visitor {
+    /// The user's or the token's name.
+    pub(super) name: String,
+    /// What it may do.
+    pub(super) role: Role,
+    /// How it is known.
+    pub(super) by: Known,
+    /// What a form must bear so that it is believed to be ours; empty for programs.
+    pub(super) csrf: String,
+    /// From where.
+    pub(super) address: Option<IpAddr>,
+}
+
+/// How a visitor is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// There are no users, and this machine may do everything.
+    Here,
+    /// By a log-in.
+    Session,
+    /// By a token.
+    Token,
+}
+
+impl Visitor {
+    /// Whether it may do what `role` may.
+    pub(super) fn may(&self, role: Role) -> bool {
+        self.role >= role
+    }
+
+    /// Whether it may read names of patients.
+    pub(super) fn may_read_names(&self) -> bool {
+        self.may(Role::Nurse)
+    }
+
+    /// The line of the audit that says what it did.
+    pub(super) fn did(&self, action: &str, subject: &str, detail: &str) -> AuditEntry {
+        audit_entry(&self.name, self.role.name(), self.address, (action, subject, detail))
+    }
+}
+
+/// A line of the audit; somebody who is not logged in has no role.
+pub(super) fn audit_entry(
+    who: &str,
+    role: &str,
+    address: Option<IpAddr>,
+    (action, subject, detail): (&str, &str, &str),
+) -> AuditEntry {
+    // Columns of keys are short, and what strangers type need not be kept whole.
+    let short = |text: &str| text.chars().take(200).collect::<String>();
+    AuditEntry {
+        at: SystemClock.now(),
+        id: hex(&random::<8>()),
+        who: short(who),
+        role: role.to_owned(),
+        address: address.map(|address| address.to_string()).unwrap_or_default(),
+        action: action.to_owned(),
+        subject: short(subject),
+        detail: short(detail),
+    }
+}
+
+/// What is remembered of visitors, and the secrets of this process.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// What forms of visitors without a session are sealed with.
+    secret: [u8; 32],
+    /// Whether others than this machine can reach the page.
+    pub(super) is_public: bool,
+    /// Whether there are users.
+    users: Mutex<Option<(Stopwatch, bool)>>,
+    visitors: Mutex<HashMap<String, (Stopwatch, Option<(String, Role)>)>>,
+    /// Who has guessed passwords lately.
+    pub(super) throttle: Mutex<Throttle>,
+}
+
+impl Access {
+    pub(super) fn new(is_public: bool) -> Self {
+        Self {
+            secret: random(),
+            is_public,
+            users: Mutex::default(),
+            visitors: Mutex::default(),
+            throttle: Mutex::default(),
+        }
+    }
+
+    /// Whether there are users, as far as that was looked up lately.
+    fn remembered_users(&self) -> Option<bool> {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.as_ref().filter(|(looked, _)| looked.elapsed() < REMEMBERED).map(|(_, are_there)| *are_there)
+    }
+
+    fn remember_users(&self, are_there: bool) {
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), are_there));
+    }
+
+    fn remembered(&self, id: &str) -> Option<Option<(String, Role)>> {
+        let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        visitors.get(id).filter(|(looked, _)| looked.elapsed() < REMEMBERED).map(|(_, visitor)| visitor.clone())
+    }
+
+    fn remember(&self, id: &str, visitor: Option<(String, Role)>) {
+        let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        if visitors.len() >= MOST_REMEMBERED {
+            visitors.retain(|_, (looked, _)| looked.elapsed() < REMEMBERED);
+        }
+        if visitors.len() < MOST_REMEMBERED {
+            visitors.insert(id.to_owned(), (Stopwatch::start(), visitor));
+        }
+    }
+
+    fn forget(&self, id: &str) {
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+/// What seals the forms of somebody who holds `secret`: nobody else can make it, and it does not tell the secret.
+fn seal(secret: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap_or_else(|_| panic!("HMAC takes keys of any length"));
+    mac.update(b"wardwatch form");
+    hex(&mac.finalize().into_bytes())
+}
+
+/// Whether two texts are the same, in a time that does not tell how far they agree.
+fn is_same(one: &str, other: &str) -> bool {
+    Sha256::digest(one) == Sha256::digest(other)
+}
+
+/// What is kept of a secret that is random itself.
+#[must_use]
+pub(super) fn digest(secret: &str) -> String {
+    hex(&Sha256::digest(secret.as_bytes()))
+}
+
+/// A secret that nobody guesses, and what is kept of it.
+#[must_use]
+pub fn new_secret() -> (String, String) {
+    let secret = hex(&random::<32>());
+    let kept = digest(&secret);
+    (secret, kept)
+}
+
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    use rand::RngCore as _;
+    let mut bytes = [0; N];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the store has users; one without tables has none.
+pub(super) fn are_there_users(store: &mut Store) -> Result<bool, StoreError> {
+    Ok(!store.column_names("users")?.is_empty() && !store.users()?.is_empty())
+}
