@@ -98,7 +98,7 @@ pub(super) async fn quiet(app: &App, visitor: &Visitor, wanted: Quiet) -> Result
             return Err(Problem::wrong(&unknown("rule", &scope.rule, rules())));
         }
     }
-    if length.is_zero() || length > LONGEST_SILENCE {
+    if length < Duration::from_secs(1) || length > LONGEST_SILENCE {
         return Err(Problem::wrong("alerts are quiet for a second at the least and a year at the most"));
     }
     let until = SystemClock.now() + length;

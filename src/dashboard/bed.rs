@@ -19,7 +19,7 @@ const STEP: TimeDelta = TimeDelta::seconds(30);
 const SLOPE: TimeDelta = TimeDelta::minutes(5);
 
 /// The pixels of a small line.
-pub(super) const SPARK: (u32, u32) = (72, 24);
+pub(super) const SPARK: (u32, u32) = (60, 24);
 
 /// A patient as far as rows have told.
 #[derive(Debug, Clone)]
@@ -190,7 +190,10 @@ impl Bed {
                 .map(|step| SparkPoint { step: step.number, low: step.low, high: step.high })
                 .collect();
             let last = number(until);
-            spark_path(&points, (last - HISTORY.num_seconds() / STEP.num_seconds() + 1)..=last, SPARK)
+            let steps = (last - HISTORY.num_seconds() / STEP.num_seconds() + 1)..=last;
+            // A vital without limits has no measure of its own.
+            let range = if vital.matters.is_finite() { vital.matters } else { 0.0 };
+            spark_path(&points, steps, range, SPARK)
         };
         vitals.shown.iter().map(path).collect()
     }

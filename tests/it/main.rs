@@ -11,6 +11,7 @@
     unreachable_pub
 )]
 
+mod access;
 mod alerts;
 mod bed;
 mod browser;
@@ -25,6 +26,7 @@ mod layers;
 mod news2;
 mod oracle;
 mod pack;
+mod page;
 mod proxy;
 mod queries;
 mod receiver;
@@ -38,5 +40,6 @@ mod services;
 mod simulator;
 mod source;
 mod stores;
+mod webdriver;
 mod windows;
 mod workbench;

@@ -89,6 +89,7 @@ pub(super) struct WhichAlerts {
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Time>,
     /// Where to go on, as an answer said.
+    #[param(pattern = "^[0-9]{1,18}[.][0-9a-f]{12}$")]
     after: Option<String>,
     /// How many at the most.
     #[param(minimum = 1, maximum = 1000)]
@@ -334,8 +335,8 @@ pub(super) struct SilenceToBe {
     #[schema(inline)]
     up_to: Option<WhichSeverity>,
     /// For how long. What is no longer than the job's longest pause and has no reason is a pause.
-    #[schema(minimum = 1)]
-    seconds: u64,
+    #[schema(minimum = 1, maximum = 31_622_400)]
+    seconds: f64,
     /// Why.
     #[serde(default)]
     #[schema(max_length = 500)]
@@ -361,7 +362,7 @@ pub(super) async fn silence(
     wanted: Result<Json<SilenceToBe>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let SilenceToBe { patient, ward, rule, up_to, seconds, reason } = body(wanted)?;
-    let length = std::time::Duration::from_secs(seconds);
+    let length = std::time::Duration::try_from_secs_f64(seconds).unwrap_or(std::time::Duration::ZERO);
     let is_pause = reason.trim().is_empty() && length <= app.job.alerts.longest_pause;
     let wanted = Quiet {
         kind: if is_pause { SilenceKind::Pause } else { SilenceKind::Silence },

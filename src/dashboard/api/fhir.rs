@@ -59,7 +59,7 @@ struct Search {
 
 /// A patient's vital signs, the oldest first: of the last hour if no date is given.
 #[utoipa::path(get, path = "/fhir/Observation", tag = "fhir", params(
-    ("patient" = String, Query, description = "the patient's id, with or without `Patient/`"),
+    ("patient" = String, Query, min_length = 1, description = "the patient's id, with or without `Patient/`"),
     ("code" = Option<String>, Query, description = "LOINC codes with commas between them, with or without their system"),
     ("date" = Option<String>, Query, description = "a time with `ge`, `gt`, `le` or `lt` before it; may be given twice"),
     ("_count" = Option<usize>, Query, minimum = 1, maximum = 1000, description = "how many readings at the most"),

@@ -42,7 +42,8 @@ pub(super) struct Batch {
 #[into_params(parameter_in = Query)]
 pub(super) struct WhichBatches {
     /// The batch before which to go on.
-    after: Option<u64>,
+    #[param(minimum = 0)]
+    after: Option<i64>,
     /// How many at the most.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
@@ -62,7 +63,9 @@ pub(super) async fn batches(
 ) -> Result<Response, Problem> {
     let WhichBatches { after, limit } = read(query)?;
     let most = how_many(limit)?;
-    let until = BatchId(after.map_or(i64::MAX.unsigned_abs(), |after| after.saturating_sub(1)));
+    let before = after.unwrap_or(i64::MAX);
+    let before = u64::try_from(before).map_err(|_| Problem::wrong("there is no batch before the first"))?;
+    let until = BatchId(before.saturating_sub(1));
     let mut rows = app.stores.with(move |store| store.batch_rows(until, most + 1)).await?;
     let has_more = rows.len() > most;
     rows.truncate(most);

@@ -344,6 +344,9 @@
     if (!form) return;
     event.preventDefault();
     const button = form.querySelector('button');
+    // The form may be gone when the answer comes, and the focus with it.
+    const home = form.closest('.tile, tr, section');
+    const hadFocus = form.contains(document.activeElement);
     button.disabled = true;
     write(button, '…');
     const done = await fetch(`/api/v1/alerts/${encodeURIComponent(form.dataset.episode)}/acknowledgement`, {
@@ -356,9 +359,7 @@
     say(done);
     button.disabled = false;
     write(button, 'Ack');
-    // The focus would be lost with the button.
-    if (form.contains(document.activeElement)) form.closest('.tile, tr, section')?.querySelector('a')?.focus();
-    showEpisodes(episodes);
+    if (hadFocus) home?.querySelector('a')?.focus();
   });
 
   // ---- sound, which browsers allow only after a click

@@ -162,7 +162,7 @@ fn open(ward: &Ward, visitor: &Visitor, now: DateTime<Utc>) -> Markup {
                         } }
                         td .since data-since=(since.timestamp_millis()) { (length(now - since)) }
                         td { (standing(episode)) }
-                        td .alert { (acknowledge_button(episode, visitor, "/alerts")) }
+                        td { div .alert { (acknowledge_button(episode, visitor, "/alerts")) } }
                     }
                 } }
             } }

@@ -97,16 +97,23 @@ pub struct SparkPoint {
 
 /// A small line of `points` over `steps` as the path of an SVG, `size` pixels large; empty where there is nothing to draw.
 ///
-/// Each step shows its least and greatest value, and the line is broken where a step has none. Points are in order.
+/// Each step shows its least and greatest value, and the line is broken where a step has none. Points are in order. The
+/// height is at least `range` of the values, so that noise does not look like news.
 #[must_use]
-pub fn spark_path(points: &[SparkPoint], steps: std::ops::RangeInclusive<i64>, size: (u32, u32)) -> String {
+pub fn spark_path(
+    points: &[SparkPoint],
+    steps: std::ops::RangeInclusive<i64>,
+    range: f64,
+    size: (u32, u32),
+) -> String {
     use std::fmt::Write as _;
 
     let shown: Vec<&SparkPoint> = points.iter().filter(|point| steps.contains(&point.step)).collect();
     let (low, high) =
         shown.iter().fold((f64::MAX, f64::MIN), |(low, high), point| (low.min(point.low), high.max(point.high)));
     let x = Scale::new((*steps.start() as f64, *steps.end() as f64), (1.0, f64::from(size.0) - 1.0));
-    let y = Scale::new((low, high), (f64::from(size.1) - 1.0, 1.0));
+    let air = ((range - (high - low)) / 2.0).max(0.0);
+    let y = Scale::new((low - air, high + air), (f64::from(size.1) - 1.0, 1.0));
     let mut path = String::new();
     let mut before: Option<&SparkPoint> = None;
     for point in shown {
