@@ -23,6 +23,7 @@ bench:
 	tests/services/with cargo bench --locked --bench alerts
 	tests/services/with cargo bench --locked --bench pipeline
 	tests/services/with cargo bench --locked --bench reports
+	tests/services/with cargo bench --locked --bench beside
 
 # Twenty minutes at 1,000 records a second: memory must not grow.
 soak:

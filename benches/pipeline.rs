@@ -11,14 +11,14 @@
     missing_docs
 )]
 
-use std::path::{Path, PathBuf};
+mod ground;
+
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -27,14 +27,15 @@ use wardwatch::config::{self, Job, StoreUrl};
 use wardwatch::job::{AtEnd, Plan, Progress, RunOptions, Summary, run};
 use wardwatch::source::{Next, Source, Topic, Until};
 
-const PARTITIONS: i32 = 4;
+use ground::{
+    PARTITIONS, brokers, cpu_seconds, database, is_wanted, percentile, resident_mib, shipped, topic, wardwatch_with,
+};
+
 const BACKLOG: usize = 2_000_000;
 const ROWS: usize = 300_000;
 const LIVE_SECONDS: u64 = 180;
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if is_wanted("backlog") {
         backlog();
     }
@@ -53,36 +54,10 @@ fn main() {
     if is_wanted("rules") {
         many_rules(LIVE_SECONDS);
     }
-    if wanted.iter().any(|wanted| wanted == "soak") {
+    // For itself only: it takes twenty minutes.
+    if std::env::args().any(|argument| argument == "soak") {
         live(20 * 60);
     }
-}
-
-fn brokers() -> String {
-    std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS: run `make bench`")
-}
-
-/// A new database on the server of `MYSQL_URL`.
-fn database(name: &str) -> String {
-    let url = std::env::var("MYSQL_URL").expect("MYSQL_URL: run `make bench`");
-    let mut connection = mysql::Conn::new(mysql::Opts::from_url(&url).unwrap()).unwrap();
-    let name = format!("bench_{name}_{}", std::process::id());
-    connection.query_drop(format!("CREATE DATABASE `{name}`")).unwrap();
-    format!("{}/{name}", url.rsplit_once('/').unwrap().0)
-}
-
-fn topic(name: &str) -> String {
-    let name = format!("bench_{name}_{}", std::process::id());
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
-    let new = NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(1));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
-    name
-}
-
-fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs/patient_vitals.toml")
 }
 
 /// The shipped job on a topic and a database of the benchmark's own, with just these table queries.
@@ -103,18 +78,6 @@ fn job(folder: &Path, topic: &str, database: &str, tables: &[&str]) -> Job {
 
 fn wardwatch(topic: &str, database: &str, arguments: &[&str]) -> Command {
     wardwatch_with(&shipped(), topic, database, arguments)
-}
-
-fn wardwatch_with(job: &Path, topic: &str, database: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wardwatch"));
-    command
-        .arg(arguments[0])
-        .arg(job)
-        .args(&arguments[1..])
-        .env("KAFKA_BROKERS", brokers())
-        .env("KAFKA_TOPIC", topic)
-        .env("MYSQL_URL", database);
-    command
 }
 
 fn fill(topic: &str, records: usize) {
@@ -451,7 +414,6 @@ fn live_job(file: &Path, patients: &[&str], rate: u64, seconds: u64) -> String {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut job = wardwatch_with(file, &topic_name, &url, &["run"])
         .env("WARDWATCH_LOG", "wardwatch::job=debug")
-        .env("NO_COLOR", "1")
         .stderr(log.reopen().unwrap())
         .spawn()
         .unwrap();
@@ -464,17 +426,17 @@ fn live_job(file: &Path, patients: &[&str], rate: u64, seconds: u64) -> String {
         .unwrap();
     std::thread::sleep(Duration::from_secs(10)); // the start is not the steady state
     let (cpu_before, from) = (cpu_seconds(job.id()), Instant::now());
-    println!("  after {:>5} s: {} MiB resident", 10, resident_mib(job.id()));
+    println!("  after {:>5} s: {} MiB resident", 10, resident_mib(job.id()).unwrap());
     let mut next = 60;
     while simulator.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(200));
         if from.elapsed().as_secs() + 10 >= next {
-            println!("  after {next:>5} s: {} MiB resident", resident_mib(job.id()));
+            println!("  after {next:>5} s: {} MiB resident", resident_mib(job.id()).unwrap());
             next += 120;
         }
     }
     let cpu = (cpu_seconds(job.id()) - cpu_before) / from.elapsed().as_secs_f64() * 100.0;
-    let memory = resident_mib(job.id());
+    let memory = resident_mib(job.id()).unwrap();
     std::thread::sleep(Duration::from_secs(2));
     assert!(Command::new("kill").arg(job.id().to_string()).status().unwrap().success());
     assert!(job.wait().unwrap().success());
@@ -484,25 +446,12 @@ fn live_job(file: &Path, patients: &[&str], rate: u64, seconds: u64) -> String {
         .filter_map(|line| line.split_once("latency_seconds=")?.1.split_whitespace().next()?.parse().ok())
         .skip(5)
         .collect();
-    latencies.sort_by(f64::total_cmp);
-    let percentile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize] * 1_000.0;
+    let mut latency = |share: f64| percentile(&mut latencies, share) * 1_000.0;
+    let (median, most) = (latency(0.5), latency(0.99));
     println!("  batches                              {:>12}", latencies.len());
-    println!("  closed to committed, median          {:>12.1} ms", percentile(0.5));
-    println!("  closed to committed, 99th percentile {:>12.1} ms", percentile(0.99));
+    println!("  closed to committed, median          {median:>12.1} ms");
+    println!("  closed to committed, 99th percentile {most:>12.1} ms");
     println!("  CPU of wardwatch                     {cpu:>12.1} % of one core");
     println!("  resident memory at the end           {memory:>12} MiB");
     url
-}
-
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // User and system time are the 14th and 15th field of the line, in hundredths of a second.
-    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
-}
-
-fn resident_mib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
 }

@@ -9,20 +9,18 @@
     missing_docs
 )]
 
+mod ground;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use mysql::prelude::Queryable;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use wardwatch::report::{Body, Figure, Limit, Line, Lines, Panel, PictureSize, Theme, Trace, png};
 
+use ground::{database, is_wanted, resident_mib, shipped_in, topic, wardwatch_with};
+
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if is_wanted("month") {
         month();
     }
@@ -75,10 +73,6 @@ fn month() {
     println!("  to SVG and PNG                       {:>8.0} ms", drawn[2].0.as_secs_f64() * 1e3);
 }
 
-fn brokers() -> String {
-    std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS: run `make bench`")
-}
-
 /// The shipped job in a folder of its own, on a topic and a database of its own, with records in the store.
 struct Shipped {
     folder: tempfile::TempDir,
@@ -88,26 +82,9 @@ struct Shipped {
 
 impl Shipped {
     fn with(name: &str, simulate: &[&str]) -> Self {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = tempfile::tempdir().unwrap();
-        let text = std::fs::read_to_string(repository.join("jobs/patient_vitals.toml")).unwrap();
-        let absolute = |path: &str| format!("{:?}", repository.join(path).display().to_string());
-        let text = text
-            .replace("\"../sql/vitals\"", &absolute("sql/vitals"))
-            .replace("\"../reports\"", &absolute("reports"))
-            .replace("\"../reports/out\"", "\"out\"");
-        std::fs::write(folder.path().join("job.toml"), text).unwrap();
-
-        let server = std::env::var("MYSQL_URL").expect("MYSQL_URL: run `make bench`");
-        let name = format!("bench_{name}_{}", std::process::id());
-        let mut connection = mysql::Conn::new(mysql::Opts::from_url(&server).unwrap()).unwrap();
-        connection.query_drop(format!("CREATE DATABASE `{name}`")).unwrap();
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
-        let new = NewTopic::new(&name, 4, TopicReplication::Fixed(1));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
-        let shipped = Self { folder, url: format!("{}/{name}", server.rsplit_once('/').unwrap().0), topic: name };
+        shipped_in(folder.path(), "");
+        let shipped = Self { folder, url: database(name), topic: topic(name) };
         let started = Instant::now();
         let filled = shipped.command("simulate").args(simulate).args(["--rate", "max"]).stderr(Stdio::null()).output();
         assert!(filled.unwrap().status.success());
@@ -122,9 +99,8 @@ impl Shipped {
     }
 
     fn command(&self, command: &str) -> Command {
-        let mut wardwatch = Command::new(env!("CARGO_BIN_EXE_wardwatch"));
-        wardwatch.arg(command).arg("job.toml").current_dir(self.folder.path());
-        wardwatch.env("KAFKA_BROKERS", brokers()).env("KAFKA_TOPIC", &self.topic).env("MYSQL_URL", &self.url);
+        let mut wardwatch = wardwatch_with(Path::new("job.toml"), &self.topic, &self.url, &[command]);
+        wardwatch.current_dir(self.folder.path());
         wardwatch
     }
 
@@ -167,10 +143,4 @@ fn ward() {
     let (took, most) = shipped.report(&["patient_trend", "--last", "10m"]);
     let pages = std::fs::read_dir(shipped.out().join("patient_trend")).unwrap().count();
     println!("  {pages} pages                           {:>8.1} s, {most} MiB at most", took.as_secs_f64());
-}
-
-fn resident_mib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1_024)
 }

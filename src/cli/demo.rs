@@ -37,8 +37,18 @@ const PATIENTS_FILE: &str = "seeds/patients.csv";
 
 /// Made up.
 const NAMES: [&str; 12] = [
-    "Abel, R.", "Brandt, M.", "Cruz, L.", "Diallo, A.", "Evans, T.", "Fischer, K.", "Gupta, S.", "Haddad, N.", "Ito, Y.",
-    "Jansen, P.", "Kowalska, E.", "Lindqvist, O.",
+    "Abel, R.",
+    "Brandt, M.",
+    "Cruz, L.",
+    "Diallo, A.",
+    "Evans, T.",
+    "Fischer, K.",
+    "Gupta, S.",
+    "Haddad, N.",
+    "Ito, Y.",
+    "Jansen, P.",
+    "Kowalska, E.",
+    "Lindqvist, O.",
 ];
 
 /// Partitions of the embedded topic.
@@ -181,7 +191,7 @@ impl Demo {
 fn people(patients: u32) -> String {
     let mut rows = "# @key: patient_id\npatient_id,ward,age_band,spo2_scale:int,place,name\n".to_owned();
     for (number, name) in (1..=patients).zip(NAMES.iter().cycle()) {
-        let bed = format!("{}{}", 10 + (number + 1) / 2, if number % 2 == 1 { 'A' } else { 'B' });
+        let bed = format!("{}{}", 10 + number.div_ceil(2), if number % 2 == 1 { 'A' } else { 'B' });
         rows.push_str(&format!("P{number:04},Ward 4,,1,{bed},\"{name}\"\n"));
     }
     rows

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::clock::{Stopwatch, SystemClock};
 use crate::dashboard;
 use crate::job::{AtEnd, Plan, RunOptions, run};
-use crate::report::{Reporting, Specs};
+use crate::report::{Pace, Reporting, Specs};
 use crate::source::Until;
 use crate::telemetry;
 
@@ -55,7 +55,9 @@ impl Run {
         telemetry::init("info");
         let stop = Stop::on_signals()?;
         let mut plan = Plan::load(&self.file.job)?;
-        let page = plan.job.dashboard.listen.map(|listen| dashboard::serve(&plan.job, listen).context("[dashboard]"));
+        // From cron, there is no time to look at a page; `wardwatch serve` has one all the time.
+        let listen = plan.job.dashboard.listen.filter(|_| !self.once);
+        let page = listen.map(|listen| dashboard::serve(&plan.job, listen).context("[dashboard]"));
         let page = page.transpose()?;
         if let Some(page) = &page {
             info!(address = page.address(), "page and metrics");
@@ -66,7 +68,9 @@ impl Run {
             warn!(%fault, "no such report; the job and the other reports go on");
         }
         let scheduled = specs.good.into_iter().filter(|spec| spec.schedule.is_some()).collect::<Vec<_>>();
-        let reporting = (!scheduled.is_empty()).then(|| Reporting::start(&plan.job, scheduled)).transpose()?;
+        let pace = Pace::new(plan.job.trigger.every);
+        let reporting =
+            (!scheduled.is_empty()).then(|| Reporting::start(&plan.job, scheduled, pace.clone())).transpose()?;
         let running = Stopwatch::start();
         let repeating = ProgressBar::hidden();
         let mut options = RunOptions {
@@ -75,7 +79,7 @@ impl Run {
             connect_timeout: self.connect_timeout,
             stopped: &|| stop.is_asked(),
             on_repeat: &|done, all| show_repeating(&repeating, done, all),
-            on_commit: &mut |_| {},
+            on_commit: &mut |progress| pace.committed(progress.latency),
             clock: Arc::new(SystemClock),
         };
         let done = run(&mut plan, &mut options);

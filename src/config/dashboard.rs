@@ -46,7 +46,7 @@ pub enum Privacy {
 impl Checker<'_> {
     pub(super) fn dashboard(&mut self, raw: RawDashboard) -> Option<DashboardSpec> {
         let listen = raw.listen.map(|listen| self.required(listen, address));
-                let privacy = match (raw.certificate, raw.key) {
+        let privacy = match (raw.certificate, raw.key) {
             (None, None) if raw.behind_proxy => Some(Privacy::Proxy),
             (None, None) => Some(Privacy::Plain),
             (Some(certificate), Some(key)) => {

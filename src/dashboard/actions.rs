@@ -84,7 +84,9 @@ pub(super) async fn quiet(app: &App, visitor: &Visitor, wanted: Quiet) -> Result
     let longest = app.job.alerts.longest_pause;
     if kind == SilenceKind::Pause && length > longest {
         let longest = humantime::format_duration(longest);
-        return Err(Problem::wrong(&format!("a pause lasts {longest} at the most; a silence takes a reason and may be longer")));
+        return Err(Problem::wrong(&format!(
+            "a pause lasts {longest} at the most; a silence takes a reason and may be longer"
+        )));
     }
     if kind == SilenceKind::Silence && reason.trim().is_empty() {
         return Err(Problem::wrong("a silence has a reason"));

@@ -103,26 +103,9 @@ impl Bed {
         }
     }
 
-    /// Puts what `before` has in front of what is known; its steps of time are whole.
-    pub(super) fn put_before(&mut self, before: Self) {
-        for (mine, theirs) in self.history.iter_mut().zip(before.history) {
-            let last = theirs.back().map_or(i64::MIN, |step| step.number);
-            let newer: Vec<Step> = mine.iter().filter(|step| step.number >= last).copied().collect();
-            *mine = theirs;
-            for step in newer {
-                match mine.back_mut() {
-                    Some(same) if same.number == step.number => {
-                        (same.low, same.high) = (same.low.min(step.low), same.high.max(step.high));
-                        same.sum += step.sum;
-                        same.count += step.count;
-                    }
-                    _ => mine.push_back(step),
-                }
-            }
-        }
-        for (mine, theirs) in self.latest.iter_mut().zip(before.latest) {
-            *mine = mine.or(theirs);
-        }
+    /// The same with the scores of `other`, which are not read with the rows.
+    pub(super) fn with_scores_of(self, other: &mut Self) -> Self {
+        Self { scores: std::mem::take(&mut other.scores), ..self }
     }
 
     /// Takes a score over.
@@ -206,7 +189,8 @@ pub(super) fn number(at: DateTime<Utc>) -> i64 {
 
 fn add(history: &mut VecDeque<Step>, at: DateTime<Utc>, value: f64) {
     let number = number(at);
-    let oldest = history.back().map_or(number, |last| last.number.max(number)) - HISTORY.num_seconds() / STEP.num_seconds();
+    let oldest =
+        history.back().map_or(number, |last| last.number.max(number)) - HISTORY.num_seconds() / STEP.num_seconds();
     while history.front().is_some_and(|first| first.number < oldest) {
         history.pop_front();
     }

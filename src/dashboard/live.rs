@@ -46,7 +46,7 @@ pub(super) struct Ward {
     pub(super) batch: Option<BatchSummary>,
     /// The patients in the order of their places.
     pub(super) beds: Vec<Arc<BedView>>,
-    /// The episodes that people are shown, the worst and oldest first.
+    /// The episodes that people are shown: the worst first, of these those that nobody has taken on, the oldest first.
     pub(super) episodes: Arc<Vec<Episode>>,
     /// The vitals that tiles show.
     pub(super) vitals: Option<Arc<Vitals>>,
@@ -171,7 +171,7 @@ impl Ward {
         self.beds.iter().find(|bed| bed.id == id)
     }
 
-    /// The worst episode of a patient, and how many there are; those that nobody has taken on before the others.
+    /// The worst episode of a patient.
     pub(super) fn worst(&self, patient: &str) -> Option<&Episode> {
         self.episodes.iter().find(|episode| *episode.patient == *patient)
     }
@@ -265,7 +265,8 @@ impl Reader {
         episodes.retain(|episode| episode.state.is_shown());
         episodes.sort_by_key(|episode| {
             let since = episode.firing_at.unwrap_or(episode.started_at);
-            (std::cmp::Reverse(episode.severity), since, episode.id.clone())
+            let is_taken_on = episode.handling.acknowledged.is_some();
+            (std::cmp::Reverse(episode.severity), is_taken_on, since, episode.id.clone())
         });
         if *self.episodes != episodes {
             self.episodes = Arc::new(episodes);
@@ -364,7 +365,7 @@ impl Reader {
         let mut has_read = false;
         while !reading.left_of(HISTORY_AT_ONCE).is_zero() {
             let Some(patient) = self.without_history.pop() else { break };
-            let Some(bed) = self.beds.get(&patient) else { continue };
+            let Some(bed) = self.beds.get_mut(&patient) else { continue };
             has_read = true;
             let until = bed.newest;
             let rows = store.readings(&Readings {
@@ -374,18 +375,16 @@ impl Reader {
                 columns: &self.vitals.columns,
                 patient: &patient,
                 from: until - HISTORY,
-                until: until - TimeDelta::microseconds(1),
+                until,
             })?;
-            // What came while it ran is newer and taken again on top, in a bed of its own: nothing is counted twice.
+            // What was known already is among these rows.
             let mut whole = Bed::new(self.vitals.columns.len(), until);
             for row in &rows {
                 if let Some(at) = row.first().and_then(Value::as_time) {
                     whole.take(at, row.iter().skip(1).map(Value::as_float));
                 }
             }
-            if let Some(bed) = self.beds.get_mut(&patient) {
-                bed.put_before(whole);
-            }
+            *bed = whole.with_scores_of(bed);
         }
         Ok(has_read)
     }

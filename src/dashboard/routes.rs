@@ -9,7 +9,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -23,7 +23,7 @@ use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::Privacy;
 use crate::store::StoreError;
 
-use super::access::{Visitor, guard};
+use super::access::{Visitor, guard, see, told};
 use super::problem::Problem;
 use super::{App, api, assets, event, metrics, pages};
 
@@ -58,7 +58,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/events", get(events))
         .route("/metrics", get(prometheus))
         .merge(api::routes())
-        .fallback(async || Problem::not_found("there is no such page"))
+        .fallback(async |uri: Uri| told(uri.path(), Problem::not_found("there is no such page")))
         .layer(from_fn_with_state(app.clone(), guard));
     let worth_it = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let routes = Router::new()
@@ -122,7 +122,8 @@ async fn prometheus(State(app): State<App>) -> Result<Response, Problem> {
 }
 
 /// Everything, then what changes. A page that does not keep up is told everything anew, so nothing is kept for it.
-async fn events(State(app): State<App>, Extension(_): Extension<Visitor>) -> Response {
+async fn events(State(app): State<App>, Extension(visitor): Extension<Visitor>) -> Result<Response, Problem> {
+    see(&app, &visitor, "the ward").await?;
     let heard = BroadcastStream::new(app.live.events());
     let first = event::whole(&app.live.ward(), SystemClock.now());
     let live = app.live.clone();
@@ -134,5 +135,5 @@ async fn events(State(app): State<App>, Extension(_): Extension<Visitor>) -> Res
         .take_while(move |_| std::future::ready(running.elapsed() < STREAM_LASTS))
         .take_until(async move { drop(stop.changed().await) })
         .map(Ok::<_, std::convert::Infallible>);
-    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+    Ok(([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response())
 }

@@ -33,10 +33,7 @@ impl Stores {
     ///
     /// # Errors
     /// What `ask` says, or that there is no connection. A connection that an error came from is not used again.
-    pub(super) async fn with<T, E>(
-        &self,
-        ask: impl FnOnce(&mut Store) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
+    pub(super) async fn with<T, E>(&self, ask: impl FnOnce(&mut Store) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,

@@ -35,7 +35,11 @@ pub(super) fn time(at: DateTime<Utc>, zone: Tz) -> String {
 /// Relative where it was less than an hour ago, with its zone otherwise.
 pub(super) fn ago(at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> String {
     let age = now - at;
-    if (TimeDelta::zero()..TimeDelta::hours(1)).contains(&age) { format!("{} ago", length(age)) } else { time(at, zone) }
+    if (TimeDelta::zero()..TimeDelta::hours(1)).contains(&age) {
+        format!("{} ago", length(age))
+    } else {
+        time(at, zone)
+    }
 }
 
 /// How an episode stands, in words.
@@ -49,6 +53,19 @@ pub(super) fn standing(episode: &Episode) -> String {
         (None, Some(_)) => format!("{state}, no data"),
         (None, None) => state.to_owned(),
     }
+}
+
+/// Where a list of episodes goes on after this one.
+pub(super) fn cursor_after(episode: &Episode) -> String {
+    format!("{}.{}", episode.started_at.timestamp_micros(), episode.id)
+}
+
+/// What a cursor says: the begin and the id of an episode.
+pub(super) fn cursor(text: &str) -> Option<(DateTime<Utc>, String)> {
+    let (micros, id) = text.split_once('.')?;
+    let is_id = id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let at = DateTime::from_timestamp_micros(micros.parse().ok()?).filter(|at| *at > DateTime::UNIX_EPOCH)?;
+    is_id.then(|| (at, id.to_owned()))
 }
 
 /// Text as one part of a path or of a query.

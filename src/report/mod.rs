@@ -8,6 +8,7 @@ mod canvas;
 mod facts;
 mod figure;
 mod files;
+mod pace;
 mod page;
 mod patient;
 mod picture;
@@ -31,6 +32,7 @@ pub use figure::{
     Spark, SparkPoint, Sparks, Strip, TIME_AXIS, Table, Timeline, Trace, spark_path,
 };
 pub use files::{plain_name, write};
+pub use pace::Pace;
 pub use page::Listed;
 pub use patient::{PatientChart, patient_chart};
 pub use picture::png;

@@ -37,14 +37,7 @@ impl PatientChart {
     /// The newest readings of a patient, with the job's own limits.
     #[must_use]
     pub fn of(patient: &str, span: Duration) -> Self {
-        Self {
-            patient: patient.to_owned(),
-            span,
-            until: None,
-            theme: Theme::Light,
-            limits: None,
-            scores: Vec::new(),
-        }
+        Self { patient: patient.to_owned(), span, until: None, theme: Theme::Light, limits: None, scores: Vec::new() }
     }
 }
 
@@ -122,7 +115,7 @@ pub fn patient_chart(
         None => limits(column),
     };
     let above = alerts.into_iter().chain(scores);
-    let panels: Vec<Panel> = above.chain(panels(series.collect(), &times, (gap, &limits))).collect();
+    let panels: Vec<Panel> = above.chain(panels(series.collect(), &times, gap, &limits)).collect();
     let complete = panels.iter().find_map(|panel| panel.body.covered(from, until));
     Ok(Figure {
         title: format!("Patient {}", wanted.patient),
@@ -181,11 +174,10 @@ const PIECES: i64 = 2_080;
 fn telling(rows: &[Vec<Value>]) -> BTreeSet<usize> {
     let columns = rows.first().map_or(0, Vec::len);
     let of_column = |column: usize| {
-        let values = || {
-            rows.iter().enumerate().filter_map(move |(row, values)| Some((row, values.get(column)?.as_float()?)))
-        };
+        let values =
+            || rows.iter().enumerate().filter_map(move |(row, values)| Some((row, values.get(column)?.as_float()?)));
         let by_value = |a: &(usize, f64), b: &(usize, f64)| a.1.total_cmp(&b.1);
-        [values().next(), values().last(), values().min_by(by_value), values().max_by(by_value)]
+        [values().next(), values().next_back(), values().min_by(by_value), values().max_by(by_value)]
     };
     (1..columns).flat_map(of_column).flatten().map(|(row, _)| row).collect()
 }
@@ -200,7 +192,8 @@ pub(super) struct Series<'a> {
 pub(super) fn panels(
     series: Vec<Series<'_>>,
     times: &[i64],
-    (gap, limits): (Option<i64>, &dyn Fn(&Column) -> Vec<Limit>),
+    gap: Option<i64>,
+    limits: &dyn Fn(&Column) -> Vec<Limit>,
 ) -> Vec<Panel> {
     let has_data = |series: &Series<'_>| series.values.iter().any(Option::is_some);
     let mut series: Vec<Series<'_>> = series.into_iter().filter(has_data).collect();

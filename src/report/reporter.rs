@@ -19,6 +19,7 @@ use crate::store::{ReportRun, Store, StoreTables};
 use super::ReportError;
 use super::facts::{Made, Moment, Subject, make, subjects, table, text_at};
 use super::files::{folder, pages, remove_old, stamp, write};
+use super::pace::Pace;
 use super::page::{Links, Listed, NEXT, index, next, page};
 use super::picture::png;
 use super::spec::{Range, Spec};
@@ -375,11 +376,11 @@ pub struct Reporting {
 }
 
 impl Reporting {
-    /// Starts the thread. It begins when the job has made its tables.
+    /// Starts the thread. It begins when the job has made its tables, and works while the job does not.
     ///
     /// # Errors
     /// The operating system has no thread to give.
-    pub fn start(job: &Job, specs: Vec<Spec>) -> std::io::Result<Self> {
+    pub fn start(job: &Job, specs: Vec<Spec>, pace: Pace) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (job, stopped) = (job.clone(), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name("reports".to_owned()).spawn(move || {
@@ -394,9 +395,10 @@ impl Reporting {
                 let made = Store::connect(&job.store, &job.name)
                     .and_then(|mut store| store.has_tables())
                     .map_err(ReportError::from)
-                    .and_then(
-                        |ready| if ready { write_due(&job, &specs, &is_stopped, &|_, _| {}) } else { Ok(Vec::new()) },
-                    );
+                    .and_then(|ready| match ready {
+                        true => write_due(&job, &specs, &is_stopped, &|_, _| pace.wait()),
+                        false => Ok(Vec::new()),
+                    });
                 match made {
                     Ok(_) => is_troubled = false,
                     Err(error) if !is_troubled => {

@@ -142,12 +142,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer, or there is no such table or column.
-    pub fn patients(
-        &mut self,
-        table: &str,
-        key: &str,
-        time: &str,
-    ) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+    pub fn patients(&mut self, table: &str, key: &str, time: &str) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
         let (table, key, time) = (quoted(table), quoted(key), quoted(time));
         let sql = match self.database.dialect() {
             // They hop by themselves.
@@ -178,7 +173,8 @@ impl Store {
         if !stored.iter().any(|column| *column == columns[0]) {
             return Ok(None);
         }
-        let read = columns.map(|name| if stored.iter().any(|column| column == name) { quoted(name) } else { "''".to_owned() });
+        let read =
+            columns.map(|name| if stored.iter().any(|column| column == name) { quoted(name) } else { "''".to_owned() });
         let sql = format!("SELECT {} FROM {}", read.join(", "), quoted(table));
         let rows = self.database.query(&sql, &[])?;
         let text = |value: Option<&Value>| match value {

@@ -111,8 +111,7 @@ impl Store {
         }
         let fields = stored.iter().map(|column| field(&column.name, Kind::stored(&column.r#type)));
         let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let key: Vec<String> =
-            stored.iter().filter(|column| column.in_key).map(|column| column.name.clone()).collect();
+        let key: Vec<String> = stored.iter().filter(|column| column.in_key).map(|column| column.name.clone()).collect();
         let spec = TableSpec::new(table, &schema, &key).map_err(|error| StoreError::Refused(error.to_string()))?;
         let names: Vec<String> = stored.into_iter().map(|column| column.name).collect();
         Ok(Some((spec, self.scan(table, &schema, &names, &[])?)))

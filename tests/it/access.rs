@@ -35,7 +35,8 @@ fn ask(port: u16, request: &str, headers: &[(&str, &str)], body: &str) -> Answer
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    let headers =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     Answer { status, headers: headers.collect(), body: body.to_owned() }
 }
 
@@ -66,7 +67,11 @@ const PASSWORD: &str = "correct horse battery";
 /// Logs in and returns the cookie and the seal of forms.
 fn log_in(port: u16, name: &str) -> (String, String) {
     let answer = ask(port, "POST /login", &[FORM], &format!("name={name}&password=correct+horse+battery&next=/alerts"));
-    assert_eq!((answer.status, answer.headers.get("location").map(String::as_str)), (303, Some("/alerts")), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.headers.get("location").map(String::as_str)),
+        (303, Some("/alerts")),
+        "{answer:?}"
+    );
     let cookie = answer.headers["set-cookie"].split(';').next().unwrap().to_owned();
     (cookie.clone(), seal(port, &cookie))
 }
@@ -87,7 +92,8 @@ impl Server {
     fn start(job: &TestJob) -> Self {
         let port = free_port();
         let mut command = job.command("serve");
-        let child = command.args(["--listen", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::null());
+        let child =
+            command.args(["--listen", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::null());
         let child = child.spawn().unwrap();
         let mut server = Self { child, port };
         wait_until("it serves", || {
@@ -306,7 +312,9 @@ fn vitals_come_in_pages_and_as_fhir() {
     };
     let (mut after, mut times) = (String::new(), Vec::new());
     for page in 0..3 {
-        let found = json(&format!("/api/v1/patients/P1/vitals?from=2026-01-01T00:00:00Z&until=2026-01-01T01:00:00Z&limit=10{after}"));
+        let found = json(&format!(
+            "/api/v1/patients/P1/vitals?from=2026-01-01T00:00:00Z&until=2026-01-01T01:00:00Z&limit=10{after}"
+        ));
         times.extend(found["items"].as_array().unwrap().iter().map(|item| item["at"].as_str().unwrap().to_owned()));
         assert_eq!(found["next"].is_string(), page < 2, "{found}");
         after = found["next"].as_str().map(|next| format!("&after={next}")).unwrap_or_default();
@@ -346,10 +354,25 @@ fn vitals_come_in_pages_and_as_fhir() {
 
 #[test]
 fn hostile_requests_get_nothing() {
-    let (job, database) = past("");
+    let (job, database) = past("[reports]\ndir = \"out\"");
     let server = Server::start(&job);
     let port = server.port;
-    std::fs::create_dir_all(job.folder.path().join("reports/out/trend")).unwrap();
+    // A report is shown, listed, and runs no script, whatever is in it.
+    let trend = job.folder.path().join("out/trend");
+    std::fs::create_dir_all(&trend).unwrap();
+    std::fs::write(trend.join("2026-01-01T000000Z.html"), "<script>alert(1)</script>").unwrap();
+    assert!(get(port, "/reports", &[]).body.contains("href=\"/reports/trend/2026-01-01T000000Z.html\""));
+    let report = get(port, "/reports/trend/2026-01-01T000000Z.html", &[]);
+    assert!(report.status == 200 && report.body.contains("alert(1)"), "{report:?}");
+    let policy = &report.headers["content-security-policy"];
+    assert!(
+        policy.starts_with("default-src 'none'") && !policy.contains("script-src") && policy.contains("sandbox"),
+        "{policy}"
+    );
+    assert_eq!(
+        database.rows("SELECT subject FROM audit WHERE subject LIKE 'report %'"),
+        ["report trend/2026-01-01T000000Z.html"]
+    );
     for path in [
         "/reports/../../job.toml",
         "/reports/..%2F..%2Fjob.toml",
@@ -359,14 +382,20 @@ fn hostile_requests_get_nothing() {
         "/assets/../Cargo.toml",
     ] {
         let answer = get(port, path, &[]);
-        assert!(answer.status >= 400 && !answer.body.contains("[source]") && !answer.body.contains("root:"), "{path}: {answer:?}");
+        assert!(
+            answer.status >= 400 && !answer.body.contains("[source]") && !answer.body.contains("root:"),
+            "{path}: {answer:?}"
+        );
     }
-    let injections = ["%27%20OR%20%271%27=%271", "%22%3B%20DROP%20TABLE%20alerts%3B%20--", "%60", "%5C", "%00", "%F0%9F%92%89"];
+    let injections =
+        ["%27%20OR%20%271%27=%271", "%22%3B%20DROP%20TABLE%20alerts%3B%20--", "%60", "%5C", "%00", "%F0%9F%92%89"];
     for injection in injections {
         for path in [
             format!("/patients/{injection}"),
             format!("/patients/{injection}/chart"),
-            format!("/alerts?patient={injection}&rule={injection}&severity={injection}&last={injection}&before={injection}"),
+            format!(
+                "/alerts?patient={injection}&rule={injection}&severity={injection}&last={injection}&before={injection}"
+            ),
             format!("/alerts/{injection}"),
             format!("/?search={injection}&ward={injection}&severity={injection}&order={injection}"),
             format!("/api/v1/patients/{injection}/vitals"),
@@ -376,7 +405,10 @@ fn hostile_requests_get_nothing() {
         ] {
             let answer = get(port, &path, &[]);
             assert!(answer.status < 500, "{path}: {answer:?}");
-            assert!(!answer.body.contains("\"id\":\"P1\"") && !answer.body.contains("\"items\":[{"), "{path}: {answer:?}");
+            assert!(
+                !answer.body.contains("\"id\":\"P1\"") && !answer.body.contains("\"items\":[{"),
+                "{path}: {answer:?}"
+            );
         }
     }
     assert!(database.connect().query_drop("SELECT 1 FROM alerts").is_ok());
@@ -387,9 +419,12 @@ fn hostile_requests_get_nothing() {
     let answer = get(port, "/", &[]);
     let policy = &answer.headers["content-security-policy"];
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-    for (name, value) in
-        [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("cache-control", "no-store"), ("referrer-policy", "same-origin")]
-    {
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("cache-control", "no-store"),
+        ("referrer-policy", "same-origin"),
+    ] {
         assert_eq!(answer.headers[name], value);
     }
 }
@@ -419,7 +454,8 @@ fn ten_thousand_idle_connections_are_refused_politely_and_slow_clients_are_left(
         stream.set_nonblocking(true).unwrap();
         let mut answer = [0; 200];
         if let Ok(count) = stream.read(&mut answer)
-            && String::from_utf8_lossy(&answer[..count]).starts_with("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5")
+            && String::from_utf8_lossy(&answer[..count])
+                .starts_with("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5")
         {
             told += 1;
         }
@@ -431,7 +467,9 @@ fn ten_thousand_idle_connections_are_refused_politely_and_slow_clients_are_left(
     wait_until("there is room again", || {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-        let _ = stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").as_bytes());
+        let _ = stream.write_all(
+            format!("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").as_bytes(),
+        );
         let mut answer = String::new();
         stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
     });
@@ -458,7 +496,11 @@ fn by_tls_cookies_are_for_tls_only() {
     let (job, _database) = past("certificate = \"cert.pem\"\nkey = \"key.pem\"");
     let folder = job.folder.path();
     let missing = job.command("serve").args(["--listen", "127.0.0.1:0"]).output().unwrap();
-    assert!(missing.status.code() == Some(1) && told(&missing).contains("cert.pem\" cannot be used for TLS"), "{}", told(&missing));
+    assert!(
+        missing.status.code() == Some(1) && told(&missing).contains("cert.pem\" cannot be used for TLS"),
+        "{}",
+        told(&missing)
+    );
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])

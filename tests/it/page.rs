@@ -64,7 +64,8 @@ impl Ward {
                     let at = chrono::Utc::now().to_rfc3339();
                     for (patient, rate) in rates.lock().unwrap().iter() {
                         let id = serde_json::json!(patient);
-                        let record = format!(r#"{{"patient_id":{id},"event_time":"{at}","heart_rate":{rate},"spo2":97}}"#);
+                        let record =
+                            format!(r#"{{"patient_id":{id},"event_time":"{at}","heart_rate":{rate},"spo2":97}}"#);
                         topic.put(0, None, record.as_bytes());
                     }
                     topic.flush();
@@ -134,8 +135,7 @@ fn a_ward_goes_from_empty_to_an_alert_that_is_acknowledged_and_ends() {
 
     ward.set(&[("P1", 80.0), ("P2", 75.0), ("P3", 90.0)]);
     browser.wait_for("tiles appear by themselves", "document.querySelectorAll('.tile').length === 3");
-    let places: Vec<String> =
-        (1..=3).map(|tile| browser.text(&format!(".tile:nth-of-type({tile}) h2"))).collect();
+    let places: Vec<String> = (1..=3).map(|tile| browser.text(&format!(".tile:nth-of-type({tile}) h2"))).collect();
     assert_eq!(places, ["2A Meyer, A.", "2B <b>Roth</b>, B.", "12 Stein, C."]);
     assert_eq!(browser.text("[data-id=P1] .value"), "80");
     assert!(browser.text("[data-id=P1] .alert").contains("all within limits"));
@@ -154,7 +154,10 @@ fn a_ward_goes_from_empty_to_an_alert_that_is_acknowledged_and_ends() {
         "document.querySelector('[data-id=P1] .alert').innerText.includes('acknowledged by local')",
     );
     assert_eq!(ward.database.so_far("SELECT acknowledged_by FROM alerts"), "local");
-    assert_eq!(ward.database.so_far("SELECT who, action, subject FROM audit WHERE action='acknowledge'"), "local|acknowledge|P1");
+    assert_eq!(
+        ward.database.so_far("SELECT who, action, subject FROM audit WHERE action='acknowledge'"),
+        "local|acknowledge|P1"
+    );
 
     ward.set(&[("P1", 80.0), ("P2", 75.0), ("P3", 90.0)]);
     browser.wait_for("it ends", "document.querySelector('[data-id=P1] .alert').innerText === 'all within limits'");
@@ -197,7 +200,10 @@ fn a_page_says_within_five_seconds_that_it_is_stale_and_catches_up() {
     browser.wait_for("it says so", "!stalled.hidden");
     ward.running = ward.job.start();
     ward.set(&[("P1", 81.0), ("P2", 76.0)]);
-    browser.wait_for("it is live again", "stalled.hidden && document.querySelector('[data-id=P1] .value').textContent === '81'");
+    browser.wait_for(
+        "it is live again",
+        "stalled.hidden && document.querySelector('[data-id=P1] .value').textContent === '81'",
+    );
 }
 
 #[test]
@@ -208,8 +214,7 @@ fn a_page_beside_the_job_says_that_the_job_stands_still() {
     let mut ward = Ward::open(&[("P1", 80.0)]);
     ward.running.wait_until("the job runs", || ward.database.so_far("SELECT COUNT(*) > 2 FROM batches") == "1");
     let port = free_port();
-    let mut server =
-        ward.job.command("serve").args(["--listen", &format!("127.0.0.1:{port}")]).spawn().unwrap();
+    let mut server = ward.job.command("serve").args(["--listen", &format!("127.0.0.1:{port}")]).spawn().unwrap();
     wait_until("it serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let browser = Browser::start(Screen::Wall);
     browser.open(&format!("http://127.0.0.1:{port}/"));
@@ -288,7 +293,11 @@ fn everything_can_be_done_with_the_keyboard_alone() {
             browser.eval(expression).as_bool().unwrap()
         });
         assert!(reached, "{what} cannot be reached by Tab");
-        assert_ne!(browser.eval("getComputedStyle(document.activeElement).outlineStyle"), "none", "{what} shows no focus");
+        assert_ne!(
+            browser.eval("getComputedStyle(document.activeElement).outlineStyle"),
+            "none",
+            "{what} shows no focus"
+        );
     };
     reach("the button", "document.activeElement.matches('[data-id=P1] .acknowledge button')");
     browser.press(&[ENTER]);
@@ -296,7 +305,10 @@ fn everything_can_be_done_with_the_keyboard_alone() {
     assert!(browser.eval("document.querySelector('[data-id=P1]').contains(document.activeElement)").as_bool().unwrap());
     reach("the next patient", "document.activeElement.matches('[data-id=P2] h2 a')");
     browser.press(&[ENTER]);
-    browser.wait_for("the patient's page", "location.pathname === '/patients/P2' && document.querySelector('.chart svg') !== null");
+    browser.wait_for(
+        "the patient's page",
+        "location.pathname === '/patients/P2' && document.querySelector('.chart svg') !== null",
+    );
     reach("the chart", "document.activeElement.matches('.chart')");
     browser.press(&[RIGHT]);
     browser.wait_for("it reads values", "document.querySelector('#reading').innerText.includes('Heart rate 75')");
@@ -322,7 +334,10 @@ fn a_patients_page_has_the_chart_that_tells_values_and_limits_that_an_admin_sets
     // Until then it was missing, which the console says.
     browser.console();
     browser.wait_for("the chart is drawn", "document.querySelector('.chart svg') !== null");
-    browser.wait_for("the newest reading is at its right edge", "document.querySelectorAll('#values tbody tr').length === 12");
+    browser.wait_for(
+        "the newest reading is at its right edge",
+        "document.querySelectorAll('#values tbody tr').length === 12",
+    );
     // Time ends at 1,104 of the picture's 1,200 pixels.
     let width = browser.eval("document.querySelector('.chart').clientWidth").as_i64().unwrap();
     browser.point_at(".chart", (width * 1_104 / 1_200 - width / 2 - 1, 0));
@@ -334,7 +349,10 @@ fn a_patients_page_has_the_chart_that_tells_values_and_limits_that_an_admin_sets
     browser.type_into("section[aria-labelledby=limits] input[name=reason]", "training");
     browser.click("section[aria-labelledby=limits] form button");
     browser.wait_for("the limit is the patient's", "document.body.innerText.includes('patient P1')");
-    assert_eq!(ward.database.so_far("SELECT high, author, reason FROM limits WHERE patient_id='P1'"), "140|local|training");
+    assert_eq!(
+        ward.database.so_far("SELECT high, author, reason FROM limits WHERE patient_id='P1'"),
+        "140|local|training"
+    );
     silent(&browser);
 }
 
@@ -349,8 +367,12 @@ fn a_phone_has_one_column_a_large_button_and_little_to_load() {
     wait_until("it fires", || ward.database.so_far("SELECT state FROM alerts") == "firing");
     let browser = Browser::start(Screen::Phone);
     ward.show(&browser, "/?order=severity");
-    browser.wait_for("it alerts", "document.querySelectorAll('.tile').length === 61 && document.querySelector('.acknowledge') !== null");
-    let columns = browser.eval("new Set([...document.querySelectorAll('.tile')].map(tile => tile.getBoundingClientRect().left)).size");
+    browser.wait_for(
+        "it alerts",
+        "document.querySelectorAll('.tile').length === 61 && document.querySelector('.acknowledge') !== null",
+    );
+    let columns = browser
+        .eval("new Set([...document.querySelectorAll('.tile')].map(tile => tile.getBoundingClientRect().left)).size");
     assert_eq!(columns, 1);
     let first = browser.eval("document.querySelector('.tile').dataset.id");
     assert_eq!(first, "P1", "the worst is first");
@@ -366,9 +388,11 @@ fn a_phone_has_one_column_a_large_button_and_little_to_load() {
     assert!(loaded.iter().all(|one| one[0].as_str().unwrap().starts_with(&ward.at("/"))), "{loaded:?}");
     let manifest = browser.eval_later("fetch('/manifest.webmanifest').then(answer => answer.json()).then(done)");
     assert_eq!(manifest["display"], "standalone");
-    let icons: Vec<&str> = manifest["icons"].as_array().unwrap().iter().map(|icon| icon["src"].as_str().unwrap()).collect();
+    let icons: Vec<&str> =
+        manifest["icons"].as_array().unwrap().iter().map(|icon| icon["src"].as_str().unwrap()).collect();
     for icon in icons {
-        let kind = browser.eval_later(&format!("fetch('{icon}').then(answer => answer.blob()).then(blob => done(blob.type))"));
+        let kind =
+            browser.eval_later(&format!("fetch('{icon}').then(answer => answer.blob()).then(blob => done(blob.type))"));
         assert!(kind.as_str().unwrap().starts_with("image/"), "{icon}: {kind}");
     }
     browser.picture(&pictures().join("phone.png"));
@@ -390,11 +414,81 @@ fn hostile_names_and_ids_stay_texts_everywhere() {
     browser.click(".tile.high h2 a");
     browser.wait_for("its page", "document.querySelector('.chart svg') !== null");
     assert_eq!(browser.count("img"), 0);
-    assert!(browser.text("h1").contains(ID) && browser.eval("document.querySelector('.chart svg').textContent").as_str().unwrap().contains("P'"));
+    assert!(
+        browser.text("h1").contains(ID)
+            && browser.eval("document.querySelector('.chart svg').textContent").as_str().unwrap().contains("P'")
+    );
     browser.click(".tile .acknowledge button");
     browser.wait_for("it is acknowledged", "document.querySelector('.tile .by') !== null");
     browser.open(&ward.at("/alerts?patient=%27%20OR%201%3D1%20--&rule=%22%3E%3Cscript%3Ealert(1)%3C/script%3E"));
     assert_eq!((browser.count("main script"), browser.count("#past ~ .scroll")), (0, 0));
     assert!(ward.database.connect().query_drop("SELECT 1 FROM alerts").is_ok());
     silent(&browser);
+}
+
+/// The pictures of README: of the demo, with a dozen patients. They are kept under `target/pictures`, and, where golden files are
+/// written anew, in `docs/page`.
+#[test]
+fn the_demo_opens_with_a_living_ward() {
+    if !browser::is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut demo = crate::bed::wardwatch()
+        .args(["demo", "--patients", "12", "--port", &port.to_string(), "--dir", "demo"])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    wait_until("the page is served", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let (wall, phone) = (Browser::start(Screen::Wall), Browser::start(Screen::Phone));
+    wall.open(&at("/"));
+    wall.wait_for(
+        "the ward is there, with alerts",
+        "document.querySelectorAll('.tile').length === 12 && document.querySelectorAll('.tile.high').length > 1",
+    );
+    wall.wait_for("scores and small lines are there", "document.querySelectorAll('.score b').length === 12 && document.querySelectorAll('.spark path[d*=L]').length > 30");
+    wall.click(".tile.high .acknowledge button");
+    wall.wait_for("it is acknowledged", "told.textContent === 'Acknowledged.' && told.hidden");
+    wall.resize(1_400, 1_200);
+    wall.picture(&pictures().join("readme-ward.png"));
+    phone.open(&at("/?order=severity"));
+    phone.wait_for("small lines are there", "document.querySelectorAll('.spark path[d*=L]').length > 30");
+    phone.picture(&pictures().join("readme-phone.png"));
+    wall.open(&at("/patients/P0001"));
+    wall.wait_for("the chart is drawn", "document.querySelector('.chart svg') !== null");
+    wall.resize(1_400, 1_700);
+    wall.picture(&pictures().join("readme-patient.png"));
+    silent(&wall);
+    silent(&phone);
+    // A report of the same patient, for README too.
+    let absolute = |path: &str| format!("\"{}\"", crate::bed::repository().join(path).display());
+    let job = std::fs::read_to_string(crate::bed::repository().join("jobs/patient_vitals.toml")).unwrap();
+    let job = job
+        .replace("\"../sql/vitals\"", &absolute("sql/vitals"))
+        .replace("\"../reports\"", &absolute("reports"))
+        .replace("\"../reports/out\"", "\"out\"");
+    std::fs::write(folder.path().join("job.toml"), job).unwrap();
+    let report = crate::bed::wardwatch()
+        .args(["report", "job.toml", "patient_trend", "--patient", "P0001", "--last", "5m"])
+        .env("MYSQL_URL", format!("sqlite://{}", folder.path().join("demo/wardwatch.db").display()))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(report.status.success(), "{}", crate::bed::told(&report));
+    let trend =
+        std::fs::read_dir(folder.path().join("out/patient_trend/P0001")).unwrap().map(|entry| entry.unwrap().path());
+    let trend = trend.filter(|path| path.extension().is_some_and(|extension| extension == "png")).max().unwrap();
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    if std::env::var("WARDWATCH_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::copy(trend, crate::bed::repository().join("docs/patient.png")).unwrap();
+        for name in ["ward", "patient", "phone"] {
+            let to = crate::bed::repository().join("docs/page").join(format!("{name}.png"));
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(pictures().join(format!("readme-{name}.png")), to).unwrap();
+        }
+    }
 }

@@ -70,6 +70,17 @@ impl Browser {
         send(method, &format!("{}/{path}", self.session), body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// Runs a script in every page before its own.
+    #[allow(dead_code, reason = "a benchmark needs it")]
+    pub fn run_before_pages(&self, script: &str) {
+        let wanted = json!({ "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": { "source": script } });
+        self.ask("POST", "goog/cdp/execute", &wanted);
+    }
+
+    pub fn resize(&self, width: u32, height: u32) {
+        self.ask("POST", "window/rect", &json!({ "width": width, "height": height }));
+    }
+
     pub fn open(&self, address: &str) {
         self.ask("POST", "url", &json!({ "url": address }));
     }
@@ -117,9 +128,9 @@ impl Browser {
 
     /// Presses keys one after the other, wherever the focus is.
     pub fn press(&self, keys: &[&str]) {
-        let strokes = keys.iter().flat_map(|key| {
-            [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]
-        });
+        let strokes = keys
+            .iter()
+            .flat_map(|key| [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]);
         let actions = json!([{ "type": "key", "id": "keyboard", "actions": strokes.collect::<Vec<_>>() }]);
         self.ask("POST", "actions", &json!({ "actions": actions }));
     }
@@ -128,7 +139,8 @@ impl Browser {
     pub fn point_at(&self, css: &str, (x, y): (i64, i64)) {
         let origin = json!({ ELEMENT: self.find(css) });
         let step = json!({ "type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": origin });
-        let actions = json!([{ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": [step] }]);
+        let actions =
+            json!([{ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": [step] }]);
         self.ask("POST", "actions", &json!({ "actions": actions }));
     }
 

@@ -19,6 +19,7 @@ use crate::store::{Session, StoreError};
 use crate::terms::Role;
 
 use super::super::App;
+use super::super::pages::NoPage;
 use super::super::problem::Problem;
 use super::super::words::encoded;
 use super::{
@@ -39,16 +40,17 @@ pub(in crate::dashboard) struct Peer(pub(in crate::dashboard) IpAddr);
 /// Finds out who asks, and hands the request on with that, or says why not.
 pub(in crate::dashboard) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
     match visitor(&app, &parts).await {
         Ok(Some(visitor)) => {
             let mut request = match believed(&visitor, parts, body).await {
                 Ok(request) => request,
-                Err(refusal) => return refusal.into_response(),
+                Err(refusal) => return told(&path, refusal),
             };
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
-        Ok(None) if is_for_programs(parts.uri.path()) => {
+        Ok(None) if is_for_programs(&path) => {
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "log in, or show a bearer token");
             ([(WWW_AUTHENTICATE, "Bearer")], problem).into_response()
         }
@@ -56,8 +58,13 @@ pub(in crate::dashboard) async fn guard(State(app): State<App>, request: Request
             let wanted = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             redirect(&format!("/login?next={}", encoded(wanted)))
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => told(&path, problem),
     }
+}
+
+/// Says to programs and to people, each in their way, why there is no answer.
+pub(in crate::dashboard) fn told(path: &str, problem: Problem) -> Response {
+    if is_for_programs(path) { problem.into_response() } else { NoPage::from(problem).into_response() }
 }
 
 fn is_for_programs(path: &str) -> bool {
@@ -108,7 +115,8 @@ async fn users(app: &App) -> Result<bool, Problem> {
 
 /// Whose cookie or token has this digest.
 async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>, StoreError> {
-    if let Some(known) = app.access.remembered(id) {
+    let key = remembered_as(id, by);
+    if let Some(known) = app.access.remembered(&key) {
         return Ok(known);
     }
     let wanted = id.to_owned();
@@ -120,12 +128,18 @@ async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>,
                 return store.session_user(&wanted, now);
             }
             let tokens = store.api_tokens()?;
-            let valid = tokens.into_iter().find(|token| token.id == wanted && token.until.is_none_or(|until| until > now));
+            let valid =
+                tokens.into_iter().find(|token| token.id == wanted && token.until.is_none_or(|until| until > now));
             Ok::<_, StoreError>(valid.map(|token| (token.name, token.role)))
         })
         .await?;
-    app.access.remember(id, known.clone());
+    app.access.remember(&key, known.clone());
     Ok(known)
+}
+
+/// A session's secret is no token, and a token no session's.
+fn remembered_as(id: &str, by: Known) -> String {
+    format!("{by:?} {id}")
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -285,10 +299,14 @@ impl LogInError {
 }
 
 /// Logs the visitor out and leads to the log-in page.
-pub(in crate::dashboard) async fn log_out(app: &App, visitor: &Visitor, headers: &HeaderMap) -> Result<Response, Problem> {
+pub(in crate::dashboard) async fn log_out(
+    app: &App,
+    visitor: &Visitor,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(token) = session_token(app, headers) {
         let id = digest(&token);
-        app.access.forget(&id);
+        app.access.forget(&remembered_as(&id, Known::Session));
         let entry = visitor.did("log out", "", "");
         let ended = app.stores.with(move |store| {
             store.end_session(&id)?;

@@ -21,13 +21,18 @@ use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::store::{AuditEntry, Store, StoreError};
 use crate::terms::Role;
 
-pub(super) use guard::{Peer, address, guard, log_in, log_out, redirect, same_site};
+use super::App;
+
+pub(super) use guard::{Peer, address, guard, log_in, log_out, redirect, same_site, told};
 pub use password::{PasswordError, hash_password};
 use password::{is_password, waste_the_time_of_a_password};
 pub(super) use throttle::Throttle;
 
 /// For so long it is remembered who a cookie or token belongs to: a user that is removed may see the page for so long yet.
 const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// For so long, somebody who looks at the same again and again is in the audit once.
+const ONE_LOOK: Duration = Duration::from_secs(600);
 
 /// So many are remembered at the most.
 const MOST_REMEMBERED: usize = 10_000;
@@ -96,6 +101,9 @@ pub(super) fn audit_entry(
     }
 }
 
+/// A name and its role; `None` for nobody.
+type Somebody = Option<(String, Role)>;
+
 /// What is remembered of visitors, and the secrets of this process.
 #[derive(Debug)]
 pub(super) struct Access {
@@ -105,7 +113,9 @@ pub(super) struct Access {
     pub(super) is_public: bool,
     /// Whether there are users.
     users: Mutex<Option<(Stopwatch, bool)>>,
-    visitors: Mutex<HashMap<String, (Stopwatch, Option<(String, Role)>)>>,
+    visitors: Mutex<HashMap<String, (Stopwatch, Somebody)>>,
+    /// Who has seen what lately.
+    seen: Mutex<HashMap<(String, String), Stopwatch>>,
     /// Who has guessed passwords lately.
     pub(super) throttle: Mutex<Throttle>,
 }
@@ -117,6 +127,7 @@ impl Access {
             is_public,
             users: Mutex::default(),
             visitors: Mutex::default(),
+            seen: Mutex::default(),
             throttle: Mutex::default(),
         }
     }
@@ -131,18 +142,35 @@ impl Access {
         *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), are_there));
     }
 
-    fn remembered(&self, id: &str) -> Option<Option<(String, Role)>> {
+    fn remembered(&self, id: &str) -> Option<Somebody> {
         let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         visitors.get(id).filter(|(looked, _)| looked.elapsed() < REMEMBERED).map(|(_, visitor)| visitor.clone())
     }
 
-    fn remember(&self, id: &str, visitor: Option<(String, Role)>) {
+    fn remember(&self, id: &str, visitor: Somebody) {
         let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         if visitors.len() >= MOST_REMEMBERED {
             visitors.retain(|_, (looked, _)| looked.elapsed() < REMEMBERED);
         }
         if visitors.len() < MOST_REMEMBERED {
             visitors.insert(id.to_owned(), (Stopwatch::start(), visitor));
+        }
+    }
+
+    /// Whether it is in the audit already that this visitor looks at this.
+    fn has_seen(&self, visitor: &Visitor, subject: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (visitor.name.clone(), subject.to_owned());
+        seen.get(&key).is_some_and(|looked| looked.elapsed() < ONE_LOOK)
+    }
+
+    fn remember_seen(&self, visitor: &Visitor, subject: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MOST_REMEMBERED {
+            seen.retain(|_, looked| looked.elapsed() < ONE_LOOK);
+        }
+        if seen.len() < MOST_REMEMBERED {
+            seen.insert((visitor.name.clone(), subject.to_owned()), Stopwatch::start());
         }
     }
 
@@ -186,6 +214,26 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes into the audit that a visitor sees something, before it is shown; what cannot be written is not shown.
+pub(super) async fn see(app: &App, visitor: &Visitor, subject: &str) -> Result<(), StoreError> {
+    if app.access.has_seen(visitor, subject) {
+        return Ok(());
+    }
+    let entry = visitor.did("see", subject, "");
+    let noted = app.stores.with(move |store| {
+        // Before its first run a job has no tables, and nothing that could be seen.
+        let is_there = !store.column_names("audit")?.is_empty();
+        if is_there {
+            store.note_audit(&entry)?;
+        }
+        Ok::<_, StoreError>(is_there)
+    });
+    if noted.await? {
+        app.access.remember_seen(visitor, subject);
+    }
+    Ok(())
 }
 
 /// Whether the store has users; one without tables has none.

@@ -47,7 +47,9 @@ pub(in crate::dashboard) fn is_password(password: &str, hash: &str) -> bool {
 /// Takes as long as [`is_password`], so that nobody can tell whether there is a user of some name.
 pub(in crate::dashboard) fn waste_the_time_of_a_password(password: &str) {
     let salt = SaltString::encode_b64(&[0; 16]);
-    drop(salt.and_then(|salt| Argon2::default().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())));
+    drop(
+        salt.and_then(|salt| Argon2::default().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())),
+    );
 }
 
 #[cfg(test)]

@@ -11,14 +11,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::alert::{Episode, Scope, Silence, SilenceKind};
 use crate::clock::{Clock, SystemClock};
-use crate::store::{EpisodesLike, StoreError};
+use crate::store::EpisodesLike;
 use crate::terms::Severity;
 
 use super::super::App;
-use super::super::access::Visitor;
+use super::super::access::{Visitor, see};
 use super::super::actions::{self, Done, Quiet};
 use super::super::problem::Problem;
-use super::patients::seen;
+use super::super::words::{cursor, cursor_after};
 use super::time::Time;
 use super::{Listed, body, how_many, part, read};
 
@@ -135,14 +135,11 @@ impl From<WhichSeverity> for Severity {
 ))]
 pub(super) async fn alerts(
     State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
     query: Result<Query<WhichAlerts>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let wanted = read(query)?;
     let most = how_many(wanted.limit)?;
-    let cursor = |after: &String| {
-        let (micros, id) = after.split_once('.')?;
-        Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.to_owned()))
-    };
     let before = match &wanted.after {
         None => None,
         Some(after) => Some(cursor(after).ok_or_else(|| Problem::wrong("after is what an answer said as next"))?),
@@ -155,10 +152,11 @@ pub(super) async fn alerts(
         since: wanted.since.map(|since| since.0).filter(|since| *since > DateTime::UNIX_EPOCH),
         before,
     };
+    see(&app, &visitor, "the ward").await?;
     let mut episodes = app.stores.with(move |store| store.episodes_like(&like, most + 1)).await?;
     let has_more = episodes.len() > most;
     episodes.truncate(most);
-    let next = episodes.last().filter(|_| has_more).map(|last| format!("{}.{}", last.started_at.timestamp_micros(), last.id));
+    let next = episodes.last().filter(|_| has_more).map(cursor_after);
     Ok(Json(Listed { items: episodes.iter().map(Alert::of).collect(), next }).into_response())
 }
 
@@ -200,7 +198,7 @@ pub(super) async fn alert(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let episode = actions::episode(&app, &part(path)?).await?;
-    seen(&app, &visitor, &episode.patient).await?;
+    see(&app, &visitor, &episode.patient).await?;
     let id = episode.id.clone();
     let events = app.stores.with(move |store| store.events_of(&id)).await?;
     let events = events.into_iter().map(|event| AlertEvent {
@@ -313,7 +311,7 @@ impl ShownSilence {
 ))]
 pub(super) async fn silences(State(app): State<App>) -> Result<Response, Problem> {
     let now = SystemClock.now();
-    let silences = app.stores.with(|store| Ok::<_, StoreError>(store.silences()?)).await?;
+    let silences = app.stores.with(|store| store.silences()).await?;
     let items = silences.into_iter().filter(|silence| silence.until > now).map(ShownSilence::of).collect();
     Ok(Json(Listed { items, next: None }).into_response())
 }

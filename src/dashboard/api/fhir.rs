@@ -12,10 +12,10 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::super::App;
-use super::super::access::{Visitor, digest};
+use super::super::access::{Visitor, digest, see};
 use super::super::problem::Problem;
 use super::super::words::encoded;
-use super::patients::{Reading, edges, readings, seen};
+use super::patients::{Reading, edges, readings};
 use super::{MOST, USUAL};
 
 const LOINC: &str = "http://loinc.org";
@@ -99,7 +99,7 @@ fn outcome(problem: &Problem) -> Value {
 async fn bundle(app: &App, visitor: &Visitor, query: &str) -> Result<Value, Problem> {
     let search = search(query)?;
     let (from, until) = edges(search.from, search.until)?;
-    seen(app, visitor, &search.patient).await?;
+    see(app, visitor, &search.patient).await?;
     let mut readings = readings(app, &search.patient, (from, until), search.count + 1).await?;
     let has_more = readings.len() > search.count;
     readings.truncate(search.count);
@@ -112,7 +112,8 @@ async fn bundle(app: &App, visitor: &Visitor, query: &str) -> Result<Value, Prob
         })
         .collect();
     let link = |relation: &str, from: &str| {
-        let codes = if search.codes.is_empty() { String::new() } else { format!("&code={}", encoded(&search.codes.join(","))) };
+        let codes =
+            if search.codes.is_empty() { String::new() } else { format!("&code={}", encoded(&search.codes.join(","))) };
         let url = format!(
             "Observation?patient={}{codes}&date={from}&date=le{}&_count={}",
             encoded(&search.patient),
@@ -122,7 +123,8 @@ async fn bundle(app: &App, visitor: &Visitor, query: &str) -> Result<Value, Prob
         json!({ "relation": relation, "url": url })
     };
     let own = link("self", &format!("ge{}", encoded(&instant(from))));
-    let next = readings.last().filter(|_| has_more).map(|last| link("next", &format!("gt{}", encoded(&instant(last.at())))));
+    let next =
+        readings.last().filter(|_| has_more).map(|last| link("next", &format!("gt{}", encoded(&instant(last.at())))));
     let links: Vec<Value> = std::iter::once(own).chain(next).collect();
     Ok(json!({ "resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries }))
 }
@@ -144,9 +146,11 @@ fn search(query: &str) -> Result<Search, Problem> {
             }
             "date" => limit(&mut search, &value)?,
             "_count" => {
-                search.count = value.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or_else(|| {
-                    Problem::wrong(&format!("_count is 1 to {MOST}, not \"{value}\""))
-                })?;
+                search.count = value
+                    .parse()
+                    .ok()
+                    .filter(|count| (1..=MOST).contains(count))
+                    .ok_or_else(|| Problem::wrong(&format!("_count is 1 to {MOST}, not \"{value}\"")))?;
             }
             _ => {
                 let message = format!("unknown parameter \"{name}\"; there are patient, code, date and _count");
@@ -188,12 +192,13 @@ fn limit(search: &mut Search, value: &str) -> Result<(), Problem> {
 
 /// The observations of one reading; both pressures are one.
 fn of_reading(patient: &str, reading: &Reading, is_wanted: &dyn Fn(&str) -> bool) -> Vec<Value> {
-    let single = CODINGS.iter().filter(|coding| coding.codes.iter().any(|(code, _)| is_wanted(code))).filter_map(|coding| {
-        let value = reading.value(coding.column)?;
-        let mut observation = observation(patient, reading.at(), coding.codes);
-        observation["valueQuantity"] = quantity(value, coding.unit);
-        Some(observation)
-    });
+    let single =
+        CODINGS.iter().filter(|coding| coding.codes.iter().any(|(code, _)| is_wanted(code))).filter_map(|coding| {
+            let value = reading.value(coding.column)?;
+            let mut observation = observation(patient, reading.at(), coding.codes);
+            observation["valueQuantity"] = quantity(value, coding.unit);
+            Some(observation)
+        });
     let part = |(code, name): (&str, &str), column: &str| {
         let value = quantity(reading.value(column)?, ("mmHg", "mm[Hg]"));
         Some(json!({ "code": concept(&[(code, name)]), "valueQuantity": value }))
@@ -272,7 +277,9 @@ mod tests {
 
     #[test]
     fn dates_are_limits_with_prefixes_or_a_day() {
-        let found = |query: &str| search(query).map(|search| (search.from, search.until)).map_err(|problem| problem.detail().to_owned());
+        let found = |query: &str| {
+            search(query).map(|search| (search.from, search.until)).map_err(|problem| problem.detail().to_owned())
+        };
         let at = |text: &str| Some(DateTime::parse_from_rfc3339(text).expect("a time").to_utc());
         let (from, until) = found("patient=P1&date=ge2026-01-01T00:00:00Z&date=lt2026-01-02T00:00:00Z").expect("right");
         assert_eq!((from, until), (at("2026-01-01T00:00:00Z"), at("2026-01-01T23:59:59.999999Z")));

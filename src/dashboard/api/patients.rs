@@ -16,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::store::{Readings, Store, StoreError, Value};
 
 use super::super::App;
-use super::super::access::Visitor;
+use super::super::access::{Visitor, see};
 use super::super::actions::{self, NewLimit};
 use super::super::live::{BedView, Person, Ward};
 use super::super::pages::holding;
@@ -129,13 +129,16 @@ pub(super) async fn patients(
 ) -> Result<Response, Problem> {
     let WhichPatients { ward: of_ward, after, limit } = read(query)?;
     let most = how_many(limit)?;
+    see(&app, &visitor, "the ward").await?;
     let ward = app.live.ward();
     let mut beds: Vec<&BedView> = ward.beds.iter().map(AsRef::as_ref).collect();
     beds.sort_by(|a, b| a.id.cmp(&b.id));
     beds.retain(|bed| of_ward.as_ref().is_none_or(|wanted| *wanted == bed.person.ward));
     beds.retain(|bed| after.as_ref().is_none_or(|after| bed.id > *after));
     let next = beds.get(most - 1).filter(|_| beds.len() > most).map(|bed| bed.id.clone());
-    let Some(vitals) = &ward.vitals else { return Ok(Json(Listed::<Patient> { items: Vec::new(), next }).into_response()) };
+    let Some(vitals) = &ward.vitals else {
+        return Ok(Json(Listed::<Patient> { items: Vec::new(), next }).into_response());
+    };
     let stale_after = app.job.dashboard.stale_after;
     let items = beds.into_iter().take(most).map(|bed| shown(bed, vitals, &ward, &visitor, stale_after)).collect();
     Ok(Json(Listed { items, next }).into_response())
@@ -158,18 +161,12 @@ pub(super) async fn patient(
     let id = part(path)?;
     let ward = app.live.ward();
     let (Some(bed), Some(vitals)) = (ward.bed(&id), &ward.vitals) else { return Err(no_patient()) };
-    seen(&app, &visitor, &id).await?;
+    see(&app, &visitor, &id).await?;
     Ok(Json(shown(bed, vitals, &ward, &visitor, app.job.dashboard.stale_after)).into_response())
 }
 
 pub(super) fn no_patient() -> Problem {
     Problem::not_found("there is no such patient")
-}
-
-/// Notes that a program has read of a patient.
-pub(super) async fn seen(app: &App, visitor: &Visitor, id: &str) -> Result<(), Problem> {
-    let entry = visitor.did("see", id, "api");
-    Ok(app.stores.with(move |store| store.note_audit(&entry)).await?)
 }
 
 /// Which readings.
@@ -239,7 +236,7 @@ pub(super) async fn vitals(
         Some(after) => from.max(known_time(after.0)? + TimeDelta::microseconds(1)),
         None => from,
     };
-    seen(&app, &visitor, &id).await?;
+    see(&app, &visitor, &id).await?;
     let readings = readings(&app, &id, (from, until), most + 1).await?;
     let (items, next) = page_of(readings, most);
     Ok(Json(Listed { items, next }).into_response())
@@ -340,7 +337,7 @@ pub(super) async fn limits(
     let id = part(path)?;
     let ward = app.live.ward();
     let person = ward.bed(&id).map(|bed| bed.person.clone()).ok_or_else(no_patient)?;
-    seen(&app, &visitor, &id).await?;
+    see(&app, &visitor, &id).await?;
     let table = app.job.alerts.limits.clone();
     let rows = app.stores.with(move |store| store.whole_table(&table)).await?;
     let limits = rows.and_then(|(_, rows)| Limit::read(&rows).ok()).unwrap_or_default();
@@ -422,7 +419,11 @@ pub(super) async fn set_limit(
     let until = until.map(|until| known_time(until.0)).transpose()?;
     let wanted = NewLimit { whose: Whose::Patient(id), vital, low, high, until, reason };
     let Limit { vital, low, high, valid_from, valid_until, .. } = actions::set_limit(&app, &visitor, wanted).await?;
-    Ok((StatusCode::CREATED, Json(SetLimit { vital, low, high, valid_from: Time(valid_from), valid_until: valid_until.map(Time) })).into_response())
+    Ok((
+        StatusCode::CREATED,
+        Json(SetLimit { vital, low, high, valid_from: Time(valid_from), valid_until: valid_until.map(Time) }),
+    )
+        .into_response())
 }
 
 #[cfg(test)]

@@ -217,6 +217,8 @@
       const fresh = read?.page.getElementById('tiles');
       if (fresh && !isTouched(place)) {
         place.replaceChildren(...fresh.childNodes);
+        const [wards, known] = [read.page.querySelector('select[name=ward]'), document.querySelector('select[name=ward]')];
+        if (wards && known && wards.length !== known.length) known.replaceChildren(...wards.options);
         document.body.dataset.patients = String(patients);
         findTiles();
         showEpisodes(episodes);

@@ -16,13 +16,11 @@ use crate::store::{EpisodesLike, StoreError};
 use crate::terms::{Role, Severity};
 
 use super::super::App;
-use super::super::access::Visitor;
+use super::super::access::{Visitor, see};
 use super::super::actions::{self, Quiet};
 use super::super::live::Ward;
-use super::super::words::{ago, encoded, length, standing, time};
-use super::{
-    NoPage, Place, acknowledge_button, back, badge, called, frame, note, nothing, patient_path, seal,
-};
+use super::super::words::{ago, cursor, cursor_after, encoded, length, standing, time};
+use super::{NoPage, Place, acknowledge_button, back, badge, called, frame, nothing, patient_path, seal};
 
 /// Episodes of before that one page shows.
 const MOST: usize = 100;
@@ -43,21 +41,18 @@ impl Wanted {
     fn like(&self, now: DateTime<Utc>) -> EpisodesLike {
         let some = |text: &String| (!text.is_empty()).then(|| text.clone());
         let last = humantime::parse_duration(&self.last).ok().and_then(|last| TimeDelta::from_std(last).ok());
-        let before = self.before.split_once('.').and_then(|(micros, id)| {
-            Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.to_owned()))
-        });
         EpisodesLike {
             patient: some(&self.patient),
             rule: some(&self.rule),
             severity: Severity::from_name(&self.severity),
             is_open: None,
             since: last.and_then(|last| now.checked_sub_signed(last)),
-            before,
+            before: cursor(&self.before),
         }
     }
 
     fn link_to_older(&self, last: &Episode) -> String {
-        let mut link = format!("/alerts?before={}.{}", last.started_at.timestamp_micros(), last.id);
+        let mut link = format!("/alerts?before={}", cursor_after(last));
         for (name, value) in
             [("patient", &self.patient), ("rule", &self.rule), ("severity", &self.severity), ("last", &self.last)]
         {
@@ -75,6 +70,7 @@ pub(in crate::dashboard) async fn alerts(
     Extension(visitor): Extension<Visitor>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, NoPage> {
+    see(&app, &visitor, "the ward").await?;
     let ward = app.live.ward();
     let now = SystemClock.now();
     let like = wanted.like(now);
@@ -234,7 +230,7 @@ pub(in crate::dashboard) async fn alert(
     let episode = actions::episode(&app, &id).await?;
     let wanted = episode.id.clone();
     let events = app.stores.with(move |store| store.events_of(&wanted)).await?;
-    note(&app, &visitor, "see alert", &episode.patient, &id).await?;
+    see(&app, &visitor, &episode.patient).await?;
     let zone = app.job.reports.time_zone;
     let since = episode.firing_at.unwrap_or(episode.started_at);
     let content = html! {

@@ -76,7 +76,8 @@ pub(in crate::dashboard) async fn job(
 
 fn files(dir: &Path) -> Vec<File> {
     let Ok(files) = load_set(dir) else { return Vec::new() };
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok().map(DateTime::<Utc>::from);
+    let changed =
+        |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok().map(DateTime::<Utc>::from);
     let file = |file: &crate::query::QueryFile| File {
         name: file.name.clone(),
         kind: if file.is_rule() { "rule" } else { "table" },

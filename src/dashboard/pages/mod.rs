@@ -150,7 +150,11 @@ fn summary(ward: &Ward) -> String {
         counts.filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
     let patients = ward.beds.len();
     let of = if patients == 1 { "patient" } else { "patients" };
-    if counts.is_empty() { format!("{patients} {of}, no open alert") } else { format!("{patients} {of} · {}", counts.join(" · ")) }
+    if counts.is_empty() {
+        format!("{patients} {of}, no open alert")
+    } else {
+        format!("{patients} {of} · {}", counts.join(" · "))
+    }
 }
 
 fn lag(ward: &Ward, now: DateTime<Utc>) -> String {
@@ -211,12 +215,6 @@ fn acknowledge_button(episode: &Episode, visitor: &Visitor, back: &str) -> Marku
         },
         None => html! {},
     }
-}
-
-/// Writes into the audit that the visitor saw or did something, before it is shown.
-async fn note(app: &App, visitor: &Visitor, action: &str, subject: &str, detail: &str) -> Result<(), Problem> {
-    let entry = visitor.did(action, subject, detail);
-    Ok(app.stores.with(move |store| store.note_audit(&entry)).await?)
 }
 
 /// A page of ours that a form may lead back to.

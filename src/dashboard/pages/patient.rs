@@ -24,13 +24,13 @@ use crate::store::{EpisodesLike, Store, StoreError, Timed, Value};
 use crate::terms::Role;
 
 use super::super::App;
-use super::super::access::Visitor;
+use super::super::access::{Visitor, see};
 use super::super::actions::{self, NewLimit};
 use super::super::live::{Person, Ward};
 use super::super::problem::Problem;
 use super::super::words::{encoded, time};
 use super::alerts::{quiet_form, table};
-use super::{NoPage, Place, back, frame, note, nothing, patient_path, seal, ward};
+use super::{NoPage, Place, back, frame, nothing, patient_path, seal, ward};
 
 /// How much time the chart can show.
 const SPANS: [(&str, &str, Duration); 4] = [
@@ -82,14 +82,12 @@ pub(in crate::dashboard) async fn patient(
         let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
         return Err(Problem::not_found(&format!("there is no patient \"{id}\"{hint}")).into());
     };
-    note(&app, &visitor, "see", &id, "").await?;
+    see(&app, &visitor, &id).await?;
     let (job, wanted) = (app.job.clone(), id.clone());
     let like = EpisodesLike { patient: Some(id.clone()), ..EpisodesLike::default() };
     let (episodes, limits) = app
         .stores
-        .with(move |store| {
-            Ok::<_, StoreError>((store.episodes_like(&like, MOST_EPISODES)?, limits(store, &job)?))
-        })
+        .with(move |store| Ok::<_, StoreError>((store.episodes_like(&like, MOST_EPISODES)?, limits(store, &job)?)))
         .await?;
     let shared = app.clone();
     let reports = tokio::task::spawn_blocking(move || listed(&shared.job)).await.unwrap_or_default();
@@ -318,9 +316,11 @@ struct ChartLine {
 /// The chart.
 pub(in crate::dashboard) async fn chart(
     State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Json<Chart>, Problem> {
+    see(&app, &visitor, &id).await?;
     let zone = app.job.reports.time_zone;
     let chart = draw(&app, &id, &shown, move |figure| {
         let readouts = figure.readouts()?;
@@ -345,9 +345,11 @@ pub(in crate::dashboard) async fn chart(
 /// The chart as a picture, for browsers that run no script.
 pub(in crate::dashboard) async fn picture(
     State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Response, Problem> {
+    see(&app, &visitor, &id).await?;
     let size = PictureSize { width: 1_200, dpi: 96 };
     let picture = draw(&app, &id, &shown, move |figure| Ok(png(&figure.svg()?, size)?)).await?;
     Ok(([(CONTENT_TYPE, "image/png")], picture).into_response())
@@ -409,7 +411,8 @@ fn scores(store: &mut Store, job: &Job, id: &str, since: DateTime<Utc>) -> Resul
     let table = Timed { table: &job.dashboard.score, key, time: "window_start", columns: &columns };
     let mut cells: Vec<Cell> = Vec::new();
     for row in store.newer_rows(&table, &[(id, since)])? {
-        let (Some(from), Some(value)) = (row.get(1).and_then(Value::as_time), row.get(2).and_then(Value::as_float)) else {
+        let (Some(from), Some(value)) = (row.get(1).and_then(Value::as_time), row.get(2).and_then(Value::as_float))
+        else {
             continue;
         };
         let label = row.get(3).and_then(Value::as_text).unwrap_or_default().to_owned();

@@ -10,10 +10,10 @@ use maud::html;
 use crate::report::listed;
 
 use super::super::App;
-use super::super::access::Visitor;
+use super::super::access::{Visitor, see};
 use super::super::problem::Problem;
 use super::super::words::encoded;
-use super::{NoPage, Place, frame, note, nothing};
+use super::{NoPage, Place, frame, nothing};
 
 /// A report's own style is in it; a script is not, and would not be run.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; \
@@ -70,7 +70,7 @@ pub(in crate::dashboard) async fn report_file(
     let read = move || std::fs::read(file);
     let bytes = tokio::task::spawn_blocking(read).await.ok().and_then(Result::ok).ok_or_else(none)?;
     if kind.starts_with("text/html") {
-        note(&app, &visitor, "see report", &path, "").await?;
+        see(&app, &visitor, &format!("report {path}")).await?;
     }
     Ok(([(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)], bytes).into_response())
 }
@@ -103,7 +103,9 @@ mod tests {
         std::fs::write(folder.path().join("secret.html"), "").expect("a file");
         std::os::unix::fs::symlink(folder.path().join("secret.html"), dir.join("link.html")).expect("a link");
         assert!(file_of(&dir, "trend/a.html").is_some());
-        for path in ["trend/a.toml", "../secret.html", "trend/../../secret.html", "/etc/passwd.html", "link.html", "", "trend"] {
+        for path in
+            ["trend/a.toml", "../secret.html", "trend/../../secret.html", "/etc/passwd.html", "link.html", "", "trend"]
+        {
             assert_eq!(file_of(&dir, path), None, "{path}");
         }
     }

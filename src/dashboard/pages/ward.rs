@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::terms::Severity;
 
 use super::super::App;
-use super::super::access::Visitor;
+use super::super::access::{Visitor, see};
 use super::super::bed::{Number, SPARK};
 use super::super::event::{NUMBER_SIGNS, SCORE_SIGNS};
 use super::super::live::{BedView, Ward};
@@ -41,6 +41,7 @@ pub(in crate::dashboard) async fn ward(
     Extension(visitor): Extension<Visitor>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, NoPage> {
+    see(&app, &visitor, "the ward").await?;
     let ward = app.live.ward();
     let now = SystemClock.now();
     let wards: BTreeSet<&str> =
@@ -50,12 +51,10 @@ pub(in crate::dashboard) async fn ward(
     let content = html! {
         form #filter .row method="get" role="search" {
             label { "Search" input type="search" name="search" value=(wanted.search) autocomplete="off"; }
-            @if !wards.is_empty() {
-                label { "Ward" select name="ward" {
-                    option value="" { "all" }
-                    @for name in &wards { option value=(name) selected[*name == wanted.ward] { (name) } }
-                } }
-            }
+            label { "Ward" select name="ward" {
+                option value="" { "all" }
+                @for name in &wards { option value=(name) selected[*name == wanted.ward] { (name) } }
+            } }
             label { "Alerts" select name="severity" {
                 option value="" { "all patients" }
                 option value="any" selected[wanted.severity == "any"] { "with an alert" }

@@ -224,7 +224,8 @@ impl Figure {
     /// # Errors
     /// Polars fails, which no data should make it do.
     pub fn readouts(&self) -> Result<Vec<Readout>, ChartError> {
-        let time = Scale::new((self.from.timestamp_micros() as f64, self.until.timestamp_micros() as f64), (LEFT, RIGHT));
+        let time =
+            Scale::new((self.from.timestamp_micros() as f64, self.until.timestamp_micros() as f64), (LEFT, RIGHT));
         #[allow(clippy::cast_possible_truncation, reason = "a pixel of a picture")]
         let pixel = |micros: i64| time.at(micros as f64).floor() as i64;
         let points = |times: &[i64], values: &[Option<f64>]| -> Result<Vec<(i64, f64, f64)>, ChartError> {

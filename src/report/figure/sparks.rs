@@ -100,12 +100,7 @@ pub struct SparkPoint {
 /// Each step shows its least and greatest value, and the line is broken where a step has none. Points are in order. The
 /// height is at least `range` of the values, so that noise does not look like news.
 #[must_use]
-pub fn spark_path(
-    points: &[SparkPoint],
-    steps: std::ops::RangeInclusive<i64>,
-    range: f64,
-    size: (u32, u32),
-) -> String {
+pub fn spark_path(points: &[SparkPoint], steps: std::ops::RangeInclusive<i64>, range: f64, size: (u32, u32)) -> String {
     use std::fmt::Write as _;
 
     let shown: Vec<&SparkPoint> = points.iter().filter(|point| steps.contains(&point.step)).collect();
