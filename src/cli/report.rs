@@ -1,5 +1,6 @@
 //! `wardwatch report`: the reports that are due, or those that are named, from what the store holds.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,7 @@ impl Report {
             let written = write_reports(&job, spec, &wanted, &|done, all| {
                 bar.set_length(all as u64);
                 bar.set_position(done as u64);
+                ControlFlow::Continue(())
             })?;
             bar.finish_and_clear();
             failed += written.failed.len();
@@ -108,7 +110,7 @@ fn due(job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
     if !specs.iter().any(|spec| spec.schedule.is_some()) {
         bail!("no report has a schedule; name those that are wanted: {}", names(specs));
     }
-    let made = write_due(job, specs, &|| false, &|_, _| {})?;
+    let made = write_due(job, specs, &|| false, &|_, _| ControlFlow::Continue(()))?;
     made.iter().for_each(|(name, written)| tell(name, written));
     if made.is_empty() {
         println!("no report is due");

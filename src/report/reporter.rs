@@ -1,5 +1,6 @@
 //! Makes reports and lays them where they belong: those that are named, and those that are due.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +53,8 @@ pub struct Written {
     pub failed: Vec<(String, String)>,
     /// How long it took.
     pub took: Duration,
+    /// Whether it was stopped before all were made.
+    pub is_cut: bool,
 }
 
 /// A reader of a job's store, by a connection of its own.
@@ -65,7 +68,8 @@ pub fn reader(job: &Job) -> Result<(Arc<StoreTables>, StoredReader), ReportError
     Ok((tables, reader))
 }
 
-/// Makes the reports of a spec that are wanted. `progress` is told how many of how many are done.
+/// Makes the reports of a spec that are wanted. `progress` is told how many of how many are done, and may say that it is
+/// enough.
 ///
 /// One that cannot be made leaves the others alone, and what was there before it.
 ///
@@ -75,7 +79,7 @@ pub fn write_reports(
     job: &Job,
     spec: &Spec,
     wanted: &Wanted,
-    progress: &(dyn Fn(usize, usize) + Sync),
+    progress: &(dyn Fn(usize, usize) -> ControlFlow<()> + Sync),
 ) -> Result<Written, ReportError> {
     let running = Stopwatch::start();
     let (tables, first) = reader(job)?;
@@ -108,13 +112,17 @@ pub fn write_reports(
             let one = make(spec, subject, reader, &moment)
                 .map_err(ReportError::from)
                 .and_then(|made| lay(job, spec, subject, &made, &moment));
-            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-            match one {
+            let keep = |written: &mut Written| match one {
                 Ok(page) => written.pages.push(page),
                 Err(error) => written.failed.push((subject.name.clone(), in_full(&error))),
+            };
+            keep(&mut written.lock().unwrap_or_else(PoisonError::into_inner));
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if progress(done, subjects.len()).is_break() && done < subjects.len() {
+                written.lock().unwrap_or_else(PoisonError::into_inner).is_cut = true;
+                // Nobody has a turn any more.
+                turn.store(subjects.len(), Ordering::Relaxed);
             }
-            drop(written);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, subjects.len());
         }
     };
     let others = wanted.workers.clamp(1, subjects.len().max(1)) - 1;
@@ -260,7 +268,7 @@ pub fn write_due(
     job: &Job,
     specs: &[Spec],
     stopped: &dyn Fn() -> bool,
-    progress: &(dyn Fn(usize, usize) + Sync),
+    progress: &(dyn Fn(usize, usize) -> ControlFlow<()> + Sync),
 ) -> Result<Vec<(String, Written)>, ReportError> {
     let mut store = Store::connect(&job.store, &job.name)?;
     let mut all = Vec::new();
@@ -281,6 +289,10 @@ pub fn write_due(
                 Err(ReportError::Store(error)) => return Err(error.into()),
                 Err(error) => (Written::default(), in_full(&error)),
             };
+            if written.is_cut {
+                // It is still due, and made by whoever runs the job next.
+                return Ok(all);
+            }
             let run = ReportRun {
                 report: spec.name.clone(),
                 due_at: due,
@@ -385,6 +397,10 @@ impl Reporting {
         let (job, stopped) = (job.clone(), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name("reports".to_owned()).spawn(move || {
             let is_stopped = || stopped.load(Ordering::Relaxed);
+            let go_on = |_, _| {
+                pace.wait();
+                if is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
             let mut is_troubled = false;
             // Where cores are few, batches come first. On Linux this is of the thread, elsewhere of the process.
             #[cfg(target_os = "linux")]
@@ -396,7 +412,7 @@ impl Reporting {
                     .and_then(|mut store| store.has_tables())
                     .map_err(ReportError::from)
                     .and_then(|ready| match ready {
-                        true => write_due(&job, &specs, &is_stopped, &|_, _| pace.wait()),
+                        true => write_due(&job, &specs, &is_stopped, &go_on),
                         false => Ok(Vec::new()),
                     });
                 match made {
@@ -417,7 +433,7 @@ impl Reporting {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it; a report in the making is finished first.
+    /// Ends it; the page in the making is finished first, and what is left of a report is made up for by the next run.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         if self.thread.join().is_err() {

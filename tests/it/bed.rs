@@ -288,8 +288,7 @@ impl TestJob {
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Running {
         let log = self.folder.path().join(unique("run") + ".log");
         let mut command = self.command("run");
-        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
-        Running { child: command.spawn().unwrap(), log }
+        Running::spawn(command.envs(variables.iter().copied()), log)
     }
 }
 
@@ -311,6 +310,11 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn spawn(command: &mut Command, log: PathBuf) -> Self {
+        let child = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        Self { child, log }
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -214,7 +214,9 @@ fn a_page_beside_the_job_says_that_the_job_stands_still() {
     let mut ward = Ward::open(&[("P1", 80.0)]);
     ward.running.wait_until("the job runs", || ward.database.so_far("SELECT COUNT(*) > 2 FROM batches") == "1");
     let port = free_port();
-    let mut server = ward.job.command("serve").args(["--listen", &format!("127.0.0.1:{port}")]).spawn().unwrap();
+    let mut command = ward.job.command("serve");
+    command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    let _server = Running::spawn(&mut command, ward.job.folder.path().join("serve.log"));
     wait_until("it serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let browser = Browser::start(Screen::Wall);
     browser.open(&format!("http://127.0.0.1:{port}/"));
@@ -223,8 +225,6 @@ fn a_page_beside_the_job_says_that_the_job_stands_still() {
     ward.running.wait();
     browser.wait_for("it says so", "stalled.textContent.startsWith('The job has committed nothing for ')");
     assert!(browser.eval("document.body.classList.contains('is-stalled')").as_bool().unwrap());
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 #[test]
@@ -435,12 +435,9 @@ fn the_demo_opens_with_a_living_ward() {
     }
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let mut demo = crate::bed::wardwatch()
-        .args(["demo", "--patients", "12", "--port", &port.to_string(), "--dir", "demo"])
-        .current_dir(folder.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = crate::bed::wardwatch();
+    command.args(["demo", "--patients", "12", "--port", &port.to_string(), "--dir", "demo"]);
+    let demo = Running::spawn(command.current_dir(folder.path()), folder.path().join("demo.log"));
     let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
     wait_until("the page is served", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let (wall, phone) = (Browser::start(Screen::Wall), Browser::start(Screen::Phone));
@@ -451,7 +448,12 @@ fn the_demo_opens_with_a_living_ward() {
     );
     wall.wait_for("scores and small lines are there", "document.querySelectorAll('.score b').length === 12 && document.querySelectorAll('.spark path[d*=L]').length > 30");
     wall.click(".tile.high .acknowledge button");
-    wall.wait_for("it is acknowledged", "told.textContent === 'Acknowledged.' && told.hidden");
+    wait_until("it is acknowledged", || {
+        let asked = "fetch('/api/v1/alerts?state=open').then(answer => answer.json())\
+            .then(all => done(all.items.some(one => one.acknowledged_by !== null)))";
+        wall.eval_later(asked) == true
+    });
+    wall.wait_for("nothing is told any more", "told.hidden");
     wall.resize(1_400, 1_200);
     wall.picture(&pictures().join("readme-ward.png"));
     phone.open(&at("/?order=severity"));
@@ -481,8 +483,7 @@ fn the_demo_opens_with_a_living_ward() {
     let trend =
         std::fs::read_dir(folder.path().join("out/patient_trend/P0001")).unwrap().map(|entry| entry.unwrap().path());
     let trend = trend.filter(|path| path.extension().is_some_and(|extension| extension == "png")).max().unwrap();
-    demo.kill().unwrap();
-    demo.wait().unwrap();
+    drop(demo);
     if std::env::var("WARDWATCH_GOLDEN").is_ok_and(|value| value == "write") {
         std::fs::copy(trend, crate::bed::repository().join("docs/patient.png")).unwrap();
         for name in ["ward", "patient", "phone"] {

@@ -1,5 +1,6 @@
 //! Reports as their readers get them: of the shipped job's tables, of odd patients, when they are due.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -217,6 +218,25 @@ fn a_report_is_made_once_for_each_time_at_which_it_was_due_since_the_job_began()
     assert!(made == "3|3|0" || made == "4|4|0", "{made}");
     let told = report();
     assert!(told.contains("no report is due") || runs() == "4|4|0", "{told}");
+}
+
+#[test]
+fn a_report_that_is_stopped_is_still_due() {
+    let (job, topic, database) = reporting(SPEC);
+    for patient in ["P1", "P2", "P3", "P4"] {
+        topic.put_samples(patient, &[(0, 80.0)]);
+    }
+    job.run_once();
+    begun(&database, 2);
+    let config = wardwatch::config::load(&job.file()).unwrap();
+    let specs = wardwatch::report::load(&job.folder.path().join("reports"), &config.notify).good;
+    let after_two = |done, _| if done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let made = wardwatch::report::write_due(&config, &specs, &|| false, &after_two).unwrap();
+    assert!(made.is_empty());
+    assert_eq!(std::fs::read_dir(job.folder.path().join("out/heart")).unwrap().count(), 2);
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM report_runs"), "0");
+    let rest = wardwatch::report::write_due(&config, &specs, &|| false, &|_, _| ControlFlow::Continue(())).unwrap();
+    assert!(rest.iter().all(|(_, written)| written.pages.len() == 4) && rest.len() >= 2, "{rest:?}");
 }
 
 #[test]
