@@ -138,6 +138,9 @@ fn a_ward_goes_from_empty_to_an_alert_that_is_acknowledged_and_ends() {
     let places: Vec<String> = (1..=3).map(|tile| browser.text(&format!(".tile:nth-of-type({tile}) h2"))).collect();
     assert_eq!(places, ["2A Meyer, A.", "2B <b>Roth</b>, B.", "12 Stein, C."]);
     assert_eq!(browser.text("[data-id=P1] .value"), "80");
+    assert!(!browser.text("main").contains("There is no reading"), "{}", browser.text("main"));
+    assert_eq!(browser.eval("document.querySelector('select[name=ward]').value"), "");
+    assert_eq!(browser.count("select[name=ward] option"), 3);
     assert!(browser.text("[data-id=P1] .alert").contains("all within limits"));
 
     ward.set(&[("P1", 134.0), ("P2", 75.0), ("P3", 90.0)]);

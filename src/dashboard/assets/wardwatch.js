@@ -218,7 +218,12 @@
       if (fresh && !isTouched(place)) {
         place.replaceChildren(...fresh.childNodes);
         const [wards, known] = [read.page.querySelector('select[name=ward]'), document.querySelector('select[name=ward]')];
-        if (wards && known && wards.length !== known.length) known.replaceChildren(...wards.options);
+        if (wards && known && wards.length !== known.length) {
+          const chosen = known.value;
+          known.replaceChildren(...wards.options);
+          known.value = chosen;
+        }
+        if (byId('empty')) byId('empty').hidden = tiles.size > 0 || place.children.length > 0;
         document.body.dataset.patients = String(patients);
         findTiles();
         showEpisodes(episodes);

@@ -20,7 +20,7 @@ use super::super::event::{NUMBER_SIGNS, SCORE_SIGNS};
 use super::super::live::{BedView, Ward};
 use super::super::vitals::{Vital, Vitals};
 use super::super::words::length;
-use super::{NoPage, Place, acknowledge_button, badge, called, frame, nothing, patient_path};
+use super::{NoPage, Place, acknowledge_button, badge, called, frame, patient_path};
 
 /// A number that is older than this says how old it is; pressures are often measured by the quarter of an hour.
 const OLD_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
@@ -73,7 +73,7 @@ pub(in crate::dashboard) async fn ward(
                 @for bed in &beds { (tile(bed, vitals, &ward, &visitor, (now, app.job.dashboard.stale_after))) }
             }
         }
-        @if ward.beds.is_empty() { (nothing("There is no reading of any patient yet.")) }
+        p #empty .quiet hidden[!ward.beds.is_empty()] { "There is no reading of any patient yet." }
         p #none .quiet hidden[ward.beds.is_empty() || !beds.is_empty()] { "No patient is like that." }
     };
     Ok(frame(&app, &visitor, (Place::Ward, &app.job.dashboard.title), &ward, &content))
