@@ -554,3 +554,16 @@ fn schemathesis_finds_no_fault_in_the_api() {
     let said = told(&output);
     assert!(said.contains("Tested: 14"), "{said}");
 }
+
+#[test]
+fn behind_a_proxy_cookies_are_for_tls_and_the_proxy_says_who_asks() {
+    let (job, database) = past("behind_proxy = true");
+    add_user(&job, "nora", "nurse");
+    let server = Server::start(&job);
+    let headers = [FORM, ("X-Forwarded-For", "10.9.8.7, 192.0.2.5")];
+    let answer = ask(server.port, "POST /login", &headers, "name=nora&password=correct+horse+battery");
+    assert!(answer.status == 303 && answer.headers["set-cookie"].contains("__Host-wardwatch="), "{answer:?}");
+    assert!(answer.headers["set-cookie"].contains("Secure"), "{answer:?}");
+    // What the client itself put there is not believed.
+    assert_eq!(database.rows("SELECT address FROM audit WHERE action = 'log in'"), ["192.0.2.5"]);
+}

@@ -496,3 +496,37 @@ fn the_demo_opens_with_a_living_ward() {
         }
     }
 }
+
+#[test]
+fn sound_comes_only_once_it_was_allowed_and_once_for_a_new_high_alert() {
+    if !browser::is_there() {
+        return;
+    }
+    let ward = Ward::open(&[("P1", 80.0), ("P2", 80.0)]);
+    let browser = Browser::start(Screen::Wall);
+    browser.run_before_pages(
+        "window.tones = 0;
+         window.AudioContext = class {
+           currentTime = 0;
+           resume() { return Promise.resolve(); }
+           createGain() { return { gain: { setValueAtTime() {}, linearRampToValueAtTime() {} }, connect() {} }; }
+           createOscillator() { window.tones += 1; return { frequency: {}, connect: next => next, start() {}, stop() {} }; }
+         };",
+    );
+    ward.show(&browser, "/");
+    browser.wait_for("the ward is there", "document.querySelectorAll('.tile').length === 2");
+    ward.set(&[("P1", 134.0), ("P2", 80.0)]);
+    browser.wait_for("it alerts", "document.querySelectorAll('.tile.high').length === 1");
+    assert_eq!(browser.eval("tones"), 0, "nobody has allowed it");
+    browser.click("#sound");
+    browser.wait_for("it lets itself be heard", "tones === 5 && sound.getAttribute('aria-pressed') === 'true'");
+    ward.set(&[("P1", 134.0), ("P2", 135.0)]);
+    browser.wait_for("another alerts", "document.querySelectorAll('.tile.high').length === 2 && tones === 10");
+    // It goes on, and is not told again.
+    let batch = browser.text("#lag");
+    browser.wait_for("batches go on", &format!("!lag.textContent.startsWith({:?})", batch.split(',').next().unwrap()));
+    assert_eq!(browser.eval("tones"), 10);
+    browser.click("#sound");
+    browser.wait_for("it is off", "sound.getAttribute('aria-pressed') === 'false'");
+    silent(&browser);
+}

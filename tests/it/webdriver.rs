@@ -71,7 +71,6 @@ impl Browser {
     }
 
     /// Runs a script in every page before its own.
-    #[allow(dead_code, reason = "a benchmark needs it")]
     pub fn run_before_pages(&self, script: &str) {
         let wanted = json!({ "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": { "source": script } });
         self.ask("POST", "goog/cdp/execute", &wanted);
