@@ -64,8 +64,13 @@ pub(super) fn cursor_after(episode: &Episode) -> String {
 pub(super) fn cursor(text: &str) -> Option<(DateTime<Utc>, String)> {
     let (micros, id) = text.split_once('.')?;
     let is_id = id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let at = DateTime::from_timestamp_micros(micros.parse().ok()?).filter(|at| *at > DateTime::UNIX_EPOCH)?;
+    let at = DateTime::from_timestamp_micros(micros.parse().ok()?).filter(|at| is_kept(*at))?;
     is_id.then(|| (at, id.to_owned()))
+}
+
+/// Whether it is a time that databases keep, and so may be asked of them.
+pub(super) fn is_kept(at: DateTime<Utc>) -> bool {
+    (1_000..=9_998).contains(&chrono::Datelike::year(&at))
 }
 
 /// Text as one part of a path or of a query.
@@ -85,6 +90,18 @@ mod tests {
     fn lengths_have_two_units() {
         let written = |seconds: i64| length(TimeDelta::seconds(seconds));
         assert_eq!([5, 130, 7_260, 90_000].map(written), ["5 s", "2 m 10 s", "2 h 01 m", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn a_cursor_is_a_time_that_a_database_keeps_and_an_id() {
+        let at = DateTime::from_timestamp(1_800_000_000, 5_000).expect("a time");
+        assert_eq!(cursor("1800000000000005.0123456789ab"), Some((at, "0123456789ab".to_owned())));
+        // The year 31,290, and what is no id.
+        for wrong in
+            ["925277913010607434.fcaec2b133a1", "1800000000000005.x", "0.5", "", ".", "-99999999999999999.0123456789ab"]
+        {
+            assert_eq!(cursor(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,6 +18,7 @@ use super::super::access::{Visitor, see};
 use super::super::actions::{self, Done, Quiet};
 use super::super::problem::Problem;
 use super::super::words::{cursor, cursor_after};
+use super::patients::known_time;
 use super::time::Time;
 use super::{Listed, body, how_many, part, read};
 
@@ -149,7 +149,7 @@ pub(super) async fn alerts(
         rule: wanted.rule,
         severity: wanted.severity.map(Severity::from),
         is_open: matches!(wanted.state, Some(WhichState::Open)).then_some(true),
-        since: wanted.since.map(|since| since.0).filter(|since| *since > DateTime::UNIX_EPOCH),
+        since: wanted.since.map(|since| known_time(since.0)).transpose()?,
         before,
     };
     see(&app, &visitor, "the ward").await?;

@@ -22,6 +22,7 @@ use super::super::live::{BedView, Person, Ward};
 use super::super::pages::holding;
 use super::super::problem::Problem;
 use super::super::vitals::Vitals;
+use super::super::words::is_kept;
 use super::time::Time;
 use super::{Listed, body, how_many, part, read};
 
@@ -243,9 +244,8 @@ pub(super) async fn vitals(
 }
 
 /// Times that stores hold.
-fn known_time(at: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
-    let is_known = (1_000..=9_998).contains(&chrono::Datelike::year(&at));
-    if is_known { Ok(at) } else { Err(Problem::wrong("times lie in the years 1000 to 9998")) }
+pub(super) fn known_time(at: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+    if is_kept(at) { Ok(at) } else { Err(Problem::wrong("times lie in the years 1000 to 9998")) }
 }
 
 /// The edges of a time that is asked for: the last hour if nothing is said.

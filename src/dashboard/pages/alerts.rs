@@ -19,7 +19,7 @@ use super::super::App;
 use super::super::access::{Visitor, see};
 use super::super::actions::{self, Quiet};
 use super::super::live::Ward;
-use super::super::words::{ago, cursor, cursor_after, encoded, length, standing, time};
+use super::super::words::{ago, cursor, cursor_after, encoded, is_kept, length, standing, time};
 use super::{NoPage, Place, acknowledge_button, back, badge, called, frame, nothing, patient_path, seal};
 
 /// Episodes of before that one page shows.
@@ -46,7 +46,7 @@ impl Wanted {
             rule: some(&self.rule),
             severity: Severity::from_name(&self.severity),
             is_open: None,
-            since: last.and_then(|last| now.checked_sub_signed(last)),
+            since: last.and_then(|last| now.checked_sub_signed(last)).filter(|since| is_kept(*since)),
             before: cursor(&self.before),
         }
     }
