@@ -236,3 +236,30 @@ pub(super) fn limits(column: &Column) -> Vec<Limit> {
     let (low, high) = (Some(low).filter(is_limit), Some(high).filter(is_limit));
     vec![Limit { low, high, whose: "default".to_owned() }]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_time_the_first_the_last_and_the_extremes_of_every_vital_are_kept() {
+        let row = |second: i64, heart: Option<f64>, spo2: Option<f64>| {
+            let at = DateTime::from_timestamp(second, 0).expect("a time");
+            let value = |value: Option<f64>| value.map_or(Value::Null, Value::Float);
+            vec![Value::Time(at), value(heart), value(spo2)]
+        };
+        let rows: Vec<Vec<Value>> = (0..100)
+            .map(|second| match second {
+                // One second of desaturation, and one of a fast heart.
+                41 => row(41, Some(80.0), Some(70.0)),
+                62 => row(62, Some(190.0), Some(97.0)),
+                0 | 99 => row(second, None, None),
+                _ => row(second, Some(80.0), Some(97.0)),
+            })
+            .collect();
+        let kept = telling(&rows);
+        assert!([1, 41, 62, 98].iter().all(|row| kept.contains(row)), "{kept:?}");
+        assert!(kept.len() <= 8, "{kept:?}");
+        assert!(telling(&rows[..1]).is_empty(), "a row without values tells nothing");
+    }
+}
