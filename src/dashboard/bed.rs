@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::report::{SparkPoint, spark_path};
+use crate::report::{SparkPoint, shown, spark_path};
 
-use super::vitals::{Vital, Vitals, shown};
+use super::vitals::{Vital, Vitals};
 
 /// How far back small lines reach.
 pub(super) const HISTORY: TimeDelta = TimeDelta::minutes(30);

@@ -88,8 +88,3 @@ impl Vital {
         }
     }
 }
-
-/// A number as it is shown: whole, or with one decimal.
-pub(super) fn shown(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
-}

@@ -29,7 +29,7 @@ use crate::store::StoreError;
 pub use facts::{Made, Moment, Subject, check, make, subjects};
 pub use figure::{
     Band, Bars, Body, Cell, ChartError, Entry, Figure, Heat, Histogram, Limit, Line, Lines, Panel, Ranges, Readout,
-    Spark, SparkPoint, Sparks, Strip, TIME_AXIS, Table, Timeline, Trace, spark_path,
+    Spark, SparkPoint, Sparks, Strip, TIME_AXIS, Table, Timeline, Trace, shown, spark_path,
 };
 pub use files::{plain_name, write};
 pub use pace::Pace;

@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Job;
 use crate::report::{
     Cell, Figure, Limit as Drawn, PatientChart, PictureSize, Readout, ReportError, TIME_AXIS, Theme, listed,
-    patient_chart, plain_name, png,
+    patient_chart, plain_name, png, shown,
 };
 use crate::store::{EpisodesLike, Store, StoreError, Timed, Value};
 use crate::terms::Role;
@@ -30,6 +30,7 @@ use super::super::live::{Person, Ward};
 use super::super::problem::Problem;
 use super::super::words::{encoded, time};
 use super::alerts::{quiet_form, table};
+use super::reports::link;
 use super::{NoPage, Place, back, frame, nothing, patient_path, seal, ward};
 
 /// How much time the chart can show.
@@ -122,7 +123,7 @@ pub(in crate::dashboard) async fn patient(
             h2 #reports { "Reports" }
             @let own: Vec<_> = reports.iter().filter(|report| report.subject == folder).collect();
             @if own.is_empty() { (nothing("There is none of this patient yet.")) } @else { ul { @for report in own.iter().take(20) {
-                li { a href={ "/reports/" (report.link.split('/').map(encoded).collect::<Vec<_>>().join("/")) } {
+                li { a href={ "/reports/" (link(&report.link)) } {
                     (report.report.replace('_', " ")) ", " (report.time) } }
             } } }
         }
@@ -438,7 +439,6 @@ fn values(figure: &Figure, readouts: &[Readout], zone: Tz) -> Markup {
         let range = points.fold(None, |range: Option<(f64, f64)>, (_, low, high)| {
             Some(range.map_or((*low, *high), |(least, most)| (least.min(*low), most.max(*high))))
         });
-        let shown = super::super::vitals::shown;
         match range {
             None => "–".to_owned(),
             Some((low, high)) if low >= high => shown(low),

@@ -51,7 +51,8 @@ pub(in crate::dashboard) async fn reports(
     Ok(frame(&app, &visitor, (Place::Reports, "Reports"), &app.live.ward(), &content))
 }
 
-fn link(path: &str) -> String {
+/// A path within the folder of reports as one of an address.
+pub(super) fn link(path: &str) -> String {
     path.split('/').map(encoded).collect::<Vec<_>>().join("/")
 }
 

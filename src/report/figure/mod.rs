@@ -295,7 +295,8 @@ impl Panel {
 }
 
 /// The value as it is shown: whole, or with one decimal.
-pub(super) fn shown(value: f64) -> String {
+#[must_use]
+pub fn shown(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
