@@ -219,7 +219,9 @@ impl OpenEpisodes {
         if *scope == Scope::default() {
             return Err("a silence names a patient, a ward or a rule".to_owned());
         }
-        let longest = action.at + TimeDelta::from_std(policy.longest_pause).unwrap_or(TimeDelta::zero());
+        // Whoever writes a request down by hand may be ahead of the job's clock; a pause is no longer for that.
+        let asked_at = action.at.min(now);
+        let longest = asked_at + TimeDelta::from_std(policy.longest_pause).unwrap_or(TimeDelta::zero());
         let until = if kind == SilenceKind::Pause { until.min(longest) } else { until };
         if until <= now {
             return Err(format!("it would have ended at {}", until.to_rfc3339()));
@@ -234,7 +236,7 @@ impl OpenEpisodes {
             kind,
             scope: scope.clone(),
             up_to: up_to.unwrap_or_else(worst),
-            from: action.at,
+            from: asked_at,
             until,
             by: action.by.clone(),
             reason: action.note.clone(),

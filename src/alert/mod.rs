@@ -10,6 +10,7 @@
 //! Nothing here reads a clock, a database or SQL, and nothing notifies anybody: notices are values too.
 
 mod action;
+mod begun;
 mod care;
 mod episode;
 mod lifecycle;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
+pub use begun::EpisodeKey;
 pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};

@@ -64,7 +64,7 @@ pub struct Change {
 pub struct OpenEpisodes {
     pub(super) rules: BTreeMap<String, HashMap<Arc<str>, Standing>>,
     pub(super) silences: Vec<Silence>,
-    changes: HashMap<EpisodeId, Change>,
+    pub(super) changes: HashMap<EpisodeId, Change>,
     /// During a batch: when which patients' samples mean nothing, by technical rule.
     spans: HashMap<String, HashMap<String, Vec<Span>>>,
 }

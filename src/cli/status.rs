@@ -82,6 +82,13 @@ impl Status {
             let since = state.since.map_or(String::new(), |since| format!(", the first since {}", since.to_rfc3339()));
             println!("outlet {} · {} wait{since} · {} given up", state.outlet, state.waiting, state.given_up);
         }
+        if !status.odd_rows.is_empty() {
+            println!(
+                "{} rows cannot be read and count for nothing; mend them, and start the job again",
+                status.odd_rows.len()
+            );
+            status.odd_rows.iter().for_each(|fault| println!("  {fault}"));
+        }
         if let Some((at, error)) = &status.refused_edit {
             println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::alert::{self, Change, Moment, OpenEpisodes, Rule, SampleColumns, Samples, address, check_rows};
 use crate::frame::{EventTime, Seen};
@@ -154,13 +154,15 @@ impl Prepared<'_> {
         options: &RunOptions<'_>,
     ) -> Result<Option<Told>, RunError> {
         let mut owed = std::mem::take(&mut state.owed);
-        let actions = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
+        let (actions, refused) = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
         loop {
             let mut quarantine = state.quarantine.clone();
             let mut episodes = state.episodes.clone();
             self.taken.judge(&plan.rules, &plan.samples, &self.outcomes, state, &mut episodes);
+            tell_apart(&mut episodes, store, options)?;
             let (now, event_now) = (self.taken.now, self.taken.event_now());
-            let answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
+            let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
+            answers.extend(refused.iter().cloned());
             let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, self.taken.now);
             let alerts = episodes.take_changes();
             let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
@@ -283,6 +285,19 @@ impl Prepared<'_> {
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }
     }
+}
+
+/// Gives an episode that has just begun another name than any that the store has: what is over, and who acknowledged it, stays.
+fn tell_apart(episodes: &mut OpenEpisodes, store: &mut Store, options: &RunOptions<'_>) -> Result<(), RunError> {
+    let mut new = episodes.begun();
+    while !new.is_empty() {
+        let known = Retry::endless(options.stopped).until_done(|| store.known_episodes(&new))?;
+        if !known.is_empty() {
+            info!(episodes = known.len(), "episodes begin when others of their rule and patient began; both are kept");
+        }
+        new = known.iter().map(|key| episodes.begin_just_before(key)).collect();
+    }
+    Ok(())
 }
 
 impl JobState {

@@ -25,10 +25,7 @@ pub struct Preview {
 /// Runs `query`, and what it needs, on the rows of `past` as one batch; reference tables hold what their seeds hold, or `given`.
 ///
 /// # Errors
-/// The query, or one that it reads, fails on these records.
-///
-/// # Panics
-/// The plan has no such query.
+/// The query, or one that it reads, fails on these records, or the plan has no such query.
 pub fn preview(
     plan: &Plan,
     query: &str,
@@ -36,9 +33,10 @@ pub fn preview(
     given: &[(String, RecordBatch)],
 ) -> Result<Preview, QueryFailure> {
     let excerpt = plan.excerpt(&[query.to_owned()], Vec::new());
-    let excerpt = excerpt.unwrap_or_else(|faults| panic!("a part of a plan can be planned: {faults}"));
+    let excerpt =
+        excerpt.map_err(|faults| QueryFailure(format!("it cannot be planned apart from its set: {faults}")))?;
     let planned = excerpt.engine.queries().find(|planned| planned.file.name == query);
-    let schema = planned.unwrap_or_else(|| panic!("the plan has the query {query}")).schema.clone();
+    let schema = planned.ok_or_else(|| QueryFailure(format!("the set has no query \"{query}\"")))?.schema.clone();
     let empty = cannot_be_filled(&excerpt, given);
     let mut rehearsal = Rehearsal::new(excerpt);
     for (table, rows) in given {

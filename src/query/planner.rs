@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
@@ -246,7 +248,7 @@ impl<'a> Planner<'a> {
         let read: Vec<Known> =
             query.names.iter().map(|(name, ..)| self.known.get(name).cloned()).collect::<Option<_>>()?;
         let Parsed { file, statement, names } = query;
-        let Shaped { body, schema, by_batch } = match self.body(&file, statement.clone()) {
+        let Shaped { body, schema, by_batch } = match self.body(&file, statement.clone(), &names) {
             Ok(planned) => planned,
             Err(error) => {
                 self.faults.push(diagnose(&file, &error));
@@ -354,10 +356,16 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn body(&self, file: &QueryFile, statement: Statement) -> datafusion::error::Result<Shaped> {
+    fn body(
+        &self,
+        file: &QueryFile,
+        statement: Statement,
+        names: &[(String, usize, usize)],
+    ) -> datafusion::error::Result<Shaped> {
         self.runner.block_on(async {
             let state = self.windowed.state();
             let logical = state.statement_to_plan(statement.clone()).await?;
+            refuse_unnamed_tables(&logical, names)?;
             if let Some((windowed, schema)) = Windowed::plan(&logical, self, &state).await? {
                 let kind = match file.kind {
                     QueryKind::Table(_) => None,
@@ -401,6 +409,24 @@ impl Planner<'_> {
             || name == artefacts_name(source)
             || name == OPEN_ALERTS
             || self.slots.references.contains_key(name)
+    }
+}
+
+/// What follows for a query follows from the tables that its text names, so its plan must read those and no others.
+fn refuse_unnamed_tables(plan: &LogicalPlan, names: &[(String, usize, usize)]) -> datafusion::error::Result<()> {
+    let mut unnamed = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let table = scan.table_name.table();
+            unnamed = (!names.iter().any(|(name, ..)| name == table)).then(|| table.to_owned()).or(unnamed.take());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    match unnamed {
+        None => Ok(()),
+        Some(table) => Err(DataFusionError::Plan(format!(
+            "it reads \"{table}\", which a name in a WITH hides; give what the WITH makes another name"
+        ))),
     }
 }
 

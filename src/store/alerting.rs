@@ -1,17 +1,21 @@
 //! Episodes, what has happened to them, what people ask for, and what is to be delivered: written with a batch, and read
 //! back.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::alert::{
-    Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, Event, EventKind, Handling,
-    Notification, Peak, Scope, Silence, SilenceKind, State,
+    Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, EpisodeKey, Event, EventKind,
+    Handling, Notification, Peak, Scope, Silence, SilenceKind, State,
 };
+use crate::diagnostic::unknown;
 use crate::terms::{BatchId, Severity};
 
 use super::commit::{Duplicates, batch_value, insert_system};
+use super::database::Dialect;
 use super::outbox::WAITING;
-use super::row::Row;
+use super::row::{Row, readable};
 use super::statement::quoted;
 use super::system::{ALERT_ACTIONS, ALERT_EVENTS, ALERTS, NOTIFICATIONS, SILENCES};
 use super::{Store, StoreError, Value};
@@ -152,11 +156,44 @@ impl Store {
     /// The episodes that are not over.
     ///
     /// # Errors
-    /// The database does not answer, or holds what this version did not write.
+    /// The database does not answer. A row that holds what wardwatch did not write is left out and told, here and below.
     pub fn open_episodes(&mut self) -> Result<Vec<Episode>, StoreError> {
         let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND `is_open`=1", quoted(ALERTS));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        rows.iter().map(|row| episode(row)).collect()
+        Ok(self.odd.leave_out(&rows, episode))
+    }
+
+    /// Those of `keys` by which the store knows an episode, be it over or not.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn known_episodes(&mut self, keys: &[EpisodeKey]) -> Result<Vec<EpisodeKey>, StoreError> {
+        const AT_A_TIME: usize = 256;
+        let mut known = Vec::new();
+        for keys in keys.chunks(AT_A_TIME) {
+            let places = vec!["(?,?,?,?)"; keys.len()].join(",");
+            let list = if self.database.dialect() == Dialect::Sqlite { "VALUES " } else { "" };
+            let sql = format!(
+                "SELECT `rule`, `patient_id`, `started_at` FROM {} \
+                 WHERE (`job`, `rule`, `patient_id`, `started_at`) IN ({list}{places})",
+                quoted(ALERTS)
+            );
+            let values: Vec<Value> = keys
+                .iter()
+                .flat_map(|key| {
+                    let (rule, patient) = (Value::text(&key.rule), Value::text(&key.patient));
+                    [Value::text(&self.job), rule, patient, Value::Time(key.started_at)]
+                })
+                .collect();
+            let found = self.database.query(&sql, &values)?;
+            let found: BTreeSet<(&str, &str, DateTime<Utc>)> = found
+                .iter()
+                .filter_map(|row| Some((row.first()?.as_text()?, row.get(1)?.as_text()?, row.get(2)?.as_time()?)))
+                .collect();
+            let is_known = |key: &&EpisodeKey| found.contains(&(&*key.rule, &*key.patient, key.started_at));
+            known.extend(keys.iter().filter(is_known).cloned());
+        }
+        Ok(known)
     }
 
     /// The episodes that began last, the newest first, those that are over included.
@@ -169,7 +206,7 @@ impl Store {
             quoted(ALERTS)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::Time(since)])?;
-        rows.iter().map(|row| episode(row)).collect()
+        Ok(self.odd.leave_out(&rows, episode))
     }
 
     /// The episodes whose id begins with `beginning`.
@@ -180,7 +217,7 @@ impl Store {
         let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE `job`=? AND SUBSTR(`id`, 1, ?)=?", quoted(ALERTS));
         let length = Value::count(beginning.chars().count());
         let rows = self.database.query(&sql, &[Value::text(&self.job), length, Value::text(beginning)])?;
-        rows.iter().map(|row| episode(row)).collect()
+        Ok(self.odd.leave_out(&rows, episode))
     }
 
     /// The episodes that are wanted, the newest first, at most `most`.
@@ -220,7 +257,27 @@ impl Store {
         );
         values.push(Value::count(most));
         let rows = self.database.query(&sql, &values)?;
-        rows.iter().map(|row| episode(row)).collect()
+        Ok(self.odd.leave_out(&rows, episode))
+    }
+
+    /// What is wrong with rows that the job goes by: of episodes that stand, of silences that hold, of queries that fail, of
+    /// notifications that wait. They count for nothing until somebody mends them.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn odd_rows(&mut self) -> Result<Vec<String>, StoreError> {
+        let job = [Value::text(&self.job)];
+        let open = "`job`=? AND (`is_open`=1 OR `is_open` IS NULL)";
+        let sql = format!("SELECT {EPISODE_COLUMNS} FROM {} WHERE {open} ORDER BY `id`", quoted(ALERTS));
+        let mut odd = readable(&self.database.query(&sql, &job)?, episode).1;
+        let last = self.last_batch()?.map_or(DateTime::UNIX_EPOCH, |last| last.now);
+        let sql = format!(
+            "SELECT {SILENCE_COLUMNS} FROM {} WHERE `job`=? AND (`until_at`>? OR `until_at` IS NULL) ORDER BY `id`",
+            quoted(SILENCES)
+        );
+        odd.extend(readable(&self.database.query(&sql, &[job[0].clone(), Value::Time(last)])?, silence).1);
+        odd.extend(self.odd_query_states()?);
+        Ok(odd)
     }
 
     /// What has happened to an episode, in order.
@@ -265,8 +322,8 @@ impl Store {
         let values = [Value::text(&self.job), Value::text(patient), Value::Time(until), Value::Time(from)];
         let rows = self.database.query(&sql, &values)?;
         let mut episodes = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let Episode { severity, firing_at, cleared_at, ended_at, text, .. } = episode(row)?;
+        for episode in self.odd.leave_out(&rows, episode) {
+            let Episode { severity, firing_at, cleared_at, ended_at, text, .. } = episode;
             if let Some(from) = firing_at {
                 episodes.push(PatientEpisode {
                     severity,
@@ -291,7 +348,7 @@ impl Store {
         );
         let last = Value::Time(last.unwrap_or(DateTime::UNIX_EPOCH));
         let rows = self.database.query(&sql, &[Value::text(&self.job), last])?;
-        rows.iter().map(|row| silence(row)).collect()
+        Ok(self.odd.leave_out(&rows, silence))
     }
 
     /// Puts down what somebody asks for; the job does it with its next batch. Asking twice by one id is asking once.
@@ -329,18 +386,27 @@ impl Store {
         insert_system(self.database.as_mut(), ALERT_ACTIONS, Duplicates::Refused, &mut std::iter::once(values))
     }
 
-    /// What people ask for and the job has not answered, in the order in which they asked.
+    /// What people ask for and the job has not answered, in the order in which they asked; and why not, of what cannot be done
+    /// because of how it was put down.
     ///
     /// # Errors
-    /// The database does not answer, or holds what this version did not write.
-    pub fn open_actions(&mut self) -> Result<Vec<Action>, StoreError> {
+    /// The database does not answer.
+    pub fn open_actions(&mut self) -> Result<(Vec<Action>, Vec<Answer>), StoreError> {
         let sql = format!(
-            "SELECT `id`, `asked_at`, `author`, `note`, `kind`, `episode`, `patient_id`, `ward`, `rule`, `up_to`, \
-             `until_at` FROM {} WHERE `job`=? AND `is_open`=1 ORDER BY `asked_at`, `id`",
+            "SELECT `id`, `asked_at`, `author`, `note`, `kind`, `episode`, `patient_id`, `ward`, `rule`, `up_to`, `until_at` \
+             FROM {} WHERE `job`=? AND (`is_open`=1 OR `is_open` IS NULL) ORDER BY `asked_at`, `id`",
             quoted(ALERT_ACTIONS)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        rows.iter().map(|row| action(row)).collect()
+        let (mut actions, mut refused) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let id = ActionId(row.first().and_then(Value::as_text).unwrap_or_default().to_owned());
+            match action(&id, &row[1..]) {
+                Ok(action) => actions.push(action),
+                Err(refusal) => refused.push(Answer { action: id, refusal, silence: None }),
+            }
+        }
+        Ok((actions, refused))
     }
 
     /// The answer to an action: `None` while there is none, else why it was refused, which is empty where it was not.
@@ -396,7 +462,7 @@ pub(super) fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> V
 }
 
 fn episode(row: &[Value]) -> Result<Episode, StoreError> {
-    let mut row = Row::new(ALERTS, row);
+    let mut row = Row::of(ALERTS, EPISODE_COLUMNS, row);
     Ok(Episode {
         id: EpisodeId(row.text()?.into()),
         rule: row.text()?.into(),
@@ -457,7 +523,7 @@ fn silence_values(job: Value, batch: BatchId, silence: &Silence) -> Vec<Value> {
 }
 
 fn silence(row: &[Value]) -> Result<Silence, StoreError> {
-    let mut row = Row::new(SILENCES, row);
+    let mut row = Row::of(SILENCES, SILENCE_COLUMNS, row);
     Ok(Silence {
         id: ActionId(row.text()?),
         kind: row.named(SilenceKind::from_name)?,
@@ -470,16 +536,51 @@ fn silence(row: &[Value]) -> Result<Silence, StoreError> {
     })
 }
 
-fn action(row: &[Value]) -> Result<Action, StoreError> {
-    let mut row = Row::new(ALERT_ACTIONS, row);
-    let (id, at, by, note) = (ActionId(row.text()?), row.time()?, row.text()?, row.text()?);
-    let (kind, subject) = (row.text()?, row.text()?);
-    let scope = Scope { patient: row.text()?, ward: row.text()?, rule: row.text()? };
-    let up_to = row.text()?;
-    let ask = match SilenceKind::from_name(&kind) {
-        Some(kind) => Ask::Quiet { kind, scope, up_to: Severity::from_name(&up_to), until: row.time()? },
-        None if kind == "end" => Ask::EndSilence(ActionId(subject)),
-        None => Ask::Acknowledge(EpisodeId(subject.into())),
+/// What somebody asks for, by what stands behind the id in its row. People write such rows by hand, so what is missing or
+/// unknown is refused in words that say what is expected.
+fn action(id: &ActionId, row: &[Value]) -> Result<Action, String> {
+    let [at, by, note, kind, episode, patient, ward, rule, up_to, until] = row else {
+        return Err("the row is not whole".to_owned());
     };
-    Ok(Action { id, at, by, note, ask })
+    let text = |value: &Value| value.as_text().unwrap_or_default().trim().to_owned();
+    let given = |column: &str, value: &Value, what: &str| match text(value) {
+        text if text.is_empty() => Err(format!("`{column}` is missing: write {what}")),
+        text => Ok(text),
+    };
+    let time = |column: &str, value: &Value| {
+        value
+            .as_time()
+            .ok_or_else(|| format!("`{column}` is missing or no time: write one in UTC, \"2026-01-01 00:00:00\""))
+    };
+    let (at, by, note) = (time("asked_at", at)?, given("author", by, "who asks for it")?, text(note));
+    let kind = given("kind", kind, "what is asked for: one of acknowledge, pause, silence, end")?;
+    let ask = match (kind.as_str(), SilenceKind::from_name(&kind)) {
+        (_, Some(kind)) => {
+            let up_to = match text(up_to) {
+                name if name.is_empty() => None,
+                name => match Severity::from_name(&name) {
+                    Some(severity) => Some(severity),
+                    None => {
+                        return Err(format!(
+                            "`up_to`: {}",
+                            unknown("severity", &name, Severity::ALL.map(Severity::name).into_iter())
+                        ));
+                    }
+                },
+            };
+            let scope = Scope { patient: text(patient), ward: text(ward), rule: text(rule) };
+            Ask::Quiet { kind, scope, up_to, until: time("until_at", until)? }
+        }
+        ("end", _) => {
+            Ask::EndSilence(ActionId(given("episode", episode, "the id of the silence or pause that is to end")?))
+        }
+        ("acknowledge", _) => {
+            Ask::Acknowledge(EpisodeId(given("episode", episode, "the id of the episode in `alerts`")?.into()))
+        }
+        _ => {
+            let known = ["acknowledge", "pause", "silence", "end"];
+            return Err(format!("`kind`: {}", unknown("kind", &kind, known.into_iter())));
+        }
+    };
+    Ok(Action { id: id.clone(), at, by, note, ask })
 }

@@ -13,6 +13,7 @@ use super::alerting::Alerting;
 use super::cost::QueryCost;
 use super::own::OwnRow;
 use super::reference::ReferenceChange;
+use super::row::Row;
 use super::snapshot::Snapshot;
 use super::statement::{OnDuplicate, insert, quoted};
 use super::system::{
@@ -328,13 +329,15 @@ impl Store {
     pub fn positions(&mut self, topic: &str) -> Result<Positions, StoreError> {
         let sql = format!("SELECT `partition`, `next_offset` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| {
-                let partition = i32::try_from(row.first()?.as_int()?).ok()?;
-                Some((Partition(partition), Offset(row.get(1)?.as_int()?)))
-            })
-            .collect())
+        let position = |row: &Vec<Value>| {
+            let mut row = Row::of(OFFSETS, "`partition`, `next_offset`", row);
+            let partition = i32::try_from(row.int()?).unwrap_or(-1);
+            // Where a partition goes on is never guessed: to start it over would count its records twice.
+            let offset =
+                row.int().map_err(|fault| StoreError::Refused(format!("{fault}, of partition {partition}")))?;
+            Ok((Partition(partition), Offset(offset)))
+        };
+        rows.iter().map(position).collect()
     }
 
     /// Writes down where the partitions of which nothing is known start, once and for all, and returns where all

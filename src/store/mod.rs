@@ -72,6 +72,7 @@ pub enum StoreError {
 pub struct Store {
     database: Box<dyn Database>,
     job: String,
+    odd: row::OddRows,
 }
 
 impl Store {
@@ -84,7 +85,7 @@ impl Store {
             StoreUrl::MySql(url) => Box::new(mysql::MySql::connect(url)?),
             StoreUrl::Sqlite(path) => Box::new(sqlite::Sqlite::open(path)?),
         };
-        Ok(Self { database, job: job.to_owned() })
+        Ok(Self { database, job: job.to_owned(), odd: row::OddRows::default() })
     }
 
     /// Becomes the one writer of the job, for as long as this connection lives.

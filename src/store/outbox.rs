@@ -98,7 +98,23 @@ impl Store {
             quoted(NOTIFICATIONS)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(outlet)])?;
-        rows.iter().map(|row| waiting(row)).collect()
+        let mut readable = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match waiting(row) {
+                Ok(waiting) => readable.push(waiting),
+                Err(fault) => self.give_up(row.first().and_then(Value::as_text).unwrap_or_default(), &fault)?,
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Gives up a notification that cannot be read: those behind it are not to wait for it.
+    fn give_up(&mut self, notification: &str, fault: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(notification, %fault, "a notification is given up: nobody can tell what it says");
+        let sql =
+            format!("UPDATE {} SET `is_open`=0, `state`='given up' WHERE `job`=? AND `id`=?", quoted(NOTIFICATIONS));
+        self.database.execute(&sql, &[Value::text(&self.job), Value::text(notification)])?;
+        Ok(())
     }
 
     /// What an outlet was told last of each episode that people know of and that is not over.
@@ -116,8 +132,7 @@ impl Store {
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(outlet)])?;
         let mut last = BTreeMap::new();
-        for row in &rows {
-            let facts = waiting(row)?.notification.facts;
+        for Waiting { notification: Notification { facts, .. }, .. } in self.odd.leave_out(&rows, waiting) {
             last.insert(facts.episode.clone(), facts);
         }
         Ok(last.into_values().collect())
@@ -208,10 +223,14 @@ impl Store {
 }
 
 fn waiting(row: &[Value]) -> Result<Waiting, StoreError> {
-    let mut row = Row::new(NOTIFICATIONS, row);
+    const COLUMNS: &str = "`id`, `outlet`, `number`, `facts`, `written_at`, `attempts`";
+    let mut row = Row::of(NOTIFICATIONS, COLUMNS, row);
     let (id, outlet, number, facts) = (row.text()?, row.text()?, row.count()?, row.text()?);
     let facts: Facts = serde_json::from_str(&facts).map_err(|error| {
-        StoreError::Refused(format!("notification \"{id}\" holds facts that wardwatch did not write: {error}"))
+        StoreError::Refused(format!(
+            "notification \"{id}\" holds facts that wardwatch did not write: {:?}",
+            error.classify()
+        ))
     })?;
     let notification = Notification { id, outlet, number, facts };
     Ok(Waiting { notification, written_at: row.time()?, attempts: row.count()? })

@@ -9,7 +9,7 @@ use crate::frame::{EventTime, Watermarks};
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
 use super::commit::{QueryState, batch_value};
-use super::row::Row;
+use super::row::{Row, readable};
 use super::statement::quoted;
 use super::system::{BATCH_RANGES, BATCHES, EDITS, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
@@ -46,6 +46,8 @@ pub struct Status {
     pub queries: Vec<QueryState>,
     /// Why the newest edit of the set was refused, and when; `None` where it was taken over, or there was none.
     pub refused_edit: Option<(DateTime<Utc>, String)>,
+    /// What is wrong with rows that count for nothing because of it.
+    pub odd_rows: Vec<String>,
     /// All records so far.
     pub records: i64,
     /// All rejects so far.
@@ -256,6 +258,7 @@ impl Store {
             episodes,
             queries: self.failing_queries()?,
             refused_edit: self.refused_edit()?,
+            odd_rows: self.odd_rows()?,
             records: sum(0),
             rejects: sum(1),
             artefacts: sum(2),
@@ -265,14 +268,12 @@ impl Store {
     }
 
     pub(super) fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
-        let sql = format!(
-            "SELECT `batch`, `now_at`, `records`, `watermark`, `event_now_at` FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1",
-            quoted(BATCHES)
-        );
+        const COLUMNS: &str = "`batch`, `now_at`, `records`, `watermark`, `event_now_at`";
+        let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1", quoted(BATCHES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         rows.first()
             .map(|row| {
-                let mut row = Row::new(BATCHES, row);
+                let mut row = Row::of(BATCHES, COLUMNS, row);
                 Ok(BatchSummary {
                     batch: row.batch()?,
                     now: row.time()?,
@@ -309,22 +310,16 @@ impl Store {
     }
 
     fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
-        let sql = format!(
-            "SELECT `query`, `failures`, `retry_batch`, `error` FROM {} WHERE `job`=? AND `failures`>0 ORDER BY `query`",
-            quoted(QUERIES)
-        );
+        let sql =
+            format!("SELECT {QUERY_COLUMNS} FROM {} WHERE `job`=? AND `failures`>0 ORDER BY `query`", quoted(QUERIES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        rows.iter()
-            .map(|row| {
-                let mut row = Row::new(QUERIES, row);
-                Ok(QueryState {
-                    query: row.text()?,
-                    failures: u32::try_from(row.int()?).unwrap_or(u32::MAX),
-                    retry: row.batch()?,
-                    error: row.text()?,
-                })
-            })
-            .collect()
+        // A query of which nobody can say how it failed is tried like one that is well.
+        Ok(self.odd.leave_out(&rows, query_state))
+    }
+
+    pub(super) fn odd_query_states(&mut self) -> Result<Vec<String>, StoreError> {
+        let sql = format!("SELECT {QUERY_COLUMNS} FROM {} WHERE `job`=? AND `failures`>0", quoted(QUERIES));
+        Ok(readable(&self.database.query(&sql, &[Value::text(&self.job)])?, query_state).1)
     }
 
     /// The newest event time that a table has of a patient.
@@ -377,6 +372,18 @@ impl Store {
             [Value::text(wanted.patient), Value::Time(wanted.from), Value::Time(wanted.until), Value::count(most)];
         Ok(self.database.query(&sql, &values)?)
     }
+}
+
+const QUERY_COLUMNS: &str = "`query`, `failures`, `retry_batch`, `error`";
+
+fn query_state(row: &[Value]) -> Result<QueryState, StoreError> {
+    let mut row = Row::of(QUERIES, QUERY_COLUMNS, row);
+    Ok(QueryState {
+        query: row.text()?,
+        failures: u32::try_from(row.int()?).unwrap_or(u32::MAX),
+        retry: row.batch()?,
+        error: row.optional_text().unwrap_or_default(),
+    })
 }
 
 /// Which readings are wanted.

@@ -85,17 +85,16 @@ impl Store {
             quoted(USERS)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        rows.iter()
-            .map(|row| {
-                let mut row = Row::new(USERS, row);
-                Ok(User {
-                    name: row.text()?,
-                    password: row.text()?,
-                    role: row.named(Role::from_name)?,
-                    changed_at: row.time()?,
-                })
+        // One who cannot be read cannot log in; the others can.
+        Ok(self.odd.leave_out(&rows, |row| {
+            let mut row = Row::of(USERS, "`name`, `password`, `role`, `changed_at`", row);
+            Ok(User {
+                name: row.text()?,
+                password: row.text()?,
+                role: row.named(Role::from_name)?,
+                changed_at: row.time()?,
             })
-            .collect()
+        }))
     }
 
     /// Writes a user down, in place of one of the same name.
@@ -180,18 +179,16 @@ impl Store {
             quoted(API_TOKENS)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        rows.iter()
-            .map(|row| {
-                let mut row = Row::new(API_TOKENS, row);
-                Ok(ApiToken {
-                    id: row.text()?,
-                    name: row.text()?,
-                    role: row.named(Role::from_name)?,
-                    made_at: row.time()?,
-                    until: row.optional_time(),
-                })
+        Ok(self.odd.leave_out(&rows, |row| {
+            let mut row = Row::of(API_TOKENS, "`id`, `name`, `role`, `made_at`, `until_at`", row);
+            Ok(ApiToken {
+                id: row.text()?,
+                name: row.text()?,
+                role: row.named(Role::from_name)?,
+                made_at: row.time()?,
+                until: row.optional_time(),
             })
-            .collect()
+        }))
     }
 
     /// Writes down that a program may ask.

@@ -87,11 +87,37 @@ fn readings_that_contradict_each_other_at_one_time_stop_no_job() {
     let job = job
         .query("rules/tachycardia", &TACHYCARDIA.replace("-- @for: 3s\n", "").replace("-- @clear_after: 3s\n", ""))
         .more("[[notify]]\nkind = \"log\"");
-    for (rate, state) in [(130.0, "firing"), (80.0, "ended"), (140.0, "firing"), (80.0, "ended")] {
+    let states = ["firing", "ended", "firing, ended", "ended, ended"];
+    for (rate, states) in [130.0, 80.0, 140.0, 80.0].into_iter().zip(states) {
         topic.put_samples("P1", &[(0, rate)]);
         job.run_once();
-        assert_eq!(database.rows("SELECT state FROM alerts"), [state]);
+        assert_eq!(database.rows("SELECT state FROM alerts ORDER BY started_at").join(", "), states);
     }
+    assert_eq!(database.rows("SELECT peak_value FROM alerts ORDER BY started_at DESC"), ["130", "140"]);
+}
+
+#[test]
+fn an_episode_that_is_over_stays_as_it_was_when_its_records_are_sent_again() {
+    let (job, topic, database) = ward();
+    topic.put_samples("P1", &[(0, 130.0), (1, 131.0), (2, 80.0)]);
+    job.run_once();
+    let id = database.so_far("SELECT id FROM alerts");
+    assert_eq!(database.so_far("SELECT state FROM alerts"), "latched");
+    done(&job, "alerts", "ack", &[&id, "--note", "seen", "--wait", "100ms"]);
+    topic.put_samples("P1", &[(3, 80.0)]);
+    job.run_once();
+    let row = format!("SELECT * FROM alerts WHERE id = '{id}'");
+    let events = format!("SELECT * FROM alert_events WHERE episode = '{id}' ORDER BY number");
+    let (before, happened) = (database.rows(&row), database.rows(&events));
+    assert!(before[0].contains("nurse|seen") && before[0].contains("ended"), "{before:?}");
+
+    // The gateway sends its buffer again, after a restart of the job, with a reading that was not in it before.
+    topic.put_samples("P1", &[(0, 130.0), (1, 150.0)]);
+    job.run_once();
+    assert_eq!(database.rows(&row), before);
+    assert_eq!(database.rows(&events), happened);
+    let others = "SELECT COUNT(*) FROM alert_events WHERE episode NOT IN (SELECT id FROM alerts)";
+    assert_eq!(database.rows(others), ["0"]);
 }
 
 #[test]
@@ -312,4 +338,90 @@ fn a_rule_is_tried_on_the_past_with_its_lifecycle_and_several_delays() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(expected), "\"{expected}\" in\n{said}");
     }
+}
+
+#[test]
+fn an_odd_request_is_refused_with_what_is_expected_and_holds_nothing_up() {
+    let (job, topic, database) = ward();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 140.0)]);
+    running.wait_until("it fires", || database.so_far("SELECT state FROM alerts") == "firing");
+    let id = database.so_far("SELECT id FROM alerts");
+    let put = |name: &str, values: &str| {
+        let columns = "job, id, is_open, asked_at, author, note, kind, episode, patient_id, up_to, until_at";
+        let sql = format!("INSERT INTO alert_actions ({columns}) VALUES ('test', '{name}', {values})");
+        database.connect().query_drop(sql).unwrap();
+    };
+    put("nobody", "1, NOW(6), NULL, '', 'silence', '', 'P1', '', NOW() + INTERVAL 1 HOUR");
+    put("never", "1, NULL, 'eve', '', 'silence', '', 'P1', '', NOW() + INTERVAL 1 HOUR");
+    put("what", "1, NOW(6), 'eve', '', 'silense', '', 'P1', '', NOW() + INTERVAL 1 HOUR");
+    put("endless", "1, NOW(6), 'eve', '', 'silence', '', 'P1', '', NULL");
+    put("past", "1, NOW(6), 'eve', '', 'silence', '', 'P1', '', '2020-01-01'");
+    put("up_to", "1, NOW(6), 'eve', '', 'silence', '', 'P1', 'hihg', NOW() + INTERVAL 1 HOUR");
+    put("which", "1, NOW(6), 'eve', '', 'acknowledge', NULL, NULL, NULL, NULL");
+    put("bare", "NULL, NOW(6), 'eve', NULL, 'silence', NULL, 'P2', NULL, NOW() + INTERVAL 1 HOUR");
+    put("good", &format!("1, NOW(6), 'dr_a', NULL, 'acknowledge', '{id}', NULL, NULL, NULL"));
+    topic.put_samples("P3", &[(5, 150.0)]);
+    running.wait_until("the alarm of the next batch", || {
+        database.so_far("SELECT state FROM alerts WHERE patient_id = 'P3'") == "firing"
+    });
+    running.wait_until("all are answered", || {
+        database.so_far("SELECT COUNT(*) FROM alert_actions WHERE is_open = 0") == "9"
+    });
+    let refusal = |name: &str| database.so_far(&format!("SELECT refusal FROM alert_actions WHERE id = '{name}'"));
+    for (name, expected) in [
+        ("nobody", "`author` is missing: write who asks for it"),
+        ("never", "`asked_at` is missing or no time"),
+        ("what", "`kind`: unknown kind \"silense\"; did you mean \"silence\"?"),
+        ("endless", "`until_at` is missing or no time"),
+        ("past", "it would have ended at 2020-01-01"),
+        ("up_to", "`up_to`: unknown severity \"hihg\"; did you mean \"high\"?"),
+        ("which", "`episode` is missing: write the id of the episode in `alerts`"),
+    ] {
+        assert!(refusal(name).contains(expected), "{name}: {}", refusal(name));
+    }
+    assert_eq!((refusal("bare"), refusal("good")), (String::new(), String::new()));
+    assert_eq!(database.so_far(&format!("SELECT acknowledged_by FROM alerts WHERE id = '{id}'")), "dr_a");
+    assert_eq!(database.so_far("SELECT patient_id FROM silences"), "P2");
+    assert!(!running.log().contains("does not take the batch"), "{}", running.log());
+}
+
+#[test]
+fn odd_rows_of_alerts_silences_and_queries_are_left_out_and_told_and_the_job_goes_on() {
+    let (job, topic, database) = ward();
+    topic.put_samples("P1", &[(0, 140.0)]);
+    topic.put_samples("P2", &[(0, 150.0)]);
+    job.run_once();
+    let mut store = database.connect();
+    for sql in [
+        "UPDATE alerts SET state = 'fireing' WHERE patient_id = 'P1'",
+        "INSERT INTO silences (job, id, kind, patient_id, ward, rule, up_to, from_at, until_at, author, reason)
+         VALUES ('test', 's1', 'silence', 'P2', '', '', 'hihg', NOW(6), NOW(6) + INTERVAL 1 HOUR, 'eve', 'x')",
+        "INSERT INTO queries (job, query, state, failures, retry_batch, error) VALUES ('test', 'readings', NULL, 3, NULL, NULL)",
+        "INSERT INTO users (job, name, password, role, changed_at) VALUES ('test', 'eve', 'x', 'nurze', NULL)",
+    ] {
+        store.query_drop(sql).unwrap();
+    }
+    topic.put_samples("P1", &[(1, 141.0)]);
+    topic.put_samples("P2", &[(1, 151.0)]);
+    job.run_once();
+    let texts = "SELECT patient_id, samples FROM alerts WHERE state = 'firing' ORDER BY patient_id, started_at";
+    assert_eq!(database.rows(texts), ["P1|1", "P2|2"], "one that cannot be read alarms again, the other goes on");
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["4"]);
+    let status = told(&job.command("status").output().unwrap());
+    for expected in [
+        "table \"alerts\": column \"state\" holds \"fireing\" that wardwatch did not write",
+        "table \"silences\": column \"up_to\" holds \"hihg\" that wardwatch did not write, in the row \"s1\"",
+        "3 rows cannot be read and count for nothing",
+    ] {
+        assert!(status.contains(expected), "\"{expected}\" in\n{status}");
+    }
+    assert!(!done(&job, "users", "list", &[]).contains("nurze"));
+    assert!(done(&job, "alerts", "list", &[]).contains("HR 151"), "people see the others");
+
+    store.query_drop("UPDATE offsets SET next_offset = NULL").unwrap();
+    let start = job.command("run").arg("--once").output().unwrap();
+    assert_eq!(start.status.code(), Some(1), "{}", told(&start));
+    assert!(told(&start).contains("table \"offsets\": column \"next_offset\" holds NULL"), "{}", told(&start));
+    assert!(told(&start).contains("of partition 0"), "{}", told(&start));
 }

@@ -77,6 +77,51 @@ fn preview_shows_rows_and_notes_apart_and_fills_tables_from_files() {
     assert!(rows.contains("PATIENT") && rows.contains("HR 140 > 120"), "the alert that it opens: {rows}");
 }
 
+/// A name that a WITH gives hides the table of the same name, but not inside its own definition.
+#[test]
+fn a_with_may_hide_the_table_that_it_reads_and_preview_never_panics() {
+    let job = job();
+    let sample = sample(&job);
+    let preview = |name: &str, sql: &str| {
+        let draft = job.folder.path().join(format!("{name}.sql"));
+        std::fs::write(&draft, sql).unwrap();
+        said(&job.command("preview").arg(&draft).args(["--input", &sample, "--csv"]).output().unwrap())
+    };
+    let high = "WITH VITALS AS (SELECT patient_id, heart_rate AS rate FROM \"vitals\" WHERE heart_rate > 100)
+        SELECT patient_id, rate FROM Vitals ORDER BY rate";
+    assert_eq!(preview("high", high).0, "patient_id,rate\nP1,130.0\nP1,140.0\n");
+    let nested = "WITH a AS (WITH readings AS (SELECT heart_rate FROM readings) SELECT * FROM readings)
+        SELECT heart_rate FROM a ORDER BY heart_rate";
+    assert_eq!(preview("nested", nested).0, "heart_rate\n90.0\n130.0\n140.0\n");
+    let hidden = "WITH lies AS (SELECT 'P1' AS patient_id, 'icu' AS ward), fast AS (SELECT 1 AS x)
+        SELECT v.heart_rate, l.ward FROM vitals AS v JOIN lies AS l ON l.patient_id = v.patient_id, fast ORDER BY 1 LIMIT 1";
+    let (rows, notes) = preview("hidden", hidden);
+    assert_eq!(rows, "heart_rate,ward\n90.0,icu\n", "{notes}");
+    assert!(!notes.contains("\"lies\" is empty"), "it does not read the seed: {notes}");
+    let history = "WITH vitals_history AS (SELECT patient_id, count(*) AS n FROM vitals_history GROUP BY patient_id)
+        SELECT n FROM vitals_history";
+    assert_eq!(preview("history", history).0, "n\n3\n");
+    let recursive = "WITH RECURSIVE vitals AS (SELECT patient_id FROM vitals) SELECT patient_id FROM vitals";
+    let (rows, told) = preview("recursive", recursive);
+    assert!(rows.is_empty() && told.contains("recursive.sql:1:"), "refused, with its place: {rows}{told}");
+    assert!(!told.contains("panicked"), "{told}");
+
+    // Windows and rules too: a rule whose input is not found would be judged on nothing.
+    let windows = "-- @key: patient_id, window_start
+        WITH vitals AS (SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 100)
+        SELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, count(*) AS records
+        FROM vitals GROUP BY patient_id, tumble(event_time, INTERVAL '1 minute')";
+    assert_eq!(preview("windows", windows).0, "patient_id,window_start,records\nP1,2026-01-01T00:00:00Z,2\n");
+    let rule = "-- @severity: high\n-- @message: HR {heart_rate:.0}
+        WITH vitals AS (SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 100)
+        SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 135";
+    std::fs::write(job.folder.path().join("sql/rules/hiding.sql"), rule).unwrap();
+    let explained = said(&job.command("explain").arg("hiding").output().unwrap());
+    assert!(explained.0.contains("judged at every sample"), "{}{}", explained.0, explained.1);
+    let (alerts, _) = said(&job.command("preview").args(["hiding", "--input", &sample]).output().unwrap());
+    assert!(alerts.contains("HR 140"), "{alerts}");
+}
+
 #[test]
 fn preview_takes_a_draft_and_the_newest_records_of_the_topic() {
     let topic = Topic::create(2);

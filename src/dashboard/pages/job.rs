@@ -108,6 +108,10 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                 @if status.queries.is_empty() { (nothing("None.")) } @else { @for query in &status.queries {
                     p .wrong { b { (query.query) } ", " (query.failures) " times, tried again with batch " (query.retry) br; code { (query.error) } }
                 } }
+                @if !status.odd_rows.is_empty() {
+                    h2 { "Rows that cannot be read" }
+                    @for fault in &status.odd_rows { p .wrong { code { (fault) } } }
+                }
                 h2 { "Edits of the queries" }
                 @if edits.is_empty() { (nothing("None since the job began.")) } @else { ul { @for edit in edits { li {
                     (ago(edit.at, now, zone)) ": " (edit.files)
