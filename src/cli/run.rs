@@ -102,6 +102,13 @@ impl Run {
                 summary.failing,
                 running.elapsed().as_secs_f64()
             );
+            if summary.tables_at_fault > 0 {
+                println!(
+                    "{} tables at fault, whose rows wait; `wardwatch status {}` says why",
+                    summary.tables_at_fault,
+                    self.file.job.display()
+                );
+            }
         }
         Ok(())
     }

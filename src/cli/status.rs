@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::source::Topic;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 use super::JobFile;
 
@@ -78,6 +78,7 @@ impl Status {
                 query.query, query.failures, query.retry, query.error
             );
         }
+        tell_tables(&status);
         for state in store.outlet_states()?.iter().filter(|state| state.waiting + state.given_up > 0) {
             let since = state.since.map_or(String::new(), |since| format!(", the first since {}", since.to_rfc3339()));
             println!("outlet {} · {} wait{since} · {} given up", state.outlet, state.waiting, state.given_up);
@@ -93,5 +94,34 @@ impl Status {
             println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
         }
         Ok(())
+    }
+}
+
+/// The tables that do not take their rows, those that lack some for good, and rows that no table takes; nothing where all is well.
+fn tell_tables(status: &store::Status) {
+    for fault in &status.tables {
+        let pending = fault.pending;
+        let waits = format!("{} rows of {} batches wait", pending.rows, pending.batches);
+        match fault.since {
+            Some(since) => {
+                println!(
+                    "table \"{}\" at fault since {} · {} · {waits}",
+                    fault.table,
+                    since.to_rfc3339(),
+                    fault.reason
+                );
+                println!("  its query runs on; once the table takes rows again, those that wait are written first");
+            }
+            None => println!("table \"{}\" catches up · {waits}", fault.table),
+        }
+    }
+    for lost in &status.incomplete {
+        println!(
+            "table \"{}\" is incomplete: it lacks {} rows of batches {} to {} · {}",
+            lost.table, lost.rows, lost.from, lost.until, lost.reason
+        );
+    }
+    if status.bad_rows > 0 {
+        println!("{} rows that no table takes, each with its reason in the table bad_rows", status.bad_rows);
     }
 }

@@ -48,6 +48,19 @@ pub(super) fn metrics(store: &mut Store, topic: &str) -> Result<String, StoreErr
     for query in &status.queries {
         text.sample("query_failing", &[("query", &query.query)], query.failures);
     }
+    text.family("table_at_fault", "gauge", "1 for each table that does not take its rows");
+    for fault in status.tables.iter().filter(|fault| fault.since.is_some()) {
+        text.sample("table_at_fault", &[("table", &fault.table)], 1);
+    }
+    text.family("pending_rows", "gauge", "Rows that wait until their table takes them");
+    for fault in &status.tables {
+        text.sample("pending_rows", &[("table", &fault.table)], fault.pending.rows);
+    }
+    text.family("incomplete_rows", "gauge", "Rows that tables lack for good, because too many would have waited");
+    for lost in &status.incomplete {
+        let from = lost.from.to_string();
+        text.sample("incomplete_rows", &[("table", &lost.table), ("from_batch", &from)], lost.rows);
+    }
     text.family("edit_refused", "gauge", "1 while the newest edit of the queries is not in use");
     text.sample("edit_refused", &[], u8::from(status.refused_edit.is_some()));
     let reports = store.report_states()?;

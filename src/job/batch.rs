@@ -9,17 +9,19 @@ use crate::alert::{self, Change, Moment, OpenEpisodes, Rule, SampleColumns, Samp
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
-use crate::store::{Alerting, Commit, Failed, QueryCost, QueryState, Snapshot, Store, TableRows};
+use crate::store::{
+    Alerting, Commit, Failed, QueryCost, QueryState, Snapshot, Store, StoreError, TableFault, TableRows, Way,
+};
 use crate::terms::{BatchId, Partition};
 
-use super::commit::{Committed, commit};
 use super::given::{artefacts, open_alerts};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
-use super::retry::Retry;
+use super::retry::{Retry, Stall};
 use super::run::{RunError, RunOptions};
 use super::state::{Edits, JobState};
+use super::tables::{MOST_PENDING, TableStates};
 
 /// A batch whose rows are sorted out.
 pub(super) struct Taken {
@@ -142,51 +144,65 @@ pub(super) struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
-    /// Judges the rules and commits; a table that does not take its rows is left out, and what reads it too.
+    /// Judges the rules and commits. Rows that their table does not take wait, and the batch goes on without them; whatever
+    /// else the store does not take holds the batch until it does.
     ///
     /// Returns what became of alerts, or `None` where nothing had to be written: no record came, and nothing followed
     /// from the time that passed.
     pub(super) fn commit(
-        mut self,
+        self,
         plan: &Plan,
         store: &mut Store,
         state: &mut JobState,
         options: &RunOptions<'_>,
     ) -> Result<Option<Told>, RunError> {
-        let mut owed = std::mem::take(&mut state.owed);
         let (actions, refused) = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
+        let mut quarantine = state.quarantine.clone();
+        let mut episodes = state.episodes.clone();
+        self.taken.judge(&plan.rules, &plan.samples, &self.outcomes, state, &mut episodes);
+        tell_apart(&mut episodes, store, options)?;
+        let (now, event_now) = (self.taken.now, self.taken.event_now());
+        let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
+        answers.extend(refused.iter().cloned());
+        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, self.taken.now);
+        let alerts = episodes.take_changes();
+        let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
+        let (failures, mut failing) = self.failures(&mut quarantine);
+        failing.extend(state.edits.forgotten.iter().cloned());
+        let alerting = Alerting { changes: &alerts, answers: &answers, notifications: &notifications };
+        let mut stall = Stall::new(options.stopped);
+        let mut tables = state.tables.clone();
         loop {
-            let mut quarantine = state.quarantine.clone();
-            let mut episodes = state.episodes.clone();
-            self.taken.judge(&plan.rules, &plan.samples, &self.outcomes, state, &mut episodes);
-            tell_apart(&mut episodes, store, options)?;
-            let (now, event_now) = (self.taken.now, self.taken.event_now());
-            let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
-            answers.extend(refused.iter().cloned());
-            let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, self.taken.now);
-            let alerts = episodes.take_changes();
-            let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
-            let (failures, mut queries) = self.failures(&mut quarantine);
-            queries.extend(state.edits.forgotten.iter().cloned());
-            let alerting = Alerting { changes: &alerts, answers: &answers, notifications: &notifications };
-            let written = self.written(plan, &owed, alerting, &failures, &queries, state);
+            let faults = tables.changes(&state.tables, now);
+            let queries = with_tables(&failing, &faults, &quarantine, self.taken.id);
+            let written = self.written(plan, &tables, &faults, alerting, &failures, &queries, state);
             if self.is_idle(&written, state) {
                 drop(written);
-                state.owed = owed;
+                state.tables = tables;
                 state.memory.event_time = self.taken.event_time.clone();
                 return Ok(None);
             }
-            match commit(store, &written, options.stopped)? {
-                Committed::Done => {
+            let is_result = |name: &str| written.tables.iter().any(|table| table.spec.name == name);
+            match store.commit(&written) {
+                Ok(outcome) => {
                     drop(written);
-                    owed.retain(|table, _| !self.gave(table));
+                    stall.is_over();
+                    tables.committed(&faults, &outcome, now);
+                    state.tables = tables;
                     state.committed(self, quarantine, episodes);
-                    state.owed.append(&mut owed);
                     return Ok(Some(Told { changes: alerts, notifications: notifications.len() }));
                 }
-                Committed::TableAtFault { table, reason } => {
-                    drop(written);
-                    self.leave_out(&table, reason, plan, &mut owed);
+                // Where it is not clear whether the table is at fault or the store, the store is tried without the table: if
+                // it takes the rest, it was the table.
+                Err(StoreError::Table { table, reason } | StoreError::Unclear { table, reason })
+                    if is_result(&table) =>
+                {
+                    tables.refused(&table, reason, now);
+                }
+                Err(trouble) => {
+                    stall.wait(trouble)?;
+                    // The batch is tried whole.
+                    tables.clone_from(&state.tables);
                 }
             }
         }
@@ -200,31 +216,12 @@ impl Prepared<'_> {
             && written.queries.is_empty()
             && written.edits.is_empty()
             && written.reference_changes.is_empty()
-            && written.tables.iter().all(|table| table.rows.iter().all(|rows| rows.num_rows() == 0))
+            && written.table_faults.is_empty()
+            && written.tables.iter().all(|table| {
+                let waits_for_it = table.way == Way::CatchUp && table.pending.batches > 0;
+                !waits_for_it && table.rows.iter().all(|rows| rows.num_rows() == 0)
+            })
             && written.event_time.watermark == state.memory.event_time.watermark
-    }
-
-    /// A table's rows stay behind. Those of windows are kept to be written later: the windows are forgotten.
-    fn leave_out(
-        &mut self,
-        table: &str,
-        reason: String,
-        plan: &Plan,
-        owed: &mut BTreeMap<String, Vec<arrow::array::RecordBatch>>,
-    ) {
-        let failed = self.outcomes.iter_mut().find(|outcome| outcome.query == table);
-        let failed = failed.unwrap_or_else(|| panic!("only tables of this batch are at fault"));
-        let rows = std::mem::replace(&mut failed.rows, Err(QueryFailure(reason)));
-        let windowed = plan.engine.queries().any(|query| query.windowed && query.file.name == table);
-        if let (true, Ok(rows)) = (windowed, rows) {
-            owed.entry(table.to_owned()).or_default().push(rows);
-        }
-        // What a snapshot would go on from has forgotten the windows whose rows are owed.
-        self.snapshots.clear();
-    }
-
-    fn gave(&self, table: &str) -> bool {
-        self.outcomes.iter().any(|outcome| outcome.query == table && outcome.rows.is_ok())
     }
 
     /// What failed in this batch, and the queries whose state changed with it.
@@ -248,19 +245,27 @@ impl Prepared<'_> {
     fn written<'b>(
         &'b self,
         plan: &'b Plan,
-        owed: &BTreeMap<String, Vec<arrow::array::RecordBatch>>,
+        tables: &TableStates,
+        table_faults: &'b [TableFault],
         alerting: Alerting<'b>,
         failures: &'b [Failed],
         queries: &'b [QueryState],
         state: &'b JobState,
     ) -> Commit<'b> {
         let Taken { batch, rows, .. } = self.taken;
-        let tables = plan.tables.iter().filter_map(|spec| {
-            let outcome = self.outcomes.iter().find(|outcome| outcome.query == spec.name)?;
-            let new = outcome.rows.as_ref().ok()?;
-            let rows = owed.get(&spec.name).into_iter().flatten().chain([new]).cloned().collect();
-            Some(TableRows { spec, rows })
-        });
+        let mut tables: Vec<TableRows<'b>> = plan
+            .tables
+            .iter()
+            .filter_map(|spec| {
+                let outcome = self.outcomes.iter().find(|outcome| outcome.query == spec.name);
+                let new = outcome.and_then(|outcome| outcome.rows.as_ref().ok());
+                let rows: Vec<_> = state.backfill.get(&spec.name).into_iter().flatten().chain(new).cloned().collect();
+                let (way, pending) = tables.way(&spec.name, self.taken.now);
+                (!rows.is_empty() || way == Way::CatchUp).then_some(TableRows { spec, rows, way, pending })
+            })
+            .collect();
+        // A table that may still be at fault says so before much is written.
+        tables.sort_by_key(|table| table.way != Way::CatchUp);
         Commit {
             batch: self.taken.id,
             now: self.taken.now,
@@ -274,7 +279,9 @@ impl Prepared<'_> {
             artefacts: &batch.artefacts,
             late: &rows.late,
             duplicates: rows.duplicates,
-            tables: tables.collect(),
+            tables,
+            table_faults,
+            most_pending: MOST_PENDING,
             alerting,
             failures,
             queries,
@@ -300,6 +307,18 @@ fn tell_apart(episodes: &mut OpenEpisodes, store: &mut Store, options: &RunOptio
     Ok(())
 }
 
+/// The queries whose state is to be stored: those that fail or do no longer, and those whose table does.
+fn with_tables(
+    failing: &[QueryState],
+    faults: &[TableFault],
+    quarantine: &Quarantine,
+    batch: BatchId,
+) -> Vec<QueryState> {
+    let is_new = |fault: &&TableFault| failing.iter().all(|state| state.query != fault.table);
+    let of_tables = faults.iter().filter(is_new).map(|fault| quarantine.state(&fault.table, batch));
+    failing.iter().cloned().chain(of_tables).collect()
+}
+
 impl JobState {
     /// Goes on behind a batch that is in the store.
     fn committed(&mut self, prepared: Prepared<'_>, quarantine: Quarantine, episodes: OpenEpisodes) {
@@ -308,6 +327,7 @@ impl JobState {
             self.costs.told(taken.id);
         }
         self.edits = Edits::default();
+        self.backfill.clear();
         self.quarantine = quarantine;
         self.episodes = episodes;
         self.go_on(taken);

@@ -4,7 +4,6 @@
 
 mod backtest;
 mod batch;
-mod commit;
 mod costs;
 mod given;
 mod memory;
@@ -20,6 +19,7 @@ mod retry;
 mod run;
 mod start;
 mod state;
+mod tables;
 
 pub use backtest::{Backtest, Delay, backtest};
 pub use past::{Past, PastError};

@@ -37,6 +37,12 @@ impl Quarantine {
         self.0.remove(query).map(|state| QueryState { failures: 0, retry: batch, error: String::new(), ..state })
     }
 
+    /// How a query fares, to be stored again because its table fares otherwise than before.
+    pub(super) fn state(&self, query: &str, batch: BatchId) -> QueryState {
+        let well = || QueryState { query: query.to_owned(), failures: 0, retry: batch, error: String::new() };
+        self.0.get(query).cloned().unwrap_or_else(well)
+    }
+
     /// Forgets what is known of queries that were edited or are gone; their states to store.
     pub(super) fn forget(&mut self, is_gone: &dyn Fn(&str) -> bool, batch: BatchId) -> Vec<QueryState> {
         let gone: Vec<String> = self.0.keys().filter(|query| is_gone(query)).cloned().collect();

@@ -34,8 +34,8 @@ pub(super) const UP_TO_DATE: BatchId = BatchId(u64::MAX);
 pub(super) struct Recovery {
     /// What is remembered of rows.
     pub(super) memory: Memory,
-    /// Rows of windows that closed but are not in their table: the table did not take them, or the query is new and
-    /// begins with the earliest record.
+    /// Rows of windows that closed but were not given out: they could not be computed, or the query is new and begins with
+    /// the earliest record.
     pub(super) given: BTreeMap<String, Vec<RecordBatch>>,
     /// The batch of each snapshot that was put back.
     snapshots: BTreeMap<String, BatchId>,
@@ -164,10 +164,10 @@ impl Recovery {
             let in_snapshot = self.snapshots.get(query).is_some_and(|snapshot| logged.batch <= *snapshot);
             in_snapshot || failed.uncounted.contains(&(query.to_owned(), logged.batch))
         };
-        let is_owed = |query: &str| {
+        let gives = |query: &str| {
             self.from_earliest.contains(query) || failed.unwritten.contains(&(query.to_owned(), logged.batch))
         };
-        for (query, rows) in plan.engine.repeat(&input, &left_out, &is_owed) {
+        for (query, rows) in plan.engine.repeat(&input, &left_out, &gives) {
             self.given.entry(query).or_default().push(rows);
         }
         if repeated.missing > 0 {
@@ -199,7 +199,7 @@ impl Recovery {
 struct Failed {
     /// The batch's rows are in no window.
     uncounted: BTreeSet<(String, BatchId)>,
-    /// Windows that closed are not in their table.
+    /// Windows that closed may not have been given out.
     unwritten: BTreeSet<(String, BatchId)>,
 }
 
@@ -230,7 +230,7 @@ pub(super) fn recover(
     recovery.finish(plan);
     // What was decided live stands, whatever reading again has made of it.
     recovery.memory.event_time = end;
-    (state.memory, state.owed) = (recovery.memory, recovery.given);
+    (state.memory, state.backfill) = (recovery.memory, recovery.given);
     Ok(())
 }
 

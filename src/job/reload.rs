@@ -105,7 +105,7 @@ pub(super) fn take_edit(
         return Ok(references); // the job is stopping
     };
     for (table, rows) in given {
-        state.owed.entry(table).or_default().extend(rows);
+        state.backfill.entry(table).or_default().extend(rows);
     }
     state.edits.forgotten.extend(state.quarantine.forget(&changed, state.last_batch.next()));
     let files = files.into_iter().map(|(_, file)| file).collect();

@@ -68,43 +68,65 @@ impl<'a> Retry<'a> {
     }
 
     fn without_limit<T>(&self, mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut pause = Duration::from_millis(50);
-        let mut stalled: Option<Stopwatch> = None;
-        let mut reminded = Stopwatch::start();
+        let mut stall = Stall::new(self.stopped);
         loop {
-            let trouble = match work() {
+            match work() {
                 Ok(done) => {
-                    if let Some(since) = stalled {
-                        info!(stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
-                    }
+                    stall.is_over();
                     return Ok(done);
                 }
-                Err(fenced @ StoreError::Fenced(_)) => return Err(fenced),
-                Err(trouble) => trouble,
-            };
-            if (self.stopped)() {
-                return Err(StoreError::Unavailable(trouble.to_string()));
+                Err(trouble) => stall.wait(trouble)?,
             }
-            match &stalled {
-                None => {
-                    warn!(error = %trouble, "the store does not take the batch; trying again until it does");
-                    stalled = Some(Stopwatch::start());
-                }
-                Some(since) if reminded.elapsed() >= REMIND => {
-                    error!(error = %trouble, stalled_seconds = since.elapsed().as_secs(), "the store is stalled");
-                    reminded = Stopwatch::start();
-                }
-                Some(_) => {}
-            }
-            self.pause(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
 
-    fn pause(&self, pause: Duration) {
+/// A store that does not do what it must, for as long as it does not.
+pub(super) struct Stall<'a> {
+    stopped: &'a dyn Fn() -> bool,
+    pause: Duration,
+    since: Option<Stopwatch>,
+    reminded: Stopwatch,
+}
+
+impl<'a> Stall<'a> {
+    pub(super) fn new(stopped: &'a dyn Fn() -> bool) -> Self {
+        Self { stopped, pause: Duration::from_millis(50), since: None, reminded: Stopwatch::start() }
+    }
+
+    /// Waits before the next try, and tells of it at once and then every while.
+    ///
+    /// Errors: a fence, or `stopped`.
+    pub(super) fn wait(&mut self, trouble: StoreError) -> Result<(), StoreError> {
+        if let StoreError::Fenced(_) = trouble {
+            return Err(trouble);
+        }
+        if (self.stopped)() {
+            return Err(StoreError::Unavailable(trouble.to_string()));
+        }
+        match &self.since {
+            None => {
+                warn!(error = %trouble, "the store does not take the batch; trying again until it does");
+                self.since = Some(Stopwatch::start());
+            }
+            Some(since) if self.reminded.elapsed() >= REMIND => {
+                error!(error = %trouble, stalled_seconds = since.elapsed().as_secs(), "the store is stalled");
+                self.reminded = Stopwatch::start();
+            }
+            Some(_) => {}
+        }
         let waiting = Stopwatch::start();
-        while waiting.elapsed() < pause && !(self.stopped)() {
-            std::thread::sleep(waiting.left_of(pause).min(Duration::from_millis(20)));
+        while waiting.elapsed() < self.pause && !(self.stopped)() {
+            std::thread::sleep(waiting.left_of(self.pause).min(Duration::from_millis(20)));
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    /// Tells that the store does what it must again.
+    pub(super) fn is_over(&self) {
+        if let Some(since) = &self.since {
+            info!(stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
         }
     }
 }

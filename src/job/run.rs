@@ -80,6 +80,8 @@ pub struct Summary {
     pub duplicates: u64,
     /// Queries that fail at the end.
     pub failing: usize,
+    /// Tables that do not take their rows at the end.
+    pub tables_at_fault: usize,
 }
 
 /// Why a run ended before it should.
@@ -126,22 +128,36 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
                 notifier.beat();
             }
             Next::Nothing => {}
-            Next::End if options.at_end == AtEnd::CloseWindows => {
-                let partitions = state.claimed.keys().copied().collect();
-                let nothing = MicroBatch::nothing(&plan.job.source, partitions);
-                let mut taken = Taken::of(nothing, plan, &mut state, options.clock.now());
-                taken.show_open = true;
-                step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+            Next::End => {
+                if options.at_end == AtEnd::CloseWindows {
+                    let mut taken = nothing(plan, &mut state, options, AtEnd::CloseWindows);
+                    taken.show_open = true;
+                    step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                }
+                // What waits for a table that takes rows again is written now, not by the next run.
+                while state.has_due_rows(plan, options.clock.now()) && !(options.stopped)() {
+                    let taken = nothing(plan, &mut state, options, AtEnd::LeaveWindows);
+                    step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                }
                 break;
             }
-            Next::End => break,
         }
     }
-    if state.last_batch > state.last_snapshot && state.owed.is_empty() {
+    if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
         save_at_the_end(&mut store, state.last_batch, &snapshots(plan));
     }
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
+}
+
+/// A batch without records, by which windows may close or may not.
+fn nothing(plan: &Plan, state: &mut JobState, options: &RunOptions<'_>, at_end: AtEnd) -> Taken {
+    let partitions = state.claimed.keys().copied().collect();
+    let mut nothing = MicroBatch::nothing(&plan.job.source, partitions);
+    if at_end == AtEnd::LeaveWindows {
+        nothing.at_end.clear();
+    }
+    Taken::of(nothing, plan, state, options.clock.now())
 }
 
 /// Spares the next start some reading; it does well without, too.
@@ -188,7 +204,7 @@ fn step(
         queries,
         commit: committing.elapsed(),
     };
-    summary.add(&taken, state.quarantine.len());
+    summary.add(&taken, state);
     debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
         queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
         latency_seconds = progress.latency.as_secs_f64(), "committed");
@@ -197,14 +213,15 @@ fn step(
 }
 
 impl Summary {
-    fn add(&mut self, taken: &Taken, failing: usize) {
+    fn add(&mut self, taken: &Taken, state: &JobState) {
         self.batches += 1;
         self.records += taken.batch.records as u64;
         self.rejects += taken.batch.rejects.len() as u64;
         self.artefacts += taken.batch.artefacts.len() as u64;
         self.late += taken.rows.late.len() as u64;
         self.duplicates += taken.rows.duplicates as u64;
-        self.failing = failing;
+        self.failing = state.quarantine.len();
+        self.tables_at_fault = state.tables_at_fault().len();
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::alert::OpenEpisodes;
 use crate::query::SavedQuery;
-use crate::store::{Edited, QueryState, ReferenceChange, Resume, Snapshot};
+use crate::store::{Edited, QueryState, ReferenceChange, Resume, Snapshot, TableFault};
 use crate::terms::{BatchId, Positions, Ranges};
 
 use super::batch::Taken;
@@ -16,6 +16,7 @@ use super::costs::Costs;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
+use super::tables::TableStates;
 
 /// What the loop carries from batch to batch. All of it is in the store too, or can be read again.
 pub(super) struct JobState {
@@ -24,8 +25,9 @@ pub(super) struct JobState {
     pub(super) memory: Memory,
     pub(super) episodes: OpenEpisodes,
     pub(super) quarantine: Quarantine,
-    /// Rows of windows that closed, which their table has not taken yet.
-    pub(super) owed: BTreeMap<String, Vec<RecordBatch>>,
+    pub(super) tables: TableStates,
+    /// Rows of windows that closed in batches before, which recovery gave out: the next batch writes them.
+    pub(super) backfill: BTreeMap<String, Vec<RecordBatch>>,
     pub(super) last_snapshot: BatchId,
     /// Edits of the set, and of what its queries look up, that the batch log does not tell of yet.
     pub(super) edits: Edits,
@@ -58,7 +60,8 @@ impl JobState {
             memory: Memory::new(plan, resume.event_time),
             episodes: OpenEpisodes::new(resume.episodes, resume.silences),
             quarantine: Quarantine::new(resume.queries),
-            owed: BTreeMap::new(),
+            tables: TableStates::new(resume.tables),
+            backfill: BTreeMap::new(),
             last_snapshot: resume.last_batch,
             edits: Edits::default(),
             costs: Costs::default(),
@@ -74,11 +77,20 @@ impl JobState {
         self.last_now.map_or(clock, |last| clock.max(last + chrono::TimeDelta::microseconds(1)))
     }
 
+    /// Whether rows wait for a table that is to be tried at `now`.
+    pub(super) fn has_due_rows(&self, plan: &Plan, now: DateTime<Utc>) -> bool {
+        self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
+    }
+
+    /// The tables that do not take their rows, since when, and what the database says.
+    pub(super) fn tables_at_fault(&self) -> Vec<TableFault> {
+        self.tables.at_fault()
+    }
+
     /// What windowed queries keep, if it is to be written with the batch.
     pub(super) fn due_snapshots(&self, plan: &mut Plan, taken: &Taken) -> Vec<Snapshot> {
         let is_due = taken.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
-        // Rows that are owed can be computed anew only from a state of before.
-        if is_due && !taken.batch.ranges.is_empty() && self.owed.is_empty() { snapshots(plan) } else { Vec::new() }
+        if is_due && !taken.batch.ranges.is_empty() { snapshots(plan) } else { Vec::new() }
     }
 }
 

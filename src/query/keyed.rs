@@ -1,4 +1,4 @@
-//! A table query's rows in the order of their key, which must be there and differ from row to row.
+//! A table query's rows in the order of their key, which must differ from row to row.
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -7,12 +7,12 @@ use arrow::row::{RowConverter, SortField};
 /// `rows` sorted by the columns called `key`.
 ///
 /// Databases insert rows in the order of their key fastest, and two writers in one order cannot deadlock.
-/// Errors: a key column that is NULL somewhere, or two rows with one key, named by their values.
+/// A row whose key is NULL somewhere is left to the store, which puts it aside. Errors: two rows with one key, named by its
+/// values.
 pub(super) fn in_key_order(rows: RecordBatch, key: &[String]) -> Result<RecordBatch, String> {
     let columns: Vec<ArrayRef> = key
         .iter()
         .map(|name| match rows.column_by_name(name) {
-            Some(column) if column.null_count() > 0 => Err(format!("key column \"{name}\" is NULL in a row")),
             Some(column) => Ok(column.clone()),
             None => Err(format!("key column \"{name}\" is not in the result")),
         })
@@ -25,7 +25,9 @@ pub(super) fn in_key_order(rows: RecordBatch, key: &[String]) -> Result<RecordBa
     let count = u32::try_from(rows.num_rows()).map_err(|_| "a result has at most 4 billion rows".to_owned())?;
     let mut order: Vec<u32> = (0..count).collect();
     order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
-    if let Some(pair) = order.windows(2).find(|pair| keys.row(pair[0] as usize) == keys.row(pair[1] as usize)) {
+    let is_whole = |row: u32| columns.iter().all(|column| column.is_valid(row as usize));
+    let is_doubled = |pair: &&[u32]| keys.row(pair[0] as usize) == keys.row(pair[1] as usize) && is_whole(pair[0]);
+    if let Some(pair) = order.windows(2).find(is_doubled) {
         return Err(format!("two rows have the key {}", describe(key, &columns, pair[0] as usize)));
     }
     take_record_batch(&rows, &UInt32Array::from(order)).map_err(|error| error.to_string())

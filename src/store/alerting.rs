@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use crate::alert::{
-    Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, EpisodeKey, Event, EventKind,
+    Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, EpisodeKey, Event, EventKind, Facts,
     Handling, Notification, Peak, Scope, Silence, SilenceKind, State,
 };
 use crate::diagnostic::unknown;
 use crate::terms::{BatchId, Severity};
 
-use super::commit::{Duplicates, batch_value, insert_system};
+use super::bad_rows::{BadRowsOfBatch, clipped};
+use super::commit::{Duplicates, batch_value, insert_own, insert_system, most_text};
 use super::database::Dialect;
 use super::outbox::WAITING;
 use super::row::{Row, readable};
@@ -83,13 +84,15 @@ impl Store {
         batch: BatchId,
         now: DateTime<Utc>,
         alerting: &Alerting<'_>,
+        bad: &mut BadRowsOfBatch,
     ) -> Result<(), StoreError> {
         let job = || Value::text(&self.job);
         let database = self.database.as_mut();
+        let most = most_text(database);
         let is_kept = |change: &&Change| change.episode.state != State::Dropped;
         let mut standing = alerting.changes.iter().filter(is_kept);
         let mut standing = standing.by_ref().map(|change| episode_values(job(), batch, &change.episode));
-        insert_system(database, ALERTS, Duplicates::Replaced, &mut standing)?;
+        insert_own(database, ALERTS, Duplicates::Replaced, &mut standing, bad)?;
 
         let sql =
             format!("DELETE FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `started_at`=?", quoted(ALERTS));
@@ -119,7 +122,7 @@ impl Store {
         });
         // Readings that contradict each other at one time, in several batches, begin the same episode again: it takes the
         // place of the one before.
-        insert_system(database, ALERT_EVENTS, Duplicates::Replaced, &mut events)?;
+        insert_own(database, ALERT_EVENTS, Duplicates::Replaced, &mut events, bad)?;
 
         let sql = format!(
             "UPDATE {} SET `is_open`=0, `refusal`=?, `batch`=? WHERE `job`=? AND `id`=?",
@@ -131,7 +134,7 @@ impl Store {
         }
         let silences = alerting.answers.iter().filter_map(|answer| answer.silence.as_ref());
         let mut silences = silences.map(|silence| silence_values(job(), batch, silence));
-        insert_system(database, SILENCES, Duplicates::Replaced, &mut silences)?;
+        insert_own(database, SILENCES, Duplicates::Replaced, &mut silences, bad)?;
 
         let mut notifications = alerting.notifications.iter().map(|notification| {
             vec![
@@ -142,7 +145,7 @@ impl Store {
                 Value::text(&notification.facts.episode),
                 Value::Int(notification.number.into()),
                 Value::text(&notification.facts.kind),
-                Value::Text(notification.facts.to_json()),
+                Value::Text(facts_within(&notification.facts, most)),
                 Value::Time(now),
                 Value::text(WAITING),
                 Value::Int(0),
@@ -150,7 +153,7 @@ impl Store {
                 batch_value(batch),
             ]
         });
-        insert_system(database, NOTIFICATIONS, Duplicates::Replaced, &mut notifications)
+        insert_own(database, NOTIFICATIONS, Duplicates::Replaced, &mut notifications, bad)
     }
 
     /// The episodes that are not over.
@@ -418,6 +421,17 @@ impl Store {
         let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(&action.0)])?;
         rows.first().map(|row| Row::new(ALERT_ACTIONS, row).text()).transpose()
     }
+}
+
+/// What is to be told, as JSON; texts that somebody made very long are cut.
+fn facts_within(facts: &Facts, most: usize) -> String {
+    let json = facts.to_json();
+    if json.len() <= most {
+        return json;
+    }
+    // In JSON a byte may become six.
+    let cut = |text: &str| clipped(text, most / 32);
+    Facts { text: cut(&facts.text), peak: cut(&facts.peak), note: cut(&facts.note), ..facts.clone() }.to_json()
 }
 
 pub(super) fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> Vec<Value> {

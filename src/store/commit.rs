@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
 use crate::decode::{Artefact, Reject};
@@ -10,16 +9,20 @@ use crate::frame::{EventTime, LateRecord, Span};
 use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
 
 use super::alerting::Alerting;
+use super::bad_rows::{BadRowsOfBatch, clipped};
 use super::cost::QueryCost;
+use super::database::Database;
 use super::own::OwnRow;
+use super::pending::{Pending, TableFault, TableRows, Way};
 use super::reference::ReferenceChange;
 use super::row::Row;
+use super::schema::{Kind, TableSpec};
 use super::snapshot::Snapshot;
-use super::statement::{OnDuplicate, insert, quoted};
+use super::statement::{OnDuplicate, Target, insert, insert_good, quoted};
 use super::system::{
     ARTEFACTS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES, REFERENCE_CHANGES, REJECTS,
 };
-use super::{Store, StoreError, TableSpec, Value, fenced, system};
+use super::{Store, StoreError, Value, fenced, system};
 
 /// Everything that a micro-batch leaves in the store.
 #[derive(Debug)]
@@ -50,6 +53,10 @@ pub struct Commit<'a> {
     pub duplicates: usize,
     /// The rows of table queries.
     pub tables: Vec<TableRows<'a>>,
+    /// The tables that take their rows no longer, or do again.
+    pub table_faults: &'a [TableFault],
+    /// The most bytes that may wait for one table.
+    pub most_pending: i64,
     /// What became of alerts.
     pub alerting: Alerting<'a>,
     /// The queries that gave nothing for this batch, or did not count it.
@@ -90,13 +97,13 @@ pub struct Failed {
     pub counted: bool,
 }
 
-/// Rows for one table.
-#[derive(Debug, Clone)]
-pub struct TableRows<'a> {
-    /// The table.
-    pub spec: &'a TableSpec,
-    /// Its rows; a later batch's replace an earlier one's.
-    pub rows: Vec<RecordBatch>,
+/// What a commit left, beside what it was given.
+#[derive(Debug, Default)]
+pub struct CommitOutcome {
+    /// What waits for each table of the batch.
+    pub pending: BTreeMap<String, Pending>,
+    /// How many rows no table takes.
+    pub bad_rows: usize,
 }
 
 /// How a query fares.
@@ -120,10 +127,10 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Fenced`] where the offsets are not where this batch starts.
-    pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+    pub fn commit(&mut self, commit: &Commit<'_>) -> Result<CommitOutcome, StoreError> {
         self.database.execute("BEGIN", &[])?;
-        match self.write(commit) {
-            Ok(()) => {}
+        let outcome = match self.write(commit) {
+            Ok(outcome) => outcome,
             Err(error) => {
                 // A failed rollback means a broken connection, and the server rolls back by itself.
                 if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
@@ -131,10 +138,10 @@ impl Store {
                 }
                 return Err(error);
             }
-        }
+        };
         match self.database.execute("COMMIT", &[]) {
-            Ok(_) => Ok(()),
-            Err(failure) => self.settle(commit, failure.into()),
+            Ok(_) => Ok(outcome),
+            Err(failure) => self.settle(commit, failure.into()).map(|()| outcome),
         }
     }
 
@@ -158,24 +165,29 @@ impl Store {
         }
     }
 
-    fn write(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+    fn write(&mut self, commit: &Commit<'_>) -> Result<CommitOutcome, StoreError> {
+        let mut outcome = CommitOutcome::default();
+        let mut bad = BadRowsOfBatch::default();
         self.advance_offsets(commit)?;
         for table in &commit.tables {
-            let columns = table.spec.column_names();
-            for rows in &table.rows {
-                let mut values = (0..rows.num_rows())
-                    .map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
-                let replace = OnDuplicate::Replace(&table.spec.key);
-                insert(self.database.as_mut(), &table.spec.name, &columns, replace, &mut values)?;
-            }
+            let pending = self.write_table(commit, table, &mut bad)?;
+            outcome.pending.insert(table.spec.name.clone(), pending);
         }
-        self.write_alerting(commit.batch, commit.now, &commit.alerting)?;
+        self.write_table_faults(commit.batch, commit.table_faults)?;
+        self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
         self.write_costs(commit.costs)?;
         for snapshot in commit.snapshots {
             self.write_snapshot(commit.batch, snapshot)?;
         }
-        self.write_refused(commit)?;
-        self.write_log(commit)
+        self.write_refused(commit, &mut bad)?;
+        self.write_queries(commit, &mut bad)?;
+        self.write_bad_rows(commit.batch, commit.now, &bad)?;
+        outcome.bad_rows = bad.count();
+        for (table, rows, reason) in bad.by_table() {
+            tracing::warn!(table, batch = %commit.batch, rows, reason, "rows cannot be written; they stand in bad_rows");
+        }
+        self.write_log(commit, outcome.bad_rows)?;
+        Ok(outcome)
     }
 
     /// Moves each partition's offset from the start of its range to the end, or is fenced.
@@ -212,36 +224,40 @@ impl Store {
     }
 
     /// Rejects, artefacts and late rows.
-    fn write_refused(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+    fn write_refused(&mut self, commit: &Commit<'_>, bad: &mut BadRowsOfBatch) -> Result<(), StoreError> {
         let row = |row: OwnRow<'_>| row.values(&self.job, commit.topic, commit.batch);
         let database = self.database.as_mut();
         let (most_bytes, _) = database.statement_limits();
 
         let mut rejects = commit.rejects.iter().map(|reject| {
             // Only a server with a packet smaller than a record makes this necessary; the reason says so.
-            let kept = reject.raw.len().min(most_bytes.saturating_sub(4_096));
-            if kept == reject.raw.len() {
+            let (raw, key) = (most_bytes / 2, most_bytes / 4);
+            let all = reject.raw.len();
+            if all <= raw && reject.key.as_ref().is_none_or(|bytes| bytes.len() <= key) {
                 return row(OwnRow::Reject(reject));
             }
-            let all = reject.raw.len();
+            let first = |bytes: &[u8], most: usize| bytes[..bytes.len().min(most)].to_vec();
             row(OwnRow::Reject(&Reject {
-                raw: reject.raw[..kept].to_vec(),
-                key: reject.key.clone(),
-                reason: format!("{} (only the first {kept} of {all} bytes fit max_allowed_packet)", reject.reason),
+                raw: first(&reject.raw, raw),
+                key: reject.key.as_ref().map(|bytes| first(bytes, key)),
+                reason: format!(
+                    "{} (only the first {} of {all} bytes fit max_allowed_packet)",
+                    reject.reason,
+                    all.min(raw)
+                ),
                 ..*reject
             }))
         });
-        insert_system(database, REJECTS, Duplicates::Refused, &mut rejects)?;
+        insert_own(database, REJECTS, Duplicates::Refused, &mut rejects, bad)?;
         let mut artefacts = commit.artefacts.iter().map(|artefact| row(OwnRow::Artefact(artefact)));
-        insert_system(database, ARTEFACTS, Duplicates::Refused, &mut artefacts)?;
+        insert_own(database, ARTEFACTS, Duplicates::Refused, &mut artefacts, bad)?;
         let mut late = commit.late.iter().map(|late| row(OwnRow::Late(late)));
-        insert_system(database, LATE_ROWS, Duplicates::Refused, &mut late)
+        insert_own(database, LATE_ROWS, Duplicates::Refused, &mut late, bad)
     }
 
-    /// How queries fared, and the batch log.
-    fn write_log(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+    /// How queries fared, and what people changed.
+    fn write_queries(&mut self, commit: &Commit<'_>, bad: &mut BadRowsOfBatch) -> Result<(), StoreError> {
         let job = || Value::text(&self.job);
-        let topic = || Value::text(commit.topic);
         let batch = || batch_value(commit.batch);
         let database = self.database.as_mut();
 
@@ -249,7 +265,7 @@ impl Store {
             let counted = Value::Int(failed.counted.into());
             vec![job(), Value::text(&failed.query), batch(), Value::text(&failed.error), counted]
         });
-        insert_system(database, QUERY_FAILURES, Duplicates::Refused, &mut failures)?;
+        insert_own(database, QUERY_FAILURES, Duplicates::Refused, &mut failures, bad)?;
 
         let mut edits = commit.edits.iter().map(|edit| {
             vec![
@@ -261,7 +277,7 @@ impl Store {
                 batch(),
             ]
         });
-        insert_system(database, EDITS, Duplicates::Replaced, &mut edits)?;
+        insert_own(database, EDITS, Duplicates::Replaced, &mut edits, bad)?;
 
         let mut changes = (1_usize..).zip(commit.reference_changes).map(|(number, change)| {
             vec![
@@ -274,20 +290,39 @@ impl Store {
                 Value::text(&change.after),
             ]
         });
-        insert_system(database, REFERENCE_CHANGES, Duplicates::Refused, &mut changes)?;
+        insert_own(database, REFERENCE_CHANGES, Duplicates::Refused, &mut changes, bad)?;
 
+        let waits = |table: &str| {
+            commit.tables.iter().any(|rows| rows.spec.name == table && matches!(rows.way, Way::Wait { .. }))
+        };
+        let fault = |table: &str| commit.table_faults.iter().find(|fault| fault.table == table);
         let mut queries = commit.queries.iter().map(|state| {
+            let (word, error) = match () {
+                () if state.failures > 0 => ("quarantined", state.error.as_str()),
+                () if waits(&state.query) => {
+                    ("table at fault", fault(&state.query).map_or("", |fault| fault.reason.as_str()))
+                }
+                () => ("running", state.error.as_str()),
+            };
             vec![
                 job(),
                 Value::text(&state.query),
-                Value::text(if state.failures == 0 { "running" } else { "quarantined" }),
+                Value::text(word),
                 Value::Int(state.failures.into()),
                 batch_value(state.retry),
-                Value::text(&state.error),
+                Value::text(error),
                 batch(),
             ]
         });
-        insert_system(database, QUERIES, Duplicates::Replaced, &mut queries)?;
+        insert_own(database, QUERIES, Duplicates::Replaced, &mut queries, bad)
+    }
+
+    /// The batch log.
+    fn write_log(&mut self, commit: &Commit<'_>, bad_rows: usize) -> Result<(), StoreError> {
+        let job = || Value::text(&self.job);
+        let topic = || Value::text(commit.topic);
+        let batch = || batch_value(commit.batch);
+        let database = self.database.as_mut();
 
         let mut ranges = commit.ranges.iter().map(|(partition, range)| {
             vec![
@@ -318,6 +353,7 @@ impl Store {
             Value::time(commit.event_time.watermark.map(|watermark| watermark.0)),
             Value::time(commit.event_time.now),
             Value::Float(commit.prepared_ms),
+            Value::count(bad_rows),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }
@@ -374,19 +410,62 @@ pub(super) enum Duplicates {
     Refused,
 }
 
+/// Writes rows of a table of ours, all of them.
 pub(super) fn insert_system(
-    database: &mut dyn super::database::Database,
+    database: &mut dyn Database,
     name: &str,
     duplicates: Duplicates,
     rows: &mut dyn Iterator<Item = Vec<Value>>,
 ) -> Result<(), StoreError> {
-    let tables = system::tables();
-    let spec = tables.iter().find(|spec| spec.name == name).unwrap_or_else(|| panic!("\"{name}\" is a system table"));
+    let spec = system_table(name);
+    insert(database, target(&spec, &spec.column_names(), duplicates), rows)
+}
+
+/// Writes rows of a table of ours that come from records, rules and people: one that cannot be written costs itself, not
+/// its batch.
+pub(super) fn insert_own(
+    database: &mut dyn Database,
+    name: &str,
+    duplicates: Duplicates,
+    rows: &mut dyn Iterator<Item = Vec<Value>>,
+    bad: &mut BadRowsOfBatch,
+) -> Result<(), StoreError> {
+    let spec = system_table(name);
+    let columns = spec.column_names();
+    let most = most_text(database);
+    let kinds: Vec<(Kind, bool)> =
+        spec.columns().map(|(column, kind)| (kind, spec.key.iter().any(|key| key == column))).collect();
+    let mut fitting = rows.map(|mut row| {
+        for (value, (kind, in_key)) in row.iter_mut().zip(&kinds) {
+            match value {
+                Value::Text(text) if *kind == Kind::Text && !in_key && text.len() > most => *text = clipped(text, most),
+                Value::Float(number) if !number.is_finite() => *value = Value::Null,
+                _ => {}
+            }
+        }
+        row
+    });
+    let refused = insert_good(database, target(&spec, &columns, duplicates), &mut fitting)?;
+    bad.add(name, &columns, refused);
+    Ok(())
+}
+
+/// The longest text of a row of ours, in bytes: several of them fit a packet, and each its column.
+pub(super) fn most_text(database: &dyn Database) -> usize {
+    (database.statement_limits().0 / 16).min(1 << 20)
+}
+
+fn system_table(name: &str) -> TableSpec {
+    let table = system::tables().into_iter().find(|spec| spec.name == name);
+    table.unwrap_or_else(|| panic!("\"{name}\" is a system table"))
+}
+
+fn target<'a>(spec: &'a TableSpec, columns: &'a [String], duplicates: Duplicates) -> Target<'a> {
     let on_duplicate = match duplicates {
         Duplicates::Replaced => OnDuplicate::Replace(&spec.key),
         Duplicates::Refused => OnDuplicate::Fail,
     };
-    insert(database, name, &spec.column_names(), on_duplicate, rows)
+    Target { table: &spec.name, columns, on_duplicate }
 }
 
 pub(super) fn batch_value(batch: BatchId) -> Value {

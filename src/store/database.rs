@@ -71,8 +71,12 @@ pub(super) struct Failure {
 pub(super) enum FailureKind {
     /// Try the transaction again.
     Passing,
-    /// The statement or its values are at fault.
-    Statement,
+    /// The values of a row are at fault. The statement is undone by itself, and the transaction goes on.
+    Row,
+    /// The table is at fault, whatever the rows: it is missing, crashed, not granted, read-only.
+    Table,
+    /// It cannot be told what is at fault.
+    Unknown,
     /// The server refuses this client.
     Access,
     /// Another process is the writer.
@@ -83,7 +87,9 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure.kind {
             FailureKind::Passing => Self::Unavailable(failure.message),
-            FailureKind::Statement | FailureKind::Access => Self::Refused(failure.message),
+            FailureKind::Row | FailureKind::Table | FailureKind::Unknown | FailureKind::Access => {
+                Self::Refused(failure.message)
+            }
             FailureKind::Fenced => Self::Fenced(failure.message),
         }
     }
@@ -92,9 +98,11 @@ impl From<Failure> for StoreError {
 impl Failure {
     /// What the failure means when it came from writing to `table`.
     pub(super) fn of_table(self, table: &str) -> StoreError {
+        let table = table.to_owned();
         match self.kind {
-            FailureKind::Statement => StoreError::Table { table: table.to_owned(), reason: self.message },
-            _ => self.into(),
+            FailureKind::Row | FailureKind::Table => StoreError::Table { table, reason: self.message },
+            FailureKind::Unknown => StoreError::Unclear { table, reason: self.message },
+            FailureKind::Passing | FailureKind::Access | FailureKind::Fenced => self.into(),
         }
     }
 }

@@ -4,13 +4,16 @@
 //! stands once, in [`Store`]. It does not decide what to retry; it says what an error means ([`StoreError`]).
 
 mod alerting;
+mod bad_rows;
 mod commit;
 mod cost;
 mod database;
 mod live;
 mod mysql;
+mod mysql_errors;
 mod outbox;
 mod own;
+mod pending;
 mod read;
 mod reference;
 mod report;
@@ -28,11 +31,12 @@ use crate::config::StoreUrl;
 use crate::terms::Partition;
 
 pub use alerting::{Alerting, EpisodesLike, PatientEpisode};
-pub use commit::{Commit, Edited, Failed, QueryState, TableRows};
+pub use commit::{Commit, CommitOutcome, Edited, Failed, QueryState};
 pub use cost::QueryCost;
 pub use live::{BatchRow, CostRow, EditRow, LateRow, RejectRow, Timed};
 pub use outbox::{Attempt, Outcome, OutletState, Waiting};
 pub use own::OwnRow;
+pub use pending::{Incomplete, Pending, TableFault, TableRows, Way};
 pub use read::{BatchSummary, LoggedBatch, Readings, Resume, Status};
 pub use reference::ReferenceChange;
 pub use report::{ReportRun, ReportState};
@@ -54,6 +58,14 @@ pub enum StoreError {
     /// One table does not take its rows; the others would.
     #[error("table \"{table}\" does not take its rows: {reason}")]
     Table {
+        /// The table.
+        table: String,
+        /// What the database says.
+        reason: String,
+    },
+    /// Writing to one table failed, and the database does not say whether the table is at fault or the database.
+    #[error("table \"{table}\" does not take its rows, or the store takes none: {reason}")]
+    Unclear {
         /// The table.
         table: String,
         /// What the database says.

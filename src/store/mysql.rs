@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono::{Datelike, NaiveDate, Timelike};
 use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
-use mysql::{Column, Conn, DriverError, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
+use mysql::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
 
 use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
+use super::mysql_errors::{failure, is_of_shutdown};
 use super::{StoreError, Value};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -254,58 +255,4 @@ fn from_sql(value: SqlValue, column: &Column) -> Value {
         }
         SqlValue::Time(..) => Value::Null, // no table of ours has spans of time
     }
-}
-
-fn is_of_shutdown(error: &mysql::Error) -> bool {
-    // 1053: shutdown in progress, 1152 and 1184: aborted, 1927: killed (MariaDB), 3169: killed, 4031: idle for too long
-    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1053 | 1152 | 1184 | 1927 | 3169 | 4031))
-}
-
-fn failure(error: &mysql::Error) -> Failure {
-    let mysql::Error::MySqlError(server) = error else {
-        let kind = match error {
-            mysql::Error::DriverError(
-                DriverError::UnknownAuthPlugin(_)
-                | DriverError::OldMysqlPasswordDisabled
-                | DriverError::CleartextPluginDisabled
-                | DriverError::TlsNotSupported,
-            ) => FailureKind::Access,
-            mysql::Error::TlsError(_) | mysql::Error::UrlError(_) => FailureKind::Access,
-            mysql::Error::DriverError(DriverError::PacketTooLarge | DriverError::MismatchedStmtParams(..)) => {
-                FailureKind::Statement
-            }
-            _ => FailureKind::Passing,
-        };
-        return Failure { kind, message: error.to_string() };
-    };
-    let kind = match server.code {
-        // access denied (of several kinds), unknown database, not privileged
-        1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1251 | 1698 => FailureKind::Access,
-        // disk full, out of memory, table full, too many connections, shutting down, aborted, killed,
-        // engine error, lock timeout, deadlock, read-only server or transaction, interrupted, error at commit
-        3
-        | 1021
-        | 1026
-        | 1030
-        | 1037..=1041
-        | 1053
-        | 1114
-        | 1152
-        | 1158..=1161
-        | 1180
-        | 1184
-        | 1205
-        | 1206
-        | 1213
-        | 1290
-        | 1317
-        | 1792
-        | 1836
-        | 1927
-        | 3024
-        | 3169
-        | 4031 => FailureKind::Passing,
-        _ => FailureKind::Statement,
-    };
-    Failure { kind, message: format!("{} (error {})", server.message, server.code) }
 }

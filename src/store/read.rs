@@ -9,6 +9,7 @@ use crate::frame::{EventTime, Watermarks};
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
 use super::commit::{QueryState, batch_value};
+use super::pending::{Incomplete, TableFault};
 use super::row::{Row, readable};
 use super::statement::quoted;
 use super::system::{BATCH_RANGES, BATCHES, EDITS, OFFSETS, QUERIES, QUERY_FAILURES};
@@ -29,6 +30,8 @@ pub struct Resume {
     pub silences: Vec<Silence>,
     /// The queries that fail.
     pub queries: Vec<QueryState>,
+    /// The tables that do not take their rows, and those that have rows waiting.
+    pub tables: Vec<TableFault>,
 }
 
 /// What `status` shows.
@@ -44,6 +47,10 @@ pub struct Status {
     pub episodes: Vec<Episode>,
     /// The queries that fail.
     pub queries: Vec<QueryState>,
+    /// The tables that do not take their rows, and those that have rows waiting.
+    pub tables: Vec<TableFault>,
+    /// The tables that lack rows for good, the newest first.
+    pub incomplete: Vec<Incomplete>,
     /// Why the newest edit of the set was refused, and when; `None` where it was taken over, or there was none.
     pub refused_edit: Option<(DateTime<Utc>, String)>,
     /// What is wrong with rows that count for nothing because of it.
@@ -58,6 +65,8 @@ pub struct Status {
     pub late: i64,
     /// All rows that had come before.
     pub duplicates: i64,
+    /// All rows that no table took.
+    pub bad_rows: i64,
 }
 
 /// A row of the batch log.
@@ -110,6 +119,7 @@ impl Store {
             episodes: self.open_episodes()?,
             silences: self.silences()?,
             queries: self.failing_queries()?,
+            tables: self.table_faults()?,
         })
     }
 
@@ -244,7 +254,8 @@ impl Store {
     /// The database does not answer, or has no tables of this job yet.
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
         let sql = format!(
-            "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`) FROM {} WHERE `job`=?",
+            "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`), \
+             SUM(`bad_rows`) FROM {} WHERE `job`=?",
             quoted(BATCHES)
         );
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -257,6 +268,8 @@ impl Store {
             watermarks: self.watermarks(topic)?,
             episodes,
             queries: self.failing_queries()?,
+            tables: self.table_faults()?,
+            incomplete: self.incomplete()?,
             refused_edit: self.refused_edit()?,
             odd_rows: self.odd_rows()?,
             records: sum(0),
@@ -264,6 +277,7 @@ impl Store {
             artefacts: sum(2),
             late: sum(3),
             duplicates: sum(4),
+            bad_rows: sum(5),
         })
     }
 

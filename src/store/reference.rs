@@ -12,7 +12,7 @@ use arrow::util::display::array_value_to_string;
 use chrono::{DateTime, Utc};
 
 use super::row::Row;
-use super::statement::{OnDuplicate, insert, quoted};
+use super::statement::{OnDuplicate, Target, insert, quoted};
 use super::system::REFERENCE_CHANGES;
 use super::{Store, StoreError, TableSpec, Value};
 
@@ -77,8 +77,10 @@ impl Store {
         if is_new {
             let mut values =
                 (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
-            let replace = OnDuplicate::Replace(&spec.key);
-            insert(self.database.as_mut(), &spec.name, &spec.column_names(), replace, &mut values)?;
+            let on_duplicate = OnDuplicate::Replace(&spec.key);
+            let columns = spec.column_names();
+            let target = Target { table: &spec.name, columns: &columns, on_duplicate };
+            insert(self.database.as_mut(), target, &mut values)?;
         }
         Ok(())
     }
@@ -90,7 +92,9 @@ impl Store {
     pub fn add_to_reference(&mut self, spec: &TableSpec, rows: &RecordBatch) -> Result<(), StoreError> {
         let mut values =
             (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
-        insert(self.database.as_mut(), &spec.name, &spec.column_names(), OnDuplicate::Fail, &mut values)
+        let columns = spec.column_names();
+        let target = Target { table: &spec.name, columns: &columns, on_duplicate: OnDuplicate::Fail };
+        insert(self.database.as_mut(), target, &mut values)
     }
 
     /// The rows of reference tables that people have changed, the newest first, with the times at which the job saw it.

@@ -10,7 +10,7 @@ use super::system::{WINDOW_PANES, WINDOW_SNAPSHOTS};
 use super::{Store, StoreError, Value};
 
 /// The most bytes of one row; every server's packet takes so much.
-const PART: usize = 512 << 10;
+pub(super) const PART: usize = 512 << 10;
 
 /// What one query keeps after a batch, as far as it differs from its snapshot before.
 #[derive(Debug, Clone, PartialEq, Eq)]

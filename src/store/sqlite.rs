@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::ffi::{SQLITE_CONSTRAINT_TRIGGER, SQLITE_ERROR};
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 
@@ -150,6 +151,7 @@ fn value(value: ValueRef<'_>) -> Value {
 
 #[allow(clippy::needless_pass_by_value, reason = "it is a map_err target")]
 fn failure(error: rusqlite::Error) -> Failure {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
     let kind = match error.sqlite_error_code() {
         Some(
             ErrorCode::DatabaseBusy
@@ -161,7 +163,12 @@ fn failure(error: rusqlite::Error) -> Failure {
             | ErrorCode::OutOfMemory,
         ) => FailureKind::Passing,
         Some(ErrorCode::PermissionDenied | ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => FailureKind::Access,
-        _ => FailureKind::Statement,
+        // What a trigger raises may be of the row or of anything else.
+        Some(ErrorCode::ConstraintViolation) if extended == Some(SQLITE_CONSTRAINT_TRIGGER) => FailureKind::Unknown,
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => FailureKind::Row,
+        // Statements of ours are wrong only where a table or a column is not there.
+        Some(ErrorCode::Unknown) if extended == Some(SQLITE_ERROR) => FailureKind::Table,
+        _ => FailureKind::Unknown,
     };
     Failure { kind, message: error.to_string() }
 }

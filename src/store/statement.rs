@@ -1,6 +1,7 @@
 //! Multi-row INSERT statements of a size that the server takes.
 
-use super::database::{Database, Failure};
+use super::bad_rows::{BadRows, MOST_BAD};
+use super::database::{Database, Failure, FailureKind};
 use super::{StoreError, Value};
 
 /// The most rows of one statement. A client keeps a description of every value that it prepares, so a live job's statements are
@@ -11,7 +12,10 @@ const MOST_ROWS: usize = 64;
 const MOST_OF_MANY: usize = 256;
 const MANY: usize = 8_192;
 
-/// What to do with a row whose key is there already.
+/// So many bytes of a packet are left to the statement and to what a value has beside its bytes.
+const STATEMENT_BYTES: usize = 8 << 10;
+
+/// What to do with a row whose key is there already. A key that is to be replaced must not be NULL.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OnDuplicate<'a> {
     /// It takes the new row's values; the names are those of the key.
@@ -20,57 +24,143 @@ pub(super) enum OnDuplicate<'a> {
     Fail,
 }
 
-/// Writes rows to a table.
+/// Where rows go, and what becomes of one whose key is there already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) table: &'a str,
+    pub(super) columns: &'a [String],
+    pub(super) on_duplicate: OnDuplicate<'a>,
+}
+
+/// Writes rows to a table, all of them.
 ///
-/// `rows` gives each row's values in the order of `columns`. Statements have a power of two rows, so that few
+/// `rows` gives each row's values in the order of the columns. Statements have a power of two rows, so that few
 /// different ones are prepared, and stay within the server's limits.
 pub(super) fn insert(
     database: &mut dyn Database,
-    table: &str,
-    columns: &[String],
-    on_duplicate: OnDuplicate<'_>,
+    target: Target<'_>,
     rows: &mut dyn Iterator<Item = Vec<Value>>,
 ) -> Result<(), StoreError> {
+    insert_by(database, target, BadRow::Refused, rows).map(|_| ())
+}
+
+/// Writes the rows that can be written; the others come back, each with the reason.
+///
+/// Errors: something else than a row is at fault, as it is where the table takes none of very many rows.
+pub(super) fn insert_good(
+    database: &mut dyn Database,
+    target: Target<'_>,
+    rows: &mut dyn Iterator<Item = Vec<Value>>,
+) -> Result<BadRows, StoreError> {
+    insert_by(database, target, BadRow::PutAside, rows)
+}
+
+/// What becomes of a row that cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BadRow {
+    /// It is an error, and the rows behind it are not written either.
+    Refused,
+    /// The others are written.
+    PutAside,
+}
+
+fn insert_by(
+    database: &mut dyn Database,
+    target: Target<'_>,
+    bad_row: BadRow,
+    rows: &mut dyn Iterator<Item = Vec<Value>>,
+) -> Result<BadRows, StoreError> {
     let (most_bytes, most_values) = database.statement_limits();
     let most_rows = if rows.size_hint().0 >= MANY { MOST_OF_MANY } else { MOST_ROWS };
-    let most_rows = (most_values / columns.len().max(1)).clamp(1, most_rows);
-    let mut waiting: Vec<Vec<Value>> = Vec::with_capacity(most_rows);
-    let mut bytes = 0;
+    let most_rows = (most_values / target.columns.len().max(1)).clamp(1, most_rows);
+    let mut inserting = Inserting { database, target, bad_row, written: 0, bad: BadRows::default() };
+    let (mut waiting, mut count, mut bytes) = (Vec::with_capacity(most_rows * target.columns.len()), 0, 0);
     for row in rows {
         let size: usize = row.iter().map(Value::size).sum();
-        if waiting.len() == most_rows || (bytes + size > most_bytes / 2 && !waiting.is_empty()) {
-            flush(database, table, columns, on_duplicate, &mut waiting)?;
-            bytes = 0;
+        if let Some(reason) = unwritable(&row, size, target, most_bytes) {
+            if bad_row == BadRow::Refused {
+                return Err(StoreError::Table { table: target.table.to_owned(), reason });
+            }
+            inserting.bad.add(&row, reason);
+            continue;
+        }
+        if count == most_rows || (bytes + size > most_bytes / 2 && count > 0) {
+            inserting.flush(&mut waiting)?;
+            (count, bytes) = (0, 0);
         }
         bytes += size;
-        waiting.push(row);
+        count += 1;
+        waiting.extend(row);
     }
-    flush(database, table, columns, on_duplicate, &mut waiting)
+    inserting.flush(&mut waiting)?;
+    Ok(inserting.bad)
 }
 
-fn flush(
-    database: &mut dyn Database,
-    table: &str,
-    columns: &[String],
-    on_duplicate: OnDuplicate<'_>,
-    waiting: &mut Vec<Vec<Value>>,
-) -> Result<(), StoreError> {
-    while !waiting.is_empty() {
-        let count = 1 << waiting.len().ilog2();
-        let sql = insert_sql(database, table, columns, on_duplicate, count);
-        let values: Vec<Value> = waiting.drain(..count).flatten().collect();
-        database.execute(&sql, &values).map_err(|failure: Failure| failure.of_table(table))?;
+/// Why no table takes the row, where that can be told without asking one.
+fn unwritable(row: &[Value], size: usize, target: Target<'_>, most_bytes: usize) -> Option<String> {
+    if let OnDuplicate::Replace(key) = target.on_duplicate {
+        let is_null = |(name, value): &(&String, &Value)| **value == Value::Null && key.contains(name);
+        if let Some((name, _)) = target.columns.iter().zip(row).find(is_null) {
+            return Some(format!("key column \"{name}\" is NULL"));
+        }
     }
-    Ok(())
+    let most = most_bytes.saturating_sub(STATEMENT_BYTES);
+    (size > most).then(|| format!("it has {size} bytes, and the server's max_allowed_packet leaves room for {most}"))
 }
 
-fn insert_sql(
-    database: &dyn Database,
-    table: &str,
-    columns: &[String],
-    on_duplicate: OnDuplicate<'_>,
-    rows: usize,
-) -> String {
+/// Rows on their way to a table.
+struct Inserting<'a> {
+    database: &'a mut dyn Database,
+    target: Target<'a>,
+    bad_row: BadRow,
+    /// How many rows the table has taken.
+    written: usize,
+    bad: BadRows,
+}
+
+impl Inserting<'_> {
+    fn flush(&mut self, waiting: &mut Vec<Value>) -> Result<(), StoreError> {
+        let width = self.target.columns.len().max(1);
+        let mut from = 0;
+        while from < waiting.len() {
+            let rows = 1 << ((waiting.len() - from) / width).ilog2();
+            let to = from + rows * width;
+            self.write(&waiting[from..to]).map_err(|failure| failure.of_table(self.target.table))?;
+            from = to;
+        }
+        waiting.clear();
+        Ok(())
+    }
+
+    /// Writes rows as one statement; where a row is at fault, halves of them, until it is found.
+    fn write(&mut self, values: &[Value]) -> Result<(), Failure> {
+        let width = self.target.columns.len().max(1);
+        let rows = values.len() / width;
+        let sql = insert_sql(self.database, self.target, rows);
+        match self.database.execute(&sql, values) {
+            Ok(_) => {
+                self.written += rows;
+                Ok(())
+            }
+            Err(failure) if failure.kind != FailureKind::Row || self.bad_row == BadRow::Refused => Err(failure),
+            Err(failure) if rows == 1 => {
+                self.bad.add(values, failure.message.clone());
+                // A column that is too narrow for every row is the table's fault, however it is called.
+                let takes_none = self.written == 0 && self.bad.count() > MOST_BAD;
+                if takes_none { Err(Failure { kind: FailureKind::Table, ..failure }) } else { Ok(()) }
+            }
+            // A statement that is refused for a row is undone by itself, so the transaction stands as before it.
+            Err(_) => {
+                let (left, right) = values.split_at(rows / 2 * width);
+                self.write(left)?;
+                self.write(right)
+            }
+        }
+    }
+}
+
+fn insert_sql(database: &dyn Database, target: Target<'_>, rows: usize) -> String {
+    let Target { table, columns, on_duplicate } = target;
     let names = quoted_list(columns);
     let row = format!("({})", vec!["?"; columns.len()].join(","));
     let mut sql = format!("INSERT INTO {} ({names}) VALUES {}", quoted(table), vec![row; rows].join(","));

@@ -20,6 +20,10 @@ pub(super) const QUERY_FAILURES: &str = "query_failures";
 pub(super) const EDITS: &str = "edits";
 pub(super) const REFERENCE_CHANGES: &str = "reference_changes";
 pub(super) const REPORT_RUNS: &str = "report_runs";
+pub(super) const BAD_ROWS: &str = "bad_rows";
+pub(super) const PENDING_ROWS: &str = "pending_rows";
+pub(super) const TABLE_FAULTS: &str = "table_faults";
+pub(super) const INCOMPLETE_TABLES: &str = "incomplete_tables";
 pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
@@ -29,7 +33,7 @@ pub(super) const API_TOKENS: &str = "api_tokens";
 pub(super) const AUDIT: &str = "audit";
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 28] = [
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -48,6 +52,10 @@ pub(crate) const NAMES: [&str; 24] = [
     EDITS,
     REFERENCE_CHANGES,
     REPORT_RUNS,
+    BAD_ROWS,
+    PENDING_ROWS,
+    TABLE_FAULTS,
+    INCOMPLETE_TABLES,
     WINDOW_SNAPSHOTS,
     WINDOW_PANES,
     USERS,
@@ -57,7 +65,7 @@ pub(crate) const NAMES: [&str; 24] = [
 ];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 24] {
+pub(super) fn tables() -> [TableSpec; 28] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -90,6 +98,7 @@ pub(super) fn tables() -> [TableSpec; 24] {
                 ("watermark", Kind::Time),
                 ("event_now_at", Kind::Time),
                 ("prepared_ms", Kind::Float),
+                ("bad_rows", Kind::Int),
             ],
         ),
         TableSpec::system(
@@ -371,6 +380,68 @@ pub(super) fn tables() -> [TableSpec; 24] {
                 ("error", Kind::Text),
                 ("mail_open", Kind::Bool),
                 ("mail_error", Kind::Text),
+            ],
+        ),
+        // Rows of any table that cannot be written: a NULL or a long text in a key, a value that a column does not take. The
+        // row behind the hundredth of a batch says how many more there were.
+        TableSpec::system(
+            BAD_ROWS,
+            &["job", "table_name", "batch", "number"],
+            &[
+                ("job", Kind::Text),
+                ("table_name", Kind::Text),
+                ("batch", Kind::Int),
+                ("number", Kind::Int),
+                ("seen_at", Kind::Time),
+                ("reason", Kind::Text),
+                ("row_values", Kind::Text),
+            ],
+        ),
+        // Rows that wait until their table takes them: Arrow IPC, compressed with zstd, in parts that fit a packet.
+        TableSpec::system(
+            PENDING_ROWS,
+            &["job", "table_name", "batch", "part"],
+            &[
+                ("job", Kind::Text),
+                ("table_name", Kind::Text),
+                ("batch", Kind::Int),
+                ("part", Kind::Int),
+                ("parts", Kind::Int),
+                ("batch_at", Kind::Time),
+                ("row_count", Kind::Int),
+                ("size", Kind::Int),
+                ("checksum", Kind::Int),
+                ("bytes", Kind::Bytes),
+            ],
+        ),
+        // The tables that do not take their rows, with what the database says, and those that did not.
+        TableSpec::system(
+            TABLE_FAULTS,
+            &["job", "table_name"],
+            &[
+                ("job", Kind::Text),
+                ("table_name", Kind::Text),
+                ("is_at_fault", Kind::Bool),
+                ("since_at", Kind::Time),
+                ("reason", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        ),
+        // The batches whose rows a table lacks for good, because more would have waited than may.
+        TableSpec::system(
+            INCOMPLETE_TABLES,
+            &["job", "table_name", "from_batch"],
+            &[
+                ("job", Kind::Text),
+                ("table_name", Kind::Text),
+                ("from_batch", Kind::Int),
+                ("until_batch", Kind::Int),
+                ("from_at", Kind::Time),
+                ("until_at", Kind::Time),
+                ("batches", Kind::Int),
+                ("row_count", Kind::Int),
+                ("reason", Kind::Text),
+                ("given_up_at", Kind::Time),
             ],
         ),
         // What windowed queries kept after a batch, so that a restart goes on from there.

@@ -48,6 +48,28 @@ pub fn mariadb_url() -> Option<String> {
     std::env::var("MARIADB_URL").ok()
 }
 
+/// The servers that jobs can have as their store.
+pub fn servers() -> Vec<String> {
+    std::iter::once(mysql_url()).chain(mariadb_url()).collect()
+}
+
+/// Every row of a query on an SQLite file, as `rows` has them.
+pub fn sqlite_rows(path: &Path, sql: &str) -> Vec<String> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    let width = statement.column_count();
+    let text = |value: rusqlite::types::Value| match value {
+        rusqlite::types::Value::Null => "NULL".to_owned(),
+        rusqlite::types::Value::Integer(value) => value.to_string(),
+        rusqlite::types::Value::Real(value) => value.to_string(),
+        rusqlite::types::Value::Text(text) => text,
+        rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    };
+    let rows = statement
+        .query_map([], |row| Ok((0..width).map(|column| text(row.get(column).unwrap())).collect::<Vec<_>>().join("|")));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
 /// A name that no other test has.
 pub fn unique(stem: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mysql::prelude::Queryable;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -80,22 +81,51 @@ fn tables_equal_an_oracle_after_fifty_kills_and_five_restarts_of_the_database() 
 /// every step: of the start, of the commit with its snapshot, and of the end.
 #[test]
 fn tables_equal_an_oracle_after_a_kill_before_each_command_to_the_store() {
-    fate_at_each_command(|process| {
-        // Its last command is a goodbye, after which it may be gone by itself before it is killed.
-        let _ = Command::new("kill").args(["-9", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
-        Verdict::CutBefore
-    });
+    fate_at_each_command(
+        |_, _| {},
+        |process| {
+            // Its last command is a goodbye, after which it may be gone by itself before it is killed.
+            let _ = Command::new("kill").args(["-9", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
+            Verdict::CutBefore
+        },
+    );
 }
 
 /// The server does what it is told, but the job never hears of it.
 #[test]
 fn tables_equal_an_oracle_after_a_lost_reply_to_each_command_to_the_store() {
-    fate_at_each_command(|_| Verdict::CutAfter);
+    fate_at_each_command(|_, _| {}, |_| Verdict::CutAfter);
 }
 
-/// Runs the job again and again, each time with the `fate` of its process at one command later than the time before,
+/// The same while tables refuse their rows now and then: what waits for them is part of the store that a kill leaves behind.
+#[test]
+fn tables_equal_an_oracle_after_a_kill_before_each_command_while_tables_refuse_their_rows() {
+    const REFUSING: [&str; 3] = ["readings", "windows_10s", "per_batch"];
+    let disturb = |database: &Database, step: usize| {
+        if step < 60 || !step.is_multiple_of(5) {
+            return; // the first steps do not get as far as to make the tables
+        }
+        for (number, table) in REFUSING.iter().enumerate() {
+            let trigger = format!("refuse_{table}");
+            database.connect().query_drop(format!("DROP TRIGGER IF EXISTS {trigger}")).unwrap();
+            if (step / 5 + number) % 3 == 0 {
+                let sql = format!(
+                    "CREATE TRIGGER {trigger} BEFORE INSERT ON {table} FOR EACH ROW \
+                     SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 9001, MESSAGE_TEXT = 'who knows'"
+                );
+                database.connect().query_drop(sql).unwrap();
+            }
+        }
+    };
+    fate_at_each_command(disturb, |process| {
+        let _ = Command::new("kill").args(["-9", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
+        Verdict::CutBefore
+    });
+}
+
+/// Runs the job again and again, each time after a step of `disturb` and with the `fate` of its process at one command later than the time before,
 /// until it has ended before that.
-fn fate_at_each_command(fate: fn(u32) -> Verdict) {
+fn fate_at_each_command(disturb: fn(&Database, usize), fate: fn(u32) -> Verdict) {
     #[derive(Default)]
     struct Fate {
         process: u32,
@@ -120,6 +150,7 @@ fn fate_at_each_command(fate: fn(u32) -> Verdict) {
     let fated_job = job(&behind_proxy);
     for steps in 1.. {
         put_a_while(&topic, steps);
+        disturb(&database, steps);
         let mut running = next.lock().unwrap();
         let log = std::fs::File::create(fated_job.folder.path().join("log")).unwrap();
         let mut child = fated_job.command("run").arg("--once").stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -133,6 +164,9 @@ fn fate_at_each_command(fate: fn(u32) -> Verdict) {
             assert!(steps > 50, "a start and a commit have more commands than {steps}");
             break;
         }
+    }
+    for table in ["readings", "windows_10s", "per_batch"] {
+        database.connect().query_drop(format!("DROP TRIGGER IF EXISTS refuse_{table}")).unwrap();
     }
     let closing = job(&database.url).command("run").args(["--once", "--close-windows"]).output().unwrap();
     assert!(closing.status.success(), "{}", told(&closing));

@@ -201,7 +201,7 @@ fn connections_are_encrypted_when_the_url_asks_for_it() {
 }
 
 #[test]
-fn a_table_altered_by_hand_stops_its_query_and_no_other() {
+fn a_table_altered_by_hand_is_told_and_has_its_rows_once_it_takes_them() {
     let (job, topic, database) = TestJob::on_mysql();
     let running = job.start();
     topic.put_samples("P1", &[(0, 130.0)]);
@@ -209,14 +209,17 @@ fn a_table_altered_by_hand_stops_its_query_and_no_other() {
     database.connect().query_drop("ALTER TABLE readings DROP COLUMN spo2").unwrap();
     topic.put_samples("P1", &[(4, 130.0)]);
     wait_until("the alert fires all the same", || database.rows("SELECT state FROM alerts") == ["firing"]);
-    let failing = database.rows("SELECT query, state, error FROM queries");
-    assert_eq!(failing.len(), 1);
-    assert!(failing[0].starts_with("readings|quarantined|Unknown column 'spo2'"), "{failing:?}");
+    let told = database.rows("SELECT query, state, error FROM queries");
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("readings|table at fault|Unknown column 'spo2'"), "{told:?}");
     let status = String::from_utf8(job.command("status").output().unwrap().stdout).unwrap();
-    assert!(status.contains("1 failing queries"), "{status}");
+    assert!(status.contains("0 failing queries"), "{status}");
+    assert!(status.contains("table \"readings\" at fault since"), "{status}");
     drop(running);
     job.run_once(); // adds the column again
-    assert_eq!(database.rows("SELECT query, batch FROM query_failures"), ["readings|2"]);
+    assert_eq!(database.rows("SELECT state FROM queries"), ["running"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM query_failures"), ["0"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["2"]);
 }
 
 fn table_has_rows(database: &Database, table: &str) -> bool {

@@ -37,12 +37,6 @@ fn two_rows_with_one_key_are_refused_with_the_key() {
 }
 
 #[test]
-fn a_key_that_is_null_is_refused() {
-    let error = failure("tables/unkeyed", "-- @key: spo2\nSELECT DISTINCT spo2 FROM vitals");
-    assert_eq!(error, "key column \"spo2\" is NULL in a row");
-}
-
-#[test]
 fn a_query_that_would_eat_all_memory_is_stopped() {
     let error = failure(
         "rules/greedy",

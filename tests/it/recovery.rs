@@ -216,13 +216,13 @@ fn windows_that_their_table_did_not_take_are_written_when_it_does_even_after_a_r
     });
     database.connect().query_drop("ALTER TABLE minute RENAME COLUMN records TO recordz").unwrap();
     topic.put_samples("P1", &[(75, 80.0)]);
-    let failures = || database.rows("SELECT counted FROM query_failures WHERE query = 'minute'");
-    running.wait_until("the table does not take the window", || !failures().is_empty());
+    running.wait_until("the table does not take the window", || {
+        database.rows("SELECT table_name FROM pending_rows") == ["minute"]
+    });
     topic.put_samples("P1", &[(80, 80.0)]);
     running.wait_until("the job goes on", || database.rows("SELECT MAX(next_offset) FROM offsets") == ["3"]);
     running.signal("KILL");
     running.wait();
-    assert!(failures().iter().all(|counted| counted == "1"), "its rows are counted all the same");
     database.connect().query_drop("ALTER TABLE minute RENAME COLUMN recordz TO records").unwrap();
     topic.put_samples("P1", &[(150, 80.0)]);
     run(&job, &[]);

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, mariadb_url, mysql_url, told};
+use crate::bed::{Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, servers, sqlite_rows, told};
 
 /// Every row of the tables that do not depend on the machine's clock.
 const TABLES: [&str; 4] = [
@@ -11,26 +11,6 @@ const TABLES: [&str; 4] = [
     "SELECT `partition`, `offset`, reason FROM rejects ORDER BY 1, 2",
     "SELECT batch, topic, `partition`, start_offset, end_offset FROM batch_ranges ORDER BY 1, 3",
 ];
-
-fn servers() -> Vec<String> {
-    std::iter::once(mysql_url()).chain(mariadb_url()).collect()
-}
-
-fn sqlite_rows(path: &std::path::Path, sql: &str) -> Vec<String> {
-    let connection = rusqlite::Connection::open(path).unwrap();
-    let mut statement = connection.prepare(sql).unwrap();
-    let width = statement.column_count();
-    let text = |value: rusqlite::types::Value| match value {
-        rusqlite::types::Value::Null => "NULL".to_owned(),
-        rusqlite::types::Value::Integer(value) => value.to_string(),
-        rusqlite::types::Value::Real(value) => value.to_string(),
-        rusqlite::types::Value::Text(text) => text,
-        rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-    };
-    let rows = statement
-        .query_map([], |row| Ok((0..width).map(|column| text(row.get(column).unwrap())).collect::<Vec<_>>().join("|")));
-    rows.unwrap().map(Result::unwrap).collect()
-}
 
 #[test]
 fn the_same_records_give_the_same_tables_in_every_database() {

@@ -101,6 +101,10 @@ pub(super) struct JobStatus {
     open_alerts: usize,
     /// The queries that fail, each with its error.
     failing_queries: Vec<FailingQuery>,
+    /// The tables that do not take their rows, or have rows waiting.
+    tables_at_fault: Vec<TableAtFault>,
+    /// All rows that no table took.
+    bad_rows: i64,
     /// Why the newest edit of the queries was refused.
     refused_edit: Option<String>,
 }
@@ -114,6 +118,19 @@ struct FailingQuery {
     failures: u32,
     /// Why.
     error: String,
+}
+
+/// A table that does not take its rows, or has rows waiting.
+#[derive(Debug, Serialize, ToSchema)]
+struct TableAtFault {
+    /// The table.
+    table: String,
+    /// Since when it takes none; without it, it catches up.
+    since: Option<Time>,
+    /// Why.
+    reason: String,
+    /// How many rows wait.
+    pending_rows: i64,
 }
 
 /// How the job stands.
@@ -131,6 +148,12 @@ pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> 
         failures: query.failures,
         error: query.error,
     });
+    let at_fault = status.tables.into_iter().map(|fault| TableAtFault {
+        table: fault.table,
+        since: fault.since.map(Time),
+        reason: fault.reason,
+        pending_rows: fault.pending.rows,
+    });
     Ok(Json(JobStatus {
         job: app.job.name.clone(),
         batch: status.last.as_ref().map(|last| last.batch.0),
@@ -139,6 +162,8 @@ pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> 
         rejects: status.rejects,
         open_alerts: status.episodes.iter().filter(|episode| episode.state.is_shown()).count(),
         failing_queries: failing.collect(),
+        tables_at_fault: at_fault.collect(),
+        bad_rows: status.bad_rows,
         refused_edit: status.refused_edit.map(|(_, error)| error),
     })
     .into_response())

@@ -99,6 +99,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                 dt { "Implausible values" } dd { (status.artefacts) }
                 dt { "Late rows" } dd { (status.late) }
                 dt { "Duplicates" } dd { (status.duplicates) }
+                dt { "Rows no table takes" } dd { (status.bad_rows) }
                 @for (partition, offset) in &status.positions { dt { "Partition " (partition) } dd {
                     "goes on at " (offset)
                     @if let Some(watermark) = status.watermarks.get(partition) { ", watermark " (ago(watermark.0, now, zone)) }
@@ -111,6 +112,17 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                 @if !status.odd_rows.is_empty() {
                     h2 { "Rows that cannot be read" }
                     @for fault in &status.odd_rows { p .wrong { code { (fault) } } }
+                }
+                @if !status.tables.is_empty() || !status.incomplete.is_empty() {
+                    h2 { "Tables" }
+                    @for fault in &status.tables { p .wrong {
+                        b { (fault.table) }
+                        @if let Some(since) = fault.since { ", at fault since " (ago(since, now, zone)) } @else { ", catching up" }
+                        ", " (fault.pending.rows) " rows wait" br; code { (fault.reason) }
+                    } }
+                    @for lost in &status.incomplete { p .wrong {
+                        b { (lost.table) } ", incomplete: " (lost.rows) " rows of batches " (lost.from) " to " (lost.until) " are missing"
+                    } }
                 }
                 h2 { "Edits of the queries" }
                 @if edits.is_empty() { (nothing("None since the job began.")) } @else { ul { @for edit in edits { li {
