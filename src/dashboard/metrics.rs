@@ -20,6 +20,7 @@ pub(super) fn metrics(store: &mut Store, topic: &str) -> Result<String, StoreErr
         ("artefacts", "Values that cannot be true", status.artefacts),
         ("late_rows", "Rows that came too late for windows", status.late),
         ("duplicates", "Rows that had come before", status.duplicates),
+        ("bad_rows", "Rows that no table takes", status.bad_rows),
     ];
     for (name, help, value) in counters {
         text.family(&format!("{name}_total"), "counter", help);

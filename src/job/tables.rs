@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use crate::store::{CommitOutcome, Pending, TableFault, Way};
 
@@ -91,7 +91,7 @@ impl TableStates {
     pub(super) fn committed(&mut self, changes: &[TableFault], outcome: &CommitOutcome, now: DateTime<Utc>) {
         for TableFault { table, since, reason, .. } in changes {
             match (since, self.0.get_mut(table).and_then(|state| state.fault.take_if(|_| since.is_none()))) {
-                (Some(_), _) => warn!(table, reason, "a table does not take its rows; they wait, the others go on"),
+                (Some(_), _) => error!(table, reason, "a table does not take its rows; they wait, the others go on"),
                 (None, Some(fault)) => {
                     let seconds = (now - fault.since).num_seconds();
                     info!(table, seconds, "the table takes its rows again; those that waited come first");

@@ -10,7 +10,6 @@ use serde_json::json;
 use crate::terms::BatchId;
 
 use super::commit::{Duplicates, batch_value, insert_system};
-use super::statement::quoted;
 use super::system::BAD_ROWS;
 use super::{Store, StoreError, Value};
 
@@ -139,26 +138,6 @@ impl Store {
             })
         });
         insert_system(self.database.as_mut(), BAD_ROWS, Duplicates::Refused, &mut rows)
-    }
-
-    /// How many batches with bad rows each table had since batch `from`, and why the last was bad: table, batches, reason.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub fn bad_tables(&mut self, from: BatchId) -> Result<Vec<(String, i64, String)>, StoreError> {
-        let bad = quoted(BAD_ROWS);
-        let sql = format!(
-            "SELECT b.`table_name`, l.`batches`, b.`reason` FROM {bad} b JOIN (SELECT `table_name` AS t, \
-             COUNT(DISTINCT `batch`) AS `batches`, MAX(`batch`) AS newest FROM {bad} WHERE `job`=? AND `batch`>=? \
-             GROUP BY `table_name`) l ON l.t = b.`table_name` AND l.newest = b.`batch` \
-             WHERE b.`job`=? AND b.`number`=0 ORDER BY b.`table_name`"
-        );
-        let job = Value::text(&self.job);
-        let rows = self.database.query(&sql, &[job.clone(), batch_value(from), job])?;
-        let row = |row: &Vec<Value>| {
-            Some((row.first()?.as_text()?.to_owned(), row.get(1)?.as_int()?, row.get(2)?.as_text()?.to_owned()))
-        };
-        Ok(rows.iter().filter_map(row).collect())
     }
 }
 

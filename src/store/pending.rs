@@ -425,3 +425,150 @@ fn from_bytes(bytes: &[u8]) -> Option<RecordBatch> {
     let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().ok()?;
     arrow::compute::concat_batches(batches.first()?.schema_ref(), &batches).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+    use crate::config::StoreUrl;
+    use crate::frame::EventTime;
+    use crate::store::Alerting;
+    use crate::terms::Ranges;
+
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        let column = |name: &str, kind| Field::new(name, kind, true);
+        Arc::new(Schema::new(vec![column("patient_id", DataType::Utf8), column("heart_rate", DataType::Float64)]))
+    }
+
+    fn row(patient: &str, rate: f64) -> RecordBatch {
+        let columns: Vec<arrow::array::ArrayRef> =
+            vec![Arc::new(StringArray::from(vec![patient])), Arc::new(Float64Array::from(vec![rate]))];
+        RecordBatch::try_new(schema(), columns).unwrap()
+    }
+
+    /// A store of its own with the table `status`.
+    struct Trial {
+        store: Store,
+        spec: TableSpec,
+        pending: Pending,
+        batch: u64,
+        most: i64,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Trial {
+        fn new(most: i64) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mut store = Store::connect(&StoreUrl::Sqlite(folder.path().join("x.db")), "job").unwrap();
+            let spec = TableSpec::new("status", &schema(), &["patient_id".to_owned()]).unwrap();
+            store.migrate(std::slice::from_ref(&spec)).unwrap();
+            Self { store, spec, pending: Pending::default(), batch: 0, most, _folder: folder }
+        }
+
+        /// Commits a batch with these rows.
+        fn commit(&mut self, rows: Vec<RecordBatch>, way: Way) {
+            self.batch += 1;
+            let (ranges, event_time, spans) = (Ranges::new(), EventTime::default(), BTreeMap::new());
+            let commit = Commit {
+                batch: BatchId(self.batch),
+                now: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(self.batch.try_into().unwrap()),
+                topic: "topic",
+                ranges: &ranges,
+                event_time: &event_time,
+                spans: &spans,
+                records: 0,
+                frame_rows: 0,
+                rejects: &[],
+                artefacts: &[],
+                late: &[],
+                duplicates: 0,
+                tables: vec![TableRows { spec: &self.spec, rows, way, pending: self.pending }],
+                table_faults: &[],
+                most_pending: self.most,
+                alerting: Alerting { changes: &[], answers: &[], notifications: &[] },
+                failures: &[],
+                queries: &[],
+                edits: &[],
+                reference_changes: &[],
+                costs: &[],
+                snapshots: &[],
+                prepared_ms: 0.0,
+            };
+            let outcome = self.store.commit(&commit).unwrap();
+            self.pending = outcome.pending["status"];
+        }
+
+        fn waits(&mut self) -> i64 {
+            self.store.table_faults().unwrap().first().map_or(0, |fault| fault.pending.batches)
+        }
+
+        fn rates(&mut self) -> Vec<Option<f64>> {
+            let rows = self.store.database.query("SELECT heart_rate FROM status ORDER BY patient_id", &[]).unwrap();
+            rows.iter().map(|row| row[0].as_float()).collect()
+        }
+    }
+
+    const WAIT: Way = Way::Wait { since: DateTime::UNIX_EPOCH };
+
+    #[test]
+    fn rows_that_wait_are_written_in_the_order_of_their_batches_and_a_batchs_own_behind_them() {
+        let mut trial = Trial::new(i64::MAX);
+        for rate in [60.0, 61.0, 62.0] {
+            trial.commit(vec![row("P1", rate)], WAIT);
+        }
+        trial.commit(vec![row("P2", 70.0)], WAIT);
+        assert_eq!((trial.pending.batches, trial.pending.rows, trial.waits()), (4, 4, 4));
+        assert_eq!(trial.rates(), []);
+        trial.commit(vec![row("P2", 71.0)], Way::CatchUp);
+        assert_eq!(trial.rates(), [Some(62.0), Some(71.0)]);
+        assert_eq!((trial.pending, trial.waits()), (Pending::default(), 0));
+    }
+
+    #[test]
+    fn a_batch_waits_behind_what_does_not_go_with_it() {
+        let mut trial = Trial::new(i64::MAX);
+        let many: Vec<RecordBatch> = (0..MOST_AT_ONCE).map(|n| row(&format!("P{n}"), 60.0)).collect();
+        let many = arrow::compute::concat_batches(&schema(), &many).unwrap();
+        trial.commit(vec![many], WAIT);
+        trial.commit(vec![row("P0", 61.0)], WAIT);
+        trial.commit(vec![row("P0", 62.0)], Way::CatchUp);
+        assert_eq!(trial.rates()[0], Some(60.0), "the first one was all that went");
+        assert_eq!(trial.pending.batches, 2);
+        trial.commit(vec![], Way::CatchUp);
+        assert_eq!((trial.rates()[0], trial.pending), (Some(62.0), Pending::default()));
+    }
+
+    #[test]
+    fn beyond_the_bound_the_oldest_rows_are_given_up_and_the_table_is_marked_incomplete() {
+        let one = i64::try_from(to_bytes(&[row("P1", 60.0)]).unwrap().len()).unwrap();
+        let mut trial = Trial::new(3 * one + one / 2);
+        for batch in 1..=10 {
+            trial.commit(vec![row(&format!("P{batch:02}"), 60.0)], WAIT);
+        }
+        assert!((2..=3).contains(&trial.pending.batches), "{:?}", trial.pending);
+        let lost = trial.store.incomplete().unwrap();
+        assert_eq!(lost.len(), 1, "one row for one fault: {lost:?}");
+        assert_eq!((lost[0].from, lost[0].batches), (BatchId(1), 10 - trial.pending.batches));
+        assert_eq!((lost[0].until.0, lost[0].rows), (lost[0].batches.try_into().unwrap(), lost[0].batches));
+        let left = trial.pending.batches;
+        trial.commit(vec![], Way::CatchUp);
+        assert_eq!(trial.rates().len(), usize::try_from(left).unwrap(), "the newest ones are there");
+    }
+
+    #[test]
+    fn rows_that_are_damaged_while_they_wait_cost_themselves() {
+        let mut trial = Trial::new(i64::MAX);
+        for rate in [60.0, 61.0] {
+            trial.commit(vec![row(&format!("P{rate}"), rate)], WAIT);
+        }
+        trial.store.database.execute("UPDATE pending_rows SET checksum = 1 WHERE batch = 1", &[]).unwrap();
+        trial.commit(vec![], Way::CatchUp);
+        assert_eq!(trial.rates(), [Some(61.0)]);
+        assert_eq!(trial.store.incomplete().unwrap()[0].reason, "the rows that waited are damaged");
+    }
+}
