@@ -10,7 +10,7 @@
     missing_docs
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -19,14 +19,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use mysql::prelude::Queryable;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
-    Judged, Measure, Message, Moment, NewestSamples, OpenEpisodes, Rows, Rule, SampleColumns, Samples, Wards,
+    Judged, Measure, Message, Moment, OpenEpisodes, Rows, Rule, SampleColumns, Shape, Streams, Wards,
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
@@ -86,24 +86,25 @@ fn lifecycle() {
     let columns = SampleColumns { key: "patient_id".to_owned(), event_time: "event_time".to_owned() };
     let rules = vec![rule(readings(0, 0.0).schema_ref())];
     let mut open = OpenEpisodes::default();
-    let mut newest = NewestSamples::default();
+    let mut streams = Streams::new(Shape::new(None, rules.iter().map(Rule::depends_on)));
     let mut times = Vec::new();
     for second in 0..=100 {
         let frame = readings(second, 130.0);
         let started = Instant::now();
         let mut episodes = open.clone();
-        let samples = Samples::of(&frame, &columns, &newest);
-        newest.note(&frame, &columns);
+        let samples = streams.note(&frame, &columns, at(second));
+        let arrivals = streams.arrivals(&BTreeMap::new());
         let moment = Moment {
-            frame: &frame,
             samples: &samples,
-            newest: &newest,
+            streams: &streams,
+            arrivals: &arrivals,
+            lateness: TimeDelta::seconds(10),
             columns: &columns,
             now: at(second),
             event_now: at(second),
         };
         episodes.judge(&rules[0], &Rows { conditions: &frame, clear: None }, &moment);
-        episodes.look_around(&rules, &moment);
+        episodes.let_time_pass(&rules, &moment);
         let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), at(second));
         let changes = episodes.take_changes();
         open = episodes;

@@ -12,7 +12,7 @@ use crate::config::{AlertSpec, Outlet, OutletKind, When};
 use super::Rule;
 use super::episode::{End, Episode, Event, EventKind, State};
 use super::open::OpenEpisodes;
-use super::samples::texts;
+use super::streams::texts;
 
 /// In which ward each patient lies.
 #[derive(Debug, Clone, Default)]

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::terms::Severity;
+
+use super::track::{Holds, Track};
 
 /// What an episode is called by people and by receivers of notifications.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +83,8 @@ pub struct Episode {
     pub stale_at: Option<DateTime<Utc>>,
     /// The technical rule that says that this condition cannot be judged now.
     pub suppressed_by: Option<String>,
+    /// What is known of its condition in each stream.
+    pub tracks: Vec<Track>,
     /// What people and notifications have done about it.
     pub handling: Handling,
     /// How many events it has had.
@@ -191,10 +195,12 @@ pub enum End {
     Followed,
     /// Its rule was removed.
     RuleRemoved,
+    /// The patient has left, or nothing has come of them for so long that they are let go.
+    Left,
 }
 
 impl End {
-    const ALL: [Self; 4] = [Self::Cleared, Self::Acknowledged, Self::Followed, Self::RuleRemoved];
+    const ALL: [Self; 5] = [Self::Cleared, Self::Acknowledged, Self::Followed, Self::RuleRemoved, Self::Left];
 
     /// The name used in the store.
     #[must_use]
@@ -204,6 +210,7 @@ impl End {
             Self::Acknowledged => "acknowledged",
             Self::Followed => "followed by another",
             Self::RuleRemoved => "rule removed",
+            Self::Left => "left",
         }
     }
 
@@ -309,6 +316,26 @@ impl EventKind {
 }
 
 impl Episode {
+    /// What a version that knew of no streams has left of the condition: the patient's next sample goes on with it.
+    #[must_use]
+    pub fn track_of_before(&self) -> Option<Track> {
+        let (holds, since) = match self.state {
+            State::Pending | State::Firing => (Holds::Yes, self.started_at),
+            State::Recovering => (Holds::No, self.clear_since.unwrap_or(self.known_at)),
+            State::Dropped | State::Latched | State::Ended => return None,
+        };
+        let known = self.known_at;
+        Some(Track {
+            stream: None,
+            holds,
+            since,
+            at: known,
+            valid_until: known,
+            passed: known,
+            delay: TimeDelta::zero(),
+        })
+    }
+
     /// Adds an event to `events`, numbered as the episode's next.
     pub(super) fn note(&mut self, events: &mut Vec<Event>, at: DateTime<Utc>, kind: EventKind, note: &str) {
         self.note_by(events, at, kind, "", note);

@@ -9,8 +9,13 @@
 //!                                                                     latched ── acknowledged ──▶ ended
 //! ```
 //!
+//! An episode has a [`Track`] for each stream that its condition was judged in. It is true for the patient while it is
+//! true in any: an episode fires as soon as one stream has held it for long enough, and clears when it is gone from all
+//! of them. A value holds until the next of its stream, or until it is valid no longer; so a condition fires between two
+//! samples, too, when [`pass`] says that so much time has passed.
+//!
 //! A sample at which the condition cannot be known — no value, or a technical alert that says that the value means
-//! nothing — changes no state: it neither clears nor fires.
+//! nothing — changes no state: it neither clears nor fires. Nor does the end of a value's validity.
 
 use std::sync::Arc;
 
@@ -18,11 +23,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Rule;
 use super::episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
+use super::streams::StreamId;
+use super::track::{Holds, Track};
 
 /// What a rule says at one sample.
 pub(super) struct Sample<'a> {
+    /// The stream that it is of.
+    pub(super) stream: &'a StreamId,
     /// The sample's event time.
     pub(super) at: DateTime<Utc>,
+    /// Its stamp, in microseconds.
+    pub(super) stamped: i64,
+    /// How long it counts without a newer one.
+    pub(super) valid_for: TimeDelta,
     /// What it says.
     pub(super) truth: Truth<'a>,
     /// The technical rule by which the condition cannot be judged at the sample.
@@ -51,52 +64,164 @@ pub(super) struct Evidence<'a> {
     pub(super) text: &'a dyn Fn() -> String,
 }
 
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passed {
+    /// The time by its clock.
+    pub(super) until: DateTime<Utc>,
+    /// Whether samples of this very time may still come.
+    pub(super) edge: Edge,
+}
+
+/// Whether the end of a span belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// It does.
+    Closed,
+    /// It does not.
+    Open,
+}
+
+impl Passed {
+    /// The last time that has passed.
+    fn last(self) -> DateTime<Utc> {
+        match self.edge {
+            Edge::Closed => self.until,
+            Edge::Open => self.until - TimeDelta::microseconds(1),
+        }
+    }
+}
+
+/// Whether streams that the episode has no track of, and that may still say that the condition is true, have come to a time
+/// of a track's clock.
+pub(super) type OthersPassed<'a> = &'a dyn Fn(&Track, DateTime<Utc>) -> bool;
+
 /// The episode after one more sample, if one is live then or was before. What happened is added to `events`.
 ///
-/// A sample older than the last one that the episode knows of changes nothing.
+/// Time up to the sample must have [`pass`]ed. A sample older than the last one of its stream changes nothing.
 pub(super) fn step(
     rule: &Rule,
     patient: &str,
     before: Option<Episode>,
     sample: &Sample<'_>,
+    others_passed: OthersPassed<'_>,
     events: &mut Vec<Event>,
 ) -> Option<Episode> {
     let at = sample.at;
     let Some(mut episode) = before else {
         return match (&sample.truth, sample.suppressed_by) {
-            (Truth::True(evidence), None) => Some(begin(rule, patient, at, evidence, events)),
+            (Truth::True(evidence), None) => Some(begin(rule, patient, sample, evidence, events)),
             _ => None,
         };
     };
-    if at < episode.known_at {
-        return Some(episode);
-    }
-    note_silence(&mut episode, rule, at, events);
+    let clock = |track: &Track| {
+        let now = track.clock(sample.stamped);
+        if is_of(track, sample) { now.max(Some(at)) } else { now }
+    };
+    mark_stale(&mut episode, &clock, events);
     mark_suppressed(&mut episode, sample.suppressed_by, at, events);
-    if sample.suppressed_by.is_some() || matches!(sample.truth, Truth::Unknown) {
+    let holds = match &sample.truth {
+        Truth::True(_) => Holds::Yes,
+        Truth::Between => Holds::Between,
+        Truth::False => Holds::No,
+        Truth::Unknown => return Some(episode),
+    };
+    if sample.suppressed_by.is_some() {
         return Some(episode);
     }
-    episode.known_at = at;
+    let Some(track) = track(&mut episode.tracks, sample, holds) else { return Some(episode) };
+    episode.known_at = episode.known_at.max(at);
     if episode.stale_at.take().is_some() {
         episode.note(events, at, EventKind::Fresh, "");
     }
     match &sample.truth {
-        Truth::True(evidence) => is_true(&mut episode, rule, at, evidence, events),
-        Truth::False | Truth::Between if episode.state == State::Pending => {
-            episode.state = State::Dropped;
-            episode.note(events, at, EventKind::Dropped, "");
+        Truth::True(evidence) => is_true(&mut episode, rule, track, at, evidence, events),
+        _ if episode.state == State::Pending => {
+            episode.tracks.remove(track);
+            if !episode.tracks.iter().any(|track| track.holds == Holds::Yes) {
+                drop_pending(&mut episode, at, events);
+            } else if !episode.tracks.iter().any(|track| track.since <= episode.started_at) {
+                // What began the episode is over; what is pending elsewhere began later, and is another one.
+                drop_pending(&mut episode, at, events);
+            }
         }
         Truth::Between => relapse(&mut episode, at, events),
-        Truth::False => is_false(&mut episode, rule, at, events),
+        Truth::False => {
+            supersede(&mut episode, sample);
+            is_false(&mut episode, rule, at, others_passed, events);
+        }
         Truth::Unknown => {}
     }
     Some(episode)
 }
 
-/// Marks a live episode of which nothing has been known for too long at `now`.
-pub(super) fn note_silence(episode: &mut Episode, rule: &Rule, now: DateTime<Utc>, events: &mut Vec<Event>) {
-    let Some(stale_at) = episode.known_at.checked_add_signed(as_delta(rule.stale_after)) else { return };
-    if episode.stale_at.is_none() && now >= stale_at {
+/// What is still pending in other streams when what began an episode did not hold.
+pub(super) fn succeed(dropped: &Episode, rule: &Rule, events: &mut Vec<Event>) -> Option<Episode> {
+    let since = dropped.tracks.iter().filter(|track| track.holds == Holds::Yes).map(|track| track.since).min()?;
+    let mut episode = Episode {
+        id: EpisodeId::of(&rule.name, &dropped.patient, since),
+        state: State::Pending,
+        started_at: since,
+        events: 0,
+        ..dropped.clone()
+    };
+    let text = Arc::clone(&episode.text);
+    episode.note(events, since, EventKind::Pending, &text);
+    Some(episode)
+}
+
+/// A lane goes on for those of its device: the device's clock was set.
+pub(super) fn take_over(episode: &mut Episode, lane: &StreamId) {
+    let tracks = &mut episode.tracks;
+    let is_replaced = |track: &Track| track.stream.as_ref().is_some_and(|id| id != lane && id.is_of_device(lane));
+    if !tracks.iter().any(|track| track.stream.as_ref() == Some(lane)) {
+        let worst = tracks.iter_mut().filter(|track| is_replaced(track)).max_by_key(|track| track.holds == Holds::Yes);
+        if let Some(track) = worst {
+            // Nothing of the other clock's times is left, so that any sample of the lane goes on with it.
+            track.stream = None;
+            return tracks.retain(|track| !is_replaced(track));
+        }
+    }
+    tracks.retain(|track| !is_replaced(track));
+}
+
+/// Lets time pass in one stream of an episode: its last value goes on to hold while it is valid.
+pub(super) fn pass(
+    episode: &mut Episode,
+    rule: &Rule,
+    is_stream: &dyn Fn(&Track) -> bool,
+    passed: Passed,
+    others_passed: OthersPassed<'_>,
+    events: &mut Vec<Event>,
+) {
+    let Some(index) = episode.tracks.iter().position(is_stream) else { return };
+    let track = &mut episode.tracks[index];
+    track.passed = track.passed.max(passed.last());
+    match (episode.state, track.holds) {
+        (State::Pending, Holds::Yes) => {
+            let fires_at = track.since.checked_add_signed(as_delta(rule.header.hold));
+            if let Some(fires_at) = fires_at.filter(|at| *at <= track.passed && *at <= track.valid_until) {
+                fire(episode, fires_at, events);
+            }
+        }
+        (State::Recovering, Holds::No) => clear_if_gone(episode, rule, None, others_passed, events),
+        _ => {}
+    }
+}
+
+/// Marks a live episode stale when nothing that is known of it counts any more. `clock` tells what time it is by a track's
+/// clock, where that is known.
+pub(super) fn mark_stale(
+    episode: &mut Episode,
+    clock: &dyn Fn(&Track) -> Option<DateTime<Utc>>,
+    events: &mut Vec<Event>,
+) {
+    if episode.stale_at.is_some() {
+        return;
+    }
+    let is_expired = |track: &Track| clock(track).is_some_and(|now| now >= track.valid_until);
+    if episode.tracks.iter().all(is_expired) {
+        let stale_at = episode.tracks.iter().map(|track| track.valid_until).max().unwrap_or(episode.known_at);
         episode.stale_at = Some(stale_at);
         episode.note(events, stale_at, EventKind::Stale, "");
     }
@@ -148,7 +273,8 @@ pub(super) fn end(episode: &mut Episode, why: End, at: DateTime<Utc>, events: &m
     episode.note(events, at, EventKind::Ended, why.name());
 }
 
-fn begin(rule: &Rule, patient: &str, at: DateTime<Utc>, evidence: &Evidence<'_>, events: &mut Vec<Event>) -> Episode {
+fn begin(rule: &Rule, patient: &str, sample: &Sample<'_>, evidence: &Evidence<'_>, events: &mut Vec<Event>) -> Episode {
+    let at = sample.at;
     let text: Arc<str> = (evidence.text)().into();
     let mut episode = Episode {
         id: EpisodeId::of(&rule.name, patient, at),
@@ -169,33 +295,81 @@ fn begin(rule: &Rule, patient: &str, at: DateTime<Utc>, evidence: &Evidence<'_>,
         text: Arc::clone(&text),
         stale_at: None,
         suppressed_by: None,
+        tracks: vec![new_track(sample, Holds::Yes)],
         handling: Handling::default(),
         events: 0,
     };
     episode.note(events, at, EventKind::Pending, &text);
-    fire_if_held(&mut episode, rule, None, events);
+    fire_if_held(&mut episode, rule, 0, events);
     episode
 }
 
-fn is_true(episode: &mut Episode, rule: &Rule, at: DateTime<Utc>, evidence: &Evidence<'_>, events: &mut Vec<Event>) {
-    episode.last_at = at;
+fn drop_pending(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {
+    episode.state = State::Dropped;
+    episode.note(events, at, EventKind::Dropped, "");
+}
+
+fn is_true(
+    episode: &mut Episode,
+    rule: &Rule,
+    track: usize,
+    at: DateTime<Utc>,
+    evidence: &Evidence<'_>,
+    events: &mut Vec<Event>,
+) {
+    episode.last_at = episode.last_at.max(at);
     episode.samples += 1;
     if rule.is_further(evidence.value, episode.peak.value) {
         episode.peak = Peak { value: evidence.value, limit: evidence.limit, at, text: (evidence.text)().into() };
     }
+    if episode.state == State::Pending {
+        episode.text = (evidence.text)().into();
+    }
     relapse(episode, at, events);
-    fire_if_held(episode, rule, Some(evidence), events);
+    fire_if_held(episode, rule, track, events);
 }
 
-fn is_false(episode: &mut Episode, rule: &Rule, at: DateTime<Utc>, events: &mut Vec<Event>) {
-    let since = *episode.clear_since.get_or_insert(at);
-    if at - since < as_delta(rule.header.clear_after) {
-        if episode.state == State::Firing {
-            episode.state = State::Recovering;
-            episode.note(events, at, EventKind::Recovering, "");
-        }
-        return;
+fn is_false(
+    episode: &mut Episode,
+    rule: &Rule,
+    at: DateTime<Utc>,
+    others_passed: OthersPassed<'_>,
+    events: &mut Vec<Event>,
+) {
+    if episode.tracks.iter().any(|track| track.holds != Holds::No) {
+        return; // it is still true elsewhere
     }
+    episode.clear_since.get_or_insert(at);
+    // Had it been known to be gone before, time would have told so.
+    clear_if_gone(episode, rule, Some(at), others_passed, events);
+    if episode.state == State::Firing {
+        episode.state = State::Recovering;
+        episode.note(events, at, EventKind::Recovering, "");
+    }
+}
+
+/// Ends the episode, at `not_before` or later, if its condition has been gone for long enough from every stream that still counts.
+fn clear_if_gone(
+    episode: &mut Episode,
+    rule: &Rule,
+    not_before: Option<DateTime<Utc>>,
+    others_passed: OthersPassed<'_>,
+    events: &mut Vec<Event>,
+) {
+    let mut last: Option<DateTime<Utc>> = None;
+    for track in &episode.tracks {
+        let gone_at = gone_at(track, episode.clear_since, rule);
+        let is_valid = |gone_at: &DateTime<Utc>| *gone_at <= track.passed && *gone_at <= track.valid_until;
+        match gone_at.filter(is_valid) {
+            _ if track.holds != Holds::No => return,
+            Some(gone_at) if others_passed(track, gone_at) => last = last.max(Some(gone_at)),
+            // A stream that has fallen silent after it said that the condition is gone has nothing to add.
+            None if track.passed >= track.valid_until => {}
+            _ => return,
+        }
+    }
+    let Some(gone_at) = last else { return };
+    let at = gone_at.max(not_before.unwrap_or(gone_at)).max(episode.firing_at.unwrap_or(gone_at));
     episode.cleared_at = Some(at);
     if rule.latches && episode.handling.acknowledged.is_none() {
         episode.state = State::Latched;
@@ -203,6 +377,12 @@ fn is_false(episode: &mut Episode, rule: &Rule, at: DateTime<Utc>, events: &mut 
     } else {
         end(episode, End::Cleared, at, events);
     }
+}
+
+/// When the condition has been gone from a stream for `@clear_after`: counted from when it was gone from all of them.
+fn gone_at(track: &Track, gone_from_all: Option<DateTime<Utc>>, rule: &Rule) -> Option<DateTime<Utc>> {
+    let since = gone_from_all.map_or(track.since, |all| all.max(track.since));
+    since.checked_add_signed(as_delta(rule.header.clear_after))
 }
 
 fn relapse(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {
@@ -213,16 +393,67 @@ fn relapse(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {
     }
 }
 
-fn fire_if_held(episode: &mut Episode, rule: &Rule, evidence: Option<&Evidence<'_>>, events: &mut Vec<Event>) {
-    if episode.state == State::Pending && episode.last_at - episode.started_at >= as_delta(rule.header.hold) {
-        episode.state = State::Firing;
-        episode.firing_at = Some(episode.last_at);
-        if let Some(evidence) = evidence {
-            episode.text = (evidence.text)().into();
-        }
-        let text = Arc::clone(&episode.text);
-        episode.note(events, episode.last_at, EventKind::Firing, &text);
+fn fire_if_held(episode: &mut Episode, rule: &Rule, track: usize, events: &mut Vec<Event>) {
+    let track = &episode.tracks[track];
+    if episode.state == State::Pending && track.at - track.since >= as_delta(rule.header.hold) {
+        let at = track.at;
+        fire(episode, at, events);
     }
+}
+
+fn fire(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {
+    // By the clock of another stream than the first the time may be an earlier one.
+    let at = at.max(episode.started_at);
+    episode.state = State::Firing;
+    episode.firing_at = Some(at);
+    let text = Arc::clone(&episode.text);
+    episode.note(events, at, EventKind::Firing, &text);
+}
+
+fn is_of(track: &Track, sample: &Sample<'_>) -> bool {
+    track.stream.as_ref() == Some(sample.stream)
+}
+
+fn new_track(sample: &Sample<'_>, holds: Holds) -> Track {
+    Track {
+        stream: Some(sample.stream.clone()),
+        holds,
+        since: sample.at,
+        at: sample.at,
+        valid_until: sample.at.checked_add_signed(sample.valid_for).unwrap_or(DateTime::<Utc>::MAX_UTC),
+        passed: sample.at,
+        delay: TimeDelta::microseconds(sample.stamped.saturating_sub(sample.at.timestamp_micros())),
+    }
+}
+
+/// The sample's track after it, by its place; `None` where the track knows of a later sample.
+fn track(tracks: &mut Vec<Track>, sample: &Sample<'_>, holds: Holds) -> Option<usize> {
+    let known = tracks.iter().position(|track| is_of(track, sample));
+    let known = known.or_else(|| tracks.iter().position(|track| track.stream.is_none()));
+    let Some(known) = known else {
+        tracks.push(new_track(sample, holds));
+        return Some(tracks.len() - 1);
+    };
+    let track = &mut tracks[known];
+    if track.stream.is_some() && sample.at < track.at {
+        return None;
+    }
+    let since = if track.holds == holds { track.since.min(sample.at) } else { sample.at };
+    let passed = if track.stream.is_some() { track.passed.max(sample.at) } else { sample.at };
+    let before = track.delay;
+    *track = Track { since, passed, ..new_track(sample, holds) };
+    if track.stream.is_some() && track.delay < before {
+        // A little more than usual, so that a sample on its way is waited for.
+        track.delay = before - (before - track.delay) / 16;
+    }
+    Some(known)
+}
+
+/// Lets go of what other streams said last, where that no longer counts: this one has taken their place.
+fn supersede(episode: &mut Episode, sample: &Sample<'_>) {
+    episode
+        .tracks
+        .retain(|track| is_of(track, sample) || track.holds == Holds::No || !track.is_expired(sample.stamped));
 }
 
 /// A length of time; one that is longer than time itself never passes.

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringVi
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 
-use super::samples::texts;
+use super::streams::texts;
 
 /// Whose limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

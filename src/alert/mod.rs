@@ -18,10 +18,13 @@ mod limits;
 mod message;
 mod open;
 mod samples;
+mod streams;
+mod track;
 
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
+use chrono::TimeDelta;
 
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use begun::EpisodeKey;
@@ -30,7 +33,9 @@ pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handl
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};
 pub use open::{Change, Judged, Moment, OpenEpisodes, Rows};
-pub use samples::{NewestSamples, Samples, check_rows};
+pub use samples::check_rows;
+pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Samples, SetId, Shape, Step, StreamId, Streams};
+pub use track::{Holds, Track, read_tracks, write_tracks};
 
 use crate::query::{Extreme, RuleHeader};
 use crate::terms::Severity;
@@ -108,6 +113,22 @@ impl Rule {
             (Some(_), None) => true,
             (None, _) => false,
         }
+    }
+
+    /// The columns that make a record a sample of it: those that its condition depends on. To a technical rule, which tells
+    /// of the signal, every record is one.
+    #[must_use]
+    pub fn depends_on(&self) -> &[String] {
+        if self.is_technical() { &[] } else { &self.vitals }
+    }
+
+    fn set(&self, streams: &Streams) -> Option<SetId> {
+        streams.shape().set(self.depends_on())
+    }
+
+    /// How long a sample counts without a newer one.
+    fn valid_for(&self) -> TimeDelta {
+        TimeDelta::from_std(self.stale_after).unwrap_or(TimeDelta::MAX)
     }
 
     /// Whether it tells of the signal and not of the patient.

@@ -8,9 +8,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::action::Silence;
 use super::episode::{End, Episode, EpisodeId, Event, State};
-use super::lifecycle::{self, Evidence, Sample, Truth};
+use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
-use super::samples::{Conditions, Gaps, NewestSamples, SampleRow, Samples};
+use super::samples::Conditions;
+use super::streams::{Arrivals, ColumnSet, Others, Placed, SampleRow, Samples, SetId, StreamId, Streams};
+use super::track::Track;
 use super::{Rule, SampleColumns};
 
 /// When a rule is judged.
@@ -25,12 +27,14 @@ pub enum Judged {
 /// The batch that rules are judged on.
 #[derive(Debug)]
 pub struct Moment<'a> {
-    /// Its rows.
-    pub frame: &'a RecordBatch,
     /// Its samples.
     pub samples: &'a Samples,
-    /// The samples up to its end.
-    pub newest: &'a NewestSamples,
+    /// What is known of streams at its end.
+    pub streams: &'a Streams,
+    /// How far each partition has got, by stamps.
+    pub arrivals: &'a Arrivals,
+    /// How late a sample may come that is on its way.
+    pub lateness: TimeDelta,
     /// Which columns tell samples apart.
     pub columns: &'a SampleColumns,
     /// Its frozen time.
@@ -123,38 +127,53 @@ impl OpenEpisodes {
     fn judge_by_sample(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
         let conditions = Conditions::of(rows.conditions, moment.columns);
         let clear = rows.clear.map(|clear| Conditions::of(clear, moment.columns));
-        let gaps = Gaps::of(moment.frame, if rule.is_technical() { &[] } else { &rule.vitals });
+        let Some(set) = rule.set(moment.streams) else { return };
+        let columns = moment.streams.shape().columns_of(set);
         for patient in self.concerned(rule, &conditions) {
             let samples = moment.samples.of_patient(&patient);
-            let truths = samples.iter().map(|sample| {
+            let mut life = self.life(rule, &patient, set, moment);
+            for sample in samples.iter().copied() {
+                let placed = moment.samples.place(set, sample);
+                if !columns.judges(sample) {
+                    life.pass(self, sample);
+                    continue;
+                }
                 let row = conditions.row(&patient, sample.at);
                 let verdict = match row {
-                    Some(row) if !gaps.is_anothers(*sample, samples) => Verdict::True(row),
-                    _ if gaps.has(*sample) => Verdict::Unknown,
+                    Some(row) if !is_anothers(columns, sample, samples) => Verdict::True(row),
+                    _ if columns.lacks_a_value(sample) => Verdict::Unknown,
                     _ => verdict_of_false(clear.as_ref(), &patient, sample.at),
                 };
-                (*sample, verdict)
-            });
-            self.step_through(rule, rows.conditions, &patient, truths, moment.now);
+                life.sample(self, rows.conditions, sample, placed, verdict);
+            }
+            life.end(self);
         }
     }
 
     fn judge_by_batch(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
         let conditions = Conditions::now(rows.conditions, moment.columns);
         let clear = rows.clear.map(|clear| Conditions::now(clear, moment.columns));
-        let within = TimeDelta::from_std(rule.stale_after).unwrap_or(TimeDelta::MAX);
+        let Some(set) = rule.set(moment.streams) else { return };
         for patient in self.concerned(rule, &conditions) {
             let is_known =
-                || rule.is_technical() || moment.newest.are_known(&patient, &rule.vitals, moment.event_now, within);
+                || rule.is_technical() || moment.streams.are_known(&patient, set, moment.arrivals, rule.valid_for());
             let verdict = match conditions.row(&patient, moment.event_now) {
                 Some(row) => Verdict::True(row),
                 None if !is_known() => Verdict::Unknown,
                 None => verdict_of_false(clear.as_ref(), &patient, moment.event_now),
             };
-            let sample = SampleRow { at: moment.event_now, row: 0 };
-            let truths = std::iter::once((sample, verdict));
-            self.step_through(rule, rows.conditions, &patient, truths, moment.now);
+            let mut life = self.life(rule, &patient, set, moment);
+            life.moment(self, rows.conditions, verdict);
+            life.end(self);
         }
+    }
+
+    /// Takes the rule's live episode of a patient in hand.
+    fn life<'m>(&mut self, rule: &'m Rule, patient: &str, set: SetId, moment: &'m Moment<'m>) -> Life<'m> {
+        let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
+        let live = standing.and_then(|standing| standing.live.take());
+        let episode = live.map(Arc::unwrap_or_clone);
+        Life { rule, patient: patient.to_owned(), set, moment, episode, events: Vec::new(), is_told: false }
     }
 
     /// The patients of whom the rule has something to say.
@@ -163,58 +182,6 @@ impl OpenEpisodes {
         let live = standing.filter(|(_, standing)| standing.live.is_some()).map(|(patient, _)| &**patient);
         let others = live.filter(|patient| !conditions.has(patient));
         conditions.patients().chain(others).map(str::to_owned).collect()
-    }
-
-    fn step_through(
-        &mut self,
-        rule: &Rule,
-        conditions: &RecordBatch,
-        patient: &str,
-        samples: impl Iterator<Item = (SampleRow, Verdict)>,
-        now: DateTime<Utc>,
-    ) {
-        let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
-        let live = standing.and_then(|standing| standing.live.take());
-        let mut known_at = live.as_ref().map(|episode| episode.known_at);
-        let mut episode = live.map(Arc::unwrap_or_clone);
-        let mut events = Vec::new();
-        for (sample, verdict) in samples {
-            let row = if let Verdict::True(row) = verdict { row } else { 0 };
-            let text = || rule.message.as_ref().map_or_else(|| rule.name.clone(), |m| m.render(conditions, row));
-            let value = |column: Option<usize>| column.and_then(|column| number(conditions.column(column), row));
-            let truth = match verdict {
-                Verdict::True(_) => Truth::True(Evidence {
-                    value: value(rule.measure.value),
-                    limit: value(rule.measure.limit),
-                    text: &text,
-                }),
-                Verdict::Between => Truth::Between,
-                Verdict::False => Truth::False,
-                Verdict::Unknown => Truth::Unknown,
-            };
-            let suppressed_by = self.suppressor(rule, patient, sample.at);
-            let sample = Sample { at: sample.at, truth, suppressed_by: suppressed_by.as_deref() };
-            let after = lifecycle::step(rule, patient, episode.take(), &sample, &mut events);
-            if let Some(mut after) = after {
-                if after.firing_at.is_some() {
-                    after.handling.fired_now.get_or_insert(now);
-                }
-                if after.state.is_live() {
-                    episode = Some(after);
-                } else {
-                    self.record(Arc::new(after), std::mem::take(&mut events));
-                    known_at = None;
-                }
-            }
-        }
-        if let Some(episode) = episode {
-            let is_changed = known_at != Some(episode.known_at) || !events.is_empty();
-            let episode = Arc::new(episode);
-            match is_changed {
-                true => self.record(episode, events),
-                false => self.put(episode),
-            }
-        }
     }
 
     /// Has the episode stand as it is now, and its change told.
@@ -271,10 +238,11 @@ impl OpenEpisodes {
         }
     }
 
-    /// Brings up to date what no sample tells: who has fallen silent, and which conditions a technical alert keeps from
-    /// being judged. After all rules of the batch.
-    pub fn look_around(&mut self, rules: &[Rule], moment: &Moment<'_>) {
-        for rule in rules.iter().filter(|rule| !rule.is_technical()) {
+    /// Brings up to date what no sample tells: conditions that time has made true for long enough, or gone; who has fallen
+    /// silent; and which conditions a technical alert keeps from being judged. After all rules of the batch.
+    pub fn let_time_pass(&mut self, rules: &[Rule], moment: &Moment<'_>) {
+        for rule in rules {
+            let Some(set) = rule.set(moment.streams) else { continue };
             let live: Vec<Arc<Episode>> = self
                 .rules
                 .get(&rule.name)
@@ -284,19 +252,38 @@ impl OpenEpisodes {
                 .collect();
             for episode in live {
                 let suppressor = self.standing_suppressor(rule, &episode.patient);
-                let stale_at = episode
-                    .known_at
-                    .checked_add_signed(TimeDelta::from_std(rule.stale_after).unwrap_or(TimeDelta::MAX));
-                let falls_silent =
-                    episode.stale_at.is_none() && stale_at.is_some_and(|stale_at| moment.event_now >= stale_at);
-                if !falls_silent && episode.suppressed_by == suppressor {
+                let mut life = Life {
+                    rule,
+                    patient: episode.patient.to_string(),
+                    set,
+                    moment,
+                    is_told: false,
+                    events: Vec::new(),
+                    episode: None,
+                };
+                if !life.is_moved_by_time(&episode, suppressor.as_deref()) {
                     continue;
                 }
-                let mut episode = Arc::unwrap_or_clone(episode);
-                let mut events = Vec::new();
-                lifecycle::note_silence(&mut episode, rule, moment.event_now, &mut events);
-                lifecycle::mark_suppressed(&mut episode, suppressor.as_deref(), moment.event_now, &mut events);
-                self.record(Arc::new(episode), events);
+                life.episode = Some(Arc::unwrap_or_clone(episode));
+                if suppressor.is_none() {
+                    life.let_time_pass(self);
+                }
+                if let Some(episode) = life.episode.as_mut().filter(|_| !rule.is_technical()) {
+                    let waits = is_waiting(episode);
+                    lifecycle::mark_stale(episode, &|track| moment.stale_clock(track, waits), &mut life.events);
+                    lifecycle::mark_suppressed(episode, suppressor.as_deref(), moment.event_now, &mut life.events);
+                }
+                life.end(self);
+            }
+        }
+    }
+
+    /// Of which streams episodes were told is not known any more: the next samples go on with them.
+    pub fn forget_streams(&mut self) {
+        for standing in self.rules.values_mut().flat_map(HashMap::values_mut) {
+            if let Some(episode) = &mut standing.live {
+                let tracks = Arc::make_mut(episode).tracks.iter_mut();
+                tracks.filter(|track| track.stream.as_ref() != Some(&MOMENT)).for_each(|track| track.stream = None);
             }
         }
     }
@@ -311,13 +298,13 @@ impl OpenEpisodes {
         rule.suppressed_by.iter().find(fires).cloned()
     }
 
-    /// The technical rule by which a sample means nothing to `rule`.
-    fn suppressor(&self, rule: &Rule, patient: &str, at: DateTime<Utc>) -> Option<String> {
-        let covers = |technical: &&String| {
-            let spans = self.spans.get(*technical).and_then(|patients| patients.get(patient));
-            spans.into_iter().flatten().any(|(from, until)| *from <= at && until.is_none_or(|until| at < until))
-        };
-        rule.suppressed_by.iter().find(covers).cloned()
+    /// The technical rule by which a sample means nothing to `rule`, and since when.
+    fn suppressor(&self, rule: &Rule, patient: &str, at: DateTime<Utc>) -> Option<(String, DateTime<Utc>)> {
+        rule.suppressed_by.iter().find_map(|technical| {
+            let spans = self.spans.get(technical).and_then(|patients| patients.get(patient));
+            let covers = |(from, until): &&Span| *from <= at && until.is_none_or(|until| at < until);
+            spans.into_iter().flatten().find(covers).map(|(from, _)| (technical.clone(), *from))
+        })
     }
 
     /// Since when a technical rule fires, patient by patient.
@@ -357,6 +344,249 @@ impl OpenEpisodes {
         }
         self.spans.insert(rule.name.clone(), spans);
     }
+}
+
+/// The stream of rules that are judged once per batch.
+static MOMENT: std::sync::LazyLock<StreamId> =
+    std::sync::LazyLock::new(|| StreamId { partition: crate::terms::Partition(-1), device: "".into(), lane: 0 });
+
+impl Moment<'_> {
+    /// What time it is by a track's clock.
+    fn clock(&self, track: &Track) -> Option<DateTime<Utc>> {
+        match &track.stream {
+            Some(stream) if *stream != *MOMENT => track.clock(self.arrivals.of(stream.partition.0)?),
+            Some(_) => Some(self.event_now),
+            None => track.clock(self.arrivals.newest()?),
+        }
+    }
+
+    /// By what time a track's value may be found to count no longer. Where time may still fire or end the episode, that comes
+    /// first, and waits for samples that are on their way.
+    fn stale_clock(&self, track: &Track, waits: bool) -> Option<DateTime<Utc>> {
+        let now = self.clock(track)?;
+        let is_of_moment = track.stream.as_ref() == Some(&*MOMENT);
+        if waits && !is_of_moment { now.checked_sub_signed(self.lateness) } else { Some(now) }
+    }
+}
+
+/// Whether an episode waits for time to pass.
+fn is_waiting(episode: &Episode) -> bool {
+    matches!(episode.state, State::Pending | State::Recovering)
+}
+
+/// A rule's live episode of one patient, in hand while the batch's samples go by.
+struct Life<'m> {
+    rule: &'m Rule,
+    patient: String,
+    set: SetId,
+    moment: &'m Moment<'m>,
+    episode: Option<Episode>,
+    events: Vec<Event>,
+    /// Whether a sample has told anything of the episode in hand.
+    is_told: bool,
+}
+
+impl Life<'_> {
+    /// A sample that the rule is judged at.
+    fn sample(
+        &mut self,
+        open: &mut OpenEpisodes,
+        conditions: &RecordBatch,
+        sample: SampleRow,
+        placed: Placed,
+        verdict: Verdict,
+    ) {
+        let (lane, valid_for) = match placed {
+            Placed::Lane(lane) => (lane, self.rule.valid_for()),
+            // It counts for its own time only: what is known of later times is known already.
+            Placed::Alone if matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero() => {
+                (u32::MAX, TimeDelta::zero())
+            }
+            Placed::Alone | Placed::Resent => return,
+        };
+        let Some(stream) = self.moment.streams.id(&self.patient, sample, lane) else { return };
+        if let Some(episode) = self.episode.as_mut().filter(|_| self.moment.samples.leads(self.set, sample)) {
+            lifecycle::take_over(episode, &stream);
+        }
+        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for };
+        self.step(open, conditions, &told, verdict);
+    }
+
+    /// What a rule says that is judged once per batch.
+    fn moment(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, verdict: Verdict) {
+        let at = self.moment.event_now;
+        let stamped = at.timestamp_micros();
+        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for() };
+        self.step(open, conditions, &told, verdict);
+    }
+
+    fn step(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, told: &Told<'_>, verdict: Verdict) {
+        let suppressor = open.suppressor(self.rule, &self.patient, told.at);
+        // While a technical alert stands, what was true before it is not known to go on.
+        let until = suppressor.as_ref().map_or(told.at, |(_, from)| told.at.min(*from));
+        if suppressor.is_none() {
+            self.pass_beside(open, told.stream, told.stamped);
+        }
+        self.pass_in(open, told.stream, Passed { until, edge: Edge::Open });
+        let row = if let Verdict::True(row) = verdict { row } else { 0 };
+        let rule = self.rule;
+        let text = || rule.message.as_ref().map_or_else(|| rule.name.clone(), |m| m.render(conditions, row));
+        let value = |column: Option<usize>| column.and_then(|column| number(conditions.column(column), row));
+        let truth = match verdict {
+            Verdict::True(_) => Truth::True(Evidence {
+                value: value(rule.measure.value),
+                limit: value(rule.measure.limit),
+                text: &text,
+            }),
+            Verdict::Between => Truth::Between,
+            Verdict::False => Truth::False,
+            Verdict::Unknown => Truth::Unknown,
+        };
+        let suppressed_by = suppressor.as_ref().map(|(rule, _)| rule.as_str());
+        let sample = Sample {
+            stream: told.stream,
+            at: told.at,
+            stamped: told.stamped,
+            valid_for: told.valid_for,
+            truth,
+            suppressed_by,
+        };
+        self.is_told |= sample.suppressed_by.is_none() && !matches!(sample.truth, Truth::Unknown);
+        let before = self.episode.take();
+        self.episode = {
+            let others = others_passed(rule, &self.patient, self.set, self.moment);
+            lifecycle::step(rule, &self.patient, before, &sample, &others, &mut self.events)
+        };
+        self.record_if_over(open);
+    }
+
+    /// A record of the stream that says nothing of the rule's columns: time has passed.
+    fn pass(&mut self, open: &mut OpenEpisodes, sample: SampleRow) {
+        if self.episode.is_none() {
+            return;
+        }
+        let Some(record) = self.moment.streams.id(&self.patient, sample, 0) else { return };
+        let suppressor = open.suppressor(self.rule, &self.patient, sample.at);
+        if suppressor.is_none() {
+            let nowhere = StreamId { lane: u32::MAX, ..record.clone() };
+            self.pass_beside(open, &nowhere, sample.stamped);
+        }
+        let until = suppressor.map_or(sample.at, |(_, from)| sample.at.min(from));
+        self.pass_where(open, &|stream| stream.is_of_device(&record), Passed { until, edge: Edge::Open });
+    }
+
+    fn pass_in(&mut self, open: &mut OpenEpisodes, stream: &StreamId, passed: Passed) {
+        self.pass_where(open, &|track| track == stream, passed);
+    }
+
+    /// Lets the time pass in the other tracks of a stream's partition that has passed when a record bears a stamp. So it does
+    /// not matter where a batch ends.
+    fn pass_beside(&mut self, open: &mut OpenEpisodes, stream: &StreamId, stamped: i64) {
+        let is_beside =
+            |track: &&Track| track.stream.as_ref().is_some_and(|id| id != stream && id.partition == stream.partition);
+        let beside: Vec<Track> =
+            self.episode.iter().flat_map(|episode| &episode.tracks).filter(is_beside).cloned().collect();
+        for track in beside {
+            self.pass_by_stamp(open, &track, stamped);
+        }
+    }
+
+    /// Lets the time pass in a track that has passed when stamps are at `stamped`, but for what samples may still come of.
+    fn pass_by_stamp(&mut self, open: &mut OpenEpisodes, track: &Track, stamped: i64) {
+        let now = track.clock(stamped).and_then(|now| now.checked_sub_signed(self.moment.lateness));
+        if let (Some(stream), Some(until)) = (&track.stream, now) {
+            self.pass_in(open, stream, Passed { until, edge: Edge::Closed });
+        }
+    }
+
+    fn pass_where(&mut self, open: &mut OpenEpisodes, is_stream: &dyn Fn(&StreamId) -> bool, passed: Passed) {
+        let Some(episode) = &mut self.episode else { return };
+        {
+            let others = others_passed(self.rule, &self.patient, self.set, self.moment);
+            let is_track = |track: &Track| track.stream.as_ref().is_some_and(is_stream);
+            lifecycle::pass(episode, self.rule, &is_track, passed, &others, &mut self.events);
+        }
+        self.record_if_over(open);
+    }
+
+    /// Whether time alone may change the episode.
+    fn is_moved_by_time(&self, episode: &Episode, suppressor: Option<&str>) -> bool {
+        let is_silent = |track: &Track| self.moment.clock(track).is_some_and(|now| now >= track.valid_until);
+        let falls_silent = || episode.stale_at.is_none() && episode.tracks.iter().all(is_silent);
+        let is_technical = self.rule.is_technical();
+        is_waiting(episode) || (!is_technical && (episode.suppressed_by.as_deref() != suppressor || falls_silent()))
+    }
+
+    /// Lets the time pass that has passed by the batch's end, in each stream. What its records tell of time is told already.
+    fn let_time_pass(&mut self, open: &mut OpenEpisodes) {
+        let tracks: Vec<Track> = self.episode.iter().flat_map(|episode| episode.tracks.clone()).collect();
+        for track in tracks {
+            let Some(stream) = track.stream.clone() else { continue };
+            if stream == *MOMENT {
+                continue; // it is judged at each batch
+            }
+            if let Some(stamped) = self.moment.arrivals.of(stream.partition.0) {
+                self.pass_by_stamp(open, &track, stamped);
+            }
+        }
+    }
+
+    /// Hands an episode that is over to the others, and goes on with what is pending elsewhere.
+    fn record_if_over(&mut self, open: &mut OpenEpisodes) {
+        let Some(mut episode) = self.episode.take() else { return };
+        if episode.firing_at.is_some() {
+            episode.handling.fired_now.get_or_insert(self.moment.now);
+        }
+        if episode.state.is_live() {
+            self.episode = Some(episode);
+            return;
+        }
+        let events = std::mem::take(&mut self.events);
+        if episode.state == State::Dropped {
+            self.episode = lifecycle::succeed(&episode, self.rule, &mut self.events);
+        }
+        open.record(Arc::new(episode), events);
+    }
+
+    /// Puts the episode back.
+    fn end(self, open: &mut OpenEpisodes) {
+        let Some(episode) = self.episode else { return };
+        let is_changed = self.is_told || !self.events.is_empty();
+        let episode = Arc::new(episode);
+        match is_changed {
+            true => open.record(episode, self.events),
+            false => open.put(episode),
+        }
+    }
+}
+
+/// Whether the patient's other streams, which an episode may have no track of, have come to a time of a track's clock.
+fn others_passed<'a>(
+    rule: &'a Rule,
+    patient: &'a str,
+    set: SetId,
+    moment: &'a Moment<'_>,
+) -> impl Fn(&Track, DateTime<Utc>) -> bool + 'a {
+    move |track, at| {
+        let Some(stream) = track.stream.as_ref().filter(|stream| **stream != *MOMENT) else { return true };
+        let Some(until) = at.checked_add_signed(track.delay) else { return true };
+        let others = Others { patient, set, than: stream, valid_for: rule.valid_for() };
+        !moment.streams.lag(&others, until.timestamp_micros(), moment.arrivals)
+    }
+}
+
+/// When and where something is said of a condition.
+struct Told<'a> {
+    stream: &'a StreamId,
+    at: DateTime<Utc>,
+    stamped: i64,
+    valid_for: TimeDelta,
+}
+
+/// Whether the truth at this sample's time is another's: records with one vital each share their times.
+fn is_anothers(columns: &ColumnSet, sample: SampleRow, samples: &[SampleRow]) -> bool {
+    let lacks = |sample: SampleRow| columns.lacks_a_value(sample);
+    lacks(sample) && samples.iter().any(|other| other.at == sample.at && !lacks(*other))
 }
 
 /// What a rule says of a sample.

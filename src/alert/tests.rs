@@ -8,8 +8,10 @@ use arrow::array::{Float64Array, RecordBatch, StringViewArray, TimestampMicrosec
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
+use crate::terms::Partition;
 
 mod model;
+mod streams;
 
 /// Samples of one patient: second and heart rate, which may be missing.
 type Given = [(i64, Option<f64>)];
@@ -77,7 +79,7 @@ struct Ward {
     rules: Vec<Rule>,
     policy: AlertSpec,
     open: OpenEpisodes,
-    newest: NewestSamples,
+    streams: Streams,
     stored: BTreeMap<EpisodeId, Episode>,
     events: BTreeMap<EpisodeId, Vec<Event>>,
     notices: Vec<Notice>,
@@ -86,11 +88,12 @@ struct Ward {
 
 impl Ward {
     fn new(rules: Vec<Rule>) -> Self {
+        let shape = Shape::new(None, [&[] as &[String], &["heart_rate".to_owned()]].into_iter());
         Self {
             rules,
             policy: policy(),
             open: OpenEpisodes::default(),
-            newest: NewestSamples::default(),
+            streams: Streams::new(shape),
             stored: BTreeMap::new(),
             events: BTreeMap::new(),
             notices: Vec::new(),
@@ -108,18 +111,27 @@ impl Ward {
         };
         let (above, zero) = (some(&|rate| rate > 120.0), some(&|rate| rate == 0.0));
         let clear = clear.map(|clear| some(&|rate| rate < clear));
-        let judged = Samples::of(&all, &columns(), &self.newest);
-        self.newest.note(&all, &columns());
         let columns = columns();
         let event_now = at(event_now);
-        let moment =
-            Moment { frame: &all, samples: &judged, newest: &self.newest, columns: &columns, now: self.now, event_now };
+        let samples = self.streams.note(&all, &columns, at(i64::from(u32::MAX)));
+        let newest = self.streams.arrivals(&BTreeMap::new()).newest().unwrap_or(0);
+        let silence = TimeDelta::microseconds(event_now.timestamp_micros() - newest);
+        let arrivals = self.streams.arrivals(&BTreeMap::from([(Partition(0), silence)]));
+        let moment = Moment {
+            samples: &samples,
+            streams: &self.streams,
+            arrivals: &arrivals,
+            lateness: TimeDelta::seconds(10),
+            columns: &columns,
+            now: self.now,
+            event_now,
+        };
         for rule in &self.rules {
             let conditions = if rule.is_technical() { &zero } else { &above };
             let clear = clear.as_ref().filter(|_| !rule.is_technical());
             self.open.judge(rule, &Rows { conditions, clear }, &moment);
         }
-        self.open.look_around(&self.rules, &moment);
+        self.open.let_time_pass(&self.rules, &moment);
         let answers = self.open.act(actions, &self.policy, &Wards::default(), self.now, event_now);
         self.notices.extend(self.open.notices(&self.rules, &self.policy, &Wards::default(), self.now));
         for Change { episode, events } in self.open.take_changes() {

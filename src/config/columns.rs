@@ -1,6 +1,7 @@
 //! The columns that a record becomes: type, aliases, unit, plausible range.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -62,6 +63,8 @@ pub struct Column {
     pub plausible: Option<[f64; 2]>,
     /// The default limits that charts show.
     pub limits: Option<[f64; 2]>,
+    /// How long a value counts for alerts while no newer one comes; `None`: as long as the job says of all.
+    pub valid_for: Option<Duration>,
 }
 
 /// The type of a column.

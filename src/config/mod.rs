@@ -83,6 +83,8 @@ pub struct SourceSpec {
     pub idle_timeout: Duration,
     /// How far back the table with the rows of the last while reaches.
     pub retain: Duration,
+    /// The column that names the device, where the job has one.
+    pub device: Option<String>,
     /// Rows that agree in these columns and in the event time are one; empty where nothing is taken for a duplicate.
     pub dedupe: Vec<String>,
     /// The time zone of times that name none.

@@ -128,6 +128,10 @@ impl Checker<'_> {
             .collect();
         let columns = self.columns(raw.columns, &raw.key, &raw.event_time);
         let dedupe = columns.as_ref().and_then(|columns| self.dedupe(raw.dedupe, columns));
+        let device = match (raw.device, &columns) {
+            (Some(device), Some(columns)) => Some(self.device(device, columns)),
+            _ => None,
+        };
         let long = match raw.long {
             None => None,
             Some(long) => Some(LongForm { name: self.path(&long.name)?, value: self.path(&long.value)? }),
@@ -143,6 +147,10 @@ impl Checker<'_> {
             idle_timeout: self.or_default(raw.idle_timeout, "30s", |text| duration(text, Zero::Refused))?,
             retain: self.or_default(raw.retain, "15m", |text| duration(text, Zero::Refused))?,
             dedupe: dedupe?,
+            device: match device {
+                None => None,
+                Some(device) => Some(device?),
+            },
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
             max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
             properties,

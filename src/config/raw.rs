@@ -90,6 +90,8 @@ pub(super) struct RawSource {
     pub(super) key: Text,
     /// The column with the time at which the device measured.
     pub(super) event_time: Text,
+    /// The column that names the device, where a patient may have several: each has a clock of its own.
+    pub(super) device: Option<Text>,
     /// Where a new job begins: "earliest", "latest" or a time.
     pub(super) start: Option<Text>,
     /// How late a row may come: "10s".
@@ -134,6 +136,8 @@ pub(super) struct RawColumn {
     pub(super) plausible: Option<Spanned<[f64; 2]>>,
     /// The default limits that charts show: [50, 120].
     pub(super) limits: Option<Spanned<[f64; 2]>>,
+    /// How long a value counts for alerts while no newer one comes: "30s"; without it, [alerts] stale_after.
+    pub(super) valid_for: Option<Text>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

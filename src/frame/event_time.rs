@@ -97,6 +97,15 @@ impl EventTime {
     }
 }
 
+impl EventTime {
+    /// How long each partition has been silent of which nothing waits to be read.
+    #[must_use]
+    pub fn silences(&self, seen: &Seen<'_>) -> BTreeMap<Partition, TimeDelta> {
+        let silent = self.active.iter().filter(|(partition, _)| seen.at_end.contains(partition));
+        silent.map(|(partition, active)| (*partition, silent_for(*active, seen.now))).collect()
+    }
+}
+
 fn silent_for(active: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
     (now - active).max(TimeDelta::zero())
 }

@@ -68,7 +68,8 @@ pub struct Split {
 /// A row is late iff its event time is before the watermark that its partition had reached at that record: the running
 /// maximum of event times less `lateness`, and at least `closed`, by which windows have closed while the partition was
 /// idle. Equal is on time. So any batching splits alike. An event time ahead of the time at which Kafka stamped the
-/// record moves the watermark no further than the stamp, so that a device whose clock is wrong moves only itself.
+/// record, or of the batch's `now`, moves the watermark no further than that, so that a device whose clock is wrong moves
+/// only itself, also where it stamps its records by that clock. (What `now` bounds is a matter of batches.)
 /// Shape: both parts keep the order; together they are `rows`. Errors: none; rows without an event time were rejected
 /// by `decode`.
 #[must_use]
@@ -78,6 +79,7 @@ pub fn split_late(
     lateness: Duration,
     before: &Watermarks,
     closed: Option<Watermark>,
+    now: DateTime<Utc>,
 ) -> Split {
     let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>();
     let offsets = rows[OFFSET_COLUMN].as_primitive::<Int64Type>();
@@ -85,6 +87,7 @@ pub fn split_late(
     let times = rows[event_time].as_primitive::<TimestampMicrosecondType>();
     let lateness = i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX);
     let closed = closed.map_or(i64::MIN, micros);
+    let now = now.timestamp_micros();
 
     let mut reached: BTreeMap<i32, Reached> = BTreeMap::new();
     let mut late = Vec::new();
@@ -107,7 +110,7 @@ pub fn split_late(
                 watermark: Watermark(instant(missed)),
             });
         } else {
-            let believable = if stamps.is_valid(row) { time.min(stamps.value(row)) } else { time };
+            let believable = if stamps.is_valid(row) { time.min(stamps.value(row)).min(now) } else { time.min(now) };
             reached.watermark = reached.watermark.max(believable.saturating_sub(lateness));
         }
     }
@@ -198,7 +201,8 @@ mod tests {
     }
 
     fn split(batch: &[(i32, i64, Option<i64>)], before: &Watermarks, closed: Option<i64>) -> Split {
-        split_late(&rows(batch), "event_time", Duration::from_secs(10), before, closed.map(mark))
+        let now = mark(1_000_000).0;
+        split_late(&rows(batch), "event_time", Duration::from_secs(10), before, closed.map(mark), now)
     }
 
     #[test]
@@ -213,6 +217,14 @@ mod tests {
     #[test]
     fn a_clock_in_the_future_moves_the_watermark_no_further_than_the_time_of_the_record() {
         let found = split(&[(0, 400, Some(100)), (0, 95, Some(101))], &marks(&[]), None);
+        assert!(found.late.is_empty());
+        assert_eq!(found.watermarks, marks(&[(0, 90)]));
+    }
+
+    #[test]
+    fn a_clock_in_the_future_that_stamps_records_too_moves_the_watermark_no_further_than_now() {
+        let ahead = rows(&[(0, 3_400, Some(3_400)), (0, 95, Some(101))]);
+        let found = split_late(&ahead, "event_time", Duration::from_secs(10), &marks(&[]), None, mark(100).0);
         assert!(found.late.is_empty());
         assert_eq!(found.watermarks, marks(&[(0, 90)]));
     }

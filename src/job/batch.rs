@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{self, Change, Moment, OpenEpisodes, Rule, SampleColumns, Samples, address, check_rows};
+use crate::alert::{self, Arrivals, Change, Moment, OpenEpisodes, Rule, Samples, address, check_rows};
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
@@ -34,6 +34,8 @@ pub(super) struct Taken {
     partition_nows: BTreeMap<Partition, DateTime<Utc>>,
     /// At what its rules are judged.
     samples: Samples,
+    /// How far each partition has got, by Kafka's stamps.
+    arrivals: Arrivals,
     /// Whether windows that are open are to be given out.
     pub(super) show_open: bool,
 }
@@ -41,9 +43,8 @@ pub(super) struct Taken {
 impl Taken {
     pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, clock: DateTime<Utc>) -> Self {
         let now = state.next_now(clock);
-        let rows = state.memory.take(plan, &batch.rows);
-        let samples = Samples::of(&rows.all, &plan.samples, &state.memory.newest);
-        state.memory.note_newest(plan, &rows.all);
+        let rows = state.memory.take(plan, &batch.rows, now);
+        let samples = state.memory.note_samples(plan, &rows.all, now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -60,6 +61,7 @@ impl Taken {
             now,
             show_open: event_time.is_silent(&seen, &patience),
             partition_nows: event_time.partition_nows(&seen, &patience),
+            arrivals: state.memory.streams.arrivals(&event_time.silences(&seen)),
             event_time,
             samples,
             rows,
@@ -99,17 +101,18 @@ impl Taken {
     /// Judges every rule that gave rows.
     pub(super) fn judge(
         &self,
+        plan: &Plan,
         rules: &[Rule],
-        columns: &SampleColumns,
         outcomes: &[Outcome],
         state: &JobState,
         episodes: &mut OpenEpisodes,
     ) {
         let moment = Moment {
-            frame: &self.rows.all,
             samples: &self.samples,
-            newest: &state.memory.newest,
-            columns,
+            streams: &state.memory.streams,
+            arrivals: &self.arrivals,
+            lateness: TimeDelta::from_std(plan.job.source.lateness).unwrap_or(TimeDelta::MAX),
+            columns: &plan.samples,
             now: self.now,
             event_now: self.event_now(),
         };
@@ -120,7 +123,7 @@ impl Taken {
                 episodes.judge(rule, &alert::Rows { conditions, clear: clear.as_ref() }, &moment);
             }
         }
-        episodes.look_around(rules, &moment);
+        episodes.let_time_pass(rules, &moment);
     }
 
     fn event_now(&self) -> DateTime<Utc> {
@@ -159,7 +162,7 @@ impl Prepared<'_> {
         let (actions, refused) = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
         let mut quarantine = state.quarantine.clone();
         let mut episodes = state.episodes.clone();
-        self.taken.judge(&plan.rules, &plan.samples, &self.outcomes, state, &mut episodes);
+        self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
         tell_apart(&mut episodes, store, options)?;
         let (now, event_now) = (self.taken.now, self.taken.event_now());
         let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);

@@ -3,24 +3,29 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 
-use crate::alert::NewestSamples;
+use crate::alert::{Samples, Streams};
 use crate::config::SourceSpec;
 use crate::frame::{
     EventTime, Features, History, LateRecord, Patience, SeenKeys, Span, Split, Watermarks, late_records, split_late,
     without_rows,
 };
+use crate::store::{Snapshot, StoredSnapshot};
 use crate::terms::Partition;
 
 use super::plan::Plan;
+
+/// The name of the snapshot of streams; no query can bear it.
+pub(super) const STREAMS: &str = "(streams)";
 
 /// What is remembered of rows. All of it can be made again by reading the last while again.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     /// How far event time has got.
     pub(super) event_time: EventTime,
-    /// The newest sample of each patient.
-    pub(super) newest: NewestSamples,
+    /// What orders the samples of each patient.
+    pub(super) streams: Streams,
     /// The rows of the last while, where a query reads them.
     pub(super) history: Option<History>,
     seen: Option<SeenKeys>,
@@ -50,7 +55,7 @@ impl Memory {
         let time = &plan.samples.event_time;
         Self {
             event_time,
-            newest: NewestSamples::of(plan.judged_vitals()),
+            streams: Streams::new(plan.streams()),
             history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
             seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&source.dedupe, time)),
             features: (!plan.job.features.is_empty())
@@ -59,11 +64,13 @@ impl Memory {
     }
 
     /// Sorts the rows of the next batch and remembers them. Event time itself is for the caller to move on.
-    pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch) -> Rows {
+    ///
+    /// `now` is the batch's frozen time.
+    pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch, now: DateTime<Utc>) -> Rows {
         let source = &plan.job.source;
         let before = &self.event_time;
         let Split { on_time, late, watermarks, spans } =
-            split_late(rows, &plan.samples.event_time, source.lateness, &before.watermarks, before.watermark);
+            split_late(rows, &plan.samples.event_time, source.lateness, &before.watermarks, before.watermark, now);
         let late_places: Vec<usize> = late.iter().map(|late| late.row).collect();
         let late = late_records(rows, &late, &plan.samples.key);
 
@@ -82,11 +89,34 @@ impl Memory {
         Rows { all, on_time, late, duplicates: duplicates.len(), watermarks, spans }
     }
 
-    /// Takes note of the samples that rules are judged at.
-    pub(super) fn note_newest(&mut self, plan: &Plan, rows: &RecordBatch) {
-        if !plan.rules.is_empty() {
-            self.newest.note(rows, &plan.samples);
+    /// Takes note of the samples of a batch, and says at which of them rules are to be judged.
+    pub(super) fn note_samples(&mut self, plan: &Plan, rows: &RecordBatch, now: DateTime<Utc>) -> Samples {
+        self.streams.note(rows, &plan.samples, now)
+    }
+
+    /// What is known of streams, as the store keeps it.
+    pub(super) fn snapshot_of_streams(&self) -> Snapshot {
+        Snapshot {
+            query: STREAMS.to_owned(),
+            fingerprint: self.streams.shape().fingerprint(),
+            closed_to: None,
+            changed: vec![(0, self.streams.save())],
+            panes: vec![0],
         }
+    }
+
+    /// Goes on with what a snapshot holds of streams; `false` where it is of no use.
+    pub(super) fn restore_streams(&mut self, snapshot: &StoredSnapshot) -> bool {
+        let shape = self.streams.shape().as_ref().clone();
+        let bytes = snapshot.panes.as_ref().and_then(|panes| panes.get(&0));
+        let streams = bytes
+            .filter(|_| snapshot.fingerprint == shape.fingerprint())
+            .and_then(|bytes| Streams::restore(shape, bytes));
+        let is_of_use = streams.is_some();
+        if let Some(streams) = streams {
+            self.streams = streams;
+        }
+        is_of_use
     }
 
     pub(super) fn history(&self) -> Vec<RecordBatch> {

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-use crate::alert::{Judged, Measure, Message, Rule, SampleColumns, Wards};
+use crate::alert::{Judged, Measure, Message, Rule, SampleColumns, Shape, Wards};
 use crate::config::{self, Job};
 use crate::decode::frame_schema;
 use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
@@ -13,6 +14,8 @@ use crate::frame::schema_with;
 use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use crate::store::{SYSTEM_TABLES, TableSpec};
 use crate::terms::Severity;
+
+use super::memory::STREAMS;
 
 /// A job that can run.
 #[derive(Debug)]
@@ -85,10 +88,10 @@ impl Plan {
         (!is_allowed).then_some(Warning { diagnostic, name: "short-memory" })
     }
 
-    /// The queries that keep something from batch to batch.
+    /// What is kept from batch to batch, by the names of its snapshots.
     #[must_use]
     pub fn kept_names(&self) -> Vec<String> {
-        self.engine.kept().map(|kept| kept.name.to_owned()).collect()
+        self.engine.kept().map(|kept| kept.name).chain([STREAMS]).map(str::to_owned).collect()
     }
 
     /// Lets queries, and whoever asks for a patient's ward, see these rows of a reference table.
@@ -99,12 +102,10 @@ impl Plan {
         }
     }
 
-    /// The columns of which rules that are judged once per batch must know whether they had a value lately.
+    /// What streams of samples keep apart, by what rules depend on.
     #[must_use]
-    pub fn judged_vitals(&self) -> Vec<String> {
-        let rules = self.rules.iter().filter(|rule| rule.judged == Judged::ByBatch && !rule.is_technical());
-        let vitals: BTreeSet<String> = rules.flat_map(|rule| rule.vitals.iter().cloned()).collect();
-        vitals.into_iter().collect()
+    pub fn streams(&self) -> Shape {
+        Shape::new(self.job.source.device.as_deref(), self.rules.iter().map(Rule::depends_on))
     }
 
     /// The queries that differ from those of `other`, or are in one of the two only, with their files.
@@ -305,12 +306,18 @@ fn rule(query: &Planned, job: &Job) -> Result<Rule, Diagnostic> {
         judged: if query.per_row { Judged::BySample } else { Judged::ByBatch },
         looks_back: query.looks_back,
         vitals: query.vitals.clone(),
-        stale_after: header.stale_after.unwrap_or(job.alerts.stale_after),
+        stale_after: header.stale_after.unwrap_or_else(|| valid_for(&query.vitals, job)),
         latches: header.latch.unwrap_or(header.severity == Severity::High),
         suppressed_by: Vec::new(),
         measure,
         header: (**header).clone(),
     })
+}
+
+/// How long a sample of these columns counts: as long as that of the column whose values are valid for the shortest time.
+fn valid_for(vitals: &[String], job: &Job) -> Duration {
+    let columns = vitals.iter().filter_map(|name| job.source.columns.get(name));
+    columns.map(|column| column.valid_for.unwrap_or(job.alerts.stale_after)).min().unwrap_or(job.alerts.stale_after)
 }
 
 /// Tells each rule which technical rules suppress it; returns what is wrong with the names.

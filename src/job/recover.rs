@@ -18,7 +18,7 @@ use crate::source::{Repeated, Topic, repeat};
 use crate::store::{LoggedBatch, Store, StoredSnapshot};
 use crate::terms::{BatchId, Ranges, Watermark};
 
-use super::memory::Memory;
+use super::memory::{Memory, STREAMS};
 use super::plan::Plan;
 use super::retry::Retry;
 use super::run::{RunError, RunOptions};
@@ -41,6 +41,8 @@ pub(super) struct Recovery {
     snapshots: BTreeMap<String, BatchId>,
     /// The queries whose windows are given out from the earliest on.
     from_earliest: BTreeSet<String>,
+    /// Up to which batch streams are known.
+    streams_to: BatchId,
     next: BatchId,
     /// The last batch of which records are gone, and its event time.
     lost_to: Option<(BatchId, DateTime<Utc>)>,
@@ -100,13 +102,14 @@ impl Recovery {
             next = first.map_or(next, |first| first.min(next));
         }
 
+        let streams_to = snapshots.get(STREAMS).copied().unwrap_or(BatchId(0));
         let mut memory = memory;
         (memory.event_time.watermarks, memory.event_time.watermark) =
             retry.until_done(|| store.watermarks_before(&topic, next))?;
         for query in &rebuilt {
             plan.engine.start_at(query, memory.event_time.watermark);
         }
-        Ok(Some(Self { memory, given: BTreeMap::new(), snapshots, from_earliest, next, lost_to: None }))
+        Ok(Some(Self { memory, given: BTreeMap::new(), snapshots, from_earliest, streams_to, next, lost_to: None }))
     }
 
     /// Repeats the batches up to `last`.
@@ -143,10 +146,12 @@ impl Recovery {
     }
 
     fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, repeated: &Repeated, failed: &Failed) {
-        let rows = self.memory.take(plan, &repeated.batch.rows);
+        let rows = self.memory.take(plan, &repeated.batch.rows, logged.now);
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
-        self.memory.note_newest(plan, &rows.all);
+        if logged.batch > self.streams_to {
+            self.memory.note_samples(plan, &rows.all, logged.now);
+        }
         let input = Input {
             batch: logged.batch,
             rows: &rows.all,
@@ -221,7 +226,12 @@ pub(super) fn recover(
     options: &RunOptions<'_>,
     retry: &Retry<'_>,
 ) -> Result<(), RunError> {
-    let snapshots = usable_snapshots(&mut plan.engine, store, retry)?;
+    let mut snapshots = usable_snapshots(&mut plan.engine, store, retry)?;
+    let streams = retry.until_done(|| store.snapshot(STREAMS))?;
+    match streams.filter(|snapshot| state.memory.restore_streams(snapshot)) {
+        Some(snapshot) => drop(snapshots.insert(STREAMS.to_owned(), snapshot.batch)),
+        None => state.episodes.forget_streams(),
+    }
     let end = state.memory.event_time.clone();
     let Some(mut recovery) = Recovery::plan(plan, store, state.memory.clone(), &end, snapshots, new, retry)? else {
         return Ok(());

@@ -214,10 +214,10 @@ impl Rehearsal {
         let end = self.state.memory.event_time.clone();
         let mut memory = Memory::new(&self.plan, Resume::default().event_time);
         for Logged { batch, rows, now, event_now, watermark } in &self.log {
-            let rows = memory.take(&self.plan, rows);
+            let rows = memory.take(&self.plan, rows, *now);
             memory.event_time.watermarks = rows.watermarks;
             memory.event_time.watermark = *watermark;
-            memory.note_newest(&self.plan, &rows.all);
+            memory.note_samples(&self.plan, &rows.all, *now);
             let input = Input {
                 batch: *batch,
                 rows: &rows.all,
@@ -246,7 +246,7 @@ impl Rehearsal {
     fn finish(&mut self, taken: Taken) -> Rehearsed {
         let outcomes = taken.run_queries(&mut self.plan, &self.state, &self.forms[0].episodes);
         let mut changes = self.forms.iter_mut().map(|form| {
-            taken.judge(&form.rules, &self.plan.samples, &outcomes, &self.state, &mut form.episodes);
+            taken.judge(&self.plan, &form.rules, &outcomes, &self.state, &mut form.episodes);
             form.episodes.take_changes()
         });
         let first = changes.next().unwrap_or_default();

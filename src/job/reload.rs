@@ -353,7 +353,7 @@ impl Ready {
             true => memory.history.take().or(history),
             false => None,
         };
-        memory.newest.keep(self.plan.judged_vitals());
+        memory.streams.reshape(self.plan.streams());
         info!(tables = self.plan.tables.len(), rules = self.plan.rules.len(), batch = %last.next(), "edit taken over");
         *running = self.plan;
         Ok(Some(given))

@@ -144,7 +144,7 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
         }
     }
     if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
-        save_at_the_end(&mut store, state.last_batch, &snapshots(plan));
+        save_at_the_end(&mut store, state.last_batch, &snapshots(plan, &state.memory));
     }
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)

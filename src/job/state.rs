@@ -90,12 +90,12 @@ impl JobState {
     /// What windowed queries keep, if it is to be written with the batch.
     pub(super) fn due_snapshots(&self, plan: &mut Plan, taken: &Taken) -> Vec<Snapshot> {
         let is_due = taken.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
-        if is_due && !taken.batch.ranges.is_empty() { snapshots(plan) } else { Vec::new() }
+        if is_due && !taken.batch.ranges.is_empty() { snapshots(plan, &self.memory) } else { Vec::new() }
     }
 }
 
-/// What windowed queries keep, as far as it has changed; one whose state cannot be written down is left out.
-pub(super) fn snapshots(plan: &mut Plan) -> Vec<Snapshot> {
+/// What windowed queries keep, as far as it has changed, and what is known of streams; a query whose state cannot be written down is left out.
+pub(super) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
     let saved = plan.engine.save().into_iter().filter_map(|saved| {
         saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
     });
@@ -107,5 +107,6 @@ pub(super) fn snapshots(plan: &mut Plan) -> Vec<Snapshot> {
             changed,
             panes,
         })
+        .chain([memory.snapshot_of_streams()])
         .collect()
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::alert::{
     Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, EpisodeKey, Event, EventKind, Facts,
-    Handling, Notification, Peak, Scope, Silence, SilenceKind, State,
+    Handling, Notification, Peak, Scope, Silence, SilenceKind, State, read_tracks, write_tracks,
 };
 use crate::diagnostic::unknown;
 use crate::terms::{BatchId, Severity};
@@ -73,7 +73,7 @@ pub struct EpisodesLike {
 const EPISODE_COLUMNS: &str = "`id`, `rule`, `patient_id`, `severity`, `state`, `started_at`, `firing_at`, `last_at`, \
     `known_at`, `clear_since`, `cleared_at`, `ended_at`, `end_reason`, `samples`, `text`, `peak_value`, `limit_value`, \
     `peak_at`, `peak_text`, `stale_at`, `suppressed_by`, `fired_now_at`, `told`, `notices`, `acknowledged_at`, \
-    `acknowledged_by`, `acknowledged_note`, `reminded_at`, `escalated`, `events`";
+    `acknowledged_by`, `acknowledged_note`, `reminded_at`, `escalated`, `events`, `tracks`";
 
 const SILENCE_COLUMNS: &str =
     "`id`, `kind`, `patient_id`, `ward`, `rule`, `up_to`, `from_at`, `until_at`, `author`, `reason`";
@@ -471,13 +471,14 @@ pub(super) fn episode_values(job: Value, batch: BatchId, episode: &Episode) -> V
         Value::time(handling.reminded_at),
         Value::Int(handling.escalated.into()),
         Value::Int(episode.events.into()),
+        if is_open { Value::Text(write_tracks(&episode.tracks)) } else { Value::Null },
         batch_value(batch),
     ]
 }
 
 fn episode(row: &[Value]) -> Result<Episode, StoreError> {
     let mut row = Row::of(ALERTS, EPISODE_COLUMNS, row);
-    Ok(Episode {
+    let mut episode = Episode {
         id: EpisodeId(row.text()?.into()),
         rule: row.text()?.into(),
         patient: row.text()?.into(),
@@ -510,7 +511,11 @@ fn episode(row: &[Value]) -> Result<Episode, StoreError> {
             escalated: row.count()?,
         },
         events: row.count()?,
-    })
+        tracks: Vec::new(),
+    };
+    let tracks = row.optional_text().and_then(|text| read_tracks(&text)).filter(|tracks| !tracks.is_empty());
+    episode.tracks = tracks.unwrap_or_else(|| episode.track_of_before().into_iter().collect());
+    Ok(episode)
 }
 
 fn acknowledged(row: &mut Row<'_>) -> Result<Option<Acknowledged>, StoreError> {

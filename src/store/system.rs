@@ -199,6 +199,7 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("reminded_at", Kind::Time),
                 ("escalated", Kind::Int),
                 ("events", Kind::Int),
+                ("tracks", Kind::Text),
                 ("batch", Kind::Int),
             ],
         )

@@ -114,8 +114,14 @@ impl Job {
     /// `idle` are the partitions of which nothing has come for longer than the idle timeout.
     fn run_with(&mut self, readings: &[(i64, Reading)], watermark: Option<i64>, idle: &BTreeSet<Partition>) {
         let all = rows(readings);
-        let split =
-            split_late(&all, "event_time", PATIENCE.lateness, &self.event_time.watermarks, self.event_time.watermark);
+        let split = split_late(
+            &all,
+            "event_time",
+            PATIENCE.lateness,
+            &self.event_time.watermarks,
+            self.event_time.watermark,
+            DateTime::<Utc>::MAX_UTC,
+        );
         let late: BTreeSet<usize> = split.late.iter().map(|late| late.row).collect();
         let on_time: Vec<(i64, Reading)> =
             readings.iter().enumerate().filter(|(row, _)| !late.contains(row)).map(|(_, reading)| *reading).collect();
@@ -361,7 +367,8 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, bool)>> {
 }
 
 fn on_time(readings: &[(i64, Reading)]) -> Vec<(i64, Reading)> {
-    let split = split_late(&rows(readings), "event_time", PATIENCE.lateness, &BTreeMap::new(), None);
+    let split =
+        split_late(&rows(readings), "event_time", PATIENCE.lateness, &BTreeMap::new(), None, DateTime::<Utc>::MAX_UTC);
     let late: BTreeSet<usize> = split.late.iter().map(|late| late.row).collect();
     readings.iter().enumerate().filter(|(row, _)| !late.contains(row)).map(|(_, reading)| *reading).collect()
 }

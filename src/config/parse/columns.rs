@@ -45,6 +45,26 @@ impl Checker<'_> {
         Some(Columns::new(all, key, event_time))
     }
 
+    /// The column that names the device.
+    pub(super) fn device(&mut self, raw: Spanned<String>, columns: &Columns) -> Option<String> {
+        match columns.get(raw.get_ref()) {
+            Some(column) if column.r#type != ColumnType::Text => {
+                let message = format!("column \"{}\" must be of type \"text\" here", column.name);
+                self.refuse(raw.span(), message)
+            }
+            Some(column) if column.name == columns.key().name => {
+                let message = "the device cannot be the column that names the patient".to_owned();
+                self.refuse(raw.span(), message)
+            }
+            Some(column) => Some(column.name.clone()),
+            None => {
+                let texts = columns.all().iter().filter(|column| column.r#type == ColumnType::Text);
+                let message = unknown("column", raw.get_ref(), texts.map(|column| column.name.as_str()));
+                self.refuse(raw.span(), message)
+            }
+        }
+    }
+
     pub(super) fn dedupe(&mut self, raw: Vec<Spanned<String>>, columns: &Columns) -> Option<Vec<String>> {
         let mut names = Vec::new();
         for name in raw {
@@ -98,6 +118,10 @@ impl Checker<'_> {
         let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
         let plausible = self.range(raw.plausible, numeric);
         let limits = self.range(raw.limits, numeric);
+        let valid_for = match raw.valid_for {
+            None => None,
+            Some(text) => Some(self.required(text, |text| duration(text, Zero::Refused))?),
+        };
         Some(Column {
             label: raw.label.unwrap_or_else(|| sentence_case(&name)),
             name,
@@ -107,6 +131,7 @@ impl Checker<'_> {
             unit: raw.unit.unwrap_or_default(),
             plausible,
             limits,
+            valid_for,
         })
     }
 

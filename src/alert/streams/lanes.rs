@@ -1,0 +1,396 @@
+//! Lanes: the samples of one stream and one set of columns, cut into runs whose event times ascend. Pure: times in, places
+//! out.
+
+use std::collections::VecDeque;
+
+/// Clocks that differ by no more than this are taken to agree.
+pub const CLOCK_TOLERANCE: i64 = 10_000_000;
+
+/// So many samples in a row that keep pace with Kafka's stamps make a lane, or tell that a clock was set.
+const ENOUGH: u32 = 3;
+
+/// And they must span this much event time: of records sent at once, nothing tells how fast the clock goes.
+const LEAST_SPAN: i64 = 2_000_000;
+
+/// A lane that has had no sample for so long is let go, by stamps: a cuff measures every ten minutes to four hours.
+const LANE_PATIENCE: i64 = 6 * 3_600_000_000;
+
+/// And one that is not certain to be one.
+const DOUBT_PATIENCE: i64 = 120_000_000;
+
+/// Lanes that had a sample no longer ago than this are told of as clocks.
+const CLOCK_PATIENCE: i64 = 120_000_000;
+
+/// More lanes than this are no devices, but disorder; the one that was idle for longest goes.
+const MOST_LANES: usize = 4;
+
+/// Where a sample stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::alert) enum Placed {
+    /// In this lane.
+    Lane(u32),
+    /// It is behind every lane, and it is not known yet whether it begins one. The first lane's next sample takes its place.
+    Alone,
+    /// It has come before, or its span has: it says nothing new.
+    Resent,
+}
+
+/// What became of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) placed: Placed,
+    /// By how much the clock was set, where this sample tells so; below zero is back.
+    pub(super) stepped: Option<i64>,
+    /// Whether its lane takes the place of the others.
+    pub(super) leads: bool,
+}
+
+impl Noted {
+    fn at(placed: Placed) -> Self {
+        Self { placed, stepped: None, leads: false }
+    }
+}
+
+/// The lanes of one stream and one set of columns; the first is the one that it mostly has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Lanes {
+    pub(super) first: Option<Lane>,
+    pub(super) others: Vec<Lane>,
+    pub(super) next: u32,
+    /// The last samples, while all of them are of one lane that is not the first.
+    pub(super) lead: Run,
+}
+
+/// A run of samples whose event times ascend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lane {
+    pub(super) id: u32,
+    /// The newest event time.
+    pub(super) newest: i64,
+    /// Its stamp.
+    pub(super) stamped: i64,
+    /// How far event times lie behind stamps: a little more than usual, so that a sample on its way is waited for.
+    pub(super) delay: i64,
+    /// How many samples it has had, until it is certain.
+    pub(super) samples: u32,
+    /// Whether it is one: its samples are judged.
+    pub(super) is_certain: bool,
+    /// Whether its samples lie where others are known already, so that only their pace can tell that they are new.
+    pub(super) is_known_span: bool,
+    /// Samples that keep another pace than `delay`, or the first ones of a lane that is not certain.
+    pub(super) run: Run,
+}
+
+/// Samples in a row that lie equally far behind their stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Run {
+    pub(super) at: i64,
+    pub(super) stamped: i64,
+    pub(super) samples: u32,
+}
+
+impl Run {
+    fn of(at: i64, stamped: i64) -> Self {
+        Self { at, stamped, samples: 1 }
+    }
+
+    /// The run with one more sample, or begun again with it.
+    fn with(self, at: i64, stamped: i64) -> Self {
+        let (passed, waited) = (at.saturating_sub(self.at), stamped.saturating_sub(self.stamped));
+        // Records sent in one go have their stamps together, however far apart their times are.
+        let keeps_pace = (passed.saturating_sub(waited)).abs() <= 200_000 + passed / 2;
+        match self.samples {
+            0 => Self::of(at, stamped),
+            samples if keeps_pace => Self { samples: samples.saturating_add(1), ..self },
+            _ => Self::of(at, stamped),
+        }
+    }
+
+    /// Whether `at` is the last of enough samples.
+    fn is_enough(self, at: i64) -> bool {
+        self.samples >= ENOUGH && at.saturating_sub(self.at) >= LEAST_SPAN
+    }
+}
+
+impl Lane {
+    fn patience(&self) -> i64 {
+        if self.is_certain { LANE_PATIENCE } else { DOUBT_PATIENCE }
+    }
+
+    fn begin(id: u32, at: i64, stamped: i64) -> Self {
+        Self {
+            id,
+            newest: at,
+            stamped,
+            delay: stamped.saturating_sub(at),
+            samples: 1,
+            is_certain: true,
+            is_known_span: false,
+            run: Run::default(),
+        }
+    }
+
+    /// Goes on with a sample that is not before its newest. Returns by how much the clock was set, where that is known now.
+    fn go_on(&mut self, at: i64, stamped: i64) -> Option<i64> {
+        self.newest = at;
+        self.stamped = self.stamped.max(stamped);
+        let delay = stamped.saturating_sub(at);
+        if delay.saturating_sub(self.delay).abs() <= CLOCK_TOLERANCE {
+            self.run.samples = 0;
+            self.delay = if delay > self.delay { delay } else { self.delay - (self.delay - delay) / 16 };
+            return None;
+        }
+        self.run = self.run.with(at, stamped);
+        if !self.run.is_enough(at) {
+            return None;
+        }
+        let by = self.delay.saturating_sub(delay);
+        self.delay = delay;
+        self.run.samples = 0;
+        Some(by)
+    }
+}
+
+impl Lanes {
+    /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
+    /// tell whether it is one of those.
+    pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool) -> Noted {
+        let Some(first) = &mut self.first else {
+            self.first = Some(Lane::begin(self.next, at, stamped));
+            let placed = Placed::Lane(self.next);
+            self.next += 1;
+            return Noted::at(placed);
+        };
+        if self.others.is_empty() && at >= first.newest {
+            self.lead = Run::default();
+            return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
+        }
+        self.others.retain(|lane| stamped.saturating_sub(lane.stamped) < lane.patience());
+        let delay = stamped.saturating_sub(at);
+        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| at >= lane.newest);
+        match nearest.min_by_key(|lane| delay.saturating_sub(lane.delay).abs()) {
+            Some(lane) if lane.is_certain => {
+                let (id, stepped) = (lane.id, lane.go_on(at, stamped));
+                let mut noted = self.take_the_lead(id, at, stamped);
+                noted.stepped = noted.stepped.or(stepped);
+                noted
+            }
+            Some(lane) => {
+                lane.run = lane.run.with(at, stamped);
+                lane.samples += 1;
+                (lane.newest, lane.stamped, lane.delay) = (at, stamped, delay);
+                // What may have come before must keep pace with the stamps; what is new may come in one go.
+                lane.is_certain = if lane.is_known_span { lane.run.is_enough(at) } else { lane.samples >= ENOUGH };
+                if !lane.is_certain {
+                    let placed = if lane.is_known_span { Placed::Resent } else { Placed::Alone };
+                    return Noted::at(placed);
+                }
+                lane.run = Run::default();
+                let id = lane.id;
+                self.take_the_lead(id, at, stamped)
+            }
+            None => {
+                let lane = Lane {
+                    is_certain: false,
+                    is_known_span,
+                    run: Run::of(at, stamped),
+                    ..Lane::begin(self.next, at, stamped)
+                };
+                self.next += 1;
+                if self.others.len() + 1 >= MOST_LANES
+                    && let Some(idle) = (0..self.others.len()).min_by_key(|index| self.others[*index].stamped)
+                {
+                    self.others.swap_remove(idle);
+                }
+                self.others.push(lane);
+                Noted::at(if is_known_span { Placed::Resent } else { Placed::Alone })
+            }
+        }
+    }
+
+    /// A sample of the lane called `id`, which takes the first one's place when that has had no sample while enough came
+    /// here: the clock was set.
+    fn take_the_lead(&mut self, id: u32, at: i64, stamped: i64) -> Noted {
+        let noted = Noted::at(Placed::Lane(id));
+        let Some(first) = self.first.as_mut().filter(|first| first.id != id) else {
+            self.lead = Run::default();
+            return noted;
+        };
+        self.lead = self.lead.with(at, stamped);
+        let next = self.others.iter().position(|lane| lane.id == id);
+        let Some(next) = next.filter(|_| self.lead.is_enough(at)) else { return noted };
+        let by = first.delay.saturating_sub(self.others[next].delay);
+        *first = self.others.swap_remove(next);
+        self.others.clear();
+        self.lead = Run::default();
+        Noted { stepped: (by.abs() > CLOCK_TOLERANCE).then_some(by), leads: true, ..noted }
+    }
+
+    /// Whether a lane beside the first goes on with a sample: the same that the first had of that time, but at its own pace.
+    pub(super) fn expect(&self, at: i64, stamped: i64) -> bool {
+        let keeps_pace = |lane: &Lane| stamped.saturating_sub(at).saturating_sub(lane.delay).abs() <= LEAST_SPAN;
+        self.others.iter().any(|lane| lane.is_certain && at > lane.newest && keeps_pace(lane))
+    }
+
+    /// How far its lanes lie behind stamps, the least and the most, of those that had a sample not long before `stamped`.
+    pub(super) fn delays(&self, stamped: i64) -> Option<(i64, i64)> {
+        let lanes = self.first.iter().chain(&self.others).filter(|lane| lane.is_certain);
+        let delays = lanes.filter(|lane| stamped.saturating_sub(lane.stamped) < CLOCK_PATIENCE).map(|lane| lane.delay);
+        delays.fold(None, |range, delay| match range {
+            None => Some((delay, delay)),
+            Some((least, most)) => Some((delay.min(least), delay.max(most))),
+        })
+    }
+}
+
+/// The last records of a stream, by time and values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Recent(pub(super) VecDeque<(i64, u32)>);
+
+impl Recent {
+    /// So many are kept.
+    const LENGTH: usize = 64;
+
+    pub(super) fn push(&mut self, at: i64, hash: u32) {
+        if self.0.len() == Self::LENGTH {
+            self.0.pop_front();
+        }
+        self.0.push_back((at, hash));
+    }
+
+    pub(super) fn has(&self, at: i64, hash: u32) -> bool {
+        self.0.iter().rev().any(|known| *known == (at, hash))
+    }
+
+    /// Whether a record of this time would be among them.
+    pub(super) fn reaches(&self, at: i64) -> bool {
+        self.0.len() < Self::LENGTH || self.0.iter().any(|(known, _)| *known <= at)
+    }
+}
+
+/// Spans of event time that a stream has had records of, the oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Spans(pub(super) Vec<(i64, i64)>);
+
+impl Spans {
+    /// More are put together, the oldest first.
+    const MOST: usize = 32;
+
+    /// Records that lie no further apart are of one span.
+    const GAP: i64 = 60_000_000;
+
+    pub(super) fn add(&mut self, at: i64) {
+        if let Some((from, until)) = self.0.last_mut()
+            && at >= *from
+            && at <= until.saturating_add(Self::GAP)
+        {
+            *until = at.max(*until);
+            return;
+        }
+        let place = self.0.partition_point(|(from, _)| *from <= at);
+        let reaches = |span: &(i64, i64)| at <= span.1.saturating_add(Self::GAP);
+        if let Some(before) = place.checked_sub(1).filter(|before| reaches(&self.0[*before])) {
+            self.0[before].1 = self.0[before].1.max(at);
+            let until = self.0[before].1;
+            if self.0.get(place).is_some_and(|next| next.0 <= until.saturating_add(Self::GAP)) {
+                let next = self.0.remove(place);
+                self.0[before].1 = next.1.max(until);
+            }
+        } else if let Some(next) = self.0.get_mut(place).filter(|next| next.0 <= at.saturating_add(Self::GAP)) {
+            next.0 = at;
+        } else {
+            self.0.insert(place, (at, at));
+        }
+        if self.0.len() > Self::MOST {
+            let second = self.0.remove(1);
+            self.0[0].1 = second.1;
+        }
+    }
+
+    pub(super) fn cover(&self, at: i64) -> bool {
+        let place = self.0.partition_point(|(from, _)| *from <= at);
+        place.checked_sub(1).is_some_and(|span| at <= self.0[span].1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    /// The places of samples of (event time, stamp) in seconds.
+    fn places(samples: &[(i64, i64)]) -> (Vec<Placed>, Vec<i64>) {
+        let mut lanes = Lanes::default();
+        let mut spans = Spans::default();
+        let mut recent = Recent::default();
+        let (mut placed, mut steps) = (Vec::new(), Vec::new());
+        for (at, stamped) in samples.iter().map(|(at, stamped)| (at * SECOND, stamped * SECOND)) {
+            let noted = lanes.note(at, stamped, !recent.reaches(at) && spans.cover(at));
+            placed.push(noted.placed);
+            steps.extend(noted.stepped.map(|by| by / SECOND));
+            spans.add(at);
+            recent.push(at, 0);
+        }
+        (placed, steps)
+    }
+
+    #[test]
+    fn samples_in_order_are_one_lane_and_two_clocks_are_two() {
+        assert_eq!(places(&[(0, 0), (1, 1), (1, 2), (9, 9)]).0, [Placed::Lane(0); 4]);
+        let found = places(&[(30, 30), (0, 30), (31, 31), (1, 31), (32, 32), (2, 32), (33, 33), (3, 33)]).0;
+        let second: Vec<Placed> = found.into_iter().skip(1).step_by(2).collect();
+        assert_eq!(second, [Placed::Alone, Placed::Alone, Placed::Lane(1), Placed::Lane(1)]);
+    }
+
+    #[test]
+    fn a_clock_set_back_goes_on_in_a_lane_that_becomes_the_first_and_says_by_how_much() {
+        let mut samples: Vec<(i64, i64)> = (0..600).map(|second| (second, second)).collect();
+        samples.extend((600..620).map(|second| (second - 500, second)));
+        let (placed, steps) = places(&samples);
+        assert_eq!(steps, [-500]);
+        assert!(matches!(placed[605], Placed::Lane(lane) if lane > 0), "{:?}", placed[605]);
+        assert_eq!(placed.iter().filter(|placed| **placed == Placed::Resent).count(), 2);
+    }
+
+    #[test]
+    fn a_span_that_comes_again_in_one_go_is_a_resend() {
+        let mut samples: Vec<(i64, i64)> = (0..600).map(|second| (second, second)).collect();
+        samples.extend((100..400).map(|second| (second, 600)));
+        samples.extend((600..610).map(|second| (second, second + 1)));
+        let (placed, steps) = places(&samples);
+        assert_eq!(steps, [0; 0]);
+        assert!(placed[600..900].iter().all(|placed| *placed == Placed::Resent));
+        assert!(placed[900..].iter().all(|placed| *placed == Placed::Lane(0)));
+    }
+
+    #[test]
+    fn a_clock_set_ahead_is_told_once_it_lasts_and_one_record_is_not_enough() {
+        let mut samples: Vec<(i64, i64)> = (0..10).map(|second| (second, second)).collect();
+        samples.extend((10..20).map(|second| (second + 3_600, second)));
+        assert_eq!(places(&samples).1, [3_600]);
+        let mut samples: Vec<(i64, i64)> = (0..10).map(|second| (second, second)).collect();
+        samples.push((3_310, 10));
+        samples.extend((11..30).map(|second| (second, second)));
+        let (placed, steps) = places(&samples);
+        assert_eq!(steps, [0; 0]);
+        assert!(matches!(placed[15], Placed::Lane(lane) if lane > 0));
+    }
+
+    #[test]
+    fn what_was_buffered_and_never_came_is_judged() {
+        let mut samples: Vec<(i64, i64)> = (0..100).map(|second| (second, second)).collect();
+        samples.extend((400..420).map(|second| (second, second)));
+        samples.extend((200..260).map(|second| (second, 420)));
+        let placed = places(&samples).0;
+        assert!(placed[122..].iter().all(|placed| matches!(placed, Placed::Lane(lane) if *lane > 0)), "{placed:?}");
+    }
+
+    #[test]
+    fn spans_grow_together() {
+        let mut spans = Spans::default();
+        [0, 50, 300, 200, 250, 100, 150].iter().for_each(|at| spans.add(at * SECOND));
+        assert_eq!(spans.0, [(0, 300 * SECOND)]);
+        assert!(spans.cover(120 * SECOND) && !spans.cover(301 * SECOND) && !spans.cover(-SECOND));
+    }
+}

@@ -1,0 +1,654 @@
+//! The streams of each patient: what orders samples, how each device's clock stands, and until when each vital is known.
+//!
+//! A *stream* is a patient's records of one partition and, where the job names one, one device. Within it, order is a
+//! matter of the columns that a rule depends on: a saturation is not older than a saturation because a heart rate of
+//! another device has a later time. Rules with the same columns share a [`ColumnSet`], and each set of a stream is
+//! cut into *lanes*, runs of samples whose event times ascend:
+//!
+//! ```text
+//!   as they came   30   0  31   1  32   2   (two devices that the job cannot tell apart, clocks 30 s apart)
+//!   lane 0         30      31      32
+//!   lane 1              0       1       2
+//! ```
+//!
+//! So every sample is judged in the order of its own device's clock. What is no lane of its own: a sample that came
+//! before, with the same time and values, is a *re-send* and judges nothing; so is one out of a span that is known
+//! already, unless its samples keep pace with Kafka's stamps, for then it is a clock that was set back.
+//!
+//! Clocks are compared on one axis, that of Kafka's stamps: a lane's *delay* is how far its event times lie behind
+//! them. Where the topic has no stamps, the newest event time of the partition stands in.
+//!
+//! All of it is a function of the records in their order and of the logged `now`s. It reads no clock, decides about no
+//! alert, and can be saved and read back.
+
+mod lanes;
+mod saved;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN};
+use crate::terms::Partition;
+
+use super::SampleColumns;
+pub use lanes::CLOCK_TOLERANCE;
+pub(super) use lanes::Placed;
+use lanes::{Lanes, Noted, Recent, Spans};
+
+/// One stream, and a lane of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The partition.
+    pub partition: Partition,
+    /// The device; empty where the job names no device.
+    pub device: Arc<str>,
+    /// The lane, counted anew for each set of columns.
+    pub lane: u32,
+}
+
+impl StreamId {
+    /// Whether both are of one device, in whatever lanes.
+    #[must_use]
+    pub fn is_of_device(&self, other: &Self) -> bool {
+        self.partition == other.partition && self.device == other.device
+    }
+}
+
+/// Which columns rules depend on, and so what streams keep apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// The column that names the device, where the job has one.
+    device: Option<String>,
+    columns: Vec<String>,
+    sets: Vec<ColumnSet>,
+}
+
+/// The columns that a rule depends on. An empty set is of rules for which every record is a sample.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnSet {
+    /// Each column with those that may stand in for it, as `spo2_doubtful` for `spo2`.
+    vitals: Vec<Vec<String>>,
+    /// The bits of each vital, and of all of them.
+    masks: Vec<u128>,
+    mask: u128,
+}
+
+/// Which of a shape's sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetId(usize);
+
+/// A column whose values are doubtful ones of another's.
+const DOUBTFUL: &str = "_doubtful";
+
+impl ColumnSet {
+    /// The set of the columns called `names`; a doubtful twin belongs to its column where both are named.
+    fn of(names: &[String], columns: &[String]) -> Self {
+        let twin_of = |name: &str| {
+            let base = name.strip_suffix(DOUBTFUL)?;
+            names.iter().find(|other| *other == base)
+        };
+        let mut vitals: Vec<Vec<String>> =
+            names.iter().filter(|name| twin_of(name).is_none()).map(|name| vec![name.clone()]).collect();
+        for name in names {
+            if let Some(base) = twin_of(name)
+                && let Some(vital) = vitals.iter_mut().find(|vital| vital[0] == *base)
+            {
+                vital.push(name.clone());
+            }
+        }
+        let bit = |name: &String| columns.iter().position(|column| column == name).map_or(0, bit);
+        let masks: Vec<u128> =
+            vitals.iter().map(|vital| vital.iter().map(bit).fold(0, |mask, bit| mask | bit)).collect();
+        let mask = masks.iter().fold(0, |all, mask| all | mask);
+        Self { vitals, masks, mask }
+    }
+
+    /// Whether a row with these columns is a sample of the set.
+    fn has_sample(&self, row: u128) -> bool {
+        self.masks.is_empty() || row & self.mask != 0
+    }
+
+    /// Whether a row with these columns has a value of every vital.
+    fn is_complete(&self, row: u128) -> bool {
+        self.masks.iter().all(|mask| row & mask != 0)
+    }
+
+    /// Its columns, by the name of the first that may stand for each.
+    pub fn vitals(&self) -> impl Iterator<Item = &str> {
+        self.vitals.iter().map(|vital| vital[0].as_str())
+    }
+}
+
+/// The bit of a column; those beyond the hundred-and-twenty-seventh share one.
+fn bit(column: usize) -> u128 {
+    1 << column.min(127)
+}
+
+impl Shape {
+    /// The shape for rules that depend on these lists of columns, each list in its order.
+    pub fn new<'a>(device: Option<&str>, rules: impl Iterator<Item = &'a [String]> + Clone) -> Self {
+        let columns: BTreeSet<&String> = rules.clone().flatten().collect();
+        let columns: Vec<String> = columns.into_iter().cloned().collect();
+        let sets: BTreeSet<&[String]> = rules.chain(std::iter::once(&[] as &[String])).collect();
+        let sets = sets.into_iter().map(|names| ColumnSet::of(names, &columns)).collect();
+        Self { device: device.map(str::to_owned), columns, sets }
+    }
+
+    /// The set of a rule that depends on these columns.
+    #[must_use]
+    pub fn set(&self, vitals: &[String]) -> Option<SetId> {
+        let wanted = ColumnSet::of(vitals, &self.columns);
+        self.sets.iter().position(|set| *set == wanted).map(SetId)
+    }
+
+    /// What a set is made of.
+    #[must_use]
+    pub fn columns_of(&self, set: SetId) -> &ColumnSet {
+        &self.sets[set.0]
+    }
+
+    /// What must be the same for saved streams to be of use.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let sets: Vec<String> = self.sets.iter().map(|set| format!("{:?}", set.vitals)).collect();
+        format!("device {:?}, columns {:?}, sets {}", self.device, self.columns, sets.join(" "))
+    }
+
+    /// Its sets.
+    pub fn sets(&self) -> impl Iterator<Item = SetId> + use<> {
+        (0..self.sets.len()).map(SetId)
+    }
+}
+
+/// What is known of all streams, over all batches so far.
+#[derive(Debug, Clone, Default)]
+pub struct Streams {
+    shape: Arc<Shape>,
+    patients: HashMap<Arc<str>, Patient>,
+    /// The newest stamp that each partition has reached, in microseconds.
+    reached: BTreeMap<i32, i64>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Patient {
+    streams: Vec<Stream>,
+}
+
+#[derive(Debug, Clone)]
+struct Stream {
+    partition: i32,
+    device: Arc<str>,
+    /// The greatest event time of any record.
+    newest: i64,
+    /// The stamp of the newest record.
+    stamped: i64,
+    /// When each column had a value last.
+    columns: Vec<LastValue>,
+    sets: Vec<Lanes>,
+    recent: Recent,
+    spans: Spans,
+    stepped: Option<Step>,
+}
+
+/// When a column had a value last: never is the least of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LastValue {
+    at: i64,
+    stamped: i64,
+}
+
+impl LastValue {
+    const NEVER: Self = Self { at: i64::MIN, stamped: i64::MIN };
+}
+
+/// A clock that was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// By how much, in microseconds: below zero is back.
+    pub by: i64,
+    /// The stamp of the record by which it was known.
+    pub stamped: i64,
+}
+
+/// A record as a sample of its patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SampleRow {
+    /// Its event time.
+    pub(super) at: DateTime<Utc>,
+    /// Its row in the frame.
+    pub(super) row: usize,
+    /// Kafka's stamp, in microseconds; see [`Streams`].
+    pub(super) stamped: i64,
+    /// Which of the patient's streams it is of.
+    stream: usize,
+    /// The judged columns that have a value.
+    columns: u128,
+}
+
+/// The samples of a batch, patient by patient in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Samples {
+    patients: HashMap<Arc<str>, Vec<SampleRow>>,
+    /// Where samples stand that are not in the first lane.
+    placed: HashMap<(SetId, usize), Placed>,
+    /// The samples with which their lane takes the place of the others of its device.
+    leading: HashSet<(SetId, usize)>,
+}
+
+impl Samples {
+    pub(super) fn of_patient(&self, patient: &str) -> &[SampleRow] {
+        self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether a sample's lane takes the place of the others of its device, whose clock was set.
+    pub(super) fn leads(&self, set: SetId, sample: SampleRow) -> bool {
+        self.leading.contains(&(set, sample.row))
+    }
+
+    /// Where a row stands among the samples of a set.
+    pub(super) fn place(&self, set: SetId, sample: SampleRow) -> Placed {
+        self.placed.get(&(set, sample.row)).copied().unwrap_or(Placed::Lane(0))
+    }
+}
+
+impl Streams {
+    /// Streams of which nothing is known.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self { shape: Arc::new(shape), ..Self::default() }
+    }
+
+    /// What is kept apart.
+    #[must_use]
+    pub fn shape(&self) -> &Arc<Shape> {
+        &self.shape
+    }
+
+    /// Goes on with another set of rules. Of columns and sets that were not judged so far, nothing is known.
+    pub fn reshape(&mut self, shape: Shape) {
+        if *self.shape == shape {
+            return;
+        }
+        let columns: Vec<Option<usize>> =
+            shape.columns.iter().map(|name| self.shape.columns.iter().position(|known| known == name)).collect();
+        let named = |set: &ColumnSet| set.vitals.clone();
+        let sets: Vec<Option<usize>> =
+            shape.sets.iter().map(|set| self.shape.sets.iter().position(|known| named(known) == named(set))).collect();
+        for stream in self.patients.values_mut().flat_map(|patient| &mut patient.streams) {
+            let known = |index: &Option<usize>| index.map_or(LastValue::NEVER, |index| stream.columns[index]);
+            stream.columns = columns.iter().map(known).collect();
+            stream.sets =
+                sets.iter().map(|index| index.map(|index| stream.sets[index].clone()).unwrap_or_default()).collect();
+        }
+        self.shape = Arc::new(shape);
+    }
+
+    /// Takes note of the records of `frame`, and says at what rules are to be judged.
+    ///
+    /// `now` is the batch's frozen time: no stamp is believed to be ahead of it.
+    pub fn note(&mut self, frame: &RecordBatch, columns: &SampleColumns, now: DateTime<Utc>) -> Samples {
+        let mut samples = Samples::default();
+        let (Some(keys), Some(times)) = (texts(frame, &columns.key), frame.column_by_name(&columns.event_time)) else {
+            return samples;
+        };
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let partitions = frame.column_by_name(PARTITION_COLUMN).map(|found| found.as_primitive::<Int32Type>());
+        let stamps = frame.column_by_name(STAMP_COLUMN).map(|found| found.as_primitive::<TimestampMicrosecondType>());
+        let devices = self.shape.device.as_ref().and_then(|name| texts(frame, name));
+        let shape = Arc::clone(&self.shape);
+        let judged: Vec<(u128, &ArrayRef)> = shape
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(name)?)))
+            .collect();
+        let now = now.timestamp_micros();
+        for (row, patient) in keys.iter().enumerate() {
+            let Some(patient) = patient else { continue };
+            let micros = times.value(row);
+            let Some(at) = DateTime::from_timestamp_micros(micros) else { continue };
+            let partition = partitions.map_or(0, |partitions| partitions.value(row));
+            let reached = self.reached.entry(partition).or_insert(i64::MIN);
+            let stamp = stamps.filter(|stamps| stamps.is_valid(row)).map(|stamps| stamps.value(row));
+            let stamped = stamp.unwrap_or_else(|| micros.max(*reached)).min(now);
+            *reached = (*reached).max(stamped);
+
+            let device =
+                devices.as_ref().filter(|devices| devices.is_valid(row)).map_or("", |devices| devices.value(row));
+            let known = match self.patients.get_mut(patient) {
+                Some(known) => known,
+                None => self.patients.entry(patient.into()).or_default(),
+            };
+            let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
+            let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
+            let record = Record { at: micros, stamped, columns: mask, hash: hash(&judged, row) };
+            let place = &mut |set: SetId, noted: Noted| {
+                if noted.placed != Placed::Lane(0) {
+                    samples.placed.insert((set, row), noted.placed);
+                }
+                if noted.leads {
+                    samples.leading.insert((set, row));
+                }
+            };
+            if known.streams[stream].note(&record, &shape, place) == Fresh::No {
+                continue;
+            }
+            let sample = SampleRow { at, row, stamped, stream, columns: mask };
+            match samples.patients.get_mut(patient) {
+                Some(rows) => rows.push(sample),
+                None => {
+                    let name = self.patients.get_key_value(patient).map(|(name, _)| Arc::clone(name));
+                    samples.patients.extend(name.map(|name| (name, vec![sample])));
+                }
+            }
+        }
+        samples
+    }
+
+    /// The stream and lane of a sample that stands in a lane.
+    pub(super) fn id(&self, patient: &str, sample: SampleRow, lane: u32) -> Option<StreamId> {
+        let stream = self.patients.get(patient)?.streams.get(sample.stream)?;
+        Some(StreamId { partition: Partition(stream.partition), device: Arc::clone(&stream.device), lane })
+    }
+
+    /// Whether each vital of a set has had a value of this patient less than `within` before its partition's `arrivals`;
+    /// of a set without vitals, whether there was a record.
+    pub(super) fn are_known(&self, patient: &str, set: SetId, arrivals: &Arrivals, within: TimeDelta) -> bool {
+        let Some(patient) = self.patients.get(patient) else { return false };
+        let within = within.num_microseconds().unwrap_or(i64::MAX);
+        let is_recent = |stream: &Stream, stamped: i64| {
+            stamped > i64::MIN && arrivals.of(stream.partition).is_some_and(|now| now.saturating_sub(stamped) < within)
+        };
+        let set = &self.shape.sets[set.0];
+        if set.vitals.is_empty() {
+            return patient.streams.iter().any(|stream| is_recent(stream, stream.stamped));
+        }
+        set.masks.iter().all(|mask| {
+            patient
+                .streams
+                .iter()
+                .any(|stream| stream.newest_of(*mask).is_some_and(|last| is_recent(stream, last.stamped)))
+        })
+    }
+
+    /// Whether one of `others` that still brings samples has not come to `until` yet, which is on the axis of stamps.
+    pub(super) fn lag(&self, others: &Others<'_>, until: i64, arrivals: &Arrivals) -> bool {
+        let Some(patient) = self.patients.get(others.patient) else { return false };
+        let valid = others.valid_for.num_microseconds().unwrap_or(i64::MAX);
+        let mask = self.shape.sets[others.set.0].mask;
+        let than = others.than;
+        let is_other = |stream: &&Stream| stream.partition != than.partition.0 || stream.device != than.device;
+        patient.streams.iter().filter(is_other).any(|stream| {
+            let last = if mask == 0 { Some(stream.stamped) } else { stream.newest_of(mask).map(|last| last.stamped) };
+            let Some((last, now)) = last.zip(arrivals.of(stream.partition)) else { return false };
+            last > i64::MIN && now.saturating_sub(last) < valid && now < until
+        })
+    }
+
+    /// How many patients there are.
+    #[must_use]
+    pub fn patients(&self) -> usize {
+        self.patients.len()
+    }
+
+    /// Whether the patient has had a record.
+    #[must_use]
+    pub fn knows(&self, patient: &str) -> bool {
+        self.patients.contains_key(patient)
+    }
+
+    /// Lets go of what is known of a patient.
+    pub fn forget(&mut self, patient: &str) {
+        self.patients.remove(patient);
+    }
+
+    /// The patients of whom nothing has come for `after`, by the partitions' `arrivals`.
+    #[must_use]
+    pub fn silent_for(&self, after: TimeDelta, arrivals: &Arrivals) -> Vec<Arc<str>> {
+        let after = after.num_microseconds().unwrap_or(i64::MAX);
+        let is_silent = |stream: &Stream| {
+            arrivals.of(stream.partition).is_some_and(|now| now.saturating_sub(stream.stamped) >= after)
+        };
+        let silent = self.patients.iter().filter(|(_, patient)| patient.streams.iter().all(is_silent));
+        silent.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    /// How far each partition has got on the axis of stamps: its newest, and the time that has passed since where nothing
+    /// waits to be read.
+    #[must_use]
+    pub fn arrivals(&self, silences: &BTreeMap<Partition, TimeDelta>) -> Arrivals {
+        let silence =
+            |partition: i32| silences.get(&Partition(partition)).and_then(TimeDelta::num_microseconds).unwrap_or(0);
+        Arrivals(
+            self.reached.iter().map(|(partition, at)| (*partition, at.saturating_add(silence(*partition)))).collect(),
+        )
+    }
+
+    /// How the clocks of each stream stand.
+    pub fn clocks(&self) -> impl Iterator<Item = Clock<'_>> {
+        let any = self.shape.set(&[]).map_or(0, |set| set.0);
+        self.patients.iter().flat_map(move |(patient, known)| {
+            known.streams.iter().filter_map(move |stream| {
+                let (least, most) = stream.sets.get(any)?.delays(stream.stamped)?;
+                Some(Clock {
+                    patient,
+                    device: &stream.device,
+                    partition: Partition(stream.partition),
+                    delays: [least, most],
+                    stepped: stream.stepped,
+                    stamped: stream.stamped,
+                })
+            })
+        })
+    }
+
+    /// Until when each set of columns is known of each patient: see [`Known`].
+    pub fn known(&self) -> impl Iterator<Item = Known<'_>> {
+        self.patients.iter().flat_map(move |(patient, known)| {
+            self.shape.sets.iter().enumerate().filter_map(move |(index, set)| {
+                let mut oldest: Option<(LastValue, i32)> = None;
+                for mask in &set.masks {
+                    let newest =
+                        known.streams.iter().filter_map(|stream| Some((stream.newest_of(*mask)?, stream.partition)));
+                    let newest = newest.max_by_key(|(last, _)| last.stamped)?;
+                    if oldest.is_none_or(|(oldest, _)| newest.0.stamped < oldest.stamped) {
+                        oldest = Some(newest);
+                    }
+                }
+                let (last, partition) = oldest?;
+                let at = DateTime::from_timestamp_micros(last.at)?;
+                Some(Known { patient, set: SetId(index), at, stamped: last.stamped, partition: Partition(partition) })
+            })
+        })
+    }
+}
+
+/// How the clocks of a stream stand against Kafka's stamps: more than one where the job cannot tell devices apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock<'a> {
+    /// The patient.
+    pub patient: &'a Arc<str>,
+    /// The device; empty where the job names none.
+    pub device: &'a Arc<str>,
+    /// The partition.
+    pub partition: Partition,
+    /// How far event times lie behind stamps, in microseconds: the least and the most of its lanes. Below zero they are ahead.
+    pub delays: [i64; 2],
+    /// The last time that it was set.
+    pub stepped: Option<Step>,
+    /// The stamp of the newest record.
+    pub stamped: i64,
+}
+
+/// Until when a set of columns is known of a patient: the newest value of the column that has lacked one for longest. A
+/// set of which some column never had a value is not told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The patient.
+    pub patient: &'a Arc<str>,
+    /// The set.
+    pub set: SetId,
+    /// The event time of that value.
+    pub at: DateTime<Utc>,
+    /// Its stamp.
+    pub stamped: i64,
+    /// Its partition.
+    pub partition: Partition,
+}
+
+/// The other streams of a patient.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Others<'a> {
+    pub(super) patient: &'a str,
+    /// Of which samples they are asked.
+    pub(super) set: SetId,
+    /// All but those of this one's device.
+    pub(super) than: &'a StreamId,
+    /// A stream without a sample for so long is not waited for.
+    pub(super) valid_for: TimeDelta,
+}
+
+/// How far each partition has got on the axis of stamps, in microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrivals(BTreeMap<i32, i64>);
+
+impl Arrivals {
+    /// How far a partition has got; `None` where nothing has come.
+    #[must_use]
+    pub fn of(&self, partition: i32) -> Option<i64> {
+        self.0.get(&partition).copied()
+    }
+
+    /// How far the partition that is furthest has got.
+    #[must_use]
+    pub fn newest(&self) -> Option<i64> {
+        self.0.values().max().copied()
+    }
+}
+
+impl Patient {
+    fn position(&self, partition: i32, device: &str) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.partition == partition && *stream.device == *device)
+    }
+
+    fn begin(&mut self, partition: i32, device: &str, shape: &Shape) -> usize {
+        self.streams.push(Stream {
+            partition,
+            device: device.into(),
+            newest: i64::MIN,
+            stamped: i64::MIN,
+            columns: vec![LastValue::NEVER; shape.columns.len()],
+            sets: vec![Lanes::default(); shape.sets.len()],
+            recent: Recent::default(),
+            spans: Spans::default(),
+            stepped: None,
+        });
+        self.streams.len() - 1
+    }
+}
+
+/// What of a record its stream needs to know.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    at: i64,
+    stamped: i64,
+    columns: u128,
+    hash: u32,
+}
+
+/// Whether a record tells anything new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    Yes,
+    No,
+}
+
+impl Stream {
+    fn note(&mut self, record: &Record, shape: &Shape, place: &mut dyn FnMut(SetId, Noted)) -> Fresh {
+        let is_first = self.newest == i64::MIN;
+        let is_behind = !is_first && record.at < self.newest;
+        let is_expected = || self.sets.iter().any(|lanes| lanes.expect(record.at, record.stamped));
+        if is_behind && self.recent.has(record.at, record.hash) && !is_expected() {
+            return Fresh::No;
+        }
+        let is_known_span = is_behind && !self.recent.reaches(record.at) && self.spans.cover(record.at);
+        let mut is_judged = false;
+        for (index, set) in shape.sets.iter().enumerate() {
+            if !set.has_sample(record.columns) {
+                continue;
+            }
+            let noted = self.sets[index].note(record.at, record.stamped, is_known_span);
+            if let Some(by) = noted.stepped {
+                self.stepped = Some(Step { by, stamped: record.stamped });
+            }
+            is_judged |= noted.placed != Placed::Resent;
+            place(SetId(index), noted);
+        }
+        if is_judged {
+            self.recent.push(record.at, record.hash);
+            self.spans.add(record.at);
+            for (index, last) in self.columns.iter_mut().enumerate() {
+                if record.columns & bit(index) != 0 && record.stamped >= last.stamped {
+                    *last = LastValue { at: record.at, stamped: record.stamped };
+                }
+            }
+        }
+        self.newest = self.newest.max(record.at);
+        self.stamped = self.stamped.max(record.stamped);
+        if is_judged { Fresh::Yes } else { Fresh::No }
+    }
+
+    /// When one of the columns in `mask` had a value last.
+    fn newest_of(&self, mask: u128) -> Option<LastValue> {
+        let last = self.columns.iter().enumerate().filter(|(index, _)| mask & bit(*index) != 0).map(|(_, last)| *last);
+        last.filter(|last| last.stamped > i64::MIN).max_by_key(|last| last.stamped)
+    }
+}
+
+impl ColumnSet {
+    pub(super) fn judges(&self, sample: SampleRow) -> bool {
+        self.has_sample(sample.columns)
+    }
+
+    pub(super) fn lacks_a_value(&self, sample: SampleRow) -> bool {
+        !self.is_complete(sample.columns)
+    }
+}
+
+/// The values of judged columns as one number, by which a record that comes again is known. The same in every process:
+/// what is saved is compared after a restart.
+fn hash(judged: &[(u128, &ArrayRef)], row: usize) -> u32 {
+    let values = judged.iter().map(|(_, values)| if values.is_null(row) { u64::MAX } else { bits(values, row) });
+    #[allow(clippy::cast_possible_truncation, reason = "the upper half of a product is the better one")]
+    let short = (values.fold(0, mixed) >> 32) as u32;
+    short
+}
+
+fn mixed(hash: u64, value: u64) -> u64 {
+    (hash.rotate_left(5) ^ value).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// A value as bits that tell it apart.
+fn bits(values: &ArrayRef, row: usize) -> u64 {
+    match values.data_type() {
+        DataType::Float64 => values.as_primitive::<arrow::datatypes::Float64Type>().value(row).to_bits(),
+        #[allow(clippy::cast_sign_loss, reason = "only the bits count")]
+        DataType::Int64 => values.as_primitive::<arrow::datatypes::Int64Type>().value(row) as u64,
+        DataType::Boolean => u64::from(values.as_boolean().value(row)),
+        DataType::Utf8View => values.as_string_view().value(row).bytes().map(u64::from).fold(1, mixed),
+        _ => 0,
+    }
+}
+
+/// A text column, whichever of Arrow's two forms of text it has.
+pub(super) fn texts(rows: &RecordBatch, name: &str) -> Option<StringViewArray> {
+    let column = rows.column_by_name(name)?;
+    match column.data_type() {
+        DataType::Utf8View => Some(column.as_string_view().clone()),
+        _ => arrow::compute::cast(column, &DataType::Utf8View).ok().map(|cast| cast.as_string_view().clone()),
+    }
+}

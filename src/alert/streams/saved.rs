@@ -1,0 +1,185 @@
+//! Streams as bytes, as a snapshot keeps them: numbers in little-endian order, texts and lists behind their length.
+//!
+//! Reading never fails in part: bytes that are no such snapshot, or are of another shape, give nothing.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::lanes::{Lane, Lanes, Recent, Run, Spans};
+use super::{LastValue, Patient, Shape, Step, Stream, Streams};
+
+/// The form of the bytes. Another one is read as nothing.
+const FORM: u8 = 1;
+
+impl Streams {
+    /// Everything that is known, as bytes.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let mut to = vec![FORM];
+        list(&mut to, &self.reached.iter().collect::<Vec<_>>(), |to, (partition, at)| {
+            to.extend(partition.to_le_bytes());
+            number(to, **at);
+        });
+        list(&mut to, &self.patients.iter().collect::<Vec<_>>(), |to, (name, patient)| {
+            text(to, name);
+            list(to, &patient.streams, stream);
+        });
+        to
+    }
+
+    /// What `bytes` hold, for the same shape.
+    #[must_use]
+    pub fn restore(shape: Shape, bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader(bytes);
+        if from.take::<1>()? != [FORM] {
+            return None;
+        }
+        let reached: BTreeMap<i32, i64> =
+            from.list(|from| Some((i32::from_le_bytes(from.take()?), from.number()?)))?.into_iter().collect();
+        let patients: HashMap<Arc<str>, Patient> = from
+            .list(|from| Some((from.text()?, Patient { streams: from.list(|from| from.stream(&shape))? })))?
+            .into_iter()
+            .collect();
+        from.0.is_empty().then(|| Self { shape: Arc::new(shape), patients, reached })
+    }
+}
+
+fn stream(to: &mut Vec<u8>, stream: &Stream) {
+    to.extend(stream.partition.to_le_bytes());
+    text(to, &stream.device);
+    number(to, stream.newest);
+    number(to, stream.stamped);
+    list(to, &stream.columns, |to, last| {
+        number(to, last.at);
+        number(to, last.stamped);
+    });
+    list(to, &stream.sets, |to, lanes| {
+        to.extend(lanes.next.to_le_bytes());
+        run(to, lanes.lead);
+        let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
+        list(to, &all, |to, known| lane(to, known));
+    });
+    list(to, stream.recent.0.as_slices().0, recent);
+    list(to, stream.recent.0.as_slices().1, recent);
+    list(to, &stream.spans.0, |to, (from, until)| {
+        number(to, *from);
+        number(to, *until);
+    });
+    list(to, stream.stepped.as_slice(), |to, step| {
+        number(to, step.by);
+        number(to, step.stamped);
+    });
+}
+
+fn recent(to: &mut Vec<u8>, (at, hash): &(i64, u32)) {
+    number(to, *at);
+    to.extend(hash.to_le_bytes());
+}
+
+fn lane(to: &mut Vec<u8>, lane: &Lane) {
+    to.extend(lane.id.to_le_bytes());
+    [lane.newest, lane.stamped, lane.delay].iter().for_each(|value| number(to, *value));
+    run(to, lane.run);
+    to.extend(lane.samples.to_le_bytes());
+    to.push(u8::from(lane.is_certain));
+    to.push(u8::from(lane.is_known_span));
+}
+
+fn run(to: &mut Vec<u8>, run: Run) {
+    number(to, run.at);
+    number(to, run.stamped);
+    to.extend(run.samples.to_le_bytes());
+}
+
+fn number(to: &mut Vec<u8>, value: i64) {
+    to.extend(value.to_le_bytes());
+}
+
+fn text(to: &mut Vec<u8>, text: &str) {
+    length(to, text.len());
+    to.extend(text.as_bytes());
+}
+
+fn list<T>(to: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+    length(to, items.len());
+    items.iter().for_each(|item| write(to, item));
+}
+
+fn length(to: &mut Vec<u8>, length: usize) {
+    to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+/// What is left to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn number(&mut self) -> Option<i64> {
+        self.take().map(i64::from_le_bytes)
+    }
+
+    fn count(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn truth(&mut self) -> Option<bool> {
+        self.take::<1>().map(|byte| byte != [0])
+    }
+
+    fn text(&mut self) -> Option<Arc<str>> {
+        let length = self.count()? as usize;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok().map(Arc::from)
+    }
+
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        (0..self.count()?).map(|_| read(self)).collect()
+    }
+
+    fn stream(&mut self, shape: &Shape) -> Option<Stream> {
+        let (partition, device) = (i32::from_le_bytes(self.take()?), self.text()?);
+        let (newest, stamped) = (self.number()?, self.number()?);
+        let columns = self.list(|from| Some(LastValue { at: from.number()?, stamped: from.number()? }))?;
+        let sets = self.list(Self::lanes)?;
+        let recent = |from: &mut Self| Some((from.number()?, u32::from_le_bytes(from.take()?)));
+        let mut records: VecDeque<(i64, u32)> = self.list(recent)?.into();
+        records.extend(self.list(recent)?);
+        let spans = self.list(|from| Some((from.number()?, from.number()?)))?;
+        let stepped = self.list(|from| Some(Step { by: from.number()?, stamped: from.number()? }))?;
+        let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
+        fits.then(|| Stream {
+            partition,
+            device,
+            newest,
+            stamped,
+            columns,
+            sets,
+            recent: Recent(records),
+            spans: Spans(spans),
+            stepped: stepped.first().copied(),
+        })
+    }
+
+    fn lanes(&mut self) -> Option<Lanes> {
+        let (next, lead) = (self.count()?, self.run()?);
+        let mut all = self.list(Self::lane)?.into_iter();
+        Some(Lanes { first: all.next(), others: all.collect(), next, lead })
+    }
+
+    fn lane(&mut self) -> Option<Lane> {
+        let id = self.count()?;
+        let (newest, stamped, delay) = (self.number()?, self.number()?, self.number()?);
+        let (run, samples) = (self.run()?, self.count()?);
+        Some(Lane { id, newest, stamped, delay, run, samples, is_certain: self.truth()?, is_known_span: self.truth()? })
+    }
+
+    fn run(&mut self) -> Option<Run> {
+        Some(Run { at: self.number()?, stamped: self.number()?, samples: self.count()? })
+    }
+}

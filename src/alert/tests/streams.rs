@@ -1,0 +1,267 @@
+//! Several devices, clocks that differ and are set, values that come seldom: what is true of a patient then, and when.
+
+use arrow::array::Int32Array;
+
+use super::*;
+use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN};
+
+/// A reading of a saturation.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// The second by the device's clock.
+    at: i64,
+    /// The second at which Kafka stamped it.
+    stamped: i64,
+    device: &'static str,
+    partition: i32,
+    spo2: Option<f64>,
+}
+
+fn reading(at: i64, stamped: i64, device: &'static str, spo2: f64) -> Reading {
+    Reading { at, stamped, device, partition: 0, spo2: Some(spo2) }
+}
+
+fn frame_of(readings: &[Reading]) -> RecordBatch {
+    let seconds = |of: &dyn Fn(&Reading) -> i64| {
+        let micros: TimestampMicrosecondArray = readings.iter().map(|reading| Some(of(reading) * 1_000_000)).collect();
+        Arc::new(micros.with_timezone("UTC")) as _
+    };
+    let devices = StringViewArray::from_iter(readings.iter().map(|r| Some(r.device).filter(|name| !name.is_empty())));
+    RecordBatch::try_from_iter_with_nullable([
+        ("patient_id", Arc::new(StringViewArray::from_iter_values(readings.iter().map(|_| "P1"))) as _, false),
+        ("event_time", seconds(&|reading| reading.at), false),
+        ("device", Arc::new(devices) as _, true),
+        ("spo2", Arc::new(readings.iter().map(|reading| reading.spo2).collect::<Float64Array>()) as _, true),
+        (PARTITION_COLUMN, Arc::new(Int32Array::from_iter_values(readings.iter().map(|r| r.partition))) as _, false),
+        (STAMP_COLUMN, seconds(&|reading| reading.stamped), false),
+    ])
+    .expect("a frame")
+}
+
+/// A patient with oximeters, and a rule that is true below 90.
+struct Oximeters {
+    rule: Rule,
+    streams: Streams,
+    open: OpenEpisodes,
+    stored: BTreeMap<EpisodeId, Episode>,
+}
+
+impl Oximeters {
+    fn new(hold: u64, clear_after: u64) -> Self {
+        let message = Message::parse("SpO2 {spo2:.0} < 90", frame_of(&[]).schema_ref()).expect("valid");
+        let rule = Rule {
+            name: "hypoxia".to_owned(),
+            message: Some(message),
+            vitals: vec!["spo2".to_owned()],
+            measure: Measure { value: Some(3), limit: None, worse: Extreme::Min },
+            ..rule(hold, clear_after)
+        };
+        let streams = Streams::new(Shape::new(Some("device"), [rule.depends_on()].into_iter()));
+        Self { rule, streams, open: OpenEpisodes::default(), stored: BTreeMap::new() }
+    }
+
+    /// A batch that ends when Kafka's clock is at `now`, with nothing waiting.
+    fn batch(&mut self, readings: &[Reading], now: i64) {
+        let all = frame_of(readings);
+        let below: Vec<Reading> =
+            readings.iter().copied().filter(|reading| reading.spo2.is_some_and(|spo2| spo2 < 90.0)).collect();
+        let samples = self.streams.note(&all, &columns(), at(now));
+        let newest = self.streams.arrivals(&BTreeMap::new());
+        let silences = (0..4).filter_map(|partition| {
+            let reached = DateTime::from_timestamp_micros(newest.of(partition)?)?;
+            Some((Partition(partition), at(now) - reached))
+        });
+        let arrivals = self.streams.arrivals(&silences.collect());
+        let columns = columns();
+        let moment = Moment {
+            samples: &samples,
+            streams: &self.streams,
+            arrivals: &arrivals,
+            lateness: TimeDelta::seconds(2),
+            columns: &columns,
+            now: at(now),
+            event_now: at(now),
+        };
+        self.open.judge(&self.rule, &Rows { conditions: &frame_of(&below), clear: None }, &moment);
+        self.open.let_time_pass(std::slice::from_ref(&self.rule), &moment);
+        for Change { episode, .. } in self.open.take_changes() {
+            self.stored.insert(episode.id.clone(), (*episode).clone());
+        }
+    }
+
+    /// The readings as they came, in batches of a second by Kafka's clock.
+    fn live(&mut self, readings: &[Reading]) {
+        for batch in readings.chunk_by(|one, next| one.stamped == next.stamped) {
+            self.batch(batch, batch[0].stamped);
+        }
+    }
+
+    fn restart(&mut self) {
+        let shape = self.streams.shape().as_ref().clone();
+        self.streams = Streams::restore(shape, &self.streams.save()).expect("what was saved can be read");
+        let live = self.stored.values().filter(|episode| episode.state.is_live()).map(|episode| Episode {
+            tracks: read_tracks(&write_tracks(&episode.tracks)).expect("tracks"),
+            ..episode.clone()
+        });
+        self.open = OpenEpisodes::new(live, Vec::new());
+    }
+
+    /// The episodes that fired: their states and the seconds at which they fired and were over.
+    fn fired(&self) -> Vec<(State, i64, Option<i64>)> {
+        let mut fired: Vec<_> = self
+            .stored
+            .values()
+            .filter_map(|episode| Some((episode.state, second(episode.firing_at?), episode.ended_at.map(second))))
+            .collect();
+        fired.sort_by_key(|(_, fired, _)| *fired);
+        fired
+    }
+}
+
+#[test]
+fn a_slower_clock_beside_another_is_judged_whether_or_not_devices_have_names() {
+    for names in [["monitor", "oximeter"], ["", ""]] {
+        let mut bed = Oximeters::new(10, 15);
+        let low = |second: i64| if (20..80).contains(&second) { 82.0 } else { 97.0 };
+        let readings: Vec<Reading> = (0..120)
+            .flat_map(|now| [reading(now, now, names[0], 97.0), reading(now - 30, now, names[1], low(now))])
+            .collect();
+        bed.live(&readings);
+        assert_eq!(bed.fired(), [(State::Ended, 0, Some(65))], "{names:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_judged_again_at_once() {
+    let mut bed = Oximeters::new(10, 0);
+    let mut readings: Vec<Reading> = (0..600).map(|now| reading(now, now, "", 97.0)).collect();
+    readings.extend((600..660).map(|now| reading(now - 500, now, "", 82.0)));
+    bed.live(&readings);
+    // The third reading tells that it is no re-send.
+    assert_eq!(bed.fired(), [(State::Firing, 112, None)]);
+    bed.live(&(660..700).map(|now| reading(now - 500, now, "", 97.0)).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), [(State::Ended, 112, Some(160))]);
+    let steps: Vec<i64> = bed.streams.clocks().filter_map(|clock| clock.stepped).map(|step| step.by).collect();
+    assert_eq!(steps, [-500_000_000]);
+}
+
+#[test]
+fn an_alert_that_stands_when_the_clock_is_set_back_ends_with_the_condition() {
+    let mut bed = Oximeters::new(0, 0);
+    let mut readings: Vec<Reading> =
+        (0..600).map(|now| reading(now, now, "", if now < 590 { 97.0 } else { 82.0 })).collect();
+    readings.extend((600..640).map(|now| reading(now - 300, now, "", if now < 620 { 82.0 } else { 97.0 })));
+    bed.live(&readings);
+    let fired = bed.fired();
+    assert_eq!((fired.len(), fired[0].0, fired[0].1), (1, State::Ended, 590), "{fired:?}");
+}
+
+#[test]
+fn what_is_sent_again_raises_nothing_and_what_was_never_sent_does() {
+    let mut bed = Oximeters::new(0, 0);
+    let past = |now: i64, stamped| reading(now, stamped, "", if (100..130).contains(&now) { 82.0 } else { 97.0 });
+    bed.live(&(0..600).map(|now| past(now, now)).collect::<Vec<_>>());
+    assert_eq!(bed.fired().len(), 1);
+    bed.restart();
+    bed.live(&(50..600).map(|now| past(now, 600)).collect::<Vec<_>>());
+    assert_eq!(bed.fired().len(), 1, "{:?}", bed.fired());
+
+    let mut bed = Oximeters::new(10, 0);
+    bed.live(&(0..100).map(|now| past(now, now)).collect::<Vec<_>>());
+    bed.live(&(300..310).map(|now| past(now, now)).collect::<Vec<_>>());
+    bed.live(&(100..200).map(|now| past(now, 310)).collect::<Vec<_>>());
+    assert_eq!(bed.fired().len(), 1, "the device had kept them while it was not connected");
+}
+
+#[test]
+fn one_reading_fires_when_it_has_counted_for_long_enough_and_none_clears_by_silence() {
+    let mut bed = Oximeters::new(10, 15);
+    bed.batch(&[reading(100, 100, "", 80.0)], 100);
+    bed.batch(&[], 111);
+    assert_eq!(bed.fired(), []);
+    bed.batch(&[], 112);
+    assert_eq!(bed.fired(), [(State::Firing, 110, None)]);
+    bed.batch(&[], 400);
+    let episode = bed.stored.values().next().expect("one");
+    assert_eq!((episode.state, episode.stale_at.map(second)), (State::Firing, Some(130)));
+    // The next reading, ten minutes later, says that it is gone.
+    bed.batch(&[reading(700, 700, "", 97.0)], 700);
+    bed.restart();
+    bed.batch(&[], 717);
+    assert_eq!(bed.fired(), [(State::Ended, 110, Some(715))]);
+}
+
+#[test]
+fn a_reading_that_is_valid_for_less_than_the_delay_fires_nothing_by_itself() {
+    let mut bed = Oximeters::new(60, 0);
+    bed.batch(&[reading(100, 100, "", 80.0)], 100);
+    bed.batch(&[], 1_000);
+    assert_eq!(bed.fired(), []);
+}
+
+#[test]
+fn of_two_devices_that_disagree_the_one_that_says_so_wins_until_it_has_fallen_silent() {
+    let mut bed = Oximeters::new(10, 0);
+    let both = |now: i64| [reading(now, now, "a", 82.0), reading(now, now, "b", 97.0)];
+    // Two devices never measure at the very same instant; a microsecond apart is not needed here, for rows go by devices.
+    let apart: Vec<Reading> = (0..60)
+        .flat_map(both)
+        .enumerate()
+        .map(|(place, reading)| Reading {
+            at: 2 * reading.at + place as i64 % 2,
+            stamped: 2 * reading.stamped + place as i64 % 2,
+            ..reading
+        })
+        .collect();
+    bed.live(&apart);
+    assert_eq!(bed.fired(), [(State::Firing, 10, None)]);
+    bed.live(&(120..160).map(|now| reading(now, now, "b", 97.0)).collect::<Vec<_>>());
+    let fired = bed.fired();
+    assert_eq!((fired.len(), fired[0].0), (1, State::Ended), "{fired:?}");
+    assert!(fired[0].2.is_some_and(|ended| ended >= 118 + 30), "it counted for as long as it is valid: {fired:?}");
+}
+
+#[test]
+fn an_alert_waits_with_its_end_for_a_stream_that_has_not_come_so_far() {
+    let mut bed = Oximeters::new(0, 10);
+    let second_partition =
+        |at: i64, stamped: i64, spo2: f64| Reading { partition: 1, ..reading(at, stamped, "b", spo2) };
+    let all = [reading(100, 100, "a", 82.0), second_partition(80, 100, 97.0), reading(105, 105, "a", 97.0)];
+    let frame = all.map(|reading| Reading { stamped: reading.at, ..reading });
+    // The second partition waits to be read: its stamps stand at 80.
+    let now = frame_of(&frame);
+    let samples = bed.streams.note(&now, &columns(), at(130));
+    let arrivals = bed.streams.arrivals(&BTreeMap::from([(Partition(0), TimeDelta::seconds(25))]));
+    let columns = columns();
+    let moment = Moment {
+        samples: &samples,
+        streams: &bed.streams,
+        arrivals: &arrivals,
+        lateness: TimeDelta::seconds(2),
+        columns: &columns,
+        now: at(130),
+        event_now: at(130),
+    };
+    bed.open.judge(&bed.rule, &Rows { conditions: &frame_of(&frame[..1]), clear: None }, &moment);
+    bed.open.let_time_pass(std::slice::from_ref(&bed.rule), &moment);
+    let episode = bed.open.iter().next().expect("it waits");
+    assert_eq!(episode.state, State::Recovering);
+    let arrivals = bed
+        .streams
+        .arrivals(&BTreeMap::from([(Partition(0), TimeDelta::seconds(25)), (Partition(1), TimeDelta::seconds(50))]));
+    bed.open.let_time_pass(std::slice::from_ref(&bed.rule), &Moment { arrivals: &arrivals, ..moment });
+    assert_eq!(bed.open.iter().count(), 0);
+}
+
+#[test]
+fn streams_are_read_back_as_they_were_saved() {
+    let mut bed = Oximeters::new(0, 0);
+    bed.live(
+        &(0..200).flat_map(|now| [reading(now, now, "a", 97.0), reading(now - 40, now, "b", 96.0)]).collect::<Vec<_>>(),
+    );
+    let (shape, bytes) = (bed.streams.shape().as_ref().clone(), bed.streams.save());
+    let read = Streams::restore(shape.clone(), &bytes).expect("streams");
+    assert_eq!(read.save().len(), bytes.len());
+    assert!(Streams::restore(shape.clone(), &bytes[..bytes.len() - 1]).is_none());
+    assert!(Streams::restore(Shape::new(None, std::iter::empty::<&[String]>()), &bytes).is_none());
+}
