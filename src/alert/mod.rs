@@ -12,6 +12,7 @@
 mod action;
 mod begun;
 mod care;
+mod coverage;
 mod episode;
 mod lifecycle;
 mod limits;
@@ -29,6 +30,7 @@ use chrono::TimeDelta;
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use begun::EpisodeKey;
 pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address};
+pub use coverage::{BadValues, Unjudged, ValidFor, Watch, Why};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};

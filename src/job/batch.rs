@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{self, Arrivals, Change, Moment, OpenEpisodes, Rule, Samples, address, check_rows};
+use crate::alert::{
+    self, Arrivals, Change, Moment, OpenEpisodes, Rule, Samples, Unjudged, Watch, address, check_rows,
+};
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
 use crate::store::{
-    Alerting, Commit, Failed, QueryCost, QueryState, Snapshot, Store, StoreError, TableFault, TableRows, Way,
+    Alerting, Commit, CoverageChanges, Failed, QueryCost, QueryState, Snapshot, Store, StoreError, TableFault, TableRows, Way,
 };
 use crate::terms::{BatchId, Partition};
 
@@ -45,6 +47,7 @@ impl Taken {
         let now = state.next_now(clock);
         let rows = state.memory.take(plan, &batch.rows, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
+        state.coverage.note(&batch.artefacts, now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -98,7 +101,7 @@ impl Taken {
         outcomes
     }
 
-    /// Judges every rule that gave rows.
+    /// Judges every rule that gave rows. Returns which rules do not judge which patients, where that was found out again.
     pub(super) fn judge(
         &self,
         plan: &Plan,
@@ -106,7 +109,7 @@ impl Taken {
         outcomes: &[Outcome],
         state: &JobState,
         episodes: &mut OpenEpisodes,
-    ) {
+    ) -> Option<Vec<Unjudged>> {
         let moment = Moment {
             samples: &self.samples,
             streams: &state.memory.streams,
@@ -124,6 +127,19 @@ impl Taken {
             }
         }
         episodes.let_time_pass(rules, &moment);
+        state.coverage.is_due(self.now).then(|| {
+            let mut failing: BTreeMap<String, String> =
+                state.quarantine.failing().map(|(query, error)| (query.to_owned(), error.to_owned())).collect();
+            let failed = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.rows.as_ref().err()?)));
+            failing.extend(failed.map(|(outcome, failure)| (outcome.query.clone(), failure.0.clone())));
+            let bad_values = state.coverage.bad_values();
+            let watch = Watch { rules, moment: &moment, valid_for: plan, bad_values, failing: &failing };
+            let unjudged = watch.unjudged(episodes);
+            watch.judge(episodes, &unjudged);
+            let at_fault = state.tables.at_fault();
+            episodes.judge_tables(at_fault.iter().map(|fault| (fault.table.as_str(), fault.reason.as_str())), &moment);
+            unjudged
+        })
     }
 
     fn event_now(&self) -> DateTime<Utc> {
@@ -162,7 +178,8 @@ impl Prepared<'_> {
         let (actions, refused) = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
         let mut quarantine = state.quarantine.clone();
         let mut episodes = state.episodes.clone();
-        self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
+        let unjudged = self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
+        let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
         tell_apart(&mut episodes, store, options)?;
         let (now, event_now) = (self.taken.now, self.taken.event_now());
         let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
@@ -178,7 +195,8 @@ impl Prepared<'_> {
         loop {
             let faults = tables.changes(&state.tables, now);
             let queries = with_tables(&failing, &faults, &quarantine, self.taken.id);
-            let written = self.written(plan, &tables, &faults, alerting, &failures, &queries, state);
+            let mut written = self.written(plan, &tables, &faults, alerting, &failures, &queries, state);
+            written.coverage = coverage.as_ref();
             if self.is_idle(&written, state) {
                 drop(written);
                 state.tables = tables;
@@ -192,6 +210,9 @@ impl Prepared<'_> {
                     stall.is_over();
                     tables.committed(&faults, &outcome, now);
                     state.tables = tables;
+                    if let Some(coverage) = coverage {
+                        state.coverage.told(coverage, now);
+                    }
                     state.committed(self, quarantine, episodes);
                     return Ok(Some(Told { changes: alerts, notifications: notifications.len() }));
                 }
@@ -218,6 +239,7 @@ impl Prepared<'_> {
             && written.failures.is_empty()
             && written.queries.is_empty()
             && written.edits.is_empty()
+            && written.coverage.is_none_or(CoverageChanges::is_empty)
             && written.reference_changes.is_empty()
             && written.table_faults.is_empty()
             && written.tables.iter().all(|table| {
@@ -291,6 +313,7 @@ impl Prepared<'_> {
             edits: &state.edits.looked_at,
             reference_changes: &state.edits.references,
             costs: &self.costs,
+            coverage: None,
             snapshots: &self.snapshots,
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }

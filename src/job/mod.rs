@@ -5,6 +5,7 @@
 mod backtest;
 mod batch;
 mod costs;
+mod coverage;
 mod given;
 mod memory;
 mod past;

@@ -13,6 +13,7 @@ use crate::terms::{BatchId, Positions, Ranges};
 
 use super::batch::Taken;
 use super::costs::Costs;
+use super::coverage::Coverage;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
@@ -33,6 +34,8 @@ pub(super) struct JobState {
     pub(super) edits: Edits,
     /// What queries have cost since it was told last.
     pub(super) costs: Costs,
+    /// Which rules do not judge which patients.
+    pub(super) coverage: Coverage,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
     /// What was committed last, for lag tools.
@@ -65,6 +68,7 @@ impl JobState {
             last_snapshot: resume.last_batch,
             edits: Edits::default(),
             costs: Costs::default(),
+            coverage: Coverage::new(resume.unjudged),
             waiting_since: None,
             shown: Ranges::new(),
             claimed: positions.clone(),

@@ -11,6 +11,7 @@ use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
 use super::alerting::Alerting;
 use super::bad_rows::{BadRowsOfBatch, clipped};
 use super::cost::QueryCost;
+use super::coverage::CoverageChanges;
 use super::database::Database;
 use super::own::OwnRow;
 use super::pending::{Pending, TableFault, TableRows, Way};
@@ -69,6 +70,8 @@ pub struct Commit<'a> {
     pub reference_changes: &'a [ReferenceChange],
     /// What queries have cost, where that is to be told.
     pub costs: &'a [QueryCost],
+    /// Which rules do not judge which patients any more, and which do again.
+    pub coverage: Option<&'a CoverageChanges>,
     /// What windowed queries keep after it, where that is due.
     pub snapshots: &'a [Snapshot],
     /// From the closing of the batch to the start of the commit.
@@ -176,6 +179,9 @@ impl Store {
         self.write_table_faults(commit.batch, commit.table_faults)?;
         self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
         self.write_costs(commit.costs)?;
+        if let Some(coverage) = commit.coverage {
+            self.write_coverage(commit.batch, coverage)?;
+        }
         for snapshot in commit.snapshots {
             self.write_snapshot(commit.batch, snapshot)?;
         }

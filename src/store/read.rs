@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Episode, Silence};
+use crate::alert::{Episode, Silence, Unjudged};
 use crate::frame::{EventTime, Watermarks};
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
@@ -32,6 +32,8 @@ pub struct Resume {
     pub queries: Vec<QueryState>,
     /// The tables that do not take their rows, and those that have rows waiting.
     pub tables: Vec<TableFault>,
+    /// Which rules do not judge which patients.
+    pub unjudged: Vec<Unjudged>,
 }
 
 /// What `status` shows.
@@ -120,6 +122,7 @@ impl Store {
             silences: self.silences()?,
             queries: self.failing_queries()?,
             tables: self.table_faults()?,
+            unjudged: self.unjudged()?,
         })
     }
 

@@ -27,13 +27,15 @@ pub(super) const INCOMPLETE_TABLES: &str = "incomplete_tables";
 pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
+pub(super) const COVERAGE: &str = "coverage";
+
 pub(super) const USERS: &str = "users";
 pub(super) const SESSIONS: &str = "sessions";
 pub(super) const API_TOKENS: &str = "api_tokens";
 pub(super) const AUDIT: &str = "audit";
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 28] = [
+pub(crate) const NAMES: [&str; 29] = [
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -58,6 +60,7 @@ pub(crate) const NAMES: [&str; 28] = [
     INCOMPLETE_TABLES,
     WINDOW_SNAPSHOTS,
     WINDOW_PANES,
+    COVERAGE,
     USERS,
     SESSIONS,
     API_TOKENS,
@@ -65,7 +68,7 @@ pub(crate) const NAMES: [&str; 28] = [
 ];
 
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 28] {
+pub(super) fn tables() -> [TableSpec; 29] {
     [
         // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
         TableSpec::system(
@@ -469,6 +472,22 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("parts", Kind::Int),
                 ("checksum", Kind::Int),
                 ("bytes", Kind::Bytes),
+            ],
+        ),
+        // Which rules do not judge which patients now, and why; of the rest, every rule judges every patient. The empty patient
+        // is the ward.
+        TableSpec::system(
+            COVERAGE,
+            &["job", "patient_id", "rule"],
+            &[
+                ("job", Kind::Text),
+                ("patient_id", Kind::Text),
+                ("rule", Kind::Text),
+                ("judged_until", Kind::Time),
+                ("since_at", Kind::Time),
+                ("cause", Kind::Text),
+                ("detail", Kind::Text),
+                ("batch", Kind::Int),
             ],
         ),
         // Who may see the page. Passwords are kept as argon2 makes them.
