@@ -18,6 +18,8 @@ mod limits;
 mod message;
 mod open;
 mod samples;
+mod system;
+mod unreached;
 
 use std::time::Duration;
 
@@ -25,12 +27,14 @@ use arrow::datatypes::Schema;
 
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use begun::EpisodeKey;
-pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address};
+pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address, notification_id};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};
 pub use open::{Change, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::{NewestSamples, Samples, check_rows};
+pub use system::{SYSTEM_RULES, UNREACHED, is_system_rule};
+pub use unreached::{Outstanding, Reach, Untaken};
 
 use crate::query::{Extreme, RuleHeader};
 use crate::terms::Severity;

@@ -7,7 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::clock::{Clock, SystemClock};
+use crate::store::StoreError;
 use crate::terms::BatchId;
+use crate::watch::{Finding, findings, patience};
 
 use super::super::App;
 use super::super::problem::Problem;
@@ -103,6 +106,21 @@ pub(super) struct JobStatus {
     failing_queries: Vec<FailingQuery>,
     /// Why the newest edit of the queries was refused.
     refused_edit: Option<String>,
+    /// What is not being watched although it should be.
+    unwatched: Vec<Unwatched>,
+}
+
+/// Something that is not being watched.
+#[derive(Debug, Serialize, ToSchema)]
+struct Unwatched {
+    /// Of what kind it is.
+    cause: &'static str,
+    /// What it is.
+    what: String,
+    /// Since when, where that is known.
+    since: Option<Time>,
+    /// What to do.
+    remedy: String,
 }
 
 /// A query that fails.
@@ -124,8 +142,18 @@ struct FailingQuery {
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> {
-    let topic = app.job.source.topic.clone();
-    let status = app.stores.with(move |store| store.status(&topic)).await?;
+    let job = app.job.clone();
+    let read = app.stores.with(move |store| {
+        let found = findings(store, &job, patience(&job), SystemClock.now())?;
+        Ok::<_, StoreError>((store.status(&job.source.topic)?, found))
+    });
+    let (status, found) = read.await?;
+    let unwatched = found.into_iter().map(|Finding { cause, what, since, remedy }| Unwatched {
+        cause: cause.name(),
+        what,
+        since: since.map(Time),
+        remedy,
+    });
     let failing = status.queries.into_iter().map(|query| FailingQuery {
         query: query.query,
         failures: query.failures,
@@ -140,6 +168,7 @@ pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> 
         open_alerts: status.episodes.iter().filter(|episode| episode.state.is_shown()).count(),
         failing_queries: failing.collect(),
         refused_edit: status.refused_edit.map(|(_, error)| error),
+        unwatched: unwatched.collect(),
     })
     .into_response())
 }
