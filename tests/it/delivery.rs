@@ -259,7 +259,10 @@ fn a_heartbeat_ceases_while_the_store_stalls_though_nothing_comes_that_had_to_be
         crate::proxy::Verdict::Pass
     });
     let heartbeat = format!("[[notify]]\nkind = \"heartbeat\"\nurl = \"{}/ping\"\nevery = \"100ms\"\n", receiver.url);
-    let job = TestJob::new(&topic.name, &url).more(&heartbeat).more("[trigger]\nevery = \"100ms\"");
+    let job = TestJob::new(&topic.name, &url)
+        .query("rules/tachycardia", AT_ONCE)
+        .more(&heartbeat)
+        .more("[trigger]\nevery = \"100ms\"");
     let mut running = job.start();
     running.wait_until("it beats with nothing to commit", || receiver.requests().len() >= 5);
     assert_eq!(database.so_far("SELECT COUNT(*) FROM batches"), "0");
