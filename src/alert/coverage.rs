@@ -112,7 +112,9 @@ impl Watch<'_> {
         let sets: Vec<(_, Vec<&Rule>)> = streams
             .shape()
             .sets()
-            .map(|set| (set, self.watched().filter(|rule| streams.shape().set(rule.depends_on()) == Some(set)).collect()))
+            .map(|set| {
+                (set, self.watched().filter(|rule| streams.shape().set(rule.depends_on()) == Some(set)).collect())
+            })
             .collect();
         for known in streams.known(&|column| self.valid_for.valid_for(column)) {
             let Some((_, rules)) = sets.iter().find(|(set, _)| *set == known.set) else { continue };
@@ -179,7 +181,8 @@ impl Watch<'_> {
     fn unjudged_texts(&self, unjudged: &[Unjudged]) -> BTreeMap<Arc<str>, String> {
         let mut texts: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for of_patient in unjudged.chunk_by(|one, next| one.patient == next.patient) {
-            let untold: Vec<&Unjudged> = of_patient.iter().filter(|unjudged| unjudged.cause != Why::Suppressed).collect();
+            let untold: Vec<&Unjudged> =
+                of_patient.iter().filter(|unjudged| unjudged.cause != Why::Suppressed).collect();
             let Some(first) = untold.iter().min_by_key(|unjudged| unjudged.since) else { continue };
             let rules: Vec<&str> = untold.iter().map(|unjudged| unjudged.rule.as_str()).collect();
             let what = match first.cause {
@@ -187,9 +190,8 @@ impl Watch<'_> {
                 Why::BadValue => first.detail.clone(),
                 Why::NoValue | Why::Suppressed => format!("no valid {}", first.detail),
             };
-            let last = first.judged_until.map(|at| {
-                format!(", last at {}", at.to_rfc3339_opts(SecondsFormat::Secs, true))
-            });
+            let last =
+                first.judged_until.map(|at| format!(", last at {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
             let text = format!("not judged by {}: {what}{}", rules.join(", "), last.unwrap_or_default());
             texts.insert(Arc::clone(&first.patient), text);
         }

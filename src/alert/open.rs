@@ -347,7 +347,7 @@ impl OpenEpisodes {
 }
 
 /// The stream of rules that are judged once per batch.
-static MOMENT: std::sync::LazyLock<StreamId> =
+pub(super) static MOMENT: std::sync::LazyLock<StreamId> =
     std::sync::LazyLock::new(|| StreamId { partition: crate::terms::Partition(-1), device: "".into(), lane: 0 });
 
 impl Moment<'_> {
