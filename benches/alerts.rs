@@ -26,7 +26,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
-    Judged, Measure, Message, Moment, OpenEpisodes, Rows, Rule, SampleColumns, Shape, Streams, Wards,
+    Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule, SampleColumns, Shape, Streams,
+    Wards,
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
@@ -105,7 +106,9 @@ fn lifecycle() {
         };
         episodes.judge(&rules[0], &Rows { conditions: &frame, clear: None }, &moment);
         episodes.let_time_pass(&rules, &moment);
-        let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), at(second));
+        let outstanding = Outstanding::default();
+        let reach = Reach::new(&[], &outstanding, job.alerts.unreached_after);
+        let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), &reach, at(second));
         let changes = episodes.take_changes();
         open = episodes;
         times.push(started.elapsed().as_secs_f64() * 1_000.0);
