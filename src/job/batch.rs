@@ -137,6 +137,14 @@ pub(super) struct Told {
     pub(super) notifications: usize,
 }
 
+/// How queries and their tables fared with a batch, as far as it is to be stored.
+#[derive(Clone, Copy)]
+struct Fared<'a> {
+    failures: &'a [Failed],
+    queries: &'a [QueryState],
+    table_faults: &'a [TableFault],
+}
+
 /// A batch whose queries have run.
 pub(super) struct Prepared<'a> {
     pub(super) taken: &'a Taken,
@@ -178,7 +186,8 @@ impl Prepared<'_> {
         loop {
             let faults = tables.changes(&state.tables, now);
             let queries = with_tables(&failing, &faults, &quarantine, self.taken.id);
-            let written = self.written(plan, &tables, &faults, alerting, &failures, &queries, state);
+            let fared = Fared { failures: &failures, queries: &queries, table_faults: &faults };
+            let written = self.written(plan, &tables, alerting, fared, state);
             if self.is_idle(&written, state) {
                 drop(written);
                 state.tables = tables;
@@ -249,10 +258,8 @@ impl Prepared<'_> {
         &'b self,
         plan: &'b Plan,
         tables: &TableStates,
-        table_faults: &'b [TableFault],
         alerting: Alerting<'b>,
-        failures: &'b [Failed],
-        queries: &'b [QueryState],
+        Fared { failures, queries, table_faults }: Fared<'b>,
         state: &'b JobState,
     ) -> Commit<'b> {
         let Taken { batch, rows, .. } = self.taken;

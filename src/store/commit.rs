@@ -184,7 +184,11 @@ impl Store {
         self.write_bad_rows(commit.batch, commit.now, &bad)?;
         outcome.bad_rows = bad.count();
         for (table, rows, reason) in bad.by_table() {
-            tracing::warn!(table, batch = %commit.batch, rows, reason, "rows cannot be written; they stand in bad_rows");
+            match system::NAMES.contains(&table) {
+                // The job goes by these tables after a restart.
+                true => tracing::error!(table, batch = %commit.batch, rows, reason, "rows of ours cannot be written"),
+                false => tracing::warn!(table, batch = %commit.batch, rows, reason, "rows stand in bad_rows"),
+            }
         }
         self.write_log(commit, outcome.bad_rows)?;
         Ok(outcome)
