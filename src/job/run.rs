@@ -146,6 +146,8 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
     if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
         save_at_the_end(&mut store, state.last_batch, &snapshots(plan, &state.memory));
     }
+    summary.failing = state.quarantine.len();
+    summary.tables_at_fault = state.tables_at_fault().len();
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
 }
@@ -204,7 +206,7 @@ fn step(
         queries,
         commit: committing.elapsed(),
     };
-    summary.add(&taken, state);
+    summary.add(&taken);
     debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
         queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
         latency_seconds = progress.latency.as_secs_f64(), "committed");
@@ -213,15 +215,13 @@ fn step(
 }
 
 impl Summary {
-    fn add(&mut self, taken: &Taken, state: &JobState) {
+    fn add(&mut self, taken: &Taken) {
         self.batches += 1;
         self.records += taken.batch.records as u64;
         self.rejects += taken.batch.rejects.len() as u64;
         self.artefacts += taken.batch.artefacts.len() as u64;
         self.late += taken.rows.late.len() as u64;
         self.duplicates += taken.rows.duplicates as u64;
-        self.failing = state.quarantine.len();
-        self.tables_at_fault = state.tables_at_fault().len();
     }
 }
 

@@ -108,7 +108,7 @@ fn tables_equal_an_oracle_after_a_kill_before_each_command_while_tables_refuse_t
         for (number, table) in REFUSING.iter().enumerate() {
             let trigger = format!("refuse_{table}");
             database.connect().query_drop(format!("DROP TRIGGER IF EXISTS {trigger}")).unwrap();
-            if (step / 5 + number) % 3 == 0 {
+            if (step / 5 + number).is_multiple_of(3) {
                 let sql = format!(
                     "CREATE TRIGGER {trigger} BEFORE INSERT ON {table} FOR EACH ROW \
                      SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 9001, MESSAGE_TEXT = 'who knows'"
