@@ -41,8 +41,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, clock: DateTime<Utc>) -> Self {
-        let now = state.next_now(clock);
+    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
+        let now = state.after_last(now);
         let rows = state.memory.take(plan, &batch.rows, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();

@@ -213,6 +213,11 @@ fn a_second_job_is_fenced_and_the_first_goes_on() {
     let mut second = job.start();
     assert_eq!(second.wait(), Some(1));
     assert!(second.log().contains("fenced: another process"), "{}", second.log());
+    let [holder, since] =
+        ["SELECT holder FROM leases", "SELECT DATE_FORMAT(since_at, '%Y-%m-%dT%H:%i:%sZ') FROM leases"]
+            .map(|sql| database.rows(sql).pop().unwrap());
+    assert!(holder.contains(&format!(":{}:", first.child.id())), "{holder}");
+    assert!(second.log().contains(&format!("{holder}, writes for this job since {since}")), "{}", second.log());
     topic.put_samples("P1", &[(1, 80.0)]);
     wait_until("the first job goes on", || count() == ["2"]);
     first.signal("TERM");
