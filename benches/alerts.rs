@@ -31,7 +31,7 @@ use wardwatch::alert::{
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
-use wardwatch::job::{AtEnd, Plan, Progress, RunOptions, run};
+use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
 use wardwatch::query::{Extreme, RuleHeader};
 use wardwatch::source::Until;
 use wardwatch::terms::Severity;
@@ -214,8 +214,11 @@ fn delivery() {
         &mut RunOptions {
             until: Until::Stopped,
             at_end: AtEnd::LeaveWindows,
+            standby: Standby::Stop,
+            new_topic: ReplacedTopic::Refuse,
             connect_timeout: Duration::from_secs(10),
             stopped: &|| stop.load(Ordering::Relaxed),
+            on_start: &mut || {},
             on_repeat: &|_, _| {},
             on_commit: &mut on_commit,
             clock: Arc::new(SystemClock),

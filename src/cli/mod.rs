@@ -168,7 +168,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 Some(RunError::StoreUnreachable { .. }) => true,
                 Some(RunError::Store(error)) => store(error),
                 Some(RunError::Source(error)) => source(error),
-                None => false,
+                Some(RunError::Thread(_)) | None => false,
             }
             || matches!(cause.downcast_ref::<ReportError>(), Some(ReportError::Store(error)) if store(error))
             || match cause.downcast_ref::<PastError>() {

@@ -53,6 +53,18 @@ impl Status {
                 status.duplicates
             ),
         }
+        match &status.lease {
+            Some(lease) => println!(
+                "{} writes since {}{}",
+                lease.holder,
+                lease.since.format("%Y-%m-%dT%H:%M:%SZ"),
+                if lease.is_expired && store.leases_expire() { ", but has not renewed its lease" } else { "" }
+            ),
+            None => println!("nobody writes for it now"),
+        }
+        if let Some(behind) = status.clock_behind(SystemClock.now()) {
+            println!("this machine's clock is {} s behind the last batch", behind.num_seconds());
+        }
         if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
             println!("windows that end by {} have closed", watermark.0.to_rfc3339());
         }
@@ -69,6 +81,14 @@ impl Status {
         }
         if let Err(error) = &bounds {
             println!("Kafka: {error}");
+        }
+        let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
+        for stalled in status.stalled(&ends, SystemClock.now()) {
+            let since = stalled.since.map_or("so far".to_owned(), |since| format!("since {}", since.to_rfc3339()));
+            println!(
+                "partition {} is stalled: {} records wait, none was read {since}",
+                stalled.partition, stalled.waiting
+            );
         }
         println!("{} open episodes", status.episodes.len());
         for episode in &status.episodes {

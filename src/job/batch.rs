@@ -46,8 +46,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, clock: DateTime<Utc>) -> Self {
-        let now = state.next_now(clock);
+    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
+        let now = state.after_last(now);
         let rows = state.memory.take(plan, &batch.rows, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
         state.coverage.note(&batch.artefacts, now);
@@ -157,6 +157,14 @@ pub(super) struct Told {
     pub(super) notifications: usize,
 }
 
+/// How queries and their tables fared with a batch, as far as it is to be stored.
+#[derive(Clone, Copy)]
+struct Fared<'a> {
+    failures: &'a [Failed],
+    queries: &'a [QueryState],
+    table_faults: &'a [TableFault],
+}
+
 /// A batch whose queries have run.
 pub(super) struct Prepared<'a> {
     pub(super) taken: &'a Taken,
@@ -204,7 +212,8 @@ impl Prepared<'_> {
         loop {
             let faults = tables.changes(&state.tables, now);
             let queries = with_tables(&failing, &faults, &quarantine, self.taken.id);
-            let mut written = self.written(plan, &tables, &faults, alerting, &failures, &queries, state);
+            let fared = Fared { failures: &failures, queries: &queries, table_faults: &faults };
+            let mut written = self.written(plan, &tables, alerting, fared, state);
             written.coverage = coverage.as_ref();
             if self.is_idle(&written, state) {
                 drop(written);
@@ -280,10 +289,8 @@ impl Prepared<'_> {
         &'b self,
         plan: &'b Plan,
         tables: &TableStates,
-        table_faults: &'b [TableFault],
         alerting: Alerting<'b>,
-        failures: &'b [Failed],
-        queries: &'b [QueryState],
+        Fared { failures, queries, table_faults }: Fared<'b>,
         state: &'b JobState,
     ) -> Commit<'b> {
         let Taken { batch, rows, .. } = self.taken;

@@ -207,7 +207,8 @@ impl Rehearsal {
         self.plan.engine.start_over();
         if recovering == Recovering::FromSnapshots {
             for saved in saved.into_iter().flatten() {
-                let is_back = self.plan.engine.restore(&saved.query, &saved.changed, saved.closed_to);
+                let (closed_to, incomplete) = (saved.closed_to, saved.incomplete_before);
+                let is_back = self.plan.engine.restore(&saved.query, &saved.changed, closed_to, incomplete);
                 assert!(is_back, "{} cannot read back what it saved", saved.query);
             }
         }
@@ -267,7 +268,7 @@ impl Rehearsal {
 }
 
 fn nothing_yet(plan: &Plan) -> JobState {
-    JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]))
+    JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]), String::new())
 }
 
 impl std::fmt::Debug for Rehearsal {

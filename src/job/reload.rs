@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 use tracing::{error, info, warn};
 
 use crate::clock::Stopwatch;
@@ -22,11 +23,13 @@ use crate::store::{Edited, Store, StoreError};
 use crate::terms::BatchId;
 
 use super::memory::Memory;
+use super::needs::{UP_TO_DATE, begins_earliest};
 use super::plan::Plan;
-use super::recover::{Recovery, UP_TO_DATE};
+use super::recover::Recovery;
 use super::references::References;
 use super::retry::Retry;
-use super::run::{RunError, RunOptions};
+use super::run::RunError;
+use super::start::mark_earliest;
 use super::state::JobState;
 
 /// Files are looked at this often; a save is over when two looks find the same.
@@ -69,16 +72,16 @@ pub(super) enum Edit {
     Refused(Diagnostics),
 }
 
-/// Takes over an edit of the set of queries, whole or not at all, and has it told with the next batch.
+/// Takes over an edit of the set of queries at the time `now`, whole or not at all, and has it told with the next batch.
 pub(super) fn take_edit(
     edit: Edit,
     plan: &mut Plan,
     store: &mut Store,
     state: &mut JobState,
     references: References,
-    options: &RunOptions<'_>,
+    (now, stopped): (DateTime<Utc>, &dyn Fn() -> bool),
 ) -> Result<References, RunError> {
-    let at = state.next_now(options.clock.now());
+    let at = state.after_last(now);
     let refused = |error: String| Edited { at, files: Vec::new(), error };
     let ready = match edit {
         Edit::Ready(ready) => ready,
@@ -88,8 +91,9 @@ pub(super) fn take_edit(
             return Ok(references);
         }
     };
-    let retry = Retry::endless(options.stopped);
+    let retry = Retry::endless(stopped);
     let tables = ready.plan.all_tables();
+    mark_earliest(&ready.plan, store, &retry)?;
     let unfit = retry.until_done(|| match store.migrate(&tables) {
         Err(StoreError::Refused(reason)) => Ok(Some(reason)),
         done => done.map(|()| None),
@@ -309,10 +313,11 @@ impl Builder {
             .map(|kept| (kept.name.to_owned(), UP_TO_DATE))
             .collect();
         let new: BTreeSet<String> = plan.tables.iter().map(|table| table.name.clone()).collect();
-        let new = new.difference(&self.tables).cloned().collect();
+        let from_earliest =
+            new.difference(&self.tables).filter(|table| begins_earliest(plan, table)).cloned().collect();
         let memory = Memory::new(plan, resume.event_time.clone());
-        let planned = Recovery::plan(plan, &mut store, memory, &resume.event_time, up_to_date, &new, &retry)?;
-        let Some(mut recovery) = planned else { return Ok(None) };
+        let end = (&resume.event_time, resume.last_batch);
+        let mut recovery = Recovery::plan(plan, &mut store, memory, end, &up_to_date, from_earliest, &retry)?;
         let mut done = BatchId(0);
         loop {
             let last = BatchId(self.reached.load(Ordering::Relaxed)).max(resume.last_batch);

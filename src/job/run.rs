@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
 use crate::alert::Change;
 use crate::clock::{Clock, Stopwatch};
 use crate::notify::Notifier;
-use crate::source::{MicroBatch, Next, SourceError, Until};
+use crate::source::{MicroBatch, Next, SourceError, Topic, Until};
 use crate::store::{Snapshot, Store, StoreError};
 use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
@@ -16,7 +17,7 @@ use super::batch::{Prepared, Taken, Told};
 use super::plan::Plan;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
-use super::start::{Started, start};
+use super::start::{Admission, Started, be_admitted, start};
 use super::state::{JobState, snapshots};
 
 /// How a run is to be done.
@@ -25,10 +26,16 @@ pub struct RunOptions<'a> {
     pub until: Until,
     /// What to do then.
     pub at_end: AtEnd,
+    /// What to do where another process writes for the job.
+    pub standby: Standby,
+    /// What to do where the topic was deleted and made again.
+    pub new_topic: ReplacedTopic,
     /// How long Kafka and the store may take to answer at the start.
     pub connect_timeout: Duration,
     /// Says when to stop; the batch in hand is finished first.
     pub stopped: &'a dyn Fn() -> bool,
+    /// Is told that this process writes for the job now.
+    pub on_start: &'a mut dyn FnMut(),
     /// Is told how many batches of how many have been read again for what a stopped job remembered.
     pub on_repeat: &'a dyn Fn(usize, usize),
     /// Is told of each batch after its commit.
@@ -44,6 +51,24 @@ pub enum AtEnd {
     LeaveWindows,
     /// It gives them out as they stand; the next run goes on with them all the same.
     CloseWindows,
+}
+
+/// What a run does where another process writes for the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standby {
+    /// It ends, and tells who that is.
+    Stop,
+    /// It waits until that one has ended, stands still or is out of reach, and goes on in its place.
+    Wait,
+}
+
+/// What a run does where the topic was deleted and made again since the job has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplacedTopic {
+    /// It ends and tells so: the offsets that it goes on from are those of other records.
+    Refuse,
+    /// It goes on with the new topic as with one that it does not know.
+    GoOn,
 }
 
 /// What happened with one batch.
@@ -103,6 +128,17 @@ pub enum RunError {
         /// What it said last.
         reason: String,
     },
+    /// The operating system has no thread to give.
+    #[error("no thread can be started to renew the lease")]
+    Thread(#[source] std::io::Error),
+}
+
+impl RunError {
+    /// Whether it ended because another process writes for the job.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced(_)))
+    }
 }
 
 /// Runs the job until it is stopped or, if so asked, has caught up.
@@ -112,18 +148,52 @@ pub enum RunError {
 /// # Errors
 /// A service that is not there at the start, a fence, a topic that is not the one that was read before.
 pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let Started { mut store, source, mut state, mut references, notifier } = start(plan, options)?;
+    let Some(Admission { mut store, topic, lease }) = be_admitted(plan, options)? else {
+        return Ok(Summary::default()); // it was stopped while it stood by
+    };
+    // Whatever takes long asks now and then whether to stop, which shows that it is alive.
+    let stopped = || {
+        lease.note_alive();
+        lease.lost().is_some() || (options.stopped)()
+    };
+    let mut options = RunOptions {
+        stopped: &stopped,
+        on_start: &mut *options.on_start,
+        on_commit: &mut *options.on_commit,
+        clock: Arc::clone(&options.clock),
+        ..*options
+    };
+    (options.on_start)();
+    let done = run_as_holder(plan, &mut store, topic, &mut options);
+    match lease.lost() {
+        Some(reason) => Err(StoreError::Fenced(reason.to_owned()).into()),
+        None => {
+            lease.release(&mut store);
+            done
+        }
+    }
+}
+
+/// The loop, while this process holds the lease.
+fn run_as_holder(
+    plan: &mut Plan,
+    store: &mut Store,
+    topic: Topic,
+    options: &mut RunOptions<'_>,
+) -> Result<Summary, RunError> {
+    let Started { source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
     let mut reloader = Reloader::new(&plan.job);
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
             Next::Batch(batch) => {
+                let now = clock.now();
                 if let Some(edit) = reloader.poll(plan, state.last_batch) {
-                    references = take_edit(edit, plan, &mut store, &mut state, references, options)?;
+                    references = take_edit(edit, plan, store, &mut state, references, (now, options.stopped))?;
                 }
                 state.edits.references.extend(references.take_over(plan, state.last_batch.next()));
-                let taken = Taken::of(*batch, plan, &mut state, options.clock.now());
-                step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                let taken = Taken::of(*batch, plan, &mut state, now);
+                step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 source.show_progress(&state.shown);
                 // A batch that needed no commit has asked the store for people's actions all the same.
                 notifier.beat();
@@ -131,40 +201,44 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
             Next::Nothing => {}
             Next::End => {
                 if options.at_end == AtEnd::CloseWindows {
-                    let mut taken = nothing(plan, &mut state, options, AtEnd::CloseWindows);
+                    let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
                     taken.show_open = true;
-                    step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
-                // What waits for a table that takes rows again is written now, not by the next run.
-                while state.has_due_rows(plan, options.clock.now()) && !(options.stopped)() {
-                    let taken = nothing(plan, &mut state, options, AtEnd::LeaveWindows);
-                    step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
+                while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
                 break;
             }
         }
     }
     if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
-        save_at_the_end(&mut store, state.last_batch, &snapshots(plan, &state.memory));
+        let snapshots = snapshots(plan, &state.memory);
+        save_at_the_end(store, &plan.job.source.topic, state.last_batch, &snapshots);
     }
+    summary.failing = state.quarantine.len();
+    summary.tables_at_fault = state.tables_at_fault().len();
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
 }
 
 /// A batch without records, by which windows may close or may not.
-fn nothing(plan: &Plan, state: &mut JobState, options: &RunOptions<'_>, at_end: AtEnd) -> Taken {
+fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd) -> Taken {
     let partitions = state.claimed.keys().copied().collect();
     let mut nothing = MicroBatch::nothing(&plan.job.source, partitions);
     if at_end == AtEnd::LeaveWindows {
         nothing.at_end.clear();
     }
-    Taken::of(nothing, plan, state, options.clock.now())
+    Taken::of(nothing, plan, state, now)
 }
 
 /// Spares the next start some reading; it does well without, too.
-fn save_at_the_end(store: &mut Store, batch: BatchId, snapshots: &[Snapshot]) {
+fn save_at_the_end(store: &mut Store, topic: &str, batch: BatchId, snapshots: &[Snapshot]) {
     // The first statement on a connection that is gone only finds that out.
-    let saved = store.save_snapshots(batch, snapshots).or_else(|_| store.save_snapshots(batch, snapshots));
+    let saved =
+        store.save_snapshots(topic, batch, snapshots).or_else(|_| store.save_snapshots(topic, batch, snapshots));
     if let Err(error) = saved {
         warn!(%error, "no snapshot at the end; the next start reads a little more again");
     }
@@ -206,7 +280,7 @@ fn step(
         queries,
         commit: committing.elapsed(),
     };
-    summary.add(&taken, state);
+    summary.add(&taken);
     debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
         queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
         latency_seconds = progress.latency.as_secs_f64(), "committed");
@@ -215,15 +289,13 @@ fn step(
 }
 
 impl Summary {
-    fn add(&mut self, taken: &Taken, state: &JobState) {
+    fn add(&mut self, taken: &Taken) {
         self.batches += 1;
         self.records += taken.batch.records as u64;
         self.rejects += taken.batch.rejects.len() as u64;
         self.artefacts += taken.batch.artefacts.len() as u64;
         self.late += taken.rows.late.len() as u64;
         self.duplicates += taken.rows.duplicates as u64;
-        self.failing = state.quarantine.len();
-        self.tables_at_fault = state.tables_at_fault().len();
     }
 }
 
@@ -241,7 +313,8 @@ fn claim_new_partitions(
         .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
         .collect();
     if !new.is_empty() {
-        state.claimed = Retry::endless(stopped).until_done(|| store.claim(&plan.job.source.topic, &new))?;
+        state.claimed =
+            Retry::endless(stopped).until_done(|| store.claim(&plan.job.source.topic, &state.topic_id, &new))?;
     }
     Ok(())
 }

@@ -42,6 +42,8 @@ pub(super) struct JobState {
     pub(super) shown: Ranges,
     /// The partitions of which the store knows where they go on.
     pub(super) claimed: Positions,
+    /// Kafka's id of the topic; empty where it has none.
+    pub(super) topic_id: String,
 }
 
 /// What people have changed, to be told with the next batch.
@@ -56,7 +58,7 @@ pub(super) struct Edits {
 }
 
 impl JobState {
-    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions) -> Self {
+    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions, topic_id: String) -> Self {
         Self {
             last_batch: resume.last_batch,
             last_now: resume.last_now,
@@ -72,18 +74,19 @@ impl JobState {
             waiting_since: None,
             shown: Ranges::new(),
             claimed: positions.clone(),
+            topic_id,
         }
     }
 
-    /// A batch's `now` is after that of the batch before, whatever becomes of the machine's clock: tables may be keyed
-    /// by it.
-    pub(super) fn next_now(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        self.last_now.map_or(clock, |last| clock.max(last + chrono::TimeDelta::microseconds(1)))
+    /// A batch's `now` is after that of the batch before, however short that took: tables may be keyed by it.
+    pub(super) fn after_last(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_now.map_or(now, |last| now.max(last + chrono::TimeDelta::microseconds(1)))
     }
 
-    /// Whether rows wait for a table that is to be tried at `now`.
+    /// Whether rows are to be written that no batch has written: for a table that is to be tried again at `now`, or of windows that
+    /// recovery gave out.
     pub(super) fn has_due_rows(&self, plan: &Plan, now: DateTime<Utc>) -> bool {
-        self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
+        !self.backfill.is_empty() || self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
     }
 
     /// The tables that do not take their rows, since when, and what the database says.
@@ -104,10 +107,11 @@ pub(super) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
         saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
     });
     saved
-        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to }| Snapshot {
+        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to, incomplete_before }| Snapshot {
             query,
             fingerprint,
             closed_to,
+            incomplete_before,
             changed,
             panes,
         })

@@ -2,6 +2,7 @@
 
 use super::schema::{Kind, TableSpec};
 
+pub(super) const LEASES: &str = "leases";
 pub(super) const OFFSETS: &str = "offsets";
 pub(super) const BATCHES: &str = "batches";
 pub(super) const BATCH_RANGES: &str = "batch_ranges";
@@ -39,7 +40,8 @@ pub(super) const AUDIT: &str = "audit";
 pub(super) const PRIVATE: [&str; 4] = [USERS, SESSIONS, API_TOKENS, AUDIT];
 
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 29] = [
+pub(crate) const NAMES: &[&str] = &[
+    LEASES,
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -71,10 +73,30 @@ pub(crate) const NAMES: [&str; 29] = [
     AUDIT,
 ];
 
+/// The one of these tables that is called `name`.
+pub(super) fn table(name: &str) -> TableSpec {
+    let table = tables().into_iter().find(|table| table.name == name);
+    table.unwrap_or_else(|| panic!("\"{name}\" is a system table"))
+}
+
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 29] {
-    [
-        // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
+pub(super) fn tables() -> Vec<TableSpec> {
+    vec![
+        // Who writes for a job, by the database's clock; there is a row while somebody does.
+        TableSpec::system(
+            LEASES,
+            &["job"],
+            &[
+                ("job", Kind::Text),
+                ("holder", Kind::Text),
+                ("since_at", Kind::Time),
+                ("renewed_at", Kind::Time),
+                ("expires_at", Kind::Time),
+                ("renewals", Kind::Int),
+            ],
+        ),
+        // Where each partition goes on, and the fence: a commit advances it from the expected offset, by the process that holds
+        // the lease, or not at all.
         TableSpec::system(
             OFFSETS,
             &["job", "topic", "partition"],
@@ -85,6 +107,8 @@ pub(super) fn tables() -> [TableSpec; 29] {
                 ("next_offset", Kind::Int),
                 ("watermark", Kind::Time),
                 ("active_at", Kind::Time),
+                ("writer", Kind::Text),
+                ("topic_id", Kind::Text),
             ],
         ),
         // The batch log: with `batch_ranges`, what a replay needs to repeat a batch.
@@ -108,6 +132,7 @@ pub(super) fn tables() -> [TableSpec; 29] {
                 ("bad_rows", Kind::Int),
             ],
         ),
+        // A start looks for what a partition had last, which may be long ago.
         TableSpec::system(
             BATCH_RANGES,
             &["job", "batch", "topic", "partition"],
@@ -122,7 +147,8 @@ pub(super) fn tables() -> [TableSpec; 29] {
                 ("oldest_at", Kind::Time),
                 ("newest_at", Kind::Time),
             ],
-        ),
+        )
+        .indexed_by(&["job", "topic", "partition", "batch"]),
         TableSpec::system(
             REJECTS,
             &["job", "topic", "partition", "offset"],
@@ -462,6 +488,7 @@ pub(super) fn tables() -> [TableSpec; 29] {
                 ("batch", Kind::Int),
                 ("fingerprint", Kind::Text),
                 ("closed_to", Kind::Int),
+                ("incomplete_before", Kind::Int),
             ],
         ),
         // The partial aggregates of a snapshot, pane by pane: Arrow IPC, compressed with zstd, in parts that fit a packet.

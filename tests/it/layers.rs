@@ -95,6 +95,18 @@ fn imports_point_downwards() {
 }
 
 #[test]
+fn memory_is_left_to_the_compiler_but_for_two_files() {
+    let mut files = Vec::new();
+    for_each_source(|_, file, text| {
+        if text.contains("allow(unsafe_code") {
+            files.push(file.to_owned());
+        }
+    });
+    files.sort();
+    assert_eq!(files, ["frame/crossing.rs", "source/topic_id.rs"]);
+}
+
+#[test]
 fn every_file_says_what_it_defines() {
     for_each_source(|_, file, text| assert!(text.starts_with("//! "), "{file} does not open with \"//! \""));
 }

@@ -39,6 +39,7 @@ mod reports;
 mod services;
 mod simulator;
 mod source;
+mod standby;
 mod store_faults;
 mod stores;
 mod webdriver;

@@ -178,7 +178,7 @@ impl Job {
             panes.extend(saved.changed);
             panes.retain(|start, _| saved.panes.contains(start));
             let panes: Vec<(i64, Vec<u8>)> = panes.iter().map(|(start, bytes)| (*start, bytes.clone())).collect();
-            assert!(self.engine.restore(&saved.query, &panes, saved.closed_to), "{}", saved.query);
+            assert!(self.engine.restore(&saved.query, &panes, saved.closed_to, None), "{}", saved.query);
         }
     }
 }
