@@ -103,7 +103,7 @@ impl Database for Sqlite {
     }
 
     fn tables(&mut self) -> Result<Vec<String>, Failure> {
-        let rows = self.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name", &[])?;
+        let rows = self.query("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name", &[])?;
         Ok(rows.iter().filter_map(|row| Some(row.first()?.as_text()?.to_owned())).collect())
     }
 
