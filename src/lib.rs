@@ -55,3 +55,4 @@ pub mod store;
 pub mod telemetry;
 pub mod terms;
 pub mod testing;
+pub mod watch;

@@ -220,6 +220,8 @@ pub(super) struct RawAlerts {
     pub(super) patients: Option<Text>,
     /// The reference table that `wardwatch limits` adds to.
     pub(super) limits: Option<Text>,
+    /// What no receiver has taken for so long has reached nobody: the next of the escalation are called: "30s".
+    pub(super) unreached_after: Option<Text>,
     /// Who is told while nobody acknowledges.
     #[serde(default)]
     pub(super) escalation: Vec<RawStep>,

@@ -1,11 +1,15 @@
 //! One micro-batch on its way: sorted out, run through the queries, judged, committed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{self, Arrivals, Change, Moment, OpenEpisodes, Rule, Samples, address, check_rows};
+use crate::alert::{
+    self, Arrivals, Change, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, address, check_rows,
+    is_system_rule,
+};
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
@@ -116,7 +120,8 @@ impl Taken {
             now: self.now,
             event_now: self.event_now(),
         };
-        episodes.end_rules(&|rule| !rules.iter().any(|known| known.name == rule), moment.event_now);
+        let is_gone = |rule: &str| !is_system_rule(rule) && !rules.iter().any(|known| known.name == rule);
+        episodes.end_rules(&is_gone, moment.event_now);
         for rule in rules {
             let outcome = outcomes.iter().find(|outcome| outcome.query == rule.name);
             if let Some(Outcome { rows: Ok(conditions), clear, .. }) = outcome {
@@ -152,6 +157,8 @@ pub(super) struct Prepared<'a> {
     pub(super) snapshots: Vec<Snapshot>,
     /// What queries have cost, where that is to be told.
     pub(super) costs: Vec<QueryCost>,
+    /// What of the outbox nobody has taken.
+    pub(super) outstanding: Arc<Outstanding>,
 }
 
 impl Prepared<'_> {
@@ -171,11 +178,14 @@ impl Prepared<'_> {
         let mut quarantine = state.quarantine.clone();
         let mut episodes = state.episodes.clone();
         self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
-        tell_apart(&mut episodes, store, options)?;
         let (now, event_now) = (self.taken.now, self.taken.event_now());
+        let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
+        episodes.judge_unreached(&self.outstanding, outlets, patience, (now, event_now));
+        tell_apart(&mut episodes, store, options)?;
         let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
         answers.extend(refused.iter().cloned());
-        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, self.taken.now);
+        let reach = Reach::new(outlets, &self.outstanding, patience);
+        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, &reach, now);
         let alerts = episodes.take_changes();
         let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
         let (failures, mut failing) = self.failures(&mut quarantine);

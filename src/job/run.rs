@@ -195,6 +195,7 @@ fn run_as_holder(
                 let taken = Taken::of(*batch, plan, &mut state, now);
                 step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 source.show_progress(&state.shown);
+                // A batch that needed no commit has asked the store for people's actions all the same.
                 notifier.beat();
             }
             Next::Nothing => {}
@@ -261,7 +262,8 @@ fn step(
     let committing = Stopwatch::start();
     state.costs.add(&outcomes);
     let costs = state.costs.due(taken.id, plan.job.sql.snapshot_every);
-    let prepared = Prepared { snapshots: state.due_snapshots(plan, &taken), taken: &taken, outcomes, costs };
+    let (snapshots, outstanding) = (state.due_snapshots(plan, &taken), notifier.outstanding());
+    let prepared = Prepared { snapshots, taken: &taken, outcomes, costs, outstanding };
     let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
     if notifications > 0 {
         notifier.wake();

@@ -437,7 +437,11 @@ impl Store {
         Ok(times.collect())
     }
 
-    fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
+    /// The queries that fail, by name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
         let sql =
             format!("SELECT {QUERY_COLUMNS} FROM {} WHERE `job`=? AND `failures`>0 ORDER BY `query`", quoted(QUERIES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;

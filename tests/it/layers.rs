@@ -28,12 +28,26 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         // It mails by the outlets.
         ("report", with(&["config", "query", "store", "notify"])),
         ("simulate", with(&["config"])),
-        ("dashboard", with(&["config", "query", "alert", "store", "report"])),
+        // It judges what the store tells.
+        ("watch", with(&["config", "alert", "store"])),
+        ("dashboard", with(&["config", "query", "alert", "store", "report", "watch"])),
         ("job", with(&["config", "decode", "source", "frame", "query", "alert", "store", "notify"])),
         ("testing", with(&["config", "decode", "frame", "query", "alert", "store", "job"])),
         (
             "cli",
-            with(&["config", "query", "alert", "store", "report", "simulate", "source", "dashboard", "job", "testing"]),
+            with(&[
+                "config",
+                "query",
+                "alert",
+                "store",
+                "report",
+                "simulate",
+                "source",
+                "watch",
+                "dashboard",
+                "job",
+                "testing",
+            ]),
         ),
     ])
 }

@@ -63,9 +63,10 @@ fn is_forwarding(name: &HeaderName) -> bool {
 /// A page elsewhere can make a browser ask here by another name that leads here (DNS rebinding), but not by these.
 fn is_called_by_loopback(request: &Parts) -> bool {
     let is_ours = |authority: &Authority| {
-        let is_known =
-            ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| authority.host().eq_ignore_ascii_case(name));
-        is_known && !authority.as_str().contains('@')
+        // Nothing but a name of ours, and a port: neither a user before it nor more of a name behind it.
+        let (text, host) = (authority.as_str(), authority.host());
+        let is_known = ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host.eq_ignore_ascii_case(name));
+        is_known && text.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     };
     let mut hosts = request.headers.get_all(HOST).into_iter().peekable();
     hosts.peek().is_some()

@@ -72,7 +72,10 @@ pub(in crate::dashboard) async fn log_in(
             throttle(app).succeeded(attempt);
             secret
         }
-        Ok(None) => return Err(LogInError::Wrong),
+        Ok(None) => {
+            throttle(app).failed(attempt);
+            return Err(LogInError::Wrong);
+        }
         Err(error) => {
             throttle(app).withdrawn(attempt);
             return Err(error);

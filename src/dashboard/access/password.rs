@@ -49,8 +49,8 @@ pub(in crate::dashboard) fn is_too_long(password: &str) -> bool {
 /// So many passwords are compared at a time: the job and its pages need the processor too.
 const AT_A_TIME: usize = 1;
 
-/// So many may wait for that, together with the one in hand: some 0.3 s.
-const MOST_WAITING: usize = 16;
+/// So many may wait for that, together with the one in hand: some 0.2 s.
+const MOST_WAITING: usize = 8;
 
 /// Compares passwords with hashes, few at a time, so that nothing else waits for it.
 #[derive(Debug)]

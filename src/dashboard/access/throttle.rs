@@ -52,6 +52,15 @@ impl Throttle {
         self.take_back(&address);
     }
 
+    /// The guess was wrong: the wait begins now.
+    pub(in crate::dashboard) fn failed(&mut self, Attempt(keys): Attempt) {
+        for key in &keys {
+            if let Some((_, last)) = self.0.get_mut(key) {
+                *last = Stopwatch::start();
+            }
+        }
+    }
+
     /// The attempt was never judged: it does not count.
     pub(in crate::dashboard) fn withdrawn(&mut self, Attempt(keys): Attempt) {
         keys.iter().for_each(|key| self.take_back(key));
