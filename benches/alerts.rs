@@ -88,6 +88,7 @@ fn lifecycle() {
     let rules = vec![rule(readings(0, 0.0).schema_ref())];
     let mut open = OpenEpisodes::default();
     let mut streams = Streams::new(Shape::new(None, rules.iter().map(Rule::depends_on)));
+    let outstanding = Outstanding::default();
     let mut times = Vec::new();
     for second in 0..=100 {
         let frame = readings(second, 130.0);
@@ -106,8 +107,7 @@ fn lifecycle() {
         };
         episodes.judge(&rules[0], &Rows { conditions: &frame, clear: None }, &moment);
         episodes.let_time_pass(&rules, &moment);
-        let outstanding = Outstanding::default();
-        let reach = Reach::new(&[], &outstanding, job.alerts.unreached_after);
+        let reach = Reach::new(&job.notify, &outstanding, job.alerts.unreached_after);
         let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), &reach, at(second));
         let changes = episodes.take_changes();
         open = episodes;

@@ -5,16 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use crate::query::{Extreme, RuleHeader};
 use crate::terms::Severity;
 
-use super::lifecycle::{self, Evidence, Sample, Truth};
-use super::open::{Judged, MOMENT, OpenEpisodes};
-use super::{Measure, Rule};
+use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
+use super::lifecycle;
+use super::open::OpenEpisodes;
 
 /// Nobody has taken a notice for too long.
 pub const UNREACHED: &str = "unreached";
@@ -78,46 +76,58 @@ impl OpenEpisodes {
         if steps.is_empty() {
             return;
         }
-        let rule = as_rule(rule);
         for (patient, is_true) in steps {
-            let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
+            let standing = self.rules.get_mut(rule).and_then(|patients| patients.get_mut(patient));
             let before = standing.and_then(|standing| standing.live.take());
-            let at = before.as_ref().map_or(event_now, |episode| event_now.max(episode.known_at));
-            let text = || text(patient);
-            let truth = match is_true {
-                true => Truth::True(Evidence { value: None, limit: None, text: &text }),
-                false => Truth::False,
-            };
-            let sample = Sample {
-                stream: &MOMENT,
-                at,
-                stamped: at.timestamp_micros(),
-                valid_for: TimeDelta::MAX,
-                truth,
-                suppressed_by: None,
-            };
             let mut events = Vec::new();
-            let before = before.map(Arc::unwrap_or_clone);
-            if let Some(mut episode) = lifecycle::step(&rule, patient, before, &sample, &|_, _| true, &mut events) {
-                episode.handling.fired_now.get_or_insert(now);
-                self.record(Arc::new(episode), events);
-            }
+            let episode = match before {
+                None if is_true => fire(rule, patient, &text(patient), (now, event_now), &mut events),
+                None => continue,
+                Some(before) => {
+                    let mut episode = Arc::unwrap_or_clone(before);
+                    episode.cleared_at = Some(event_now.max(episode.known_at));
+                    lifecycle::end(&mut episode, End::Cleared, event_now, &mut events);
+                    episode
+                }
+            };
+            self.record(Arc::new(episode), events);
         }
     }
 }
 
-/// A rule of ours as the lifecycle knows rules.
-fn as_rule(name: &str) -> Rule {
-    Rule {
-        name: name.to_owned(),
-        header: RuleHeader::new(Severity::Technical),
-        message: None,
-        judged: Judged::ByBatch,
-        looks_back: false,
-        vitals: Vec::new(),
-        stale_after: Duration::MAX,
-        latches: false,
-        suppressed_by: Vec::new(),
-        measure: Measure { value: None, limit: None, worse: Extreme::Max },
-    }
+/// An alert of ours as it begins: it has fired.
+fn fire(
+    rule: &str,
+    patient: &str,
+    text: &str,
+    (now, at): (DateTime<Utc>, DateTime<Utc>),
+    events: &mut Vec<Event>,
+) -> Episode {
+    let text: Arc<str> = text.into();
+    let mut episode = Episode {
+        id: EpisodeId::of(rule, patient, at),
+        rule: rule.into(),
+        patient: patient.into(),
+        severity: Severity::Technical,
+        state: State::Firing,
+        started_at: at,
+        firing_at: Some(at),
+        last_at: at,
+        known_at: at,
+        clear_since: None,
+        cleared_at: None,
+        ended_at: None,
+        end: None,
+        samples: 1,
+        peak: Peak { value: None, limit: None, at, text: Arc::clone(&text) },
+        text: Arc::clone(&text),
+        stale_at: None,
+        suppressed_by: None,
+        tracks: Vec::new(),
+        handling: Handling { fired_now: Some(now), ..Handling::default() },
+        events: 0,
+    };
+    episode.note(events, at, EventKind::Pending, &text);
+    episode.note(events, at, EventKind::Firing, &text);
+    episode
 }

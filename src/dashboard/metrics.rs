@@ -39,7 +39,7 @@ pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Resul
     let counters = [
         ("records", "Records that were read", status.records),
         ("rejects", "Records that could not become rows", status.rejects),
-        ("artefacts", "Values that cannot be true", status.artefacts),
+        ("artefacts", "Values that cannot be read or true", status.artefacts),
         ("late_rows", "Rows that came too late for windows", status.late),
         ("duplicates", "Rows that had come before", status.duplicates),
         ("bad_rows", "Rows that no table takes", status.bad_rows),

@@ -40,7 +40,7 @@ impl Coverage {
         }
         for artefact in artefacts {
             let key = (artefact.patient.as_str().into(), artefact.column.clone());
-            self.bad_values.insert(key, (now, "outside the plausible range".to_owned()));
+            self.bad_values.insert(key, (now, artefact.reason.clone()));
         }
     }
 

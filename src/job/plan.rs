@@ -199,6 +199,11 @@ impl Plan {
             schema: schema_with(&frame_schema(columns), &job.features),
             key: &columns.key().name,
             event_time: &columns.event_time().name,
+            doubtful: columns
+                .all()
+                .iter()
+                .filter_map(|column| Some((column.doubtful_name()?, column.name.clone())))
+                .collect(),
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
         let engine = Engine::plan(files, &seeds, &source, limits)?;

@@ -45,7 +45,7 @@ pub struct MicroBatch {
     pub rows: arrow::array::RecordBatch,
     /// The records that are no rows.
     pub rejects: Vec<Reject>,
-    /// The values that cannot be true.
+    /// The values that cannot be read or true.
     pub artefacts: Vec<Artefact>,
     /// How many records were read.
     pub records: usize,

@@ -46,7 +46,7 @@ pub struct Commit<'a> {
     pub frame_rows: usize,
     /// The records that are no rows.
     pub rejects: &'a [Reject],
-    /// The values that cannot be true.
+    /// The values that cannot be read or true.
     pub artefacts: &'a [Artefact],
     /// The rows that came too late for windows.
     pub late: &'a [LateRecord],
@@ -252,6 +252,7 @@ impl Store {
             row(OwnRow::Reject(&Reject {
                 raw: first(&reject.raw, raw),
                 key: reject.key.as_ref().map(|bytes| first(bytes, key)),
+                patient: reject.patient.clone(),
                 reason: format!(
                     "{} (only the first {} of {all} bytes fit max_allowed_packet)",
                     reject.reason,

@@ -161,6 +161,10 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("raw", Kind::Bytes),
                 ("reason", Kind::Text),
                 ("batch", Kind::Int),
+                // NULL where the record does not say whose it is, and in rows of before 0.2.
+                ("patient_id", Kind::Text),
+                // NULL where the topic keeps no stamps, and in rows of before 0.2.
+                ("stamped_at", Kind::Time),
             ],
         ),
         TableSpec::system(
@@ -174,8 +178,12 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("column_name", Kind::Text),
                 ("patient_id", Kind::Text),
                 ("event_time", Kind::Time),
+                // NULL where no number was sent.
                 ("value", Kind::Float),
                 ("batch", Kind::Int),
+                // NULL in rows of before 0.2, which are of numbers out of range.
+                ("text", Kind::Text),
+                ("reason", Kind::Text),
             ],
         ),
         // Rows that came after the watermark had passed them: no window counts them.

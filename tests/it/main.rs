@@ -42,6 +42,7 @@ mod source;
 mod standby;
 mod store_faults;
 mod stores;
+mod values;
 mod webdriver;
 mod windows;
 mod workbench;

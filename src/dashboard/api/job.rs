@@ -28,7 +28,7 @@ pub(super) struct Batch {
     records: i64,
     /// Records that became no rows.
     rejects: i64,
-    /// Values that cannot be true.
+    /// Values that cannot be read or true.
     artefacts: i64,
     /// Rows that came too late for windows.
     late_rows: i64,

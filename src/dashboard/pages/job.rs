@@ -104,7 +104,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                 dt { "Topic" } dd { (app.job.source.topic) }
                 dt { "Records" } dd { (status.records) }
                 dt { "Rejects" } dd { (status.rejects) }
-                dt { "Implausible values" } dd { (status.artefacts) }
+                dt { "Values left empty" } dd { (status.artefacts) }
                 dt { "Late rows" } dd { (status.late) }
                 dt { "Duplicates" } dd { (status.duplicates) }
                 dt { "Rows no table takes" } dd { (status.bad_rows) }
