@@ -129,7 +129,7 @@ impl Watch<'_> {
             let bad = bad.filter(|(at, _)| *at >= since - TimeDelta::microseconds(known.valid_for));
             for rule in rules {
                 let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
-                    (Some(technical), _) => (Why::Suppressed, technical),
+                    (Some((technical, _)), _) => (Why::Suppressed, technical),
                     (None, Some((_, reason))) => (Why::BadValue, format!("{}: {reason}", self.valid_for.label(column))),
                     (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
                 };

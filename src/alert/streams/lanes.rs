@@ -33,6 +33,8 @@ pub(in crate::alert) enum Placed {
     Alone,
     /// It has come before, or its span has: it says nothing new.
     Resent,
+    /// It is no sample, and says so.
+    Gap,
 }
 
 /// What became of a sample.
@@ -46,7 +48,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    fn at(placed: Placed) -> Self {
+    pub(super) fn at(placed: Placed) -> Self {
         Self { placed, stepped: None, leads: false }
     }
 }
@@ -59,6 +61,9 @@ pub(super) struct Lanes {
     pub(super) next: u32,
     /// The last samples, while all of them are of one lane that is not the first.
     pub(super) lead: Run,
+    /// The last of the stream's records that was a sample, by its number; and whether the one before was, too.
+    pub(super) sampled: Option<u64>,
+    pub(super) is_in_each: bool,
 }
 
 /// A run of samples whose event times ascend.
@@ -152,6 +157,17 @@ impl Lane {
 }
 
 impl Lanes {
+    /// Takes note of a record that is a sample.
+    pub(super) fn sample(&mut self, record: u64) {
+        self.is_in_each = self.sampled.is_some_and(|last| last.checked_add(1) == Some(record));
+        self.sampled = Some(record);
+    }
+
+    /// Whether a record that is no sample says that there is no value: each one before it had one.
+    pub(super) fn is_gap(&self, record: u64) -> bool {
+        self.is_in_each && self.sampled.is_some_and(|last| last.checked_add(1) == Some(record))
+    }
+
     /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
     /// tell whether it is one of those.
     pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool) -> Noted {
