@@ -6,8 +6,12 @@ use std::collections::VecDeque;
 /// Clocks that differ by no more than this are taken to agree.
 pub const CLOCK_TOLERANCE: i64 = 10_000_000;
 
-/// So many samples in a row that keep pace with Kafka's stamps make a lane, or tell that a clock was set.
+/// So many samples in a row that keep pace with Kafka's stamps make a lane.
 const ENOUGH: u32 = 3;
+
+/// So many, over so much event time, tell that a clock was set.
+const LASTING: u32 = 5;
+const LASTING_SPAN: i64 = 4_000_000;
 
 /// And they must span this much event time: of records sent at once, nothing tells how fast the clock goes.
 const LEAST_SPAN: i64 = 2_000_000;
@@ -115,6 +119,13 @@ impl Run {
     fn is_enough(self, at: i64) -> bool {
         self.samples >= ENOUGH && at.saturating_sub(self.at) >= LEAST_SPAN
     }
+
+    /// Whether it lasts: enough to say that a clock was set, and not that records come faster than they were measured.
+    fn lasts(self, at: i64, stamped: i64) -> bool {
+        let (passed, waited) = (at.saturating_sub(self.at), stamped.saturating_sub(self.stamped));
+        let keeps_pace = passed.saturating_sub(waited).abs() <= 200_000 + passed / 5;
+        self.samples >= LASTING && passed >= LASTING_SPAN && keeps_pace
+    }
 }
 
 impl Lane {
@@ -146,7 +157,7 @@ impl Lane {
             return None;
         }
         self.run = self.run.with(at, stamped);
-        if !self.run.is_enough(at) {
+        if !self.run.lasts(at, stamped) {
             return None;
         }
         let by = self.delay.saturating_sub(delay);
@@ -234,7 +245,7 @@ impl Lanes {
         };
         self.lead = self.lead.with(at, stamped);
         let next = self.others.iter().position(|lane| lane.id == id);
-        let Some(next) = next.filter(|_| self.lead.is_enough(at)) else { return noted };
+        let Some(next) = next.filter(|_| self.lead.lasts(at, stamped)) else { return noted };
         let by = first.delay.saturating_sub(self.others[next].delay);
         *first = self.others.swap_remove(next);
         self.others.clear();

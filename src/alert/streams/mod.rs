@@ -188,6 +188,8 @@ struct Stream {
     stamped: i64,
     /// How many records there were.
     records: u64,
+    /// The `now` of the last batch that had one.
+    noted: i64,
     /// When each column had a value last.
     columns: Vec<LastValue>,
     sets: Vec<Lanes>,
@@ -350,6 +352,7 @@ impl Streams {
             if known.streams[stream].note(&record, &shape, place) == Fresh::No {
                 continue;
             }
+            known.streams[stream].noted = now;
             let sample = SampleRow { at, row, stamped, stream, columns: mask };
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
@@ -408,10 +411,11 @@ impl Streams {
         self.patients.len()
     }
 
-    /// Whether the patient has had a record.
+    /// The `now` of the last batch that had a record of the patient.
     #[must_use]
-    pub fn knows(&self, patient: &str) -> bool {
-        self.patients.contains_key(patient)
+    pub fn noted_at(&self, patient: &str) -> Option<DateTime<Utc>> {
+        let noted = self.patients.get(patient)?.streams.iter().map(|stream| stream.noted).max()?;
+        DateTime::from_timestamp_micros(noted)
     }
 
     /// Lets go of what is known of a patient.
@@ -560,6 +564,7 @@ impl Patient {
             newest: i64::MIN,
             stamped: i64::MIN,
             records: 0,
+            noted: i64::MIN,
             columns: vec![LastValue::NEVER; shape.columns.len()],
             sets: vec![Lanes::default(); shape.sets.len()],
             recent: Recent::default(),

@@ -50,6 +50,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     number(to, stream.newest);
     number(to, stream.stamped);
     to.extend(stream.records.to_le_bytes());
+    number(to, stream.noted);
     list(to, &stream.columns, |to, last| {
         number(to, last.at);
         number(to, last.stamped);
@@ -148,7 +149,7 @@ impl Reader<'_> {
     fn stream(&mut self, shape: &Shape) -> Option<Stream> {
         let (partition, device) = (i32::from_le_bytes(self.take()?), self.text()?);
         let (newest, stamped) = (self.number()?, self.number()?);
-        let count = u64::from_le_bytes(self.take()?);
+        let (count, noted) = (u64::from_le_bytes(self.take()?), self.number()?);
         let columns = self.list(|from| Some(LastValue { at: from.number()?, stamped: from.number()? }))?;
         let sets = self.list(Self::lanes)?;
         let recent = |from: &mut Self| Some((from.number()?, u32::from_le_bytes(from.take()?)));
@@ -163,6 +164,7 @@ impl Reader<'_> {
             newest,
             stamped,
             records: count,
+            noted,
             columns,
             sets,
             recent: Recent(records),
