@@ -77,7 +77,8 @@ impl Run {
             until: if self.once { Until::CaughtUp } else { Until::Stopped },
             at_end: if self.close_windows { AtEnd::CloseWindows } else { AtEnd::LeaveWindows },
             connect_timeout: self.connect_timeout,
-            stopped: &|| stop.is_asked(),
+            // Without its page, a ward sees nothing: the batch in hand is finished, and whoever restarts us brings both back.
+            stopped: &|| stop.is_asked() || page.as_ref().is_some_and(dashboard::Page::has_ended),
             on_repeat: &|done, all| show_repeating(&repeating, done, all),
             on_commit: &mut |progress| pace.committed(progress.latency),
             clock: Arc::new(SystemClock),
@@ -86,10 +87,9 @@ impl Run {
         if let Some(reporting) = reporting {
             reporting.stop();
         }
-        if let Some(page) = page {
-            page.stop();
-        }
+        let page = page.map_or(Ok(()), dashboard::Page::stop);
         let summary = done?;
+        page?;
         if self.once {
             println!(
                 "{} batches, {} records, {} rejects, {} artefacts, {} late rows, {} duplicates, {} failing queries, {:.2} s",

@@ -10,6 +10,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::notify::Notifier;
 use crate::source::{MicroBatch, Next, SourceError, Until};
 use crate::store::{Snapshot, Store, StoreError};
+use crate::telemetry::{Panicked, caught};
 use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
 use super::batch::{Prepared, Taken, Told};
@@ -93,6 +94,12 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The operating system has no thread to give.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
+    /// A thread of the job has panicked. What was committed stands; a restart goes on behind it.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The store did not answer at the start.
     #[error("{address} does not answer within {} s: {reason}", .waited.as_secs())]
     StoreUnreachable {
@@ -110,20 +117,33 @@ pub enum RunError {
 /// A stop finishes the batch in hand; records that were read but not committed are read again by the next run.
 ///
 /// # Errors
-/// A service that is not there at the start, a fence, a topic that is not the one that was read before.
+/// A service that is not there at the start, a fence, a topic that is not the one that was read before; a panic, of a thread or
+/// of the loop itself: whoever restarts the process goes on behind the last commit.
 pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let Started { mut store, source, mut state, mut references, notifier } = start(plan, options)?;
-    let mut reloader = Reloader::new(&plan.job);
+    caught(|| watch(plan, options)).unwrap_or_else(|_| Err(Panicked::of("loop").into()))
+}
+
+fn watch(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
+    // Whoever saves while the job starts is heard once it runs.
+    let mut reloader = Reloader::start(&plan.job)?;
+    let Started { mut store, mut source, mut state, mut references, notifier } = start(plan, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
             Next::Batch(batch) => {
-                if let Some(edit) = reloader.poll(plan, state.last_batch) {
-                    references = take_edit(edit, plan, &mut store, &mut state, references, options)?;
+                let now = state.next_now(options.clock.now());
+                references.take_over(plan, state.last_batch.next(), now, &mut state.edits)?;
+                if let Some(edit) = reloader.poll(plan, state.last_batch)? {
+                    take_edit(edit, plan, &mut store, &mut state, &mut references, options)?;
                 }
-                state.edits.references.extend(references.take_over(plan, state.last_batch.next()));
                 let taken = Taken::of(*batch, plan, &mut state, options.clock.now());
+                let passing = reloader.is_building().then(|| (state.last_batch, taken.batch.rows.clone()));
                 step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                if let Some((before, rows)) = passing
+                    && state.last_batch > before
+                {
+                    reloader.note_passed(&state, rows);
+                }
                 source.show_progress(&state.shown);
                 notifier.beat();
             }

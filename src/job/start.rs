@@ -4,11 +4,11 @@ use tracing::info;
 
 use crate::notify::Notifier;
 use crate::source::{Source, Topic, Until};
-use crate::store::Store;
+use crate::store::{Edited, Store};
 
 use super::plan::Plan;
 use super::recover::recover;
-use super::references::References;
+use super::references::{References, read_references};
 use super::retry::Retry;
 use super::run::{RunError, RunOptions};
 use super::state::JobState;
@@ -27,8 +27,14 @@ pub(super) fn start(plan: &mut Plan, options: &RunOptions<'_>) -> Result<Started
     let positions = retry.until_done(|| store.claim(&spec.topic, &starts))?;
     let resume = retry.until_done(|| store.resume(&spec.topic))?;
     retry.until_done(|| store.keep_snapshots_of(&plan.kept_names()))?;
-    let references = retry.until_done(|| References::start(plan, &mut store))?;
+    let (read, odd) = retry.until_done(|| read_references(plan, &mut store))?;
+    let references = References::start(&plan.job, read)?;
     let mut state = JobState::new(resume, plan, &positions);
+    if !odd.is_empty() {
+        tracing::error!(rows = odd.len(), "rows of reference tables cannot be read; they count for nothing");
+        let at = state.next_now(options.clock.now());
+        state.edits.note(Edited { at, files: vec!["seeds".to_owned()], error: odd.join("\n") });
+    }
     state.waiting_since = (options.until == Until::Stopped).then(|| options.clock.now());
     recover(plan, &mut store, &topic, &mut state, &new, options, &retry)?;
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;

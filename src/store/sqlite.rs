@@ -67,6 +67,18 @@ impl Database for Sqlite {
         Ok(changed as u64)
     }
 
+    fn define(&mut self, table: &str, sql: &str) -> Result<(), Failure> {
+        self.connection.execute_batch(sql).map_err(|error| {
+            let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            let failure = failure(error);
+            let message = format!(
+                "table \"{table}\" cannot be changed: another process has been writing to the file for more than {} s",
+                PATIENCE.as_secs()
+            );
+            if is_busy { Failure { kind: FailureKind::Blocked, message } } else { failure }
+        })
+    }
+
     fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure> {
         let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
         let width = statement.column_count();
