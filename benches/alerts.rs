@@ -26,11 +26,12 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
-    Judged, Measure, Message, Moment, OpenEpisodes, Rows, Rule, SampleColumns, Shape, Streams, Wards,
+    Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule, SampleColumns, Shape, Streams,
+    Wards,
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
-use wardwatch::job::{AtEnd, Plan, Progress, RunOptions, run};
+use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
 use wardwatch::query::{Extreme, RuleHeader};
 use wardwatch::source::Until;
 use wardwatch::terms::Severity;
@@ -87,6 +88,7 @@ fn lifecycle() {
     let rules = vec![rule(readings(0, 0.0).schema_ref())];
     let mut open = OpenEpisodes::default();
     let mut streams = Streams::new(Shape::new(None, rules.iter().map(Rule::depends_on)));
+    let outstanding = Outstanding::default();
     let mut times = Vec::new();
     for second in 0..=100 {
         let frame = readings(second, 130.0);
@@ -105,7 +107,8 @@ fn lifecycle() {
         };
         episodes.judge(&rules[0], &Rows { conditions: &frame, clear: None }, &moment);
         episodes.let_time_pass(&rules, &moment);
-        let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), at(second));
+        let reach = Reach::new(&job.notify, &outstanding, job.alerts.unreached_after);
+        let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), &reach, at(second));
         let changes = episodes.take_changes();
         open = episodes;
         times.push(started.elapsed().as_secs_f64() * 1_000.0);
@@ -211,8 +214,11 @@ fn delivery() {
         &mut RunOptions {
             until: Until::Stopped,
             at_end: AtEnd::LeaveWindows,
+            standby: Standby::Stop,
+            new_topic: ReplacedTopic::Refuse,
             connect_timeout: Duration::from_secs(10),
             stopped: &|| stop.load(Ordering::Relaxed),
+            on_start: &mut || {},
             on_repeat: &|_, _| {},
             on_commit: &mut on_commit,
             clock: Arc::new(SystemClock),

@@ -24,7 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, Job, StoreUrl};
-use wardwatch::job::{AtEnd, Plan, Progress, RunOptions, Summary, run};
+use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, Summary, run};
 use wardwatch::source::{Next, Source, Topic, Until};
 
 use ground::{
@@ -210,7 +210,7 @@ fn windows() {
 fn decoded_rows(job: &Job) -> Vec<arrow::array::RecordBatch> {
     let topic = Topic::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
     let bounds = topic.bounds().unwrap();
-    let positions = topic.starts(job.source.start, &bounds).unwrap();
+    let positions = topic.starts(job.source.start, &bounds, &Default::default()).unwrap();
     let mut source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();
     let mut rows = Vec::new();
     while let Next::Batch(batch) = source.next(Duration::from_secs(10)).unwrap() {
@@ -275,8 +275,11 @@ fn catch_up(plan: &mut Plan, at_end: AtEnd, on_commit: &mut dyn FnMut(&Progress<
     let mut options = RunOptions {
         until: Until::CaughtUp,
         at_end,
+        standby: Standby::Stop,
+        new_topic: ReplacedTopic::Refuse,
         connect_timeout: Duration::from_secs(10),
         stopped: &|| false,
+        on_start: &mut || {},
         on_repeat: &|_, _| {},
         on_commit,
         clock: Arc::new(SystemClock),
@@ -307,7 +310,7 @@ fn consume(topic: &str) {
 fn decode_all(job: &Job) {
     let topic = Topic::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
     let bounds = topic.bounds().unwrap();
-    let positions = topic.starts(job.source.start, &bounds).unwrap();
+    let positions = topic.starts(job.source.start, &bounds, &Default::default()).unwrap();
     let mut source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();
     let mut rows = 0;
     loop {

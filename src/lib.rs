@@ -13,7 +13,7 @@
 //! - *Trigger*: when a micro-batch closes. *Micro-batch*: one half-open offset range `start..end` per partition.
 //! - *Event time*: when the device measured. *Watermark*: per partition the greatest event time seen less the
 //!   allowed lateness; it only moves forward. *Late row*: one before the watermark that its partition had reached.
-//! - *Reject*: a record that cannot become a row. *Artefact*: a value that cannot be true.
+//! - *Reject*: a record that cannot become a row. *Artefact*: a value that cannot be read or cannot be true.
 //! - *Frame*: the micro-batch as columns.
 //! - *Query*: one SQL file. *Table query*: its rows go to a table. *Rule*: its rows are conditions that are true.
 //! - *Window*: a tumbling, hopping or session span of event time. *Pane*: the piece that windows are merged from.
@@ -55,3 +55,4 @@ pub mod store;
 pub mod telemetry;
 pub mod terms;
 pub mod testing;
+pub mod watch;

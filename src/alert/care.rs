@@ -10,9 +10,10 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use crate::config::{AlertSpec, Outlet, OutletKind, When};
 
 use super::Rule;
-use super::episode::{End, Episode, Event, EventKind, State};
+use super::episode::{End, Episode, EpisodeId, Event, EventKind, State};
 use super::open::OpenEpisodes;
 use super::streams::texts;
+use super::unreached::Reach;
 
 /// In which ward each patient lies.
 #[derive(Debug, Clone, Default)]
@@ -80,8 +81,15 @@ impl OpenEpisodes {
     /// What people are to be told at `now`. After the batch's rules and actions.
     ///
     /// An episode that is silenced or paused is told when the quiet ends, if it still stands then; one that was over
-    /// before anybody could be told is not told at all.
-    pub fn notices(&mut self, rules: &[Rule], policy: &AlertSpec, wards: &Wards, now: DateTime<Utc>) -> Vec<Notice> {
+    /// before anybody could be told is not told at all. Where nobody was reached, the next are called at once.
+    pub fn notices(
+        &mut self,
+        rules: &[Rule],
+        policy: &AlertSpec,
+        wards: &Wards,
+        reach: &Reach<'_>,
+        now: DateTime<Utc>,
+    ) -> Vec<Notice> {
         let mut notices = Vec::new();
         let over = self.changes_of_ended();
         let standing = self.rules.values().flat_map(|patients| patients.values());
@@ -90,7 +98,7 @@ impl OpenEpisodes {
         for episode in all {
             let is_quiet = self.silences.iter().any(|silence| silence.hides(&episode, wards, now));
             let repeat = rules.iter().find(|rule| *rule.name == *episode.rule).and_then(|rule| rule.header.repeat);
-            let due = due(&episode, is_quiet, repeat, policy, now);
+            let due = due(&episode, is_quiet, repeat, policy, reach, now);
             if due.is_empty() {
                 continue;
             }
@@ -115,6 +123,7 @@ fn due(
     is_quiet: bool,
     repeat: Option<Duration>,
     policy: &AlertSpec,
+    reach: &Reach<'_>,
     now: DateTime<Utc>,
 ) -> Vec<NoticeKind> {
     let handling = &episode.handling;
@@ -136,8 +145,9 @@ fn due(
         None => {
             let steps = policy.escalation.iter().skip(handling.escalated as usize);
             let fired = handling.fired_now.unwrap_or(now);
-            let passed = steps.take_while(|step| has_passed(step.after, fired, now));
-            due.extend(passed.map(|step| {
+            let passed = steps.clone().take_while(|step| has_passed(step.after, fired, now)).count();
+            let steps = steps.take(passed.max(reach.steps_at_once(episode, policy)));
+            due.extend(steps.map(|step| {
                 let to = if episode.severity >= step.severity { step.to.clone() } else { Vec::new() };
                 NoticeKind::Escalated(to)
             }));
@@ -189,6 +199,12 @@ pub struct Notification {
     pub number: u32,
     /// What it tells.
     pub facts: Facts,
+}
+
+/// By what a receiver knows a notice of an episode: a notice is for a receiver once at most.
+#[must_use]
+pub fn notification_id(episode: &EpisodeId, number: u32, outlet: &str) -> String {
+    format!("{episode}-{number}-{outlet}")
 }
 
 /// What a message can tell. Times are RFC 3339, in UTC; what is not known is empty.
@@ -292,7 +308,7 @@ pub fn address(job: &str, outlets: &[Outlet], notices: &[Notice], wards: &Wards)
                 facts.note.clear();
             }
             notifications.push(Notification {
-                id: format!("{}-{}-{}", notice.episode.id, notice.number, outlet.name),
+                id: notification_id(&notice.episode.id, notice.number, &outlet.name),
                 outlet: outlet.name.clone(),
                 number: notice.number,
                 facts,

@@ -12,6 +12,7 @@
 mod action;
 mod begun;
 mod care;
+mod coverage;
 mod episode;
 mod lifecycle;
 mod limits;
@@ -19,7 +20,9 @@ mod message;
 mod open;
 mod samples;
 mod streams;
+mod system;
 mod track;
+mod unreached;
 
 use std::time::Duration;
 
@@ -28,14 +31,20 @@ use chrono::TimeDelta;
 
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use begun::EpisodeKey;
-pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address};
+pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address, notification_id};
+pub use coverage::{BadValues, Unjudged, ValidFor, Watch, Why};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};
 pub use open::{Change, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::check_rows;
 pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Samples, SetId, Shape, Step, StreamId, Streams};
+pub use system::{
+    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, REJECTED, SYSTEM_RULES, TABLE_AT_FAULT, UNATTACHED,
+    UNJUDGED, UNREACHED, is_system_rule,
+};
 pub use track::{Holds, Track, read_tracks, write_tracks};
+pub use unreached::{Outstanding, Reach, Untaken};
 
 use crate::query::{Extreme, RuleHeader};
 use crate::terms::Severity;

@@ -289,7 +289,7 @@ impl OpenEpisodes {
     }
 
     /// The technical rule that fires for the patient now and says that `rule` cannot be judged.
-    fn standing_suppressor(&self, rule: &Rule, patient: &str) -> Option<String> {
+    pub(super) fn standing_suppressor(&self, rule: &Rule, patient: &str) -> Option<String> {
         let fires = |technical: &&String| {
             let standing = self.rules.get(*technical).and_then(|patients| patients.get(patient));
             let live = standing.and_then(|standing| standing.live.as_ref());
@@ -347,12 +347,12 @@ impl OpenEpisodes {
 }
 
 /// The stream of rules that are judged once per batch.
-static MOMENT: std::sync::LazyLock<StreamId> =
+pub(super) static MOMENT: std::sync::LazyLock<StreamId> =
     std::sync::LazyLock::new(|| StreamId { partition: crate::terms::Partition(-1), device: "".into(), lane: 0 });
 
 impl Moment<'_> {
     /// What time it is by a track's clock.
-    fn clock(&self, track: &Track) -> Option<DateTime<Utc>> {
+    pub(super) fn clock(&self, track: &Track) -> Option<DateTime<Utc>> {
         match &track.stream {
             Some(stream) if *stream != *MOMENT => track.clock(self.arrivals.of(stream.partition.0)?),
             Some(_) => Some(self.event_now),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::{AlertSpec, EscalationStep};
+use crate::config::{AlertSpec, EscalationStep, Outlet, OutletKind, When};
 use arrow::array::{Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -70,6 +70,7 @@ fn policy() -> AlertSpec {
         longest_pause: Duration::from_secs(120),
         patients: ("patients".to_owned(), false),
         limits: "limits".to_owned(),
+        unreached_after: Duration::from_secs(30),
         escalation: Vec::new(),
     }
 }
@@ -84,6 +85,8 @@ struct Ward {
     events: BTreeMap<EpisodeId, Vec<Event>>,
     notices: Vec<Notice>,
     now: DateTime<Utc>,
+    outlets: Vec<Outlet>,
+    outstanding: Outstanding,
 }
 
 impl Ward {
@@ -98,6 +101,8 @@ impl Ward {
             events: BTreeMap::new(),
             notices: Vec::new(),
             now: at(0),
+            outlets: Vec::new(),
+            outstanding: Outstanding::default(),
         }
     }
 
@@ -132,8 +137,11 @@ impl Ward {
             self.open.judge(rule, &Rows { conditions, clear }, &moment);
         }
         self.open.let_time_pass(&self.rules, &moment);
+        let patience = self.policy.unreached_after;
+        self.open.judge_unreached(&self.outstanding, &self.outlets, patience, (self.now, event_now));
+        let reach = Reach::new(&self.outlets, &self.outstanding, patience);
         let answers = self.open.act(actions, &self.policy, &Wards::default(), self.now, event_now);
-        self.notices.extend(self.open.notices(&self.rules, &self.policy, &Wards::default(), self.now));
+        self.notices.extend(self.open.notices(&self.rules, &self.policy, &Wards::default(), &reach, self.now));
         for Change { episode, events } in self.open.take_changes() {
             self.events.entry(episode.id.clone()).or_default().extend(events);
             self.stored.insert(episode.id.clone(), (*episode).clone());
@@ -338,6 +346,176 @@ fn while_nobody_acknowledges_others_are_called_step_by_step() {
     ward.batch(&some(&[(601, 80.0)]), None, &[], 601);
     let last = &ward.notices.last().expect("a notice").kind;
     assert_eq!(*last, NoticeKind::Resolved(vec!["doctor".to_owned(), "chief".to_owned()]));
+}
+
+fn outlet(name: &str, when: When) -> Outlet {
+    Outlet {
+        name: name.to_owned(),
+        kind: OutletKind::Webhook { url: "http://x/".to_owned(), secret: None },
+        severity: Severity::Technical,
+        when,
+        identify: true,
+        subject: None,
+        template: None,
+        timeout: Duration::from_secs(5),
+        longest_backoff: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(86_400),
+    }
+}
+
+/// A ward with one alert, which its first receiver and then the others of the escalation are told of.
+fn calling(steps: &[(u64, &str, Severity)]) -> (Ward, EpisodeId) {
+    let mut ward = Ward::new(vec![rule(0, 0)]);
+    ward.outlets = vec![outlet("ward", When::Always)];
+    for (minutes, to, severity) in steps {
+        let after = Duration::from_secs(60 * minutes);
+        ward.policy.escalation.push(EscalationStep { after, to: vec![(*to).to_owned()], severity: *severity });
+        if *to != "ward" {
+            ward.outlets.push(outlet(to, When::Escalation));
+        }
+    }
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let id = ward.episodes()[0].id.clone();
+    (ward, id)
+}
+
+fn untaken(episode: &EpisodeId, number: u32, outlet: &str, written: i64) -> Untaken {
+    Untaken {
+        episode: episode.clone(),
+        number,
+        rule: "tachycardia".to_owned(),
+        patient: "P1".to_owned(),
+        text: "HR 130".to_owned(),
+        outlets: BTreeSet::from([outlet.to_owned()]),
+        written_at: at(written),
+        is_given_up: false,
+    }
+}
+
+impl Ward {
+    /// A batch at a second at which the outbox was found to hold these.
+    fn outbox(&mut self, second: i64, notices: &[Untaken], rate: f64) {
+        self.now = at(second);
+        self.outstanding = Outstanding { looked_at: at(second), notices: notices.to_vec() };
+        self.batch(&some(&[(second, rate)]), None, &[], second);
+    }
+
+    /// Who was called, of this episode.
+    fn called(&self, episode: &EpisodeId) -> Vec<String> {
+        let of = self.notices.iter().filter(|notice| notice.episode.id == *episode);
+        of.flat_map(|notice| match &notice.kind {
+            NoticeKind::Escalated(to) => to.clone(),
+            _ => Vec::new(),
+        })
+        .collect()
+    }
+
+    /// The alerts that nobody was reached: state and text.
+    fn unreached(&self) -> Vec<(State, String)> {
+        let all = self.episodes().into_iter().filter(|episode| &*episode.rule == UNREACHED);
+        all.map(|episode| (episode.state, episode.text.to_string())).collect()
+    }
+}
+
+#[test]
+fn who_is_not_reached_for_half_a_minute_is_passed_over_and_each_of_the_next_is_called_once() {
+    let high = Severity::High;
+    let (mut ward, id) = calling(&[(10, "nurse", high), (20, "doctor", high), (30, "chief", high)]);
+    ward.outbox(29, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert!(ward.called(&id).is_empty() && ward.unreached().is_empty(), "it may yet be taken");
+    ward.outbox(34, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert_eq!(ward.called(&id), ["nurse"]);
+    let text = "nobody was reached: webhook \"ward\" has not taken \"HR 130\" of P1 for 34 s";
+    assert_eq!(ward.unreached(), [(State::Firing, text.to_owned())]);
+    // As long as the nurse may take it, nobody else is called, restarts or not.
+    for second in 35..64 {
+        let restarted = ward.open.silences.clone();
+        ward.restart(&restarted);
+        ward.outbox(second, &[untaken(&id, 1, "ward", 0), untaken(&id, 2, "nurse", 34)], 130.0);
+    }
+    assert_eq!(ward.called(&id), ["nurse"]);
+    ward.outbox(64, &[untaken(&id, 1, "ward", 0), untaken(&id, 2, "nurse", 34)], 130.0);
+    assert_eq!(ward.called(&id), ["nurse", "doctor"]);
+    // The doctor has taken it: the chief sleeps until it is time for him.
+    for second in (65..1_800).step_by(100) {
+        ward.outbox(second, &[untaken(&id, 1, "ward", 0), untaken(&id, 2, "nurse", 34)], 130.0);
+    }
+    assert_eq!(ward.called(&id), ["nurse", "doctor"]);
+    ward.outbox(1_800, &[], 130.0);
+    assert_eq!(ward.called(&id), ["nurse", "doctor", "chief"]);
+    let states: Vec<State> = ward.unreached().into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, [State::Ended], "one alert from first to last, and it is over when all is taken");
+}
+
+#[test]
+fn those_who_are_away_and_those_who_are_not_for_it_are_passed_over_at_once() {
+    let (mut ward, id) =
+        calling(&[(10, "ward", Severity::Low), (20, "nurse", Severity::High), (30, "doctor", Severity::High)]);
+    ward.outbox(30, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert_eq!(ward.called(&id), ["ward", "nurse"], "the next step calls the same receiver again");
+
+    let mut step = rule(0, 0);
+    step.header.severity = Severity::Medium;
+    let (mut ward, _) = calling(&[(10, "chief", Severity::High), (20, "doctor", Severity::Medium)]);
+    ward.rules = vec![step];
+    ward.outbox(1, &[], 80.0);
+    ward.outbox(2, &[], 130.0);
+    let id = ward.episodes().last().expect("another").id.clone();
+    ward.outbox(32, &[untaken(&id, 1, "ward", 2)], 130.0);
+    assert_eq!(ward.called(&id), ["doctor"], "the chief is for high ones");
+    ward.outbox(62, &[untaken(&id, 1, "ward", 2), untaken(&id, 3, "doctor", 32)], 130.0);
+    assert_eq!(ward.called(&id), ["doctor"], "there is nobody left");
+}
+
+#[test]
+fn an_acknowledgement_or_a_pause_keeps_others_from_being_called_at_once() {
+    let (mut ward, id) = calling(&[(10, "nurse", Severity::High)]);
+    ward.batch(&[], None, &[acknowledge(&id, 1)], 1);
+    ward.outbox(40, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert!(ward.called(&id).is_empty());
+
+    let (mut ward, id) = calling(&[(10, "nurse", Severity::High)]);
+    ward.batch(&[], None, &[quiet(SilenceKind::Pause, Some(Severity::High), 1, 100)], 1);
+    ward.outbox(40, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert!(ward.called(&id).is_empty());
+    ward.outbox(101, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert_eq!(ward.called(&id), ["nurse"], "when the pause is over");
+}
+
+#[test]
+fn what_is_not_tried_any_more_has_reached_nobody_until_its_alert_is_over() {
+    let (mut ward, id) = calling(&[]);
+    let lost = Untaken { is_given_up: true, ..untaken(&id, 1, "ward", 0) };
+    ward.outbox(40, std::slice::from_ref(&lost), 130.0);
+    let text =
+        "nobody was reached: webhook \"ward\" has not taken \"HR 130\" of P1 for 40 s, and it is not tried any more";
+    assert_eq!(ward.unreached(), [(State::Firing, text.to_owned())]);
+    ward.outbox(41, std::slice::from_ref(&lost), 80.0);
+    assert_eq!(ward.unreached()[0].0, State::Ended);
+    // One that still waits counts though its alert is over: somebody may have to know of it.
+    ward.outbox(42, &[untaken(&id, 1, "ward", 0), untaken(&id, 2, "ward", 1)], 80.0);
+    let (state, text) = ward.unreached().remove(1);
+    assert_eq!(state, State::Firing);
+    assert!(text.ends_with("for 42 s; nor 1 more"), "{text}");
+}
+
+#[test]
+fn where_a_receiver_must_not_be_told_of_patients_the_text_does_not_name_them() {
+    let (mut ward, id) = calling(&[]);
+    ward.outlets[0].identify = false;
+    ward.outbox(30, &[untaken(&id, 1, "ward", 0)], 130.0);
+    assert_eq!(ward.unreached()[0].1, "nobody was reached: webhook \"ward\" has not taken \"HR 130\" for 30 s");
+}
+
+#[test]
+fn that_nobody_was_reached_is_written_when_it_begins_and_when_it_ends_and_not_between() {
+    let (mut ward, id) = calling(&[]);
+    ward.outbox(30, &[untaken(&id, 1, "ward", 0)], 130.0);
+    ward.outbox(31, &[untaken(&id, 1, "ward", 0)], 130.0);
+    ward.outbox(300, &[], 130.0);
+    let episode = ward.episodes().into_iter().find(|episode| &*episode.rule == UNREACHED).expect("an alert");
+    assert_eq!(ward.kinds(&episode.id), [EventKind::Pending, EventKind::Firing, EventKind::Ended]);
+    assert_eq!((episode.severity, episode.ended_at), (Severity::Technical, Some(at(300))));
 }
 
 fn quiet(kind: SilenceKind, up_to: Option<Severity>, from: i64, until: i64) -> Action {

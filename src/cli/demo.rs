@@ -15,7 +15,7 @@ use crate::alert::{Change, EventKind};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{self, Job, StoreUrl};
 use crate::dashboard;
-use crate::job::{AtEnd, Plan, Progress, RunOptions, run};
+use crate::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
 use crate::report::{PatientChart, PictureSize, patient_chart, plain_name, png, write};
 use crate::simulate::{RecordForm, Scenario, Ward, WardOptions};
 use crate::source::{EmbeddedBroker, ProduceError, Producer, Until};
@@ -177,8 +177,11 @@ impl Demo {
             &mut RunOptions {
                 until: Until::Stopped,
                 at_end: AtEnd::LeaveWindows,
+                standby: Standby::Stop,
+                new_topic: ReplacedTopic::Refuse,
                 connect_timeout: Duration::from_secs(10),
                 stopped: &|| stop.is_asked() || limit.is_some_and(|limit| running.elapsed() >= limit),
+                on_start: &mut || {},
                 on_repeat: &|_, _| {},
                 on_commit: &mut on_commit,
                 clock: Arc::new(SystemClock),

@@ -1,7 +1,8 @@
 //! The command line: what the user typed, one file per command, exit codes.
 //!
-//! Commands print; nothing else does. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 a service cannot be reached, 70 a fault
-//! of wardwatch itself (`EX_SOFTWARE` of sysexits): a restart goes on behind the last commit.
+//! Commands print; nothing else does. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 a service cannot be reached, 4
+//! (`status`) something is not being watched, 70 a fault of wardwatch itself (`EX_SOFTWARE` of sysexits): a restart goes on behind
+//! the last commit.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
@@ -71,7 +72,7 @@ enum Command {
     Users(users::Users),
     /// Produce realistic patients, or recordings, to the job's topic
     Simulate(simulate::Simulate),
-    /// Tell how a job stands: batches, lag, watermarks, open episodes, failing queries
+    /// Tell how a job stands, and what it does not watch (exit code 4): batches, lag, open episodes, failing queries
     Status(status::Status),
     /// Show alerts, take them on, pause and silence them
     Alerts(alerts::Alerts),
@@ -156,7 +157,11 @@ pub fn main() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> u8 {
     const WRONG_INPUT: u8 = 1;
     const UNREACHABLE: u8 = 3;
+    const UNWATCHED: u8 = 4;
     const PANICKED: u8 = 70;
+    if error.is::<status::Unwatched>() {
+        return UNWATCHED;
+    }
     let panicked = error.chain().any(|cause| {
         cause.is::<Panicked>()
             || matches!(cause.downcast_ref::<SourceError>(), Some(SourceError::Panicked(_)))

@@ -18,6 +18,9 @@ use super::{JobFile, Takes};
 /// How long Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many values that are left empty are named.
+const MOST_ARTEFACTS: usize = 10;
+
 /// The arguments of `preview`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Preview {
@@ -95,6 +98,14 @@ impl Preview {
     fn notes(&self, previewed: &Previewed, past: &Past) {
         if let Some(reason) = &past.first_reject {
             eprintln!("note: {} records are none of the job's; the first, {reason}", past.rejects);
+        }
+        for artefact in past.artefacts.iter().take(MOST_ARTEFACTS) {
+            let (patient, at, column) = (&artefact.patient, second(artefact.event_time), &artefact.column);
+            let (text, reason) = (&artefact.text, &artefact.reason);
+            eprintln!("note: \"{column}\" of patient \"{patient}\" at {at} is left empty: \"{text}\" {reason}");
+        }
+        if past.artefacts.len() > MOST_ARTEFACTS {
+            eprintln!("note: {} more values are left empty", past.artefacts.len() - MOST_ARTEFACTS);
         }
         for table in &previewed.empty {
             match table.as_str() {

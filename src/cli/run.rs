@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use crate::clock::{Stopwatch, SystemClock};
 use crate::dashboard;
-use crate::job::{AtEnd, Plan, RunOptions, run};
-use crate::report::{Pace, Reporting, Specs};
+use crate::job::{AtEnd, Plan, ReplacedTopic, RunError, RunOptions, Standby, Summary, run};
+use crate::report::{Pace, Reporting, Spec, Specs};
 use crate::source::Until;
 use crate::telemetry;
 
@@ -28,6 +28,12 @@ pub(super) struct Run {
     /// With --once: give out windows that are still open, too; the next run goes on with them
     #[arg(long, requires = "once")]
     close_windows: bool,
+    /// Where another process runs the job, wait and take over when it is gone, instead of ending
+    #[arg(long, conflicts_with = "once")]
+    standby: bool,
+    /// Where the topic was deleted and made again, go on with the new one; what was not read of the old one is lost
+    #[arg(long)]
+    new_topic: bool,
     /// How long Kafka and the store may take to answer at the start
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     connect_timeout: Duration,
@@ -68,25 +74,18 @@ impl Run {
             warn!(%fault, "no such report; the job and the other reports go on");
         }
         let scheduled = specs.good.into_iter().filter(|spec| spec.schedule.is_some()).collect::<Vec<_>>();
-        let pace = Pace::new(plan.job.trigger.every);
-        let reporting =
-            (!scheduled.is_empty()).then(|| Reporting::start(&plan.job, scheduled, pace.clone())).transpose()?;
         let running = Stopwatch::start();
-        let repeating = ProgressBar::hidden();
-        let mut options = RunOptions {
-            until: if self.once { Until::CaughtUp } else { Until::Stopped },
-            at_end: if self.close_windows { AtEnd::CloseWindows } else { AtEnd::LeaveWindows },
-            connect_timeout: self.connect_timeout,
-            // Without its page, a ward sees nothing: the batch in hand is finished, and whoever restarts us brings both back.
-            stopped: &|| stop.is_asked() || page.as_ref().is_some_and(dashboard::Page::has_ended),
-            on_repeat: &|done, all| show_repeating(&repeating, done, all),
-            on_commit: &mut |progress| pace.committed(progress.latency),
-            clock: Arc::new(SystemClock),
+        // Without its page, a ward sees nothing: the batch in hand is finished, and whoever restarts us brings both back.
+        let is_stopped = || stop.is_asked() || page.as_ref().is_some_and(dashboard::Page::has_ended);
+        let done = loop {
+            match self.run_once_admitted(&mut plan, &scheduled, &is_stopped) {
+                Err(error) if self.standby && error.is_fenced() => {
+                    warn!(%error, "standing by from now on");
+                    plan = Plan::load(&self.file.job)?;
+                }
+                done => break done,
+            }
         };
-        let done = run(&mut plan, &mut options);
-        if let Some(reporting) = reporting {
-            reporting.stop();
-        }
         let page = page.map_or(Ok(()), dashboard::Page::stop);
         let summary = done?;
         page?;
@@ -111,5 +110,41 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Runs the job until it ends; reports are made while this process writes for it, and not while it stands by.
+    fn run_once_admitted(
+        &self,
+        plan: &mut Plan,
+        scheduled: &[Spec],
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Summary, RunError> {
+        let pace = Pace::new(plan.job.trigger.every);
+        let job = plan.job.clone();
+        let mut reporting = None;
+        let repeating = ProgressBar::hidden();
+        let mut options = RunOptions {
+            until: if self.once { Until::CaughtUp } else { Until::Stopped },
+            at_end: if self.close_windows { AtEnd::CloseWindows } else { AtEnd::LeaveWindows },
+            standby: if self.standby { Standby::Wait } else { Standby::Stop },
+            new_topic: if self.new_topic { ReplacedTopic::GoOn } else { ReplacedTopic::Refuse },
+            connect_timeout: self.connect_timeout,
+            stopped,
+            on_start: &mut || {
+                if !scheduled.is_empty() {
+                    reporting = Reporting::start(&job, scheduled.to_vec(), pace.clone())
+                        .inspect_err(|error| warn!(%error, "no thread for reports; the job goes on without"))
+                        .ok();
+                }
+            },
+            on_repeat: &|done, all| show_repeating(&repeating, done, all),
+            on_commit: &mut |progress| pace.committed(progress.latency),
+            clock: Arc::new(SystemClock),
+        };
+        let done = run(plan, &mut options);
+        if let Some(reporting) = reporting {
+            reporting.stop();
+        }
+        done
     }
 }

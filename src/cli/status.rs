@@ -1,13 +1,14 @@
-//! `wardwatch status`: how a job stands.
+//! `wardwatch status`: how a job stands, and what it does not watch; exit code 4 where there is such a thing.
 
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config;
+use crate::config::{self, Job};
 use crate::source::Topic;
 use crate::store::{self, Store};
+use crate::watch::{self, Finding};
 
-use super::JobFile;
+use super::{JobFile, duration};
 
 /// How long Kafka may take; without it, everything but the lag is shown.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -17,6 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Status {
     #[command(flatten)]
     file: JobFile,
+    /// How long ago the last batch may be; without it a minute, or three times the job's trigger
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    patience: Option<Duration>,
+}
+
+/// Something is not being watched; what, has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{count} {} not being watched", if *count == 1 { "thing is" } else { "things are" })]
+pub(super) struct Unwatched {
+    count: usize,
 }
 
 impl Status {
@@ -26,7 +37,7 @@ impl Status {
         println!("job {} · store {}", job.name, store.address());
         if !store.has_tables()? {
             println!("no batch yet, and no tables; `wardwatch run {}` makes them", self.file.job.display());
-            return Ok(());
+            return self.tell_findings(&job, &mut store);
         }
         let status = store.status(&job.source.topic)?;
         match &status.last {
@@ -41,6 +52,18 @@ impl Status {
                 status.late,
                 status.duplicates
             ),
+        }
+        match &status.lease {
+            Some(lease) => println!(
+                "{} writes since {}{}",
+                lease.holder,
+                lease.since.format("%Y-%m-%dT%H:%M:%SZ"),
+                if lease.is_expired && store.leases_expire() { ", but has not renewed its lease" } else { "" }
+            ),
+            None => println!("nobody writes for it now"),
+        }
+        if let Some(behind) = status.clock_behind(SystemClock.now()) {
+            println!("this machine's clock is {} s behind the last batch", behind.num_seconds());
         }
         if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
             println!("windows that end by {} have closed", watermark.0.to_rfc3339());
@@ -58,6 +81,14 @@ impl Status {
         }
         if let Err(error) = &bounds {
             println!("Kafka: {error}");
+        }
+        let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
+        for stalled in status.stalled(&ends, SystemClock.now()) {
+            let since = stalled.since.map_or("so far".to_owned(), |since| format!("since {}", since.to_rfc3339()));
+            println!(
+                "partition {} is stalled: {} records wait, none was read {since}",
+                stalled.partition, stalled.waiting
+            );
         }
         println!("{} open episodes", status.episodes.len());
         for episode in &status.episodes {
@@ -93,7 +124,19 @@ impl Status {
         if let Some((at, error)) = &status.refused_edit {
             println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
         }
-        Ok(())
+        self.tell_findings(&job, &mut store)
+    }
+
+    /// Prints what is not being watched, and fails where there is something.
+    fn tell_findings(&self, job: &Job, store: &mut Store) -> anyhow::Result<()> {
+        let patience = self.patience.unwrap_or_else(|| watch::patience(job));
+        let found = watch::findings(store, job, patience, SystemClock.now())?;
+        println!("{} not being watched", found.len());
+        for Finding { cause, what, since, remedy } in &found {
+            let since = since.map_or(String::new(), |since| format!(" · since {}", since.to_rfc3339()));
+            println!("  {} · {what}{since}\n    {remedy}", cause.name());
+        }
+        if found.is_empty() { Ok(()) } else { Err(Unwatched { count: found.len() }.into()) }
     }
 }
 

@@ -29,7 +29,7 @@ enum UsersCommand {
     Add(Add),
     /// Show the users and the tokens
     List(JobFile),
-    /// Remove a user; whoever is logged in by that name is out within ten seconds
+    /// Remove a user, but not the last one; whoever is logged in by that name is out within ten seconds
     Remove(Named),
     /// Make a token by which a program may ask; it is shown once
     Token(Token),
@@ -162,7 +162,14 @@ impl Named {
         if !users.iter().any(|user| user.name == self.name) {
             bail!(unknown("user", &self.name, users.iter().map(|user| user.name.as_str())));
         }
-        store.remove_user(&self.name)?;
+        if !store.remove_user(&self.name)? {
+            bail!(
+                "\"{}\" is the last user, and without users whoever sits at this machine may do everything; add another \
+                 first: `wardwatch users add {} NAME --role admin`",
+                self.name,
+                self.file.job.display()
+            );
+        }
         println!("{} is no user any more", self.name);
         Ok(())
     }

@@ -24,6 +24,8 @@ pub struct AlertSpec {
     pub patients: (String, bool),
     /// The reference table of alarm limits, which `wardwatch limits` adds to.
     pub limits: String,
+    /// After how long a notice that nobody has taken has reached nobody.
+    pub unreached_after: Duration,
     /// What to do while nobody acknowledges, soonest first.
     pub escalation: Vec<EscalationStep>,
 }
@@ -126,6 +128,28 @@ pub enum OutletKind {
     },
 }
 
+impl OutletKind {
+    /// Its name in the job file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Webhook { .. } => "webhook",
+            Self::Alertmanager { .. } => "alertmanager",
+            Self::Email { .. } => "email",
+            Self::Ntfy { .. } => "ntfy",
+            Self::Kafka { .. } => "kafka",
+            Self::Log => "log",
+            Self::Heartbeat { .. } => "heartbeat",
+        }
+    }
+
+    /// Whether people, or systems that call people, are behind it: what only stands in a log has reached nobody.
+    #[must_use]
+    pub fn reaches_people(&self) -> bool {
+        !matches!(self, Self::Log | Self::Heartbeat { .. })
+    }
+}
+
 /// The names that a template may use.
 pub const TEMPLATE_NAMES: [&str; 19] = [
     "job",
@@ -181,6 +205,7 @@ impl Checker<'_> {
             longest_pause: self.or_default(raw.longest_pause, "2m", length)?,
             patients: (self.or_default(raw.patients, "patients", identifier)?, is_named),
             limits: self.or_default(raw.limits, "limits", identifier)?,
+            unreached_after: self.or_default(raw.unreached_after, "30s", length)?,
             // Without all outlets, nothing can be said of their names.
             escalation: if is_whole { self.escalation(raw.escalation, &outlets)? } else { Vec::new() },
         };

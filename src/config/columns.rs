@@ -61,10 +61,30 @@ pub struct Column {
     pub label: String,
     /// Values outside are artefacts: NULL in the frame, kept in `artefacts`.
     pub plausible: Option<[f64; 2]>,
+    /// Values within it that are not plausible may be true and deadly: they stand in the column's doubtful twin too.
+    pub doubtful: Option<[f64; 2]>,
     /// The default limits that charts show.
     pub limits: Option<[f64; 2]>,
     /// How long a value counts for alerts while no newer one comes; `None`: as long as the job says of all.
     pub valid_for: Option<Duration>,
+}
+
+/// What the name of a column's doubtful twin ends with.
+const DOUBTFUL: &str = "_doubtful";
+
+impl Column {
+    /// The name of the frame's column with its doubtful values, if it may have any.
+    #[must_use]
+    pub fn doubtful_name(&self) -> Option<String> {
+        self.doubtful.map(|_| format!("{}{DOUBTFUL}", self.name))
+    }
+
+    /// Whether a value is outside the plausible range on the side where that may be true.
+    #[must_use]
+    pub fn is_doubtful(&self, value: f64) -> bool {
+        let is_in = |range: Option<[f64; 2]>| range.is_some_and(|[low, high]| (low..=high).contains(&value));
+        is_in(self.doubtful) && !is_in(self.plausible)
+    }
 }
 
 /// The type of a column.

@@ -134,6 +134,9 @@ pub(super) struct RawColumn {
     pub(super) label: Option<String>,
     /// Values outside are NULL, and kept as artefacts: [0, 300].
     pub(super) plausible: Option<Spanned<[f64; 2]>>,
+    /// Which values that are not plausible may be true all the same, and so stand in `<column>_doubtful`: [0, 100], or []
+    /// for none. Without it, those from 0 up to the plausible range.
+    pub(super) doubtful: Option<Spanned<Vec<f64>>>,
     /// The default limits that charts show: [50, 120].
     pub(super) limits: Option<Spanned<[f64; 2]>>,
     /// How long a value counts for alerts while no newer one comes: "30s"; without it, [alerts] stale_after.
@@ -217,6 +220,8 @@ pub(super) struct RawAlerts {
     pub(super) patients: Option<Text>,
     /// The reference table that `wardwatch limits` adds to.
     pub(super) limits: Option<Text>,
+    /// What no receiver has taken for so long has reached nobody: the next of the escalation are called: "30s".
+    pub(super) unreached_after: Option<Text>,
     /// Who is told while nobody acknowledges.
     #[serde(default)]
     pub(super) escalation: Vec<RawStep>,

@@ -4,20 +4,42 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
+
+use crate::config::Job;
 use crate::store::{Store, StoreError};
 use crate::terms::Severity;
+use crate::watch::{Cause, findings, patience};
 
 /// The metrics of the store's job.
-pub(super) fn metrics(store: &mut Store, topic: &str) -> Result<String, StoreError> {
+pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Result<String, StoreError> {
     let mut text = Text::default();
+    let found = findings(store, job, patience(job), now)?;
+    text.family("unwatched", "gauge", "What is not being watched, by cause; `wardwatch status` tells what it is");
+    for cause in Cause::ALL {
+        let of = found.iter().filter(|finding| finding.cause == cause).count();
+        text.sample("unwatched", &[("cause", cause.name())], of);
+    }
     if !store.has_tables()? {
         return Ok(text.0);
     }
-    let status = store.status(topic)?;
+    let unreached = found.iter().filter(|finding| finding.cause == Cause::Unreached);
+    let oldest = unreached.clone().filter_map(|finding| finding.since).min();
+    text.family("notifications_unreached", "gauge", "Notices that have reached nobody for too long");
+    text.sample("notifications_unreached", &[], unreached.count());
+    text.family("notifications_unreached_seconds", "gauge", "For how long the oldest of them has; 0 without one");
+    text.sample("notifications_unreached_seconds", &[], oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
+    let unjudged = found.iter().filter(|finding| finding.cause == Cause::Unjudged);
+    let oldest = unjudged.clone().filter_map(|finding| finding.since).min();
+    text.family("unjudged_patients", "gauge", "Patients whom a rule does not judge");
+    text.sample("unjudged_patients", &[], unjudged.count());
+    text.family("unjudged_seconds", "gauge", "For how long the first of them has not been; 0 without one");
+    text.sample("unjudged_seconds", &[], oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
+    let status = store.status(&job.source.topic)?;
     let counters = [
         ("records", "Records that were read", status.records),
         ("rejects", "Records that could not become rows", status.rejects),
-        ("artefacts", "Values that cannot be true", status.artefacts),
+        ("artefacts", "Values that cannot be read or true", status.artefacts),
         ("late_rows", "Rows that came too late for windows", status.late),
         ("duplicates", "Rows that had come before", status.duplicates),
         ("bad_rows", "Rows that no table takes", status.bad_rows),
@@ -90,7 +112,7 @@ pub(super) fn metrics(store: &mut Store, topic: &str) -> Result<String, StoreErr
 }
 
 #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double")]
-fn seconds(at: chrono::DateTime<chrono::Utc>) -> f64 {
+fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp_millis() as f64 / 1_000.0
 }
 

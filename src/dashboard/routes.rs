@@ -123,8 +123,8 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn prometheus(State(app): State<App>) -> Result<Response, Problem> {
-    let topic = app.job.source.topic.clone();
-    let text = app.stores.with(move |store| metrics::metrics(store, &topic)).await?;
+    let job = app.job.clone();
+    let text = app.stores.with(move |store| metrics::metrics(store, &job, SystemClock.now())).await?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

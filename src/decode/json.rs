@@ -1,24 +1,27 @@
 //! JSON to Arrow: all records at once where arrow-json takes them, else each by itself to find the ones at fault.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::Decoder as ArrowJson;
-use serde_json::{Map, Number, Value};
+use serde_json::Value as Json;
 
 use crate::config::SourcePath;
 
+use super::scan::{self, Value};
 use super::schema::Layout;
-use super::{CHUNK, RawRecords, Reject};
+use super::{CHUNK, RawRecords};
 
 /// Parses records to the layout's parsed schema.
 #[derive(Debug)]
 pub(super) struct JsonDecoder {
     schema: SchemaRef,
-    leaves: Vec<(SourcePath, DataType)>,
     all: ArrowJson,
     single: ArrowJson,
     narrow: Narrow,
@@ -45,7 +48,10 @@ pub(super) struct Parsed {
     pub(super) batch: RecordBatch,
     /// The index of each row's record.
     pub(super) kept: Vec<usize>,
-    pub(super) rejects: Vec<Reject>,
+    /// The index of each record that is no row, and why.
+    pub(super) rejects: Vec<(usize, String)>,
+    /// The values that could not be read, by the place where they stand, in the order of rows.
+    pub(super) misread: BTreeMap<SourcePath, Vec<Misread>>,
 }
 
 impl JsonDecoder {
@@ -55,7 +61,6 @@ impl JsonDecoder {
             all: arrow_json(&schema, CHUNK, Unknown::Skipped),
             single: arrow_json(&schema, 1, Unknown::Skipped),
             narrow: Narrow::Not(0),
-            leaves: layout.leaves(),
             schema,
         }
     }
@@ -68,7 +73,7 @@ impl JsonDecoder {
             let parsed = self.parse_narrow(payloads()).map_or_else(|| self.parse_all(payloads()), Ok);
             if let Ok(batch) = parsed {
                 self.narrow_to(&batch);
-                return Parsed { batch, kept: all, rejects: Vec::new() };
+                return Parsed { batch, kept: all, rejects: Vec::new(), misread: BTreeMap::new() };
             }
         }
         self.parse_each(records, max_bytes)
@@ -98,29 +103,29 @@ impl JsonDecoder {
     fn parse_each(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
         let mut kept = Vec::with_capacity(records.len());
         let mut texts: Vec<std::borrow::Cow<'_, [u8]>> = Vec::with_capacity(records.len());
-        let mut rejects = Vec::new();
+        let (mut rejects, mut misread) = (Vec::new(), BTreeMap::new());
         for record in 0..records.len() {
             let payload = records.payload(record);
             if payload.len() > max_bytes {
                 let reason = format!("the record has {} bytes; max_record_bytes allows {max_bytes}", payload.len());
-                rejects.push(records.reject(record, reason));
+                rejects.push((record, reason));
             } else if self.parse_one(payload).is_ok() {
                 kept.push(record);
                 texts.push(payload.into());
             } else {
-                match rewrite(payload, &self.leaves) {
+                match rewrite(payload, self.schema.fields(), kept.len(), &mut misread) {
                     Ok(text) => {
                         kept.push(record);
-                        texts.push(text.into());
+                        texts.push(text.into_bytes().into());
                     }
-                    Err(reason) => rejects.push(records.reject(record, reason)),
+                    Err(reason) => rejects.push((record, reason)),
                 }
             }
         }
         let batch = self
             .parse_all(texts.iter().map(AsRef::as_ref))
             .unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"));
-        Parsed { batch, kept, rejects }
+        Parsed { batch, kept, rejects, misread }
     }
 
     fn parse_all<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Result<RecordBatch, ArrowError> {
@@ -184,115 +189,137 @@ fn feed<'a>(
     decoder.flush()
 }
 
-/// A record that arrow-json does not take, written anew so that it does; or why it is no row.
-fn rewrite(payload: &[u8], leaves: &[(SourcePath, DataType)]) -> Result<Vec<u8>, String> {
-    if payload.trim_ascii().is_empty() {
-        return Err("the record is empty".to_owned());
-    }
-    let text = std::str::from_utf8(payload)
-        .map_err(|error| format!("not UTF-8 text: invalid byte at position {}", error.valid_up_to()))?;
-    let value: Value = serde_json::from_str(text)
-        .or_else(|error| serde_json::from_str(&without_nan(text)).map_err(|_| error))
-        .map_err(|error| format!("not JSON: {error}"))?;
-    if !value.is_object() {
-        return Err(format!("a record must be a JSON object; this is {}", kind(&value)));
-    }
-    let mut rewritten = Map::new();
-    for (path, data_type) in leaves {
-        let found = path.0.iter().try_fold(&value, |value, name| match value {
-            Value::Object(fields) => Ok(fields.get(name).unwrap_or(&Value::Null)),
-            Value::Null => Ok(&Value::Null),
-            other => Err(format!("field \"{path}\" lies inside {}, not an object", kind(other))),
-        })?;
-        let cell = cell(found, data_type).map_err(|reason| format!("field \"{path}\": {reason}"))?;
-        put(&mut rewritten, &path.0, cell);
-    }
-    Ok(Value::Object(rewritten).to_string().into_bytes())
+/// A record that arrow-json does not take, written again so that it does; or why it is no row.
+fn rewrite(
+    payload: &[u8],
+    schema: &Fields,
+    row: usize,
+    misread: &mut BTreeMap<SourcePath, Vec<Misread>>,
+) -> Result<String, String> {
+    let record = scan::Fields::of_record(payload)?;
+    let mut rewriting = Rewriting { row, written: String::with_capacity(payload.len()), path: Vec::new(), misread };
+    rewriting.object(schema, &record)?;
+    Ok(rewriting.written)
 }
 
-fn put(object: &mut Map<String, Value>, path: &[String], cell: Value) {
-    match path {
-        [] => {}
-        [name] => {
-            object.insert(name.clone(), cell);
-        }
-        [name, rest @ ..] => {
-            let inner = object.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(inner) = inner {
-                put(inner, rest, cell);
+/// A value that could not be read as its place's type wants it; the parsed batch has NULL there.
+#[derive(Debug)]
+pub(super) struct Misread {
+    pub(super) row: usize,
+    /// As it was sent.
+    pub(super) text: String,
+    /// What is said of it: `is not a valid number`.
+    pub(super) reason: String,
+}
+
+/// A record that arrow-json does not take, written again so that it does, without the values that cannot be read.
+struct Rewriting<'a> {
+    row: usize,
+    written: String,
+    path: Vec<&'a str>,
+    misread: &'a mut BTreeMap<SourcePath, Vec<Misread>>,
+}
+
+impl<'a> Rewriting<'a> {
+    fn object(&mut self, schema: &'a Fields, fields: &scan::Fields<'_>) -> Result<(), String> {
+        self.written.push('{');
+        for (position, field) in schema.iter().enumerate() {
+            if position > 0 {
+                self.written.push(',');
             }
+            push_text(&mut self.written, field.name());
+            self.written.push(':');
+            self.path.push(field.name());
+            self.field(field.data_type(), fields.get(field.name()).unwrap_or(&Value::Null))?;
+            self.path.pop();
         }
+        self.written.push('}');
+        Ok(())
+    }
+
+    fn field(&mut self, data_type: &'a DataType, value: &Value<'_>) -> Result<(), String> {
+        match (data_type, value) {
+            (DataType::Struct(inner), Value::Object(object)) => {
+                return self.object(inner, &scan::Fields::of_object(object)?);
+            }
+            (DataType::Struct(_), Value::Null) => self.written.push_str("null"),
+            (DataType::Struct(inner), other) => {
+                self.written.push_str("null");
+                self.note_inside(inner, other);
+            }
+            (leaf, value) => match cell(value, leaf) {
+                Cell::Nothing => self.written.push_str("null"),
+                Cell::Truth(value) => self.written.push_str(if value { "true" } else { "false" }),
+                Cell::Text(text) => push_text(&mut self.written, &text),
+                Cell::Misread(reason) => {
+                    self.written.push_str("null");
+                    self.note(value, reason);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Notes every place inside of something that is no object.
+    fn note_inside(&mut self, schema: &'a Fields, value: &Value<'_>) {
+        for field in schema {
+            self.path.push(field.name());
+            match field.data_type() {
+                DataType::Struct(inner) => self.note_inside(inner, value),
+                _ => self.note(value, format!("is {}, not an object with \"{}\" in it", value.kind(), field.name())),
+            }
+            self.path.pop();
+        }
+    }
+
+    fn note(&mut self, value: &Value<'_>, reason: String) {
+        let path = SourcePath(self.path.iter().map(|name| (*name).to_owned()).collect());
+        let misread = Misread { row: self.row, text: value.sent().into_owned(), reason };
+        self.misread.entry(path).or_default().push(misread);
     }
 }
 
-/// `value` as one of the type's own kind; the forms that mean "no value" become null.
-fn cell(value: &Value, data_type: &DataType) -> Result<Value, String> {
-    let text = match value {
-        Value::Null => return Ok(Value::Null),
-        Value::String(text) => text.trim(),
-        Value::Array(_) | Value::Object(_) => {
-            return Err(format!("expected {}, found {}", wanted(data_type), kind(value)));
-        }
-        Value::Bool(_) | Value::Number(_) => "",
+fn push_text(written: &mut String, text: &str) {
+    written.push_str(&Json::from(text).to_string());
+}
+
+/// A value as arrow-json is to be given it.
+enum Cell<'a> {
+    Nothing,
+    Truth(bool),
+    /// A text, or a number as one: so digits stay as they were sent.
+    Text(Cow<'a, str>),
+    /// With the reason.
+    Misread(String),
+}
+
+/// `value` as one of the type's own kind; the forms that mean "no value" are none.
+fn cell<'a>(value: &'a Value<'_>, data_type: &DataType) -> Cell<'a> {
+    let misread = || match data_type {
+        DataType::Boolean => Cell::Misread("is not true or false".to_owned()),
+        _ => Cell::Misread("is not a valid number".to_owned()),
     };
-    if value.is_string() && (text.is_empty() || text.eq_ignore_ascii_case("nan")) {
-        return Ok(Value::Null);
-    }
-    let converted = match (data_type, value) {
-        (DataType::Float64, Value::Number(_)) => Some(value.clone()),
-        (DataType::Float64, Value::String(_)) => text.parse().ok().and_then(Number::from_f64).map(Value::Number),
-        (DataType::Boolean, Value::Bool(_)) => Some(value.clone()),
-        (DataType::Boolean, Value::Number(number)) => match number.as_i64() {
-            Some(0) => Some(Value::Bool(false)),
-            Some(1) => Some(Value::Bool(true)),
-            _ => None,
-        },
-        (DataType::Boolean, Value::String(_)) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "1" => Some(Value::Bool(true)),
-            "false" | "no" | "0" => Some(Value::Bool(false)),
-            _ => None,
-        },
-        (DataType::Utf8View, _) => Some(value.clone()),
-        _ => None,
+    let text: Cow<'a, str> = match value {
+        Value::Null => return Cell::Nothing,
+        Value::List(_) | Value::Object(_) => {
+            return Cell::Misread(format!("is {}, not {}", value.kind(), wanted(data_type)));
+        }
+        Value::Garbled(_) if *data_type == DataType::Utf8View => return Cell::Misread("is not valid UTF-8".to_owned()),
+        Value::Garbled(_) => return misread(),
+        Value::Bool(truth) if *data_type == DataType::Boolean => return Cell::Truth(*truth),
+        Value::Bool(_) | Value::Number(_) | Value::Text(_) => value.sent(),
     };
-    converted.ok_or_else(|| format!("{value} is not {}", wanted(data_type)))
-}
-
-/// `text` with each bare `NaN`, `Infinity` and `-Infinity` outside strings replaced by `null`.
-///
-/// Python's `json.dumps` writes them; JSON (RFC 8259, section 6) does not have them.
-fn without_nan(text: &str) -> String {
-    let mut written = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut inside_string = false;
-    while let Some(letter) = rest.chars().next() {
-        let bare = ["-Infinity", "Infinity", "NaN"].into_iter().find(|name| !inside_string && rest.starts_with(name));
-        let length = match bare {
-            Some(name) => {
-                written.push_str("null");
-                name.len()
-            }
-            None => {
-                let escaped = inside_string && letter == '\\';
-                inside_string ^= letter == '"';
-                let length: usize = rest.chars().take(if escaped { 2 } else { 1 }).map(char::len_utf8).sum();
-                written.push_str(&rest[..length]);
-                length
-            }
-        };
-        rest = &rest[length..];
-    }
-    written
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+    match data_type {
+        DataType::Utf8View => Cell::Text(text),
+        DataType::Boolean => match super::cells::value_text(&text) {
+            None => Cell::Nothing,
+            Some(text) => super::cells::truth(text).map_or_else(misread, Cell::Truth),
+        },
+        _ => match super::cells::value_text(&text) {
+            None => Cell::Nothing,
+            Some(trimmed) if Float64Type::parse(trimmed).is_some() => Cell::Text(trimmed.to_owned().into()),
+            Some(_) => misread(),
+        },
     }
 }
 
@@ -301,5 +328,23 @@ fn wanted(data_type: &DataType) -> &'static str {
         DataType::Float64 => "a number",
         DataType::Boolean => "true or false",
         _ => "a text or a number",
+    }
+}
+
+/// Each text of `payload` at one of `paths`, in their order; nothing of what is no record.
+pub(super) fn texts_at(payload: &[u8], paths: &[SourcePath]) -> Vec<String> {
+    let Ok(record) = scan::Fields::of_record(payload) else { return Vec::new() };
+    paths.iter().filter_map(|path| text_at(&record, &path.0)).collect()
+}
+
+fn text_at(fields: &scan::Fields<'_>, path: &[String]) -> Option<String> {
+    let (name, inside) = path.split_first()?;
+    match fields.get(name)? {
+        Value::Object(object) if !inside.is_empty() => text_at(&scan::Fields::of_object(object).ok()?, inside),
+        value if inside.is_empty() => match cell(value, &DataType::Utf8View) {
+            Cell::Text(text) if !text.is_empty() => Some(text.into_owned()),
+            _ => None,
+        },
+        _ => None,
     }
 }

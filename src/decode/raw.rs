@@ -1,5 +1,7 @@
 //! Records as they came, side by side in few buffers, so that a fetch costs no allocation per record.
 
+use chrono::DateTime;
+
 use crate::terms::{Offset, Partition};
 
 use super::Reject;
@@ -74,13 +76,22 @@ impl RawRecords {
         self.payloads.get(record).unwrap_or_default()
     }
 
-    pub(super) fn reject(&self, record: usize, reason: String) -> Reject {
+    pub(super) fn reject(
+        &self,
+        record: usize,
+        patient: Option<String>,
+        event_time: Option<i64>,
+        reason: String,
+    ) -> Reject {
         Reject {
             partition: self.partition(record),
             offset: self.offset(record),
             key: self.keys.get(record).map(<[u8]>::to_vec),
             raw: self.payload(record).to_vec(),
             reason,
+            patient,
+            event_time: event_time.and_then(DateTime::from_timestamp_micros),
+            stamped_at: self.stamp_micros(record).and_then(DateTime::from_timestamp_micros),
         }
     }
 }

@@ -16,23 +16,28 @@ pub const OFFSET_COLUMN: &str = "_offset";
 /// When Kafka stamped the record of a row; NULL where the topic keeps no stamps.
 pub const STAMP_COLUMN: &str = "_stamped_at";
 
-/// What queries see: the declared columns in their order, then `_topic`, `_partition`, `_offset` and `_stamped_at`.
+/// What queries see: the declared columns in their order, `<column>_doubtful` of those that may have doubtful values, then
+/// `_topic`, `_partition`, `_offset` and `_stamped_at`.
 ///
 /// Required columns are not nullable. Text is `Utf8View`, times are `Timestamp(Microsecond, "UTC")`.
 #[must_use]
 pub fn frame_schema(columns: &Columns) -> SchemaRef {
     let declared =
         columns.all().iter().map(|column| Field::new(&column.name, frame_type(column.r#type), !column.required));
+    let doubtful = columns
+        .all()
+        .iter()
+        .filter_map(|column| Some(Field::new(column.doubtful_name()?, frame_type(column.r#type), true)));
     let provenance = [
         Field::new(TOPIC_COLUMN, DataType::Utf8View, false),
         Field::new(PARTITION_COLUMN, DataType::Int32, false),
         Field::new(OFFSET_COLUMN, DataType::Int64, false),
         Field::new(STAMP_COLUMN, frame_type(ColumnType::Time), true),
     ];
-    Arc::new(Schema::new(declared.chain(provenance).collect::<Vec<_>>()))
+    Arc::new(Schema::new(declared.chain(doubtful).chain(provenance).collect::<Vec<_>>()))
 }
 
-fn frame_type(column: ColumnType) -> DataType {
+pub(super) fn frame_type(column: ColumnType) -> DataType {
     match column {
         ColumnType::Text => DataType::Utf8View,
         ColumnType::Float => DataType::Float64,
@@ -123,22 +128,6 @@ impl Layout {
     /// Set in the long form.
     pub(super) fn long(&self) -> Option<&Long> {
         self.long.as_ref()
-    }
-
-    /// Each path that is parsed, with its type.
-    pub(super) fn leaves(&self) -> Vec<(SourcePath, DataType)> {
-        fn walk(fields: &Fields, above: &[String], leaves: &mut Vec<(SourcePath, DataType)>) {
-            for field in fields {
-                let path = [above, &[field.name().clone()]].concat();
-                match field.data_type() {
-                    DataType::Struct(inner) => walk(inner, &path, leaves),
-                    leaf => leaves.push((SourcePath(path), leaf.clone())),
-                }
-            }
-        }
-        let mut leaves = Vec::new();
-        walk(self.parsed.fields(), &[], &mut leaves);
-        leaves
     }
 }
 

@@ -1,28 +1,105 @@
-//! The forms of time that devices send: ISO 8601 with or without a zone, and counts since 1970.
+//! The forms of time that devices send: ISO 8601 with or without a zone, HL7's digits, and counts since 1970.
 
-use chrono::{LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
+use chrono::{DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 
-/// Microseconds since 1970, UTC, of the time that `text` writes; `None` where it writes none.
-///
-/// - `2024-01-23 14:56:26`, with `T` or a space, with up to nine digits of fraction (the rest of a microsecond is
-///   cut off), with `Z`, `+01`, `+0100` or `+01:00`, or in `zone` where no zone is written. A local time that a
-///   clock change skips is read with the offset before the change, one that it repeats as the earlier of the two.
-/// - a number since 1970: seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else
-///   nanoseconds, so each form reaches from 1973 to beyond the year 5000.
-///
-/// Times before the year 1000 or after 9999 are none: MySQL's `DATETIME` ends there.
-pub(super) fn micros(text: &str, zone: Tz) -> Option<i64> {
-    let bytes = text.as_bytes();
-    let is_date = bytes.len() >= 19 && bytes[4] == b'-' && bytes[7] == b'-';
-    let micros = if is_date { iso(bytes, zone) } else { number(text) };
-    micros.filter(|micros| KEPT.contains(micros))
+/// What a time that names no zone depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    /// The zone that is meant.
+    pub(super) zone: Tz,
+    /// When Kafka stamped the record, in microseconds since 1970.
+    pub(super) stamp: Option<i64>,
 }
+
+/// Microseconds since 1970, UTC, of the time that `text` writes, or why it writes none, to be read behind it.
+///
+/// - `2024-01-23 14:56:26`, with `T` or a space, with or without seconds and a fraction (what is less than a microsecond is cut
+///   off), with `Z`, `UTC`, `+01`, `+0100` or `+01:00`, a space before it or not, and a zone in brackets behind it or in its
+///   stead.
+/// - the same without its dashes and colons: `20240123145626.5+0100`, `202401231456`, `20240123T145626Z`.
+/// - a number since 1970: seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else nanoseconds. It must
+///   give a time from 1990 on and before 2300, or be less than 7,305 seconds (the seconds of a short recording; as days
+///   since 1970 these are before 1990): digits are never taken for a time of another year than the one that was meant.
+///
+/// Where no zone is written it is the clock's. A local time that a clock change skips is read with the offset before the
+/// change; of one that it repeats, the one nearer to Kafka's stamp counts, without a stamp the earlier. Times before the
+/// year 1000 or after 9999 are none: MySQL's `DATETIME` ends there.
+pub(super) fn read(text: &str, clock: Clock) -> Result<i64, String> {
+    let bytes = text.as_bytes();
+    if bytes.len() >= 10 && bytes[4] == b'-' && bytes[7] == b'-' {
+        return iso(bytes, clock).filter(|micros| KEPT.contains(micros)).ok_or_else(|| match date(&bytes[..10]) {
+            Some(_) if bytes.len() == 10 => {
+                "is a day without a time; write it like \"2026-01-01T00:00:00Z\"".to_owned()
+            }
+            _ => NOT_VALID.to_owned(),
+        });
+    }
+    let counted = count(text);
+    let plausible = counted.filter(|micros| PLAUSIBLE.contains(micros));
+    match (plausible, compact(bytes, clock)) {
+        (Some(count), Compact::Time(written)) => nearer(count, written, clock.stamp),
+        (Some(count), _) => Ok(count),
+        (None, Compact::Time(written)) => Ok(written),
+        (None, Compact::Day(day)) => Err(format!(
+            "is a day without a time, {day}, and not a plausible count since 1970{}; write it like \"{day}T00:00:00Z\"",
+            counted.map(|micros| format!(", which would be {}", shown(micros))).unwrap_or_default(),
+        )),
+        (None, Compact::No) => match counted {
+            None => Err(NOT_VALID.to_owned()),
+            Some(micros) if micros.unsigned_abs() < SHORT => Ok(micros),
+            Some(micros) => Err(implausible(text, micros)),
+        },
+    }
+}
+
+/// Whether a time that [`read`] takes names no zone, so that it depends on the job's.
+pub(super) fn names_no_zone(text: &str) -> bool {
+    let at = |zone| read(text, Clock { zone, stamp: None }).ok();
+    at(Tz::UTC).is_some() && at(Tz::UTC) != at(Tz::Asia__Kathmandu)
+}
+
+const NOT_VALID: &str = "is not a valid time; write it like \"2026-01-01T00:00:00Z\"";
 
 /// 1000-01-01T00:00:00Z up to 10000-01-01T00:00:00Z.
 const KEPT: std::ops::Range<i64> = -30_610_224_000_000_000..253_402_300_800_000_000;
 
-fn number(text: &str) -> Option<i64> {
+/// 1990-01-01T00:00:00Z up to 2300-01-01T00:00:00Z: data sets for research are dated as far ahead.
+const PLAUSIBLE: std::ops::Range<i64> = 631_152_000_000_000..10_413_792_000_000_000;
+
+/// So many microseconds are 7,305 seconds; 1990 began as many days after 1970.
+const SHORT: u64 = 7_305_000_000;
+
+fn shown(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros)
+        .map_or_else(|| "no time at all".to_owned(), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+fn implausible(text: &str, micros: i64) -> String {
+    let days = text.parse().ok().and_then(|days| NaiveDate::from_epoch_days(days));
+    let days = days.filter(|day| (1990..2300).contains(&day.year()));
+    let days = days.map(|day| format!(", as days since 1970 {day}")).unwrap_or_default();
+    format!(
+        "is not a plausible time: as a count since 1970 it would be {}{days}; write it like \"2026-01-01T00:00:00Z\"",
+        shown(micros)
+    )
+}
+
+/// Of two readings of the same digits the one nearer to Kafka's stamp.
+fn nearer(count: i64, written: i64, stamp: Option<i64>) -> Result<i64, String> {
+    match stamp {
+        Some(stamp) if count.abs_diff(stamp) < written.abs_diff(stamp) => Ok(count),
+        Some(_) => Ok(written),
+        None => Err(format!(
+            "may be {} or, as a count since 1970, {}; write it like \"2026-01-01T00:00:00Z\"",
+            shown(written),
+            shown(count)
+        )),
+    }
+}
+
+/// The time so long after 1970, in the unit that its size tells.
+fn count(text: &str) -> Option<i64> {
     if let Ok(whole) = text.parse::<i64>() {
         return match whole.unsigned_abs() {
             0..100_000_000_000 => whole.checked_mul(1_000_000),
@@ -38,26 +115,85 @@ fn number(text: &str) -> Option<i64> {
     (seconds.is_finite() && seconds.abs() < 1e14).then(|| (seconds * scale).round() as i64)
 }
 
-fn iso(bytes: &[u8], zone: Tz) -> Option<i64> {
+/// What digits without dashes and colons write.
+enum Compact {
+    Time(i64),
+    Day(NaiveDate),
+    No,
+}
+
+/// `yyyymmdd[T]hh[mm[ss[fff]]]`, with a fraction and an offset; years from 1900 to 2200.
+fn compact(bytes: &[u8], clock: Clock) -> Compact {
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let length = digits(bytes);
+    let day = bytes.get(..8).filter(|_| length >= 8).and_then(day);
+    let Some(day) = day.filter(|day| (1900..=2200).contains(&day.year())) else { return Compact::No };
+    let rest = &bytes[8..];
+    let rest = rest.strip_prefix(b"T").unwrap_or(rest);
+    let (time, behind) = rest.split_at(digits(rest));
+    let two = |at: usize| time.get(at..at + 2).map_or(Some(0), |pair| Some(digit(pair[0])? * 10 + digit(pair[1])?));
+    let fraction = match time.len() {
+        0 if behind.is_empty() => return Compact::Day(day),
+        2 | 4 => Some((0, behind)),
+        6 => fraction(behind),
+        // Milliseconds without a point before them.
+        9 => std::str::from_utf8(&time[6..])
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok())
+            .map(|ms| (ms * 1_000, behind)),
+        _ => None,
+    };
+    let local = || day.and_hms_opt(two(0)?, two(2)?, two(4)?);
+    let micros = fraction.and_then(|(micros, zone)| in_zone(local()?, micros, zone, clock));
+    micros.map_or(Compact::No, Compact::Time)
+}
+
+fn day(digits: &[u8]) -> Option<NaiveDate> {
+    let number = |digits: &[u8]| digits.iter().try_fold(0, |number, byte| Some(number * 10 + digit(*byte)?));
+    NaiveDate::from_ymd_opt(i32::try_from(number(&digits[..4])?).ok()?, number(&digits[4..6])?, number(&digits[6..8])?)
+}
+
+/// The day of `yyyy-mm-dd`.
+fn date(bytes: &[u8]) -> Option<NaiveDate> {
     let two = |at: usize| -> Option<u32> { Some(digit(bytes[at])? * 10 + digit(bytes[at + 1])?) };
-    let separators = matches!(bytes[10], b'T' | b't' | b' ') && bytes[13] == b':' && bytes[16] == b':';
-    if !separators {
+    NaiveDate::from_ymd_opt(i32::try_from(two(0)? * 100 + two(2)?).ok()?, two(5)?, two(8)?)
+}
+
+fn iso(bytes: &[u8], clock: Clock) -> Option<i64> {
+    let two = |at: usize| -> Option<u32> { Some(digit(bytes[at])? * 10 + digit(bytes[at + 1])?) };
+    if bytes.len() < 16 || !matches!(bytes[10], b'T' | b't' | b' ') || bytes[13] != b':' {
         return None;
     }
-    let year = two(0)? * 100 + two(2)?;
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, two(5)?, two(8)?)?;
-    let local = date.and_hms_opt(two(11)?, two(14)?, two(17)?)?;
-    let (fraction, rest) = fraction(&bytes[19..])?;
+    let has_seconds = bytes.len() >= 19 && bytes[16] == b':';
+    let seconds = if has_seconds { two(17)? } else { 0 };
+    let local = date(bytes)?.and_hms_opt(two(11)?, two(14)?, seconds)?;
+    let (micros, zone) = if has_seconds { fraction(&bytes[19..])? } else { (0, &bytes[16..]) };
+    in_zone(local, micros, zone, clock)
+}
+
+/// The instant of a local time and a fraction of a second in the zone that `written` names, or else the clock's.
+fn in_zone(local: NaiveDateTime, fraction: i64, written: &[u8], clock: Clock) -> Option<i64> {
     let micros = local.and_utc().timestamp_micros() + fraction;
-    match rest {
-        [] => Some(micros - offset_seconds(zone, local)? * 1_000_000),
-        [b'Z' | b'z'] => Some(micros),
-        [sign @ (b'+' | b'-'), zone @ ..] => {
-            let seconds = written_offset(zone)?;
-            Some(if *sign == b'+' { micros - seconds * 1_000_000 } else { micros + seconds * 1_000_000 })
+    let seconds = match written.strip_prefix(b" ").unwrap_or(written) {
+        [] if written.is_empty() => offset_seconds(local, clock)?,
+        [b'Z' | b'z'] | b"UTC" => 0,
+        // In its stead: there is nothing else that tells the zone.
+        [b'[', name @ .., b']'] => {
+            let zone = std::str::from_utf8(name).ok()?.parse().ok()?;
+            offset_seconds(local, Clock { zone, ..clock })?
         }
-        _ => None,
-    }
+        // Behind an offset the zone's name says nothing more.
+        [inside @ .., b']'] => {
+            let open = inside.iter().position(|byte| *byte == b'[')?;
+            return in_zone(local, fraction, &inside[..open], clock).filter(|_| open > 0);
+        }
+        [sign @ (b'+' | b'-'), offset @ ..] => {
+            let seconds = written_offset(offset)?;
+            if *sign == b'+' { seconds } else { -seconds }
+        }
+        _ => return None,
+    };
+    Some(micros - seconds * 1_000_000)
 }
 
 fn digit(byte: u8) -> Option<u32> {
@@ -68,7 +204,7 @@ fn digit(byte: u8) -> Option<u32> {
 fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.' | b',', digits @ ..] = bytes else { return Some((0, bytes)) };
     let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if length == 0 || length > 9 {
+    if length == 0 {
         return None;
     }
     let micros = (0..6).fold(0, |micros, at| {
@@ -90,13 +226,17 @@ fn written_offset(zone: &[u8]) -> Option<i64> {
     (hours < 24 && minutes < 60).then_some(hours * 3_600 + minutes * 60)
 }
 
-/// How far `zone` is ahead of UTC at the local time, in seconds.
-fn offset_seconds(zone: Tz, local: NaiveDateTime) -> Option<i64> {
+/// How far the clock's zone is ahead of UTC at the local time, in seconds.
+fn offset_seconds(local: NaiveDateTime, Clock { zone, stamp }: Clock) -> Option<i64> {
     if zone == Tz::UTC {
         return Some(0);
     }
     let instant = match zone.from_local_datetime(&local) {
-        LocalResult::Single(instant) | LocalResult::Ambiguous(instant, _) => instant,
+        LocalResult::Single(instant) => instant,
+        LocalResult::Ambiguous(earlier, later) => {
+            let distance = |instant: &DateTime<Tz>| stamp.map(|stamp| instant.timestamp_micros().abs_diff(stamp));
+            if distance(&later) < distance(&earlier) { later } else { earlier }
+        }
         // No zone skips more than a day; three hours before a skipped hour lies before the change.
         LocalResult::None => {
             let before = local.checked_sub_signed(TimeDelta::hours(3))?;
@@ -107,13 +247,57 @@ fn offset_seconds(zone: Tz, local: NaiveDateTime) -> Option<i64> {
     Some(shown - instant.timestamp())
 }
 
+/// A zone that is so many microseconds ahead of UTC at a time, one that many people live in.
+pub(super) fn zone_ahead(ahead: i64, at: i64) -> Option<Tz> {
+    const ZONES: [Tz; 30] = [
+        Tz::Europe__Berlin,
+        Tz::Europe__London,
+        Tz::Asia__Kolkata,
+        Tz::Asia__Shanghai,
+        Tz::America__New_York,
+        Tz::America__Chicago,
+        Tz::America__Denver,
+        Tz::America__Los_Angeles,
+        Tz::America__Sao_Paulo,
+        Tz::Europe__Helsinki,
+        Tz::Europe__Istanbul,
+        Tz::Asia__Dubai,
+        Tz::Asia__Tehran,
+        Tz::Asia__Karachi,
+        Tz::Asia__Kathmandu,
+        Tz::Asia__Dhaka,
+        Tz::Asia__Yangon,
+        Tz::Asia__Bangkok,
+        Tz::Asia__Tokyo,
+        Tz::Australia__Adelaide,
+        Tz::Australia__Sydney,
+        Tz::Australia__Brisbane,
+        Tz::Australia__Darwin,
+        Tz::Pacific__Auckland,
+        Tz::America__Halifax,
+        Tz::America__St_Johns,
+        Tz::Africa__Lagos,
+        Tz::Africa__Johannesburg,
+        Tz::Asia__Kabul,
+        Tz::Pacific__Honolulu,
+    ];
+    let at = DateTime::from_timestamp_micros(at)?.naive_utc();
+    ZONES
+        .into_iter()
+        .find(|zone| i64::from(zone.offset_from_utc_datetime(&at).fix().local_minus_utc()) * 1_000_000 == ahead)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(text: &str, zone: Tz, expected: &str) {
         let expected = chrono::DateTime::parse_from_rfc3339(expected).expect("a time").timestamp_micros();
-        assert_eq!(micros(text, zone), Some(expected), "{text}");
+        assert_eq!(read(text, Clock { zone, stamp: None }), Ok(expected), "{text}");
+    }
+
+    fn reason(text: &str) -> String {
+        read(text, Clock { zone: Tz::UTC, stamp: None }).expect_err(text)
     }
 
     #[test]
@@ -130,6 +314,25 @@ mod tests {
         check("1740823200250000", Tz::UTC, "2025-03-01T10:00:00.25Z");
         check("1740823200250000000", Tz::UTC, "2025-03-01T10:00:00.25Z");
         check("0", Tz::UTC, "1970-01-01T00:00:00Z");
+        check("-1", Tz::UTC, "1969-12-31T23:59:59Z");
+        check("479.5", Tz::UTC, "1970-01-01T00:07:59.5Z");
+        check("2026-01-01T10:00", Tz::UTC, "2026-01-01T10:00:00Z");
+        check("2026-01-01T10:00Z", Tz::Europe__Berlin, "2026-01-01T10:00:00Z");
+        check("2026-01-01 10:00:00 +0100", Tz::UTC, "2026-01-01T09:00:00Z");
+        check("2026-01-01 10:00:00 UTC", Tz::Europe__Berlin, "2026-01-01T10:00:00Z");
+        check("2026-01-01T11:00:00+01:00[Europe/Berlin]", Tz::UTC, "2026-01-01T10:00:00Z");
+        check("2026-01-01T11:00:00[Europe/Berlin]", Tz::UTC, "2026-01-01T10:00:00Z");
+        check("2026-01-01T10:00:00.1234567890Z", Tz::UTC, "2026-01-01T10:00:00.123456Z");
+        check("2026-01-01T10:00:00 Z", Tz::Europe__Berlin, "2026-01-01T10:00:00Z");
+        check("20260101T100000Z", Tz::Europe__Berlin, "2026-01-01T10:00:00Z");
+        check("20260101100000", Tz::UTC, "2026-01-01T10:00:00Z");
+        check("20260101100000", Tz::Europe__Berlin, "2026-01-01T09:00:00Z");
+        check("20260101100000.821+0100", Tz::UTC, "2026-01-01T09:00:00.821Z");
+        check("20260101100000.821", Tz::UTC, "2026-01-01T10:00:00.821Z");
+        check("20260101100000821", Tz::UTC, "2026-01-01T10:00:00.821Z");
+        check("202601011000", Tz::UTC, "2026-01-01T10:00:00Z");
+        check("202601011000-0500", Tz::UTC, "2026-01-01T15:00:00Z");
+        check("5680281600", Tz::UTC, "2150-01-01T00:00:00Z");
         check("9999-12-31T23:59:59.999999Z", Tz::UTC, "9999-12-31T23:59:59.999999Z");
         check("2024-02-29T00:00:00Z", Tz::UTC, "2024-02-29T00:00:00Z");
     }
@@ -138,6 +341,56 @@ mod tests {
     fn a_clock_change_skips_forward_and_repeats_the_earlier() {
         check("2025-03-30 02:30:00", Tz::Europe__Berlin, "2025-03-30T01:30:00Z");
         check("2025-10-26 02:30:00", Tz::Europe__Berlin, "2025-10-26T00:30:00Z");
+    }
+
+    #[test]
+    fn of_a_local_time_that_comes_twice_the_one_nearer_to_the_stamp_is_meant() {
+        let at = |text: &str| DateTime::parse_from_rfc3339(text).expect("a time").timestamp_micros();
+        let read = |stamp: &str| {
+            let clock = Clock { zone: Tz::Europe__Berlin, stamp: Some(at(stamp)) };
+            read("2025-10-26 02:30:00", clock).expect("a time")
+        };
+        assert_eq!(read("2025-10-26T00:30:05Z"), at("2025-10-26T00:30:00Z"));
+        assert_eq!(read("2025-10-26T01:29:55Z"), at("2025-10-26T01:30:00Z"));
+        assert_eq!(read("2025-10-26T01:00:00Z"), at("2025-10-26T00:30:00Z"));
+    }
+
+    #[test]
+    fn digits_are_never_another_year_without_a_word() {
+        assert!(reason("20454").contains("1970-01-01T05:40:54Z, as days since 1970 2026-01-01"), "{}", reason("20454"));
+        assert!(reason("20260101").contains("is a day without a time, 2026-01-01"), "{}", reason("20260101"));
+        assert!(reason("20260101").contains("1970-08-23"), "{}", reason("20260101"));
+        assert!(reason("2026-01-01").contains("is a day without a time"));
+        assert!(
+            reason("20261301100000").contains("as a count since 1970 it would be 2612"),
+            "{}",
+            reason("20261301100000")
+        );
+        // Ten digits may be both.
+        assert!(reason("2026010110").contains("2026-01-01T10:00:00Z or, as a count since 1970, 2034-03-15"));
+        let near = |stamp: &str| {
+            let stamp = DateTime::parse_from_rfc3339(stamp).expect("a time").timestamp_micros();
+            shown(read("2026010110", Clock { zone: Tz::UTC, stamp: Some(stamp) }).expect("a time"))
+        };
+        assert_eq!(near("2026-01-01T10:20:00Z"), "2026-01-01T10:00:00Z");
+        assert_eq!(near("2034-03-15T00:00:00Z"), shown(2_026_010_110_000_000));
+    }
+
+    #[test]
+    fn a_time_that_names_no_zone_is_told_from_one_that_does() {
+        for (text, expected) in [
+            ("2026-01-01 10:00:00", true),
+            ("20260101100000", true),
+            ("2026-01-01T10:00:00Z", false),
+            ("20260101100000+0100", false),
+            ("1767225600", false),
+            ("soon", false),
+        ] {
+            assert_eq!(names_no_zone(text), expected, "{text}");
+        }
+        let at = 1_767_261_600_000_000;
+        assert_eq!(zone_ahead(19_800_000_000, at), Some(Tz::Asia__Kolkata));
+        assert_eq!(zone_ahead(3_600_000_000, at), Some(Tz::Europe__Berlin));
     }
 
     #[test]
@@ -151,13 +404,18 @@ mod tests {
             "2024-01-01",
             "2024-01-01T00:00:00+1",
             "2024-01-01T00:00:00.Z",
-            "2024-01-01T00:00:00 UTC",
+            "2024-01-01T00:00:00 ",
+            "2024-01-01T00:00:00[Nowhere]",
+            "2024-01-01T00:0",
+            "20240230100000", // the year 2611 otherwise
+            "20240101T10000",
+            "[2026,1,1,10,0]",
             "1e300",
             "NaN",
             "0999-12-31T23:59:59Z",
             "٢٠٢٤-01-01T00:00:00Z",
         ] {
-            assert_eq!(micros(text, Tz::UTC), None, "{text}");
+            assert!(read(text, Clock { zone: Tz::UTC, stamp: None }).is_err(), "{text}");
         }
     }
 }

@@ -78,7 +78,7 @@ pub fn backtest(
     let mut done = 0;
     let mut take = |rehearsal: &mut Rehearsal, from: usize, to: usize, now: i64| {
         let now = DateTime::from_timestamp_micros(now).unwrap_or_default();
-        let rehearsed = rehearsal.batch(&rows.slice(from, to - from), now);
+        let rehearsed = rehearsal.batch(&rows.slice(from, to - from), &[], now);
         for outcome in rehearsed.outcomes {
             if let Err(failure) = outcome.rows {
                 failures.entry(outcome.query).or_insert(failure.to_string());

@@ -1,16 +1,21 @@
 //! One micro-batch on its way: sorted out, run through the queries, judged, committed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{self, Arrivals, Change, Moment, OpenEpisodes, Rule, Samples, address, check_rows};
+use crate::alert::{
+    self, Arrivals, Change, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Watch, address,
+    check_rows, is_system_rule,
+};
 use crate::frame::{EventTime, Seen};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
 use crate::store::{
-    Alerting, Commit, Failed, QueryCost, QueryState, Snapshot, Store, StoreError, TableFault, TableRows, Way,
+    Alerting, Commit, CoverageChanges, Failed, QueryCost, QueryState, Snapshot, Store, StoreError, TableFault,
+    TableRows, Way,
 };
 use crate::terms::{BatchId, Partition};
 
@@ -41,10 +46,11 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, clock: DateTime<Utc>) -> Self {
-        let now = state.next_now(clock);
+    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
+        let now = state.after_last(now);
         let rows = state.memory.take(plan, &batch.rows, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
+        state.coverage.note(&batch.artefacts, now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -98,7 +104,7 @@ impl Taken {
         outcomes
     }
 
-    /// Judges every rule that gave rows.
+    /// Judges every rule that gave rows. Returns which rules do not judge which patients, where that was found out again.
     pub(super) fn judge(
         &self,
         plan: &Plan,
@@ -106,7 +112,7 @@ impl Taken {
         outcomes: &[Outcome],
         state: &JobState,
         episodes: &mut OpenEpisodes,
-    ) {
+    ) -> Option<Vec<Unjudged>> {
         let moment = Moment {
             samples: &self.samples,
             streams: &state.memory.streams,
@@ -116,7 +122,8 @@ impl Taken {
             now: self.now,
             event_now: self.event_now(),
         };
-        episodes.end_rules(&|rule| !rules.iter().any(|known| known.name == rule), moment.event_now);
+        let is_gone = |rule: &str| !is_system_rule(rule) && !rules.iter().any(|known| known.name == rule);
+        episodes.end_rules(&is_gone, moment.event_now);
         for rule in rules {
             let outcome = outcomes.iter().find(|outcome| outcome.query == rule.name);
             if let Some(Outcome { rows: Ok(conditions), clear, .. }) = outcome {
@@ -124,6 +131,19 @@ impl Taken {
             }
         }
         episodes.let_time_pass(rules, &moment);
+        state.coverage.is_due(self.now).then(|| {
+            let mut failing: BTreeMap<String, String> =
+                state.quarantine.failing().map(|(query, error)| (query.to_owned(), error.to_owned())).collect();
+            let failed = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.rows.as_ref().err()?)));
+            failing.extend(failed.map(|(outcome, failure)| (outcome.query.clone(), failure.0.clone())));
+            let bad_values = state.coverage.bad_values();
+            let watch = Watch { rules, moment: &moment, valid_for: plan, bad_values, failing: &failing };
+            let unjudged = watch.unjudged(episodes);
+            watch.judge(episodes, &unjudged);
+            let at_fault = state.tables.at_fault();
+            episodes.judge_tables(at_fault.iter().map(|fault| (fault.table.as_str(), fault.reason.as_str())), &moment);
+            unjudged
+        })
     }
 
     fn event_now(&self) -> DateTime<Utc> {
@@ -137,6 +157,14 @@ pub(super) struct Told {
     pub(super) notifications: usize,
 }
 
+/// How queries and their tables fared with a batch, as far as it is to be stored.
+#[derive(Clone, Copy)]
+struct Fared<'a> {
+    failures: &'a [Failed],
+    queries: &'a [QueryState],
+    table_faults: &'a [TableFault],
+}
+
 /// A batch whose queries have run.
 pub(super) struct Prepared<'a> {
     pub(super) taken: &'a Taken,
@@ -144,6 +172,8 @@ pub(super) struct Prepared<'a> {
     pub(super) snapshots: Vec<Snapshot>,
     /// What queries have cost, where that is to be told.
     pub(super) costs: Vec<QueryCost>,
+    /// What of the outbox nobody has taken.
+    pub(super) outstanding: Arc<Outstanding>,
 }
 
 impl Prepared<'_> {
@@ -162,12 +192,16 @@ impl Prepared<'_> {
         let (actions, refused) = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
         let mut quarantine = state.quarantine.clone();
         let mut episodes = state.episodes.clone();
-        self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
-        tell_apart(&mut episodes, store, options)?;
+        let unjudged = self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
+        let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
         let (now, event_now) = (self.taken.now, self.taken.event_now());
+        let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
+        episodes.judge_unreached(&self.outstanding, outlets, patience, (now, event_now));
+        tell_apart(&mut episodes, store, options)?;
         let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
         answers.extend(refused.iter().cloned());
-        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, self.taken.now);
+        let reach = Reach::new(outlets, &self.outstanding, patience);
+        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, &reach, now);
         let alerts = episodes.take_changes();
         let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
         let (failures, mut failing) = self.failures(&mut quarantine);
@@ -178,7 +212,9 @@ impl Prepared<'_> {
         loop {
             let faults = tables.changes(&state.tables, now);
             let queries = with_tables(&failing, &faults, &quarantine, self.taken.id);
-            let written = self.written(plan, &tables, &faults, alerting, &failures, &queries, state);
+            let fared = Fared { failures: &failures, queries: &queries, table_faults: &faults };
+            let mut written = self.written(plan, &tables, alerting, fared, state);
+            written.coverage = coverage.as_ref();
             if self.is_idle(&written, state) {
                 drop(written);
                 state.tables = tables;
@@ -192,6 +228,9 @@ impl Prepared<'_> {
                     stall.is_over();
                     tables.committed(&faults, &outcome, now);
                     state.tables = tables;
+                    if let Some(coverage) = coverage {
+                        state.coverage.told(coverage, now);
+                    }
                     state.committed(self, quarantine, episodes);
                     return Ok(Some(Told { changes: alerts, notifications: notifications.len() }));
                 }
@@ -218,6 +257,7 @@ impl Prepared<'_> {
             && written.failures.is_empty()
             && written.queries.is_empty()
             && written.edits.is_empty()
+            && written.coverage.is_none_or(CoverageChanges::is_empty)
             && written.reference_changes.is_empty()
             && written.table_faults.is_empty()
             && written.tables.iter().all(|table| {
@@ -249,10 +289,8 @@ impl Prepared<'_> {
         &'b self,
         plan: &'b Plan,
         tables: &TableStates,
-        table_faults: &'b [TableFault],
         alerting: Alerting<'b>,
-        failures: &'b [Failed],
-        queries: &'b [QueryState],
+        Fared { failures, queries, table_faults }: Fared<'b>,
         state: &'b JobState,
     ) -> Commit<'b> {
         let Taken { batch, rows, .. } = self.taken;
@@ -291,6 +329,7 @@ impl Prepared<'_> {
             edits: &state.edits.looked_at,
             reference_changes: &state.edits.references,
             costs: &self.costs,
+            coverage: None,
             snapshots: &self.snapshots,
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }

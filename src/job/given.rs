@@ -1,4 +1,4 @@
-//! What the job gives to queries beside the batch's rows: the alerts that stand, and values that cannot be true.
+//! What the job gives to queries beside the batch's rows: the alerts that stand, and values that cannot be read or true.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(super) fn open_alerts(episodes: &OpenEpisodes, columns: &SampleColumns) -> R
     batch(open_alerts_schema(&columns.key), rows)
 }
 
-/// The batch's values that cannot be true.
+/// The batch's values that cannot be read or cannot be true.
 pub(super) fn artefacts(found: &[Artefact], columns: &SampleColumns) -> RecordBatch {
     let text = |of: &dyn Fn(&Artefact) -> &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(found.iter().map(of)))
@@ -52,7 +52,9 @@ pub(super) fn artefacts(found: &[Artefact], columns: &SampleColumns) -> RecordBa
         text(&|artefact| &artefact.patient),
         Arc::new(instants(found.iter().map(|artefact| Some(artefact.event_time)))),
         text(&|artefact| &artefact.column),
-        Arc::new(Float64Array::from_iter_values(found.iter().map(|artefact| artefact.value))),
+        Arc::new(found.iter().map(|artefact| artefact.value).collect::<Float64Array>()),
+        text(&|artefact| &artefact.text),
+        text(&|artefact| &artefact.reason),
     ];
     batch(artefacts_schema(&columns.key, &columns.event_time), rows)
 }

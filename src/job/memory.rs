@@ -100,6 +100,7 @@ impl Memory {
             query: STREAMS.to_owned(),
             fingerprint: self.streams.shape().fingerprint(),
             closed_to: None,
+            incomplete_before: None,
             changed: vec![(0, self.streams.save())],
             panes: vec![0],
         }

@@ -5,8 +5,11 @@
 mod backtest;
 mod batch;
 mod costs;
+mod coverage;
 mod given;
+mod lease;
 mod memory;
+mod needs;
 mod past;
 mod plan;
 mod preview;
@@ -26,4 +29,4 @@ pub use past::{Past, PastError};
 pub use plan::{Plan, Reference};
 pub use preview::{Preview, preview};
 pub use rehearse::{GivenRecord, Recovering, Rehearsal, Rehearsed};
-pub use run::{AtEnd, Progress, RunError, RunOptions, Summary, run};
+pub use run::{AtEnd, Progress, ReplacedTopic, RunError, RunOptions, Standby, Summary, run};

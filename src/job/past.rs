@@ -11,7 +11,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use crate::config::Job;
-use crate::decode::{CHUNK, Decoder, RawRecords, Reject, frame_schema};
+use crate::decode::{Artefact, CHUNK, Decoder, RawRecords, Reject, frame_schema};
 use crate::source::{SourceError, Topic, repeat};
 use crate::store::{Store, StoreError};
 use crate::terms::{Offset, OffsetRange, Partition, Ranges};
@@ -55,6 +55,8 @@ pub struct Past {
     pub rejects: usize,
     /// Why the first of these could not.
     pub first_reject: Option<String>,
+    /// The values that could not be read or could not be true; none is known of a table's rows.
+    pub artefacts: Vec<Artefact>,
 }
 
 impl Past {
@@ -73,7 +75,7 @@ impl Past {
         let lines: Vec<&[u8]> =
             text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
         let mut decoder = Decoder::new(&job.source);
-        let (mut batches, mut rejects) = (Vec::new(), Vec::new());
+        let (mut batches, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
         let mut offsets = 0_i64..;
         for chunk in lines.chunks(CHUNK) {
             let mut records = RawRecords::default();
@@ -83,6 +85,7 @@ impl Past {
             let decoded = decoder.decode(&records);
             batches.push(decoded.rows);
             rejects.extend(decoded.rejects);
+            artefacts.extend(decoded.artefacts);
         }
         if let Some(first) = rejects.first().filter(|_| rejects.len() == lines.len()) {
             let reason = format!("line {}: {}", first.offset.0 + 1, first.reason);
@@ -91,7 +94,9 @@ impl Past {
         let rows = concat_batches(decoder.schema(), &batches)
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
         let first_reject = rejects.first().map(|first| format!("line {}: {}", first.offset.0 + 1, first.reason));
-        Ok(Self { rows: within(&in_order(&rows, job), job, from, to), rejects: rejects.len(), first_reject })
+        artefacts.retain(|artefact| is_within(artefact.event_time, from, to));
+        let rows = within(&in_order(&rows, job), job, from, to);
+        Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts })
     }
 
     /// Reads the table with a row per record that the job's charts are drawn from. Columns that the table lacks are NULL.
@@ -107,7 +112,7 @@ impl Past {
         let schema = frame_schema(&job.source.columns);
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
-        Ok(Self { rows: in_order(&rows, job), rejects: 0, first_reject: None })
+        Ok(Self { rows: in_order(&rows, job), rejects: 0, first_reject: None, artefacts: Vec::new() })
     }
 
     /// Reads the newest `count` records of the job's topic.
@@ -138,7 +143,9 @@ impl Past {
         // As many were read of each partition; the newest of all are wanted.
         let rows = in_order(&rows, job);
         let kept = count.min(rows.num_rows());
-        Ok(Self { rows: rows.slice(rows.num_rows() - kept, kept), rejects: rejects.len(), first_reject })
+        let artefacts = read.iter().flat_map(|batch| &batch.artefacts).cloned().collect();
+        let rows = rows.slice(rows.num_rows() - kept, kept);
+        Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts })
     }
 
     /// The newest event time; 1970 where there are no rows.
@@ -162,9 +169,12 @@ fn in_order(rows: &RecordBatch, job: &Job) -> RecordBatch {
 
 fn within(rows: &RecordBatch, job: &Job, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> RecordBatch {
     let times = times(rows, job);
-    let kept = times.values().iter().enumerate().filter(|(_, time)| {
-        from.is_none_or(|from| **time >= from.timestamp_micros()) && to.is_none_or(|to| **time < to.timestamp_micros())
-    });
+    let is_kept = |time: i64| DateTime::from_timestamp_micros(time).is_some_and(|time| is_within(time, from, to));
+    let kept = times.values().iter().enumerate().filter(|(_, time)| is_kept(**time));
     let kept: UInt64Array = kept.map(|(row, _)| row as u64).collect();
     take_record_batch(rows, &kept).unwrap_or_else(|error| panic!("the rows are there: {error}"))
+}
+
+fn is_within(time: DateTime<Utc>, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> bool {
+    from.is_none_or(|from| time >= from) && to.is_none_or(|to| time < to)
 }

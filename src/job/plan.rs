@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-use crate::alert::{Judged, Measure, Message, Rule, SampleColumns, Shape, Wards};
+use crate::alert::{Judged, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards};
 use crate::config::{self, Job};
 use crate::decode::frame_schema;
 use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
@@ -199,6 +199,11 @@ impl Plan {
             schema: schema_with(&frame_schema(columns), &job.features),
             key: &columns.key().name,
             event_time: &columns.event_time().name,
+            doubtful: columns
+                .all()
+                .iter()
+                .filter_map(|column| Some((column.doubtful_name()?, column.name.clone())))
+                .collect(),
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
         let engine = Engine::plan(files, &seeds, &source, limits)?;
@@ -206,6 +211,7 @@ impl Plan {
         let mut tables = Vec::new();
         let mut rules = Vec::new();
         for query in engine.queries() {
+            faults.extend(reserved(&query.file));
             match &query.file.kind {
                 QueryKind::Table(header) => match table(query, &header.key) {
                     Ok(spec) => tables.push(spec),
@@ -238,6 +244,13 @@ impl Plan {
         let samples = SampleColumns { key: columns.key().name.clone(), event_time: columns.event_time().name.clone() };
         Ok(Self { engine, tables, references, rules, wards: Wards::default(), ward_table, samples, job })
     }
+}
+
+/// A query under whose name the job tells of itself.
+fn reserved(file: &QueryFile) -> Option<Diagnostic> {
+    let (name, says) = SYSTEM_RULES.iter().find(|(name, _)| *name == file.name)?;
+    let message = format!("\"{name}\" is the name of an alert of wardwatch's own ({says}); a query needs another name");
+    Some(file.diagnostic(1, 1, message))
 }
 
 fn table(query: &Planned, key: &[String]) -> Result<TableSpec, Diagnostic> {

@@ -43,7 +43,7 @@ pub fn preview(
         rehearsal.set_reference(table, rows);
     }
     let now = past.newest(&plan.job);
-    let mut batches = [rehearsal.batch(&past.rows, now), rehearsal.close_windows(now)];
+    let mut batches = [rehearsal.batch(&past.rows, &past.artefacts, now), rehearsal.close_windows(now)];
     let windowed = rehearsal.plan().engine.queries().any(|planned| planned.file.name == query && planned.windowed);
     let mut found = Vec::new();
     for batch in batches.iter_mut().take(if windowed { 2 } else { 1 }) {

@@ -49,6 +49,11 @@ impl Quarantine {
         gone.iter().filter_map(|query| self.succeeded(query, batch)).collect()
     }
 
+    /// The queries that fail, with their last errors.
+    pub(super) fn failing(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.values().map(|state| (state.query.as_str(), state.error.as_str()))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

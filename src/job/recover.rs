@@ -11,24 +11,19 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::Judged;
 use crate::frame::EventTime;
-use crate::query::{Begin, Engine, Input, QueryKind};
+use crate::query::{Engine, Input};
 use crate::source::{Repeated, Topic, repeat};
 use crate::store::{LoggedBatch, Store, StoredSnapshot};
-use crate::terms::{BatchId, Ranges, Watermark};
+use crate::terms::{BatchId, Partition, Ranges, Watermark};
 
+use super::batch::Taken;
 use super::memory::{Memory, STREAMS};
+use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
 use super::plan::Plan;
 use super::retry::Retry;
 use super::run::{RunError, RunOptions};
 use super::state::JobState;
-
-/// How far back rows are read for what has no window that would say how far: sessions, and the last values of patients.
-const LOOK_BACK: TimeDelta = TimeDelta::hours(1);
-
-/// A query that goes on from where it is needs no batch again.
-pub(super) const UP_TO_DATE: BatchId = BatchId(u64::MAX);
 
 /// Batches being repeated until windows, history and duplicates are as they were.
 pub(super) struct Recovery {
@@ -37,79 +32,64 @@ pub(super) struct Recovery {
     /// Rows of windows that closed but were not given out: they could not be computed, or the query is new and begins with
     /// the earliest record.
     pub(super) given: BTreeMap<String, Vec<RecordBatch>>,
-    /// The batch of each snapshot that was put back.
-    snapshots: BTreeMap<String, BatchId>,
+    /// From which batch on windows are replayed.
+    windows: BTreeMap<String, BatchId>,
     /// The queries whose windows are given out from the earliest on.
     from_earliest: BTreeSet<String>,
     /// Up to which batch streams are known.
     streams_to: BatchId,
+    /// From here on all partitions are replayed.
     next: BatchId,
+    /// The partitions that are replayed from an earlier batch on.
+    earlier: BTreeMap<Partition, BatchId>,
     /// The last batch of which records are gone, and its event time.
     lost_to: Option<(BatchId, DateTime<Utc>)>,
 }
 
 impl Recovery {
-    /// Finds out which batches must be repeated. `end` is event time as it is now; queries in `snapshots` go on from
-    /// there, those in `new` have never run.
+    /// Finds out which batches must be repeated. `end` is event time as it is now, after batch `last`; queries in `snapshots` go
+    /// on from there, and the windows of those in `from_earliest` are given out.
     ///
     /// Errors: the store does not answer.
     pub(super) fn plan(
         plan: &mut Plan,
         store: &mut Store,
-        memory: Memory,
-        end: &EventTime,
-        snapshots: BTreeMap<String, BatchId>,
-        new: &BTreeSet<String>,
+        mut memory: Memory,
+        (end, last): (&EventTime, BatchId),
+        snapshots: &BTreeMap<String, BatchId>,
+        from_earliest: BTreeSet<String>,
         retry: &Retry<'_>,
-    ) -> Result<Option<Self>, RunError> {
-        let Some(reached) = end.watermarks.values().map(|watermark| watermark.0).min() else {
-            return Ok(None); // no row has come so far
-        };
+    ) -> Result<Self, RunError> {
         let topic = plan.job.source.topic.clone();
-        let rebuilt: Vec<String> =
-            plan.engine.kept().map(|kept| kept.name.to_owned()).filter(|name| !snapshots.contains_key(name)).collect();
-        let from_earliest: BTreeSet<String> =
-            rebuilt.iter().filter(|name| new.contains(*name) && begins_earliest(plan, name)).cloned().collect();
-        let mut needed: Vec<DateTime<Utc>> = first_times(plan, end.watermark, reached)
-            .into_iter()
-            .filter(|(name, _)| rebuilt.contains(name))
-            .map(|(_, time)| time)
+        let kept = Kept { end, snapshots, from_earliest: &from_earliest };
+        let needs = Needs::of(plan, store, &memory, &kept, retry)?;
+        // What comes behind the last batch is replayed whole: an edit is made ready while the job goes on.
+        let next = needs.all_from().min(last.next());
+        let earlier: BTreeMap<Partition, BatchId> = needs
+            .rows
+            .iter()
+            .filter(|(_, first)| **first < next)
+            .map(|(partition, first)| (*partition, *first))
             .collect();
-        if memory.history.is_some() {
-            needed.push(before(reached, TimeDelta::from_std(plan.job.source.retain).unwrap_or(TimeDelta::MAX)));
-        }
-        if !from_earliest.is_empty() {
-            needed.push(DateTime::<Utc>::MIN_UTC);
-        }
-        // Duplicates, and which samples were the newest, are a matter of rows that are not late yet; whether a vital is
-        // known, of those that are not stale.
-        let stale_after = plan.rules.iter().filter(|rule| rule.judged == Judged::ByBatch).map(|rule| rule.stale_after);
-        let stale_after = TimeDelta::from_std(stale_after.max().unwrap_or_default()).unwrap_or(TimeDelta::MAX);
-        needed.push(before(reached, stale_after));
-        let mut first = snapshots.values().filter(|batch| **batch != UP_TO_DATE).map(|batch| batch.next()).min();
-        if let Some(since) = needed.into_iter().min() {
-            let since = retry.until_done(|| store.first_batch_since(&topic, since))?;
-            first = first.into_iter().chain(since).min();
-        }
-        let Some(mut next) = first else { return Ok(None) };
-        // Features of the first row look back on rows before it.
-        let look_back = plan.job.features.iter().map(|feature| feature.over).max();
-        if let Some(over) = look_back.and_then(|over| TimeDelta::from_std(over).ok()) {
-            let (watermarks, _) = retry.until_done(|| store.watermarks_before(&topic, next))?;
-            let from = watermarks.values().map(|watermark| before(watermark.0, over)).min();
-            let from = from.unwrap_or(DateTime::<Utc>::MIN_UTC);
-            let first = retry.until_done(|| store.first_batch_since(&topic, from))?;
-            next = first.map_or(next, |first| first.min(next));
-        }
 
         let streams_to = snapshots.get(STREAMS).copied().unwrap_or(BatchId(0));
-        let mut memory = memory;
-        (memory.event_time.watermarks, memory.event_time.watermark) =
-            retry.until_done(|| store.watermarks_before(&topic, next))?;
-        for query in &rebuilt {
-            plan.engine.start_at(query, memory.event_time.watermark);
+        let starts = end.watermarks.keys().map(|partition| (*partition, *earlier.get(partition).unwrap_or(&next)));
+        let starts = starts.collect();
+        memory.event_time.watermarks = retry.until_done(|| store.watermarks_before(&topic, &starts))?;
+        let rebuilt: Vec<String> =
+            needs.windows.keys().filter(|query| !snapshots.contains_key(*query)).cloned().collect();
+        if let Some(first) = rebuilt.first().and_then(|query| needs.windows.get(query)) {
+            let watermark = retry.until_done(|| store.watermark_before((*first).min(last.next())))?;
+            rebuilt.iter().for_each(|query| plan.engine.start_at(query, watermark));
         }
-        Ok(Some(Self { memory, given: BTreeMap::new(), snapshots, from_earliest, streams_to, next, lost_to: None }))
+        if let Some(parted) = retry.until_done(|| store.parted_at(&topic))? {
+            // Of a topic that is gone nothing can be read again.
+            let lateness = TimeDelta::from_std(plan.job.source.lateness).unwrap_or(TimeDelta::MAX);
+            let newest = parted.0.checked_add_signed(lateness).unwrap_or(DateTime::<Utc>::MAX_UTC);
+            rebuilt.iter().for_each(|query| plan.engine.poorer_before(query, newest));
+        }
+        let Needs { windows, .. } = needs;
+        Ok(Self { memory, given: BTreeMap::new(), windows, from_earliest, streams_to, next, earlier, lost_to: None })
     }
 
     /// Repeats the batches up to `last`.
@@ -124,18 +104,21 @@ impl Recovery {
         retry: &Retry<'_>,
         on_repeat: &dyn Fn(usize, usize),
     ) -> Result<(), RunError> {
-        if self.next > last {
+        let earlier = std::mem::take(&mut self.earlier);
+        if self.next > last && earlier.is_empty() {
             return Ok(());
         }
-        let mut log = retry.until_done(|| store.logged_batches(&plan.job.source.topic, self.next))?;
-        log.retain(|logged| logged.batch <= last);
+        let spec = plan.job.source.clone();
+        let log = retry.until_done(|| store.logged_batches(&spec.topic, &earlier, self.next, last))?;
         let failed = retry.until_done(|| {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
         let ranges: Vec<Ranges> = log.iter().map(|batch| batch.ranges.clone()).collect();
         let records: i64 = ranges.iter().flat_map(Ranges::values).map(|range| range.end.0 - range.start.0).sum();
-        info!(from = %self.next, to = %last, records, "reading again what windows and history need");
-        let spec = plan.job.source.clone();
+        if records > 0 {
+            let from = earlier.values().copied().min().unwrap_or(self.next);
+            info!(%from, to = %last, records, "reading again what windows and history need");
+        }
         repeat(topic, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
             let Repeated { index, batch, missing } = &repeated;
             self.one(plan, &log[*index], &batch.rows, &failed);
@@ -145,7 +128,7 @@ impl Recovery {
             on_repeat(index + 1, log.len());
             Ok(())
         })?;
-        self.next = last.next();
+        self.next = self.next.max(last.next());
         Ok(())
     }
 
@@ -177,6 +160,8 @@ impl Recovery {
     }
 
     fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
+        // Batches may be left out between two of them.
+        self.memory.event_time.watermark = logged.watermark_before;
         let rows = self.memory.take(plan, rows, logged.now);
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
@@ -197,8 +182,8 @@ impl Recovery {
             show_open: false,
         };
         let left_out = |query: &str| {
-            let in_snapshot = self.snapshots.get(query).is_some_and(|snapshot| logged.batch <= *snapshot);
-            in_snapshot || failed.uncounted.contains(&(query.to_owned(), logged.batch))
+            let is_behind = self.windows.get(query).is_some_and(|first| logged.batch >= *first);
+            !is_behind || failed.uncounted.contains(&(query.to_owned(), logged.batch))
         };
         let gives = |query: &str| {
             self.from_earliest.contains(query) || failed.unwritten.contains(&(query.to_owned(), logged.batch))
@@ -215,7 +200,7 @@ impl Recovery {
             .engine
             .kept()
             .map(|kept| kept.name.to_owned())
-            .filter(|name| self.snapshots.get(name).is_none_or(|snapshot| *snapshot < batch))
+            .filter(|name| self.windows.get(name).is_some_and(|first| *first <= batch))
             .collect();
         for query in &affected {
             warn!(query, until = %time.to_rfc3339(),
@@ -236,9 +221,9 @@ impl Passed {
     /// So many are kept: more than pass between the last that a thread has repeated and the taking over.
     const MOST: usize = 8;
 
-    /// Takes note of a batch that the loop stands behind now.
-    pub(super) fn push(&mut self, state: &JobState, rows: RecordBatch) {
-        let Some(now) = state.last_now else { return };
+    /// Takes note of a batch, if it was committed: one that had nothing to commit is none.
+    pub(super) fn push(&mut self, passing: Passing, state: &JobState) {
+        let Some(now) = state.last_now.filter(|_| state.last_batch > passing.behind) else { return };
         let EventTime { now: event_now, watermark, .. } = &state.memory.event_time;
         let logged = LoggedBatch {
             batch: state.last_batch,
@@ -246,8 +231,9 @@ impl Passed {
             now,
             event_now: event_now.unwrap_or(now),
             watermark: *watermark,
+            watermark_before: passing.watermark_before,
         };
-        self.0.push_back((logged, rows));
+        self.0.push_back((logged, passing.rows));
         if self.0.len() > Self::MOST {
             self.0.pop_front();
         }
@@ -255,6 +241,24 @@ impl Passed {
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// What is to be known of a batch before it is committed, so that it can be repeated afterwards.
+pub(super) struct Passing {
+    /// The last batch before it.
+    behind: BatchId,
+    watermark_before: Option<Watermark>,
+    rows: RecordBatch,
+}
+
+impl Passing {
+    pub(super) fn of(taken: &Taken, state: &JobState) -> Self {
+        Self {
+            behind: state.last_batch,
+            watermark_before: state.memory.event_time.watermark,
+            rows: taken.batch.rows.clone(),
+        }
     }
 }
 
@@ -266,12 +270,6 @@ struct Failed {
     unwritten: BTreeSet<(String, BatchId)>,
 }
 
-/// Whether a query that is new begins with the earliest record.
-fn begins_earliest(plan: &Plan, name: &str) -> bool {
-    let query = plan.engine.queries().find(|query| query.file.name == name);
-    query.is_some_and(|query| matches!(&query.file.kind, QueryKind::Table(header) if header.start == Begin::Earliest))
-}
-
 /// Has windows, history and duplicates stand as they did after the state's last batch.
 ///
 /// Errors: a service stops answering.
@@ -280,20 +278,22 @@ pub(super) fn recover(
     store: &mut Store,
     topic: &Topic,
     state: &mut JobState,
-    new: &BTreeSet<String>,
     options: &RunOptions<'_>,
     retry: &Retry<'_>,
 ) -> Result<(), RunError> {
-    let mut snapshots = usable_snapshots(&mut plan.engine, store, retry)?;
+    let Snapshots { mut usable, from_earliest } = usable_snapshots(&mut plan.engine, store, retry)?;
+    let from_earliest = from_earliest.into_iter().filter(|query| begins_earliest(plan, query)).collect();
     let streams = retry.until_done(|| store.snapshot(STREAMS))?;
     match streams.filter(|snapshot| state.memory.restore_streams(snapshot)) {
-        Some(snapshot) => drop(snapshots.insert(STREAMS.to_owned(), snapshot.batch)),
+        Some(snapshot) => drop(usable.insert(STREAMS.to_owned(), snapshot.batch)),
         None => state.episodes.forget_streams(),
     }
     let end = state.memory.event_time.clone();
-    let Some(mut recovery) = Recovery::plan(plan, store, state.memory.clone(), &end, snapshots, new, retry)? else {
-        return Ok(());
-    };
+    let memory = state.memory.clone();
+    let mut recovery = Recovery::plan(plan, store, memory, (&end, state.last_batch), &usable, from_earliest, retry)?;
+    // Windows that had to be replayed are saved soon, so that the next start need not do it again.
+    let stood_at = recovery.windows.values().filter(|first| **first != UP_TO_DATE).min();
+    state.last_snapshot = stood_at.map_or(state.last_batch, |first| BatchId(first.0.saturating_sub(1)));
     recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;
     recovery.finish(plan);
     // What was decided live stands, whatever reading again has made of it.
@@ -302,22 +302,31 @@ pub(super) fn recover(
     Ok(())
 }
 
-/// The batch of each snapshot that could be put back.
+/// What the store keeps of windows.
+struct Snapshots {
+    /// The batch of each snapshot that could be put back.
+    usable: BTreeMap<String, BatchId>,
+    /// The queries that are still to give out their windows from the earliest record on.
+    from_earliest: BTreeSet<String>,
+}
+
+/// Puts back what can be put back.
 ///
 /// A query that cannot go on from its snapshot reads what others close, so these must start anew too.
-fn usable_snapshots(
-    engine: &mut Engine,
-    store: &mut Store,
-    retry: &Retry<'_>,
-) -> Result<BTreeMap<String, BatchId>, RunError> {
+fn usable_snapshots(engine: &mut Engine, store: &mut Store, retry: &Retry<'_>) -> Result<Snapshots, RunError> {
     let kept: Vec<(String, String, String)> = engine
         .kept()
         .map(|kept| (kept.name.to_owned(), kept.stream().to_owned(), kept.fingerprint().to_owned()))
         .collect();
     let mut stored: BTreeMap<String, StoredSnapshot> = BTreeMap::new();
     let mut anew: BTreeSet<String> = BTreeSet::new();
+    let mut from_earliest = BTreeSet::new();
     for (query, stream, fingerprint) in kept.iter().rev() {
         match retry.until_done(|| store.snapshot(query))? {
+            Some(snapshot) if snapshot.begins_earliest() => {
+                info!(query, "its windows are read from the earliest record on");
+                from_earliest.insert(query.clone());
+            }
             Some(snapshot) if snapshot.fingerprint != *fingerprint => {
                 info!(query, "its snapshot is of another query or version; its windows are read again");
             }
@@ -336,37 +345,11 @@ fn usable_snapshots(
     let mut usable = BTreeMap::new();
     for (query, snapshot) in stored {
         let panes: Vec<(i64, Vec<u8>)> = snapshot.panes.into_iter().flatten().collect();
-        if engine.restore(&query, &panes, snapshot.closed_to) {
+        if engine.restore(&query, &panes, snapshot.closed_to, snapshot.incomplete_before) {
             usable.insert(query, snapshot.batch);
         } else {
             warn!(query, "its snapshot cannot be read; its windows are read again");
         }
     }
-    Ok(usable)
-}
-
-/// The first event time that open windows have rows of, query by query.
-fn first_times(plan: &Plan, watermark: Option<Watermark>, reached: DateTime<Utc>) -> Vec<(String, DateTime<Utc>)> {
-    let mut complete_to: BTreeMap<&str, Option<DateTime<Utc>>> = BTreeMap::new();
-    let mut times = Vec::new();
-    for kept in plan.engine.kept() {
-        // A windowed query over another's windows closes by how far that one has got.
-        let own = match complete_to.get(kept.stream()) {
-            Some(above) => *above,
-            None => watermark.map(|watermark| watermark.0),
-        };
-        let next = own.and_then(|own| kept.next_window(Watermark(own)));
-        let time = match own {
-            // Nothing has closed so far, so all of it is open.
-            None => DateTime::<Utc>::MIN_UTC,
-            Some(own) => next.unwrap_or_else(|| before(own.min(reached), LOOK_BACK)),
-        };
-        complete_to.insert(kept.name, next);
-        times.push((kept.name.to_owned(), time));
-    }
-    times
-}
-
-fn before(time: DateTime<Utc>, length: TimeDelta) -> DateTime<Utc> {
-    time.checked_sub_signed(length).unwrap_or(DateTime::<Utc>::MIN_UTC)
+    Ok(Snapshots { usable, from_earliest })
 }

@@ -86,7 +86,7 @@ pub struct Rehearsed {
     pub others: Vec<Vec<Change>>,
     /// Records that were no rows.
     pub rejects: Vec<Reject>,
-    /// Values that could not be true.
+    /// Values that could not be read or could not be true.
     pub artefacts: Vec<Artefact>,
     /// Rows that came too late for windows.
     pub late: Vec<LateRecord>,
@@ -171,10 +171,11 @@ impl Rehearsal {
         rehearsed
     }
 
-    /// Takes one batch of rows that were decoded as the job decodes them, in the order in which they came.
+    /// Takes one batch of rows that were decoded as the job decodes them, in the order in which they came, and of the
+    /// values that were none.
     ///
     /// Such batches are not logged: a rehearsal that has had one cannot [recover](Self::recover).
-    pub fn batch(&mut self, rows: &RecordBatch, now: DateTime<Utc>) -> Rehearsed {
+    pub fn batch(&mut self, rows: &RecordBatch, artefacts: &[Artefact], now: DateTime<Utc>) -> Rehearsed {
         let mut batch = self.nothing();
         let start = *self.next.entry(PARTITION).or_insert(Offset(0));
         let end = Offset(start.0 + i64::try_from(rows.num_rows()).unwrap_or(i64::MAX));
@@ -186,6 +187,7 @@ impl Rehearsal {
         batch.at_end = batch.partitions.clone();
         batch.records = rows.num_rows();
         batch.rows = rows.clone();
+        batch.artefacts = artefacts.to_vec();
         self.take(batch, now)
     }
 
@@ -207,7 +209,8 @@ impl Rehearsal {
         self.plan.engine.start_over();
         if recovering == Recovering::FromSnapshots {
             for saved in saved.into_iter().flatten() {
-                let is_back = self.plan.engine.restore(&saved.query, &saved.changed, saved.closed_to);
+                let (closed_to, incomplete) = (saved.closed_to, saved.incomplete_before);
+                let is_back = self.plan.engine.restore(&saved.query, &saved.changed, closed_to, incomplete);
                 assert!(is_back, "{} cannot read back what it saved", saved.query);
             }
         }
@@ -267,7 +270,7 @@ impl Rehearsal {
 }
 
 fn nothing_yet(plan: &Plan) -> JobState {
-    JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]))
+    JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]), String::new())
 }
 
 impl std::fmt::Debug for Rehearsal {

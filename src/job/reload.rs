@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 use tracing::{error, info, warn};
 
 use crate::clock::Stopwatch;
@@ -23,11 +24,13 @@ use crate::telemetry::Panicked;
 use crate::terms::BatchId;
 
 use super::memory::Memory;
+use super::needs::{UP_TO_DATE, begins_earliest};
 use super::plan::{Plan, Reference};
-use super::recover::{Passed, Recovery, UP_TO_DATE};
+use super::recover::{Passed, Passing, Recovery};
 use super::references::{References, read_references};
 use super::retry::Retry;
-use super::run::{RunError, RunOptions};
+use super::run::RunError;
+use super::start::mark_earliest;
 use super::state::JobState;
 
 /// Files are looked at this often; a save is over when two looks find the same.
@@ -97,7 +100,7 @@ pub(super) enum Edit {
     Refused(String),
 }
 
-/// Takes over an edit of the set of queries, whole or not at all, and has it told with the next batch.
+/// Takes over an edit of the set of queries at the time `now`, whole or not at all, and has it told with the next batch.
 ///
 /// Nothing here waits for anybody but the store that batches wait for too: tables are made, rows read and windows filled by then.
 pub(super) fn take_edit(
@@ -106,9 +109,9 @@ pub(super) fn take_edit(
     store: &mut Store,
     state: &mut JobState,
     references: &mut References,
-    options: &RunOptions<'_>,
+    (now, stopped): (DateTime<Utc>, &dyn Fn() -> bool),
 ) -> Result<(), RunError> {
-    let at = state.next_now(options.clock.now());
+    let at = state.after_last(now);
     let (mut ready, passed) = match edit {
         Edit::Ready(ready, passed) => (ready, passed),
         Edit::Refused(error) => {
@@ -117,7 +120,7 @@ pub(super) fn take_edit(
             return Ok(());
         }
     };
-    let retry = Retry::endless(options.stopped);
+    let retry = Retry::endless(stopped);
     let files = ready.plan.files_unlike(plan);
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
     let read = std::mem::take(&mut ready.references);
@@ -165,6 +168,8 @@ struct Making {
     recovery: Recovery,
     store: Store,
     topic: Topic,
+    /// The last batch when it was found out what is to be repeated.
+    begun: BatchId,
 }
 
 impl std::fmt::Debug for Making {
@@ -230,9 +235,9 @@ impl Reloader {
         self.building.is_some()
     }
 
-    /// Takes note of the rows of the batch that the loop stands behind now.
-    pub(super) fn note_passed(&mut self, state: &JobState, rows: RecordBatch) {
-        self.passed.push(state, rows);
+    /// Takes note of the batch that the loop stands behind now.
+    pub(super) fn note_passed(&mut self, passing: Passing, state: &JobState) {
+        self.passed.push(passing, state);
     }
 
     fn build(&mut self, plan: &Plan, files: Files) {
@@ -373,12 +378,12 @@ impl Builder {
         let stopped = || self.pace.is_stopped();
         let retry = Retry::at_start(&self.job.store, PATIENCE, &stopped);
         let mut store = retry.until_done(|| Store::connect(&self.job.store, &self.job.name))?;
-        let references = self.prepare(&mut plan, &mut store)?;
+        let references = self.prepare(&mut plan, &mut store, &retry)?;
         let (unchanged, repeated) = self.sort_out(&plan);
         let needs_history = plan.engine.reads_history() && !self.had_history;
         let mut ready = Box::new(Ready { plan, unchanged, references, making: None });
         if !repeated.is_empty() || needs_history {
-            ready.making = self.make(&mut ready.plan, store, &repeated)?;
+            ready.making = Some(self.make(&mut ready.plan, store, &repeated)?);
             ready = ready.catch_up(&self.job, &self.pace)?;
         }
         Ok(ready)
@@ -387,12 +392,13 @@ impl Builder {
     /// Has the store take the rows of the new set: whole, or as far as nobody minds.
     ///
     /// Errors: a table that does not fit, or is in use; nothing of the running set is touched then.
-    fn prepare(&self, plan: &mut Plan, store: &mut Store) -> Result<Vec<Reference>, Refusal> {
+    fn prepare(&self, plan: &mut Plan, store: &mut Store, retry: &Retry<'_>) -> Result<Vec<Reference>, Refusal> {
         let done = |error: StoreError| Refusal::from(RunError::from(error));
         let tables = plan.all_tables();
         if let Some(unfit) = store.incompatibilities(&tables).map_err(done)?.into_iter().next() {
             return Err(Refusal::Faults(unfit));
         }
+        mark_earliest(plan, store, retry)?;
         store.migrate(&plan.tables).map_err(done)?;
         let (read, odd) = read_references(plan, store).map_err(done)?;
         if !odd.is_empty() {
@@ -429,7 +435,7 @@ impl Builder {
     }
 
     /// Finds out which batches are to be repeated.
-    fn make(&self, plan: &mut Plan, mut store: Store, repeated: &BTreeSet<String>) -> Result<Option<Making>, RunError> {
+    fn make(&self, plan: &mut Plan, mut store: Store, repeated: &BTreeSet<String>) -> Result<Making, RunError> {
         let stopped = || self.pace.is_stopped();
         let retry = Retry::at_start(&self.job.store, PATIENCE, &stopped);
         let topic = Topic::connect(&self.job.source, PATIENCE, &stopped)?;
@@ -441,23 +447,25 @@ impl Builder {
             .map(|kept| (kept.name.to_owned(), UP_TO_DATE))
             .collect();
         let new: BTreeSet<String> = plan.tables.iter().map(|table| table.name.clone()).collect();
-        let new = new.difference(&self.tables).cloned().collect();
+        let from_earliest =
+            new.difference(&self.tables).filter(|table| begins_earliest(plan, table)).cloned().collect();
         let memory = Memory::new(plan, resume.event_time.clone());
-        let planned = Recovery::plan(plan, &mut store, memory, &resume.event_time, up_to_date, &new, &retry)?;
-        Ok(planned.map(|recovery| Making { recovery, store, topic }))
+        let end = (&resume.event_time, resume.last_batch);
+        let recovery = Recovery::plan(plan, &mut store, memory, end, &up_to_date, from_earliest, &retry)?;
+        Ok(Making { recovery, store, topic, begun: resume.last_batch })
     }
 }
 
 impl Ready {
     /// Repeats batches until the loop can do the rest from what it has at hand.
     fn catch_up(mut self: Box<Self>, job: &Job, pace: &Pace) -> Result<Box<Self>, Refusal> {
-        let Some(Making { recovery, store, topic }) = &mut self.making else { return Ok(self) };
+        let Some(Making { recovery, store, topic, begun }) = &mut self.making else { return Ok(self) };
         let stopped = || pace.is_stopped();
         let retry = Retry::at_start(&job.store, PATIENCE, &stopped);
         // The loop has at hand what passes from now on, so what is before that is repeated here in any case.
         let mut done: Option<BatchId> = None;
         loop {
-            let last = pace.last();
+            let last = pace.last().max(*begun);
             if done.is_some_and(|done| last.0 <= done.0 + ALMOST) || pace.is_stopped() {
                 break;
             }

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
 use crate::alert::Change;
 use crate::clock::{Clock, Stopwatch};
 use crate::notify::Notifier;
-use crate::source::{MicroBatch, Next, SourceError, Until};
+use crate::source::{MicroBatch, Next, SourceError, Topic, Until};
 use crate::store::{Snapshot, Store, StoreError};
 use crate::telemetry::{Panicked, caught};
 use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
 use super::batch::{Prepared, Taken, Told};
 use super::plan::Plan;
+use super::recover::Passing;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
-use super::start::{Started, start};
+use super::start::{Admission, Started, be_admitted, start};
 use super::state::{JobState, snapshots};
 
 /// How a run is to be done.
@@ -26,10 +28,16 @@ pub struct RunOptions<'a> {
     pub until: Until,
     /// What to do then.
     pub at_end: AtEnd,
+    /// What to do where another process writes for the job.
+    pub standby: Standby,
+    /// What to do where the topic was deleted and made again.
+    pub new_topic: ReplacedTopic,
     /// How long Kafka and the store may take to answer at the start.
     pub connect_timeout: Duration,
     /// Says when to stop; the batch in hand is finished first.
     pub stopped: &'a dyn Fn() -> bool,
+    /// Is told that this process writes for the job now.
+    pub on_start: &'a mut dyn FnMut(),
     /// Is told how many batches of how many have been read again for what a stopped job remembered.
     pub on_repeat: &'a dyn Fn(usize, usize),
     /// Is told of each batch after its commit.
@@ -45,6 +53,24 @@ pub enum AtEnd {
     LeaveWindows,
     /// It gives them out as they stand; the next run goes on with them all the same.
     CloseWindows,
+}
+
+/// What a run does where another process writes for the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standby {
+    /// It ends, and tells who that is.
+    Stop,
+    /// It waits until that one has ended, stands still or is out of reach, and goes on in its place.
+    Wait,
+}
+
+/// What a run does where the topic was deleted and made again since the job has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplacedTopic {
+    /// It ends and tells so: the offsets that it goes on from are those of other records.
+    Refuse,
+    /// It goes on with the new topic as with one that it does not know.
+    GoOn,
 }
 
 /// What happened with one batch.
@@ -112,6 +138,14 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// Whether it ended because another process writes for the job.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced(_)))
+    }
+}
+
 /// Runs the job until it is stopped or, if so asked, has caught up.
 ///
 /// A stop finishes the batch in hand; records that were read but not committed are read again by the next run.
@@ -124,66 +158,115 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
 }
 
 fn watch(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    // Whoever saves while the job starts is heard once it runs.
-    let mut reloader = Reloader::start(&plan.job)?;
-    let Started { mut store, mut source, mut state, mut references, notifier } = start(plan, options)?;
+    // Whoever saves while the job starts or stands by is heard once it runs.
+    let reloader = Reloader::start(&plan.job)?;
+    match be_admitted(plan, options)? {
+        Some(admission) => run_admitted(plan, admission, reloader, options),
+        None => Ok(Summary::default()), // it was stopped while it stood by
+    }
+}
+
+/// Holds the lease while it runs the loop, and gives it back.
+fn run_admitted(
+    plan: &mut Plan,
+    Admission { mut store, topic, lease }: Admission,
+    reloader: Reloader,
+    options: &mut RunOptions<'_>,
+) -> Result<Summary, RunError> {
+    // Whatever takes long asks now and then whether to stop, which shows that it is alive.
+    let stopped = || {
+        lease.note_alive();
+        lease.ended().is_some() || (options.stopped)()
+    };
+    let mut options = RunOptions {
+        stopped: &stopped,
+        on_start: &mut *options.on_start,
+        on_commit: &mut *options.on_commit,
+        clock: Arc::clone(&options.clock),
+        ..*options
+    };
+    (options.on_start)();
+    // A panic gives no lease back by a connection on which it may have left a transaction half done. It closes that one, which
+    // undoes what was begun, and by which others know at once that the holder is gone.
+    let done = run_as_holder(plan, &mut store, topic, reloader, &mut options);
+    match lease.ended() {
+        Some(ended) => Err(ended),
+        None => {
+            lease.release(&mut store);
+            done
+        }
+    }
+}
+
+/// The loop, while this process holds the lease.
+fn run_as_holder(
+    plan: &mut Plan,
+    store: &mut Store,
+    topic: Topic,
+    mut reloader: Reloader,
+    options: &mut RunOptions<'_>,
+) -> Result<Summary, RunError> {
+    let Started { mut source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
             Next::Batch(batch) => {
-                let now = state.next_now(options.clock.now());
-                references.take_over(plan, state.last_batch.next(), now, &mut state.edits)?;
+                let now = clock.now();
+                references.take_over(plan, state.last_batch.next(), state.after_last(now), &mut state.edits)?;
                 if let Some(edit) = reloader.poll(plan, state.last_batch)? {
-                    take_edit(edit, plan, &mut store, &mut state, &mut references, options)?;
+                    take_edit(edit, plan, store, &mut state, &mut references, (now, options.stopped))?;
                 }
-                let taken = Taken::of(*batch, plan, &mut state, options.clock.now());
-                let passing = reloader.is_building().then(|| (state.last_batch, taken.batch.rows.clone()));
-                step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
-                if let Some((before, rows)) = passing
-                    && state.last_batch > before
-                {
-                    reloader.note_passed(&state, rows);
+                let taken = Taken::of(*batch, plan, &mut state, now);
+                let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
+                step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                if let Some(passing) = passing {
+                    reloader.note_passed(passing, &state);
                 }
                 source.show_progress(&state.shown);
+                // A batch that needed no commit has asked the store for people's actions all the same.
                 notifier.beat();
             }
             Next::Nothing => {}
             Next::End => {
                 if options.at_end == AtEnd::CloseWindows {
-                    let mut taken = nothing(plan, &mut state, options, AtEnd::CloseWindows);
+                    let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
                     taken.show_open = true;
-                    step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
-                // What waits for a table that takes rows again is written now, not by the next run.
-                while state.has_due_rows(plan, options.clock.now()) && !(options.stopped)() {
-                    let taken = nothing(plan, &mut state, options, AtEnd::LeaveWindows);
-                    step(taken, plan, &mut store, &mut state, &notifier, options, &mut summary)?;
+                // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
+                while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
                 break;
             }
         }
     }
     if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
-        save_at_the_end(&mut store, state.last_batch, &snapshots(plan, &state.memory));
+        let snapshots = snapshots(plan, &state.memory);
+        save_at_the_end(store, &plan.job.source.topic, state.last_batch, &snapshots);
     }
+    summary.failing = state.quarantine.len();
+    summary.tables_at_fault = state.tables_at_fault().len();
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
 }
 
 /// A batch without records, by which windows may close or may not.
-fn nothing(plan: &Plan, state: &mut JobState, options: &RunOptions<'_>, at_end: AtEnd) -> Taken {
+fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd) -> Taken {
     let partitions = state.claimed.keys().copied().collect();
     let mut nothing = MicroBatch::nothing(&plan.job.source, partitions);
     if at_end == AtEnd::LeaveWindows {
         nothing.at_end.clear();
     }
-    Taken::of(nothing, plan, state, options.clock.now())
+    Taken::of(nothing, plan, state, now)
 }
 
 /// Spares the next start some reading; it does well without, too.
-fn save_at_the_end(store: &mut Store, batch: BatchId, snapshots: &[Snapshot]) {
+fn save_at_the_end(store: &mut Store, topic: &str, batch: BatchId, snapshots: &[Snapshot]) {
     // The first statement on a connection that is gone only finds that out.
-    let saved = store.save_snapshots(batch, snapshots).or_else(|_| store.save_snapshots(batch, snapshots));
+    let saved =
+        store.save_snapshots(topic, batch, snapshots).or_else(|_| store.save_snapshots(topic, batch, snapshots));
     if let Err(error) = saved {
         warn!(%error, "no snapshot at the end; the next start reads a little more again");
     }
@@ -207,7 +290,8 @@ fn step(
     let committing = Stopwatch::start();
     state.costs.add(&outcomes);
     let costs = state.costs.due(taken.id, plan.job.sql.snapshot_every);
-    let prepared = Prepared { snapshots: state.due_snapshots(plan, &taken), taken: &taken, outcomes, costs };
+    let (snapshots, outstanding) = (state.due_snapshots(plan, &taken), notifier.outstanding());
+    let prepared = Prepared { snapshots, taken: &taken, outcomes, costs, outstanding };
     let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
     if notifications > 0 {
         notifier.wake();
@@ -224,7 +308,7 @@ fn step(
         queries,
         commit: committing.elapsed(),
     };
-    summary.add(&taken, state);
+    summary.add(&taken);
     debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
         queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
         latency_seconds = progress.latency.as_secs_f64(), "committed");
@@ -233,15 +317,13 @@ fn step(
 }
 
 impl Summary {
-    fn add(&mut self, taken: &Taken, state: &JobState) {
+    fn add(&mut self, taken: &Taken) {
         self.batches += 1;
         self.records += taken.batch.records as u64;
         self.rejects += taken.batch.rejects.len() as u64;
         self.artefacts += taken.batch.artefacts.len() as u64;
         self.late += taken.rows.late.len() as u64;
         self.duplicates += taken.rows.duplicates as u64;
-        self.failing = state.quarantine.len();
-        self.tables_at_fault = state.tables_at_fault().len();
     }
 }
 
@@ -259,7 +341,8 @@ fn claim_new_partitions(
         .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
         .collect();
     if !new.is_empty() {
-        state.claimed = Retry::endless(stopped).until_done(|| store.claim(&plan.job.source.topic, &new))?;
+        state.claimed =
+            Retry::endless(stopped).until_done(|| store.claim(&plan.job.source.topic, &state.topic_id, &new))?;
     }
     Ok(())
 }

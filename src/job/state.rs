@@ -13,6 +13,7 @@ use crate::terms::{BatchId, Positions, Ranges};
 
 use super::batch::Taken;
 use super::costs::Costs;
+use super::coverage::Coverage;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
@@ -33,12 +34,16 @@ pub(super) struct JobState {
     pub(super) edits: Edits,
     /// What queries have cost since it was told last.
     pub(super) costs: Costs,
+    /// Which rules do not judge which patients.
+    pub(super) coverage: Coverage,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
     /// What was committed last, for lag tools.
     pub(super) shown: Ranges,
     /// The partitions of which the store knows where they go on.
     pub(super) claimed: Positions,
+    /// Kafka's id of the topic; empty where it has none.
+    pub(super) topic_id: String,
 }
 
 /// What people have changed, to be told with the next batch.
@@ -63,7 +68,7 @@ impl Edits {
 }
 
 impl JobState {
-    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions) -> Self {
+    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions, topic_id: String) -> Self {
         Self {
             last_batch: resume.last_batch,
             last_now: resume.last_now,
@@ -75,21 +80,23 @@ impl JobState {
             last_snapshot: resume.last_batch,
             edits: Edits::default(),
             costs: Costs::default(),
+            coverage: Coverage::new(resume.unjudged),
             waiting_since: None,
             shown: Ranges::new(),
             claimed: positions.clone(),
+            topic_id,
         }
     }
 
-    /// A batch's `now` is after that of the batch before, whatever becomes of the machine's clock: tables may be keyed
-    /// by it.
-    pub(super) fn next_now(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        self.last_now.map_or(clock, |last| clock.max(last + chrono::TimeDelta::microseconds(1)))
+    /// A batch's `now` is after that of the batch before, however short that took: tables may be keyed by it.
+    pub(super) fn after_last(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_now.map_or(now, |last| now.max(last + chrono::TimeDelta::microseconds(1)))
     }
 
-    /// Whether rows wait for a table that is to be tried at `now`.
+    /// Whether rows are to be written that no batch has written: for a table that is to be tried again at `now`, or of windows that
+    /// recovery gave out.
     pub(super) fn has_due_rows(&self, plan: &Plan, now: DateTime<Utc>) -> bool {
-        self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
+        !self.backfill.is_empty() || self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
     }
 
     /// The tables that do not take their rows, since when, and what the database says.
@@ -110,10 +117,11 @@ pub(super) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
         saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
     });
     saved
-        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to }| Snapshot {
+        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to, incomplete_before }| Snapshot {
             query,
             fingerprint,
             closed_to,
+            incomplete_before,
             changed,
             panes,
         })

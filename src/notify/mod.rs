@@ -3,7 +3,8 @@
 //! ```text
 //!                       ┌─ thread "outlet mail"  ─▶ groups what waits ─▶ SMTP          ─▶ deliveries
 //!   outbox (store) ─────┼─ thread "outlet phone" ─▶ groups what waits ─▶ HTTP          ─▶ deliveries
-//!                       └─ …                          after a failure: backoff, until it is given up
+//!                       ├─ …                          after a failure: backoff, until it is given up
+//!                       └─ thread "outbox" ─▶ what nobody has taken, for the loop, which calls others
 //! ```
 //!
 //! Each outlet has a thread and a connection of its own, so one that hangs delays no other, and no batch. What is
@@ -17,6 +18,7 @@ mod log;
 mod mail;
 mod message;
 mod ntfy;
+mod outbox;
 mod report;
 mod webhook;
 
@@ -28,12 +30,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::alert::Outstanding;
 use crate::clock::Clock;
 use crate::config::{Job, OutletKind};
 use crate::store::{Store, StoreError};
 
 use deliver::Delivery;
 use message::Message;
+use outbox::{Board, Watch};
 pub use report::{ReportLetter, mail_report};
 
 /// The threads that deliver. They end, after a last look, when this is dropped.
@@ -41,6 +45,7 @@ pub use report::{ReportLetter, mail_report};
 pub struct Notifier {
     threads: Vec<(SyncSender<()>, JoinHandle<()>)>,
     pulse: Pulse,
+    board: Board,
 }
 
 impl Notifier {
@@ -55,7 +60,19 @@ impl Notifier {
             tracing::warn!(notifications = given_up, "given up: the job no longer has their outlets");
         }
         let pulse = Pulse::default();
+        let board = Board::default();
         let mut threads = Vec::new();
+        let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(work)
+                .map_err(|error| StoreError::Refused(format!("a thread for notifications cannot be started: {error}")))
+        };
+        if job.notify.iter().any(|outlet| outlet.kind.reaches_people()) {
+            let (bell, rings) = sync_channel(1);
+            let watch = Watch::new(job, Arc::clone(clock), rings, board.clone());
+            threads.push((bell, spawn("outbox".to_owned(), Box::new(move || watch.run()))?));
+        }
         for outlet in &job.notify {
             let (bell, rings) = sync_channel(1);
             let speaker: Box<dyn Speaker> = match &outlet.kind {
@@ -68,13 +85,9 @@ impl Notifier {
                 OutletKind::Heartbeat { .. } => Box::new(http::Heartbeat::new(outlet, pulse.clone())),
             };
             let delivery = Delivery::new(outlet, speaker, job, Arc::clone(clock), rings);
-            let thread = std::thread::Builder::new()
-                .name(format!("outlet {}", outlet.name))
-                .spawn(move || delivery.run())
-                .map_err(|error| StoreError::Refused(format!("the thread of an outlet cannot be started: {error}")))?;
-            threads.push((bell, thread));
+            threads.push((bell, spawn(format!("outlet {}", outlet.name), Box::new(move || delivery.run()))?));
         }
-        Ok(Self { threads, pulse })
+        Ok(Self { threads, pulse, board })
     }
 
     /// Says that there is something new in the outbox.
@@ -84,7 +97,13 @@ impl Notifier {
         }
     }
 
-    /// Says that the job is well: without it, heartbeats cease.
+    /// What nobody had taken when the outbox was looked into last, which takes no time.
+    pub fn outstanding(&self) -> Arc<Outstanding> {
+        self.board.newest()
+    }
+
+    /// Says that the job is well: a batch was committed, or nothing had to be and the store has answered. Without it,
+    /// heartbeats cease.
     pub fn beat(&self) {
         self.pulse.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -23,7 +23,7 @@ pub struct Input<'a> {
     pub history: &'a [RecordBatch],
     /// The alerts that stood after the batch before, as [`open_alerts_schema`](super::open_alerts_schema) has them.
     pub open_alerts: Option<&'a RecordBatch>,
-    /// Its values that cannot be true, as [`artefacts_schema`](super::artefacts_schema) has them.
+    /// Its values that cannot be read or true, as [`artefacts_schema`](super::artefacts_schema) has them.
     pub artefacts: Option<&'a RecordBatch>,
     /// Its frozen time.
     pub now: DateTime<Utc>,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion::logical_expr::sqlparser::ast::{
-    Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement, visit_expressions,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement,
+    Value, Visit, Visitor,
 };
 
 /// Of which columns of the source the columns of each table are made. By names: close enough to tell what a missing
@@ -13,9 +14,13 @@ use datafusion::logical_expr::sqlparser::ast::{
 pub(super) struct Lineage(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Lineage {
-    /// A table with the source's own columns.
-    pub(super) fn given(&mut self, table: &str, columns: &[&str]) {
-        let columns = columns.iter().map(|name| ((*name).to_owned(), BTreeSet::from([(*name).to_owned()])));
+    /// A table with the source's own columns. Whoever names one with `doubtful` values of another depends on both: either has
+    /// the patient's value.
+    pub(super) fn given(&mut self, table: &str, columns: &[&str], doubtful: &[(String, String)]) {
+        let columns = columns.iter().map(|name| {
+            let other = doubtful.iter().find(|(twin, _)| twin == name).map(|(_, column)| column.clone());
+            ((*name).to_owned(), BTreeSet::from_iter(other.into_iter().chain([(*name).to_owned()])))
+        });
         self.0.insert(table.to_owned(), columns.collect());
     }
 
@@ -43,7 +48,7 @@ impl Lineage {
     }
 
     /// The columns of the source that decide which rows `statement` gives: those that it names anywhere but in what it
-    /// shows.
+    /// shows, and in a `coalesce` that says what holds without them.
     pub(super) fn deciding(&self, statement: &Statement, reads: &[String]) -> Vec<String> {
         let mut statement = statement.clone();
         if let Some(select) = select_mut(&mut statement) {
@@ -99,13 +104,48 @@ fn select_mut(statement: &mut Statement) -> Option<&mut Select> {
     }
 }
 
-fn identifiers(of: &impl datafusion::logical_expr::sqlparser::ast::Visit) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let _: ControlFlow<()> = visit_expressions(of, |expression| {
-        names.extend(identifier(expression));
+fn identifiers(of: &impl Visit) -> BTreeSet<String> {
+    let mut names = Names::default();
+    let _: ControlFlow<()> = of.visit(&mut names);
+    names.found
+}
+
+/// Collects the names of columns, but for those without which the expression has a value all the same.
+#[derive(Default)]
+struct Names {
+    found: BTreeSet<String>,
+    /// How many calls with a value for the want of one the visitor is inside of.
+    defaults: usize,
+}
+
+impl Visitor for Names {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        if has_default(expression) {
+            self.defaults += 1;
+        }
+        if self.defaults == 0 {
+            self.found.extend(identifier(expression));
+        }
         ControlFlow::Continue(())
-    });
-    names
+    }
+
+    fn post_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        if has_default(expression) {
+            self.defaults -= 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether `expression` is a `coalesce` that ends with a value.
+fn has_default(expression: &Expr) -> bool {
+    let Expr::Function(call) = expression else { return false };
+    let FunctionArguments::List(arguments) = &call.args else { return false };
+    let last = arguments.args.last();
+    let is_value = |last: &FunctionArg| matches!(last, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) if value.value != Value::Null);
+    call.name.to_string().eq_ignore_ascii_case("coalesce") && last.is_some_and(is_value)
 }
 
 fn identifier(expression: &Expr) -> Option<String> {
@@ -113,5 +153,38 @@ fn identifier(expression: &Expr) -> Option<String> {
         Expr::Identifier(name) => Some(name.value.to_lowercase()),
         Expr::CompoundIdentifier(parts) => parts.last().map(|name| name.value.to_lowercase()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::sqlparser::dialect::GenericDialect;
+    use datafusion::logical_expr::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn deciding(condition: &str) -> Vec<String> {
+        let mut lineage = Lineage::default();
+        let doubtful = [("spo2_doubtful".to_owned(), "spo2".to_owned())];
+        lineage.given("vitals", &["spo2", "spo2_doubtful", "pulse"], &doubtful);
+        let sql = format!("SELECT pulse FROM vitals AS v WHERE {condition}");
+        let statement = Parser::parse_sql(&GenericDialect, &sql).expect("SQL").remove(0);
+        lineage.deciding(&statement, &["vitals".to_owned()])
+    }
+
+    #[test]
+    fn a_condition_depends_on_the_columns_that_it_names_and_with_a_doubtful_one_on_both() {
+        assert_eq!(deciding("v.spo2 < 90"), ["spo2"]);
+        assert_eq!(deciding("coalesce(v.spo2, v.spo2_doubtful) < 90"), ["spo2", "spo2_doubtful"]);
+        assert_eq!(deciding("spo2_doubtful < 50"), ["spo2", "spo2_doubtful"]);
+    }
+
+    #[test]
+    fn what_a_coalesce_has_a_value_for_decides_nothing_by_being_absent() {
+        assert_eq!(deciding("spo2 < 90 AND coalesce(pulse < 50, true)"), ["spo2"]);
+        assert_eq!(deciding("COALESCE(pulse, 0) < 50"), [""; 0]);
+        assert_eq!(deciding("coalesce(pulse, NULL) < 50"), ["pulse"]);
+        assert_eq!(deciding("coalesce(spo2, pulse) < 50 AND pulse > 0"), ["pulse", "spo2"]);
+        assert_eq!(deciding("coalesce(spo2, 0) < 50 AND pulse > 0"), ["pulse"]);
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Slots {
     pub(super) history: Slot,
     /// The alerts that stood after the batch before.
     pub(super) open_alerts: Slot,
-    /// The batch's values that cannot be true.
+    /// The batch's values that cannot be read or true.
     pub(super) artefacts: Slot,
     /// Reference tables by name.
     pub(super) references: BTreeMap<String, Slot>,
@@ -93,6 +93,8 @@ pub struct Source<'a> {
     pub key: &'a str,
     /// The column by which a rule tells samples apart, if it returns it, and by which windows go.
     pub event_time: &'a str,
+    /// The columns with doubtful values of another, each with that other: either tells how it stands with the patient.
+    pub doubtful: Vec<(String, String)>,
 }
 
 impl Engine {

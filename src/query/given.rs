@@ -12,7 +12,7 @@ const OF_SOURCE: [(&str, &str); 4] = [
     ("", "every row of the batch; in a window, those that were on time"),
     ("_history", "the batch's rows, and those of the last `[source] retain` before it"),
     ("_latest", "one row per patient: the last value of each column, its age, and the age of the newest record"),
-    ("_artefacts", "the batch's values outside their plausible range"),
+    ("_artefacts", "the batch's values that cannot be read, or lie outside their plausible range"),
 ];
 
 /// Which rows a table has that no query makes; `source` is the name of the source's.
@@ -32,7 +32,10 @@ pub(super) fn given_tables() -> Vec<(String, &'static str, String)> {
     let columns = |schema: &SchemaRef| {
         schema.fields().iter().map(|field| format!("`{}`", field.name())).collect::<Vec<_>>().join(", ")
     };
-    let declared = "the job's columns, its features, `_topic`, `_partition`, `_offset`, `_stamped_at`".to_owned();
+    let declared =
+        "the job's columns, `<column>_doubtful` of those that may have doubtful values, its features, `_topic`, \
+                    `_partition`, `_offset`, `_stamped_at`"
+            .to_owned();
     let latest = "the job's columns, `<column>_age_seconds` of each, `age_seconds`".to_owned();
     let table = |name: String, columns: String| {
         let rows = given_rows(source, &name);
@@ -69,14 +72,17 @@ pub fn open_alerts_schema(key: &str) -> SchemaRef {
 }
 
 /// The columns of `<source>_artefacts`, in their order: patient and event time (as the source calls them), the column whose value
-/// cannot be true, the value as it was sent.
+/// cannot be read or cannot be true, the number that was sent (NULL where it is none), the text as it was sent, and what is
+/// wrong with it.
 #[must_use]
 pub fn artefacts_schema(key: &str, event_time: &str) -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new(key, DataType::Utf8View, false),
         Field::new(event_time, instant(), false),
         Field::new("column_name", DataType::Utf8View, false),
-        Field::new("value", DataType::Float64, false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("text", DataType::Utf8View, false),
+        Field::new("reason", DataType::Utf8View, false),
     ]))
 }
 
@@ -90,7 +96,7 @@ pub(super) fn latest_name(source: &str) -> String {
     format!("{source}_latest")
 }
 
-/// The name of the table with the batch's values that cannot be true.
+/// The name of the table with the batch's values that cannot be read or true.
 pub(super) fn artefacts_name(source: &str) -> String {
     format!("{source}_artefacts")
 }

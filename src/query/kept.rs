@@ -56,6 +56,8 @@ pub struct SavedQuery {
     pub panes: Vec<i64>,
     /// Windows that end by it were given out.
     pub closed_to: Option<i64>,
+    /// Windows that start before it lack rows that can no longer be read.
+    pub incomplete_before: Option<i64>,
 }
 
 impl Engine {
@@ -93,15 +95,22 @@ impl Engine {
             .chain(latest)
             .map(|(query, windowed)| {
                 let saved = windowed.save(runner)?;
-                let Saved { changed, panes, closed_to } = saved;
-                Ok(SavedQuery { query, fingerprint: windowed.fingerprint.clone(), changed, panes, closed_to })
+                let Saved { changed, panes, closed_to, incomplete_before } = saved;
+                let fingerprint = windowed.fingerprint.clone();
+                Ok(SavedQuery { query, fingerprint, changed, panes, closed_to, incomplete_before })
             })
             .collect()
     }
 
     /// Puts back what `query` kept. Returns whether the bytes are what it saves.
-    pub fn restore(&mut self, query: &str, panes: &[(i64, Vec<u8>)], closed_to: Option<i64>) -> bool {
-        self.windowed_mut(query).is_some_and(|windowed| windowed.restore(panes, closed_to))
+    pub fn restore(
+        &mut self,
+        query: &str,
+        panes: &[(i64, Vec<u8>)],
+        closed_to: Option<i64>,
+        incomplete_before: Option<i64>,
+    ) -> bool {
+        self.windowed_mut(query).is_some_and(|windowed| windowed.restore(panes, closed_to, incomplete_before))
     }
 
     /// Has `query` begin with the windows that end after `time`.

@@ -13,12 +13,14 @@ pub(super) struct Latest {
     pub(super) slot: Slot,
 }
 
-/// For each patient: the newest event time and its age, and of every other column the last value that was not NULL and
+/// For each patient: the newest event time and its age, and of every other column but the doubtful ones the last value that was not NULL and
 /// the age of that, in seconds of the devices' time.
 pub(super) fn latest_sql(source: &Source<'_>) -> String {
     let (table, key, time) = (source.table, source.key, source.event_time);
     let names = source.schema.fields().iter().map(|field| field.name().as_str());
-    let names: Vec<&str> = names.filter(|name| !name.starts_with('_') && *name != key && *name != time).collect();
+    let is_doubtful = |name: &str| source.doubtful.iter().any(|(doubtful, _)| doubtful == name);
+    let is_kept = |name: &&str| !name.starts_with('_') && *name != key && *name != time && !is_doubtful(name);
+    let names: Vec<&str> = names.filter(is_kept).collect();
     let age = |of: &str| format!("date_part('epoch', partition_now(\"partition\")) - date_part('epoch', {of})");
     let columns = names.iter().enumerate().map(|(number, name)| {
         let (value, at) = (last_value(number), last_at(number));

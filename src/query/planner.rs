@@ -143,7 +143,7 @@ impl<'a> Planner<'a> {
             .filter(|name| !name.starts_with('_') && *name != source.key && *name != source.event_time)
             .collect();
         for table in [source.table, history.as_str(), &latest_name(source.table)] {
-            planner.lineage.given(table, &vitals);
+            planner.lineage.given(table, &vitals, &source.doubtful);
         }
         for seed in seeds {
             planner.reference(seed);

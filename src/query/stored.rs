@@ -32,11 +32,14 @@ use super::syntax::Parsed;
 
 /// Tables that are read where they stand.
 pub trait StoredTables: Debug + Send + Sync {
-    /// The names of all tables.
+    /// The names of all tables that may be read.
     ///
     /// # Errors
     /// Why they cannot be told.
     fn names(&self) -> Result<Vec<String>, String>;
+
+    /// Whether a name is that of a table that may not be read. Such a one has no schema, and is not among the names.
+    fn is_private(&self, table: &str) -> bool;
 
     /// The columns of a table; `None` where there is none of that name.
     ///
@@ -165,7 +168,10 @@ impl StoredReader {
             let Some(table) = table else {
                 let names = self.tables.names().map_err(|reason| failed(sql, QueryFailure(reason)))?;
                 let names = given.keys().chain(&names).map(String::as_str);
-                let message = unknown("table", name, names);
+                let message = match self.tables.is_private(name) {
+                    true => private(name, names),
+                    false => unknown("table", name, names),
+                };
                 return Err(StoredFailure::Fault(parsed.file.diagnostic(*line, *column, message)));
             };
             // It may have got other columns since it was read last.
@@ -203,6 +209,16 @@ impl StoredReader {
             Arc::new(table) as _
         }))
     }
+}
+
+/// Why a table is not read, and what there is.
+fn private<'a>(table: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    format!(
+        "table \"{table}\" is not for SQL: it tells who may see the page and who has looked at what, which \
+         `wardwatch users` shows; there are: {}",
+        names.join(", ")
+    )
 }
 
 /// As a file in which it stands on its line, so that places in it are places in the file.

@@ -3,7 +3,9 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use super::{Decoded, Decoder, RawRecords, SourceError};
+use crate::decode::ZONE_HINT;
+
+use super::{Decoded, Decoder, RawRecords, Reject, SourceError};
 
 /// So many chunks may wait to be decoded; then fetching waits too, and memory stays bounded.
 const WAITING: usize = 2;
@@ -81,11 +83,54 @@ impl Drop for Decoding {
 
 /// Ends when no more chunks can come, or nobody wants them.
 fn decode(mut decoder: Decoder, chunks: &Receiver<RawRecords>, decoded: &Sender<(Decoded, RawRecords)>) {
+    let mut has_told = false;
     while let Ok(mut chunk) = chunks.recv() {
         let rows = decoder.decode(&chunk);
+        if !has_told && let Some(reason) = wrong_zone(&rows.rejects, chunk.len()) {
+            tracing::warn!(records = chunk.len(), reason, "times are ahead of Kafka's stamps by the same hours");
+            has_told = true;
+        }
         chunk.clear();
         if decoded.send((rows, chunk)).is_err() {
             return;
         }
+    }
+}
+
+/// What is said of the first of `rejects` where half of so many records, or more, are rejects whose times are ahead by the same
+/// multiple of a quarter of an hour: another time zone is meant.
+fn wrong_zone(rejects: &[Reject], records: usize) -> Option<&str> {
+    let quarters = |reject: &Reject| {
+        let minutes = (reject.event_time? - reject.stamped_at?).num_minutes();
+        Some((minutes + 7).div_euclid(15)).filter(|quarters| *quarters >= 2)
+    };
+    let hinting = rejects.iter().find(|reject| reject.reason.contains(ZONE_HINT))?;
+    let alike = rejects.iter().filter(|reject| quarters(reject) == quarters(hinting)).count();
+    (alike * 2 >= records).then_some(&hinting.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_zone_is_told_of_where_half_the_records_are_ahead_alike() {
+        let reject = |minutes: i64, reason: &str| Reject {
+            partition: crate::terms::Partition(0),
+            offset: crate::terms::Offset(0),
+            key: None,
+            raw: Vec::new(),
+            reason: reason.to_owned(),
+            patient: None,
+            stamped_at: chrono::DateTime::from_timestamp(0, 0),
+            event_time: chrono::DateTime::from_timestamp(minutes * 60, 0),
+        };
+        let hint = format!("event time is ahead{ZONE_HINT} 5 h 30 min ahead");
+        let alike: Vec<Reject> = (0..9).map(|_| reject(330, &hint)).collect();
+        assert_eq!(wrong_zone(&alike, 18), Some(hint.as_str()));
+        assert_eq!(wrong_zone(&alike, 19), None);
+        let unlike: Vec<Reject> = (0..10).map(|at| reject(330 + at * 60, &hint)).collect();
+        assert_eq!(wrong_zone(&unlike, 10), None);
+        assert_eq!(wrong_zone(&[reject(330, "event time is ahead")], 1), None);
     }
 }

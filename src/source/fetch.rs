@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tracing::{info, warn};
 
+use super::stall::Stalls;
 use super::{
     Assembly, Bounds, Decoder, MicroBatch, Offset, Partition, Positions, SourceError, SourceSpec, Stopwatch, Topic,
     Trigger, Until,
@@ -44,10 +45,11 @@ pub(super) struct Fetch {
     paused: bool,
     disconnected: bool,
     until: Until,
-    /// Where each partition ended at the start; only with [`Until::CaughtUp`].
+    /// Where each partition ended when it was seen first; only of use with [`Until::CaughtUp`].
     ends: BTreeMap<Partition, Offset>,
     /// The partitions of which nothing waits to be read; with [`Until::CaughtUp`], of what was there at the start.
     at_end: BTreeSet<Partition>,
+    stalls: Stalls,
 }
 
 type Sender = SyncSender<Result<MicroBatch, SourceError>>;
@@ -83,6 +85,7 @@ impl Fetch {
             disconnected: false,
             until,
             ends,
+            stalls: Stalls::default(),
         })
     }
 
@@ -101,6 +104,10 @@ impl Fetch {
             if self.waiting.is_none() && (caught_up || self.is_due()) {
                 self.since_close = Stopwatch::start();
                 // While it goes on, time passes for the loop even if nothing comes.
+                if self.assembly.records() > 0 {
+                    // Records of another topic look like those that follow.
+                    self.topic.check_id()?;
+                }
                 let worth_telling = self.assembly.records() > 0 || self.until == Until::Stopped;
                 self.waiting = worth_telling.then(|| self.assembly.close(&self.at_end));
             }
@@ -206,9 +213,19 @@ impl Fetch {
             return Ok(());
         }
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => self.reposition(),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.topic.check_id()?;
+                self.reposition()
+            }
             Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 Err(SourceError::Refused(error.to_string()))
+            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                if !self.disconnected {
+                    warn!(topic = self.topic.name(), %error, "the topic is gone; reading goes on when it is back");
+                }
+                self.disconnected = true;
+                Ok(())
             }
             _ => {
                 if !self.disconnected {
@@ -233,20 +250,30 @@ impl Fetch {
     }
 
     fn look_for_partitions(&mut self) -> Result<(), SourceError> {
-        if self.disconnected || self.until == Until::CaughtUp {
+        self.topic.check_id()?;
+        if self.disconnected {
             return Ok(());
+        }
+        if self.waiting.is_none() && !self.paused {
+            self.stalls.look(&self.topic, &self.assembly.positions());
         }
         let Ok(now) = self.topic.partitions(Duration::from_secs(1)) else { return Ok(()) };
         let known: BTreeSet<Partition> = self.assembly.partitions().collect();
         let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
+        let mut is_any_added = false;
         for partition in new {
             // Nobody has read it, so it is read from its first record whatever `start` says of the old ones.
-            let (low, _) = self.topic.bounds_of(partition)?;
+            let Ok((low, high)) = self.topic.bounds_of(partition) else { continue };
             info!(%partition, start = %low, "new partition");
             self.assembly.add_partition(partition, low);
+            self.ends.insert(partition, high);
+            is_any_added = true;
+            if low >= high {
+                self.at_end.insert(partition);
+            }
+        }
+        if !is_any_added {
+            return Ok(());
         }
         let positions = self.assembly.positions();
         self.assign(&positions)

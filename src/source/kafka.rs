@@ -1,15 +1,17 @@
 //! A connection to one topic: its partitions, their bounds, where to start, what to show to lag tools.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Stopwatch;
 use crate::config::{SourceSpec, Start};
@@ -17,6 +19,7 @@ use crate::diagnostic::nearest;
 use crate::terms::{Offset, Partition, Positions, Ranges};
 
 use super::SourceError;
+use super::topic_id::topic_id;
 
 /// The longest that one request may take; a broken connection is noticed after it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +44,10 @@ pub struct Topic {
     pub(super) consumer: BaseConsumer<Listener>,
     name: String,
     brokers: String,
+    /// Kafka's id of the topic as it was read first.
+    id: OnceLock<Option<String>>,
+    /// A broker that answers for the topic: the leader of one of its partitions.
+    broker: AtomicI32,
 }
 
 impl std::fmt::Debug for Topic {
@@ -69,7 +76,13 @@ impl Topic {
             .set("auto.offset.reset", "error")
             .create_with_context(Listener::default())
             .map_err(|error| SourceError::Property(error.to_string()))?;
-        let topic = Self { consumer, name: spec.topic.clone(), brokers: spec.brokers.clone() };
+        let topic = Self {
+            consumer,
+            name: spec.topic.clone(),
+            brokers: spec.brokers.clone(),
+            id: OnceLock::new(),
+            broker: AtomicI32::new(0),
+        };
         let waiting = Stopwatch::start();
         loop {
             let left = waiting.left_of(patience);
@@ -91,6 +104,37 @@ impl Topic {
         }
     }
 
+    /// Kafka's id of the topic, which is another once it is deleted and made again; `None` where the brokers know no ids.
+    ///
+    /// # Errors
+    /// The broker does not answer, or the topic does not exist.
+    pub fn id(&self) -> Result<Option<&str>, SourceError> {
+        if self.id.get().is_none() {
+            let id = self.ask_for_id(PATIENCE)?;
+            self.id.get_or_init(|| id);
+        }
+        Ok(self.id.get().and_then(Option::as_deref))
+    }
+
+    /// Makes sure that what was read so far is of the topic whose [`Topic::id`] was asked for. A broker that does not answer, or a
+    /// topic that is gone, has no other one.
+    ///
+    /// # Errors
+    /// [`SourceError::Replaced`].
+    pub fn check_id(&self) -> Result<(), SourceError> {
+        let Some(Some(was)) = self.id.get() else { return Ok(()) };
+        match self.ask_for_id(Duration::from_secs(1)) {
+            Ok(Some(is)) if is != *was => Err(SourceError::Replaced { topic: self.name.clone(), was: was.clone(), is }),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_for_id(&self, patience: Duration) -> Result<Option<String>, SourceError> {
+        let broker = self.broker.load(Ordering::Relaxed);
+        topic_id(self.consumer.client().native_ptr(), broker, &self.name, patience)
+            .map_err(|code| self.broken(&KafkaError::MetadataFetch(code.into())))
+    }
+
     /// The partitions that the topic has now.
     pub(super) fn partitions(&self, patience: Duration) -> Result<Vec<Partition>, SourceError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.name), patience).map_err(|e| self.broken(&e))?;
@@ -99,6 +143,11 @@ impl Topic {
             topic.into_iter().flat_map(|topic| topic.partitions()).map(|p| Partition(p.id())).collect();
         if partitions.is_empty() {
             return Err(self.no_topic(patience));
+        }
+        if let Some(leader) =
+            topic.into_iter().flat_map(|topic| topic.partitions()).map(|p| p.leader()).find(|id| *id >= 0)
+        {
+            self.broker.store(leader, Ordering::Relaxed);
         }
         Ok(partitions)
     }
@@ -129,17 +178,32 @@ impl Topic {
         Ok((Offset(low), Offset(high)))
     }
 
-    /// Where a job that knows nothing of the topic starts.
+    /// Where a job starts with the partitions that it does not know.
+    ///
+    /// A job that knows nothing of the topic starts where it is told to. Once it knows some partitions, the others were added
+    /// since: all of their records came after it began, so they are read from the first.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn starts(&self, start: Start, bounds: &Bounds) -> Result<Positions, SourceError> {
-        let edge = |pick: fn(&(Offset, Offset)) -> Offset| bounds.iter().map(|(p, b)| (*p, pick(b))).collect();
-        let time = match start {
-            Start::Earliest => return Ok(edge(|(low, _)| *low)),
-            Start::Latest => return Ok(edge(|(_, high)| *high)),
-            Start::At(time) => time,
-        };
+    pub fn starts(&self, start: Start, bounds: &Bounds, known: &Positions) -> Result<Positions, SourceError> {
+        let unknown: Bounds =
+            bounds.iter().filter(|(partition, _)| !known.contains_key(partition)).map(|(p, b)| (*p, *b)).collect();
+        let edge = |pick: fn(&(Offset, Offset)) -> Offset| unknown.iter().map(|(p, b)| (*p, pick(b))).collect();
+        match start {
+            _ if unknown.is_empty() => Ok(Positions::new()),
+            Start::Earliest => Ok(edge(|(low, _)| *low)),
+            _ if !known.is_empty() => {
+                for (partition, (low, _)) in &unknown {
+                    info!(%partition, start = %low, "new partition");
+                }
+                Ok(edge(|(low, _)| *low))
+            }
+            Start::Latest => Ok(edge(|(_, high)| *high)),
+            Start::At(time) => self.first_since(time, &unknown),
+        }
+    }
+
+    fn first_since(&self, time: DateTime<Utc>, bounds: &Bounds) -> Result<Positions, SourceError> {
         let mut asked = TopicPartitionList::new();
         for partition in bounds.keys() {
             asked
@@ -159,6 +223,16 @@ impl Topic {
                 }
             })
             .collect())
+    }
+
+    /// Why a partition cannot be read now, as far as the brokers say: it has no leader, say.
+    pub(super) fn held(&self, partition: Partition) -> Option<String> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.name), Duration::from_secs(1)).ok()?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.name)?;
+        let error = topic.error().or_else(|| {
+            topic.partitions().iter().find(|known| known.id() == partition.0).and_then(|known| known.error())
+        });
+        error.map(|code| RDKafkaErrorCode::from(code).to_string())
     }
 
     /// Reads these partitions from these offsets on, and no others.

@@ -10,6 +10,8 @@ mod fetch;
 mod kafka;
 mod produce;
 mod replay;
+mod stall;
+mod topic_id;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,7 +46,7 @@ pub struct MicroBatch {
     pub rows: arrow::array::RecordBatch,
     /// The records that are no rows.
     pub rejects: Vec<Reject>,
-    /// The values that cannot be true.
+    /// The values that cannot be read or true.
     pub artefacts: Vec<Artefact>,
     /// How many records were read.
     pub records: usize,
@@ -87,10 +89,23 @@ pub enum SourceError {
     /// librdkafka refuses a property.
     #[error("[source.properties]: {0}")]
     Property(String),
+    /// The topic has another id than the one that the store has read.
+    #[error(
+        "topic \"{topic}\" was deleted and made anew: its id was {was} and is {is}, so its offsets are those of other records; \
+         `wardwatch run JOB --new-topic` goes on with the new one from where `start` says"
+    )]
+    Replaced {
+        /// The job's topic.
+        topic: String,
+        /// The id of the one that was read.
+        was: String,
+        /// The id that it has.
+        is: String,
+    },
     /// The store has read further than the topic reaches, so this is not the topic it read.
     #[error(
         "partition {partition} of topic \"{topic}\" ends at offset {end}, but the store has read to {stored}: the topic \
-         was deleted and made anew; give the job a new name to start over, or the topic's old data back"
+         was deleted and made anew; `wardwatch run JOB --new-topic` goes on with the new one from where `start` says"
     )]
     Recreated {
         /// The job's topic.

@@ -216,6 +216,16 @@ impl Store {
         Ok(known)
     }
 
+    /// The ids of the episodes that are not over.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn open_episode_ids(&mut self) -> Result<BTreeSet<EpisodeId>, StoreError> {
+        let sql = format!("SELECT `id` FROM {} WHERE `job`=? AND `is_open`=1", quoted(ALERTS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        Ok(rows.iter().filter_map(|row| Some(EpisodeId(row.first()?.as_text()?.into()))).collect())
+    }
+
     /// The episodes that began last, the newest first, those that are over included.
     ///
     /// # Errors

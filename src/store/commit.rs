@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 
 use crate::decode::{Artefact, Reject};
 use crate::frame::{EventTime, LateRecord, Span};
-use crate::terms::{BatchId, Offset, Partition, Positions, Ranges};
+use crate::terms::{BatchId, Offset, Partition, Positions, Ranges, Watermark};
 
 use super::alerting::Alerting;
 use super::bad_rows::{BadRowsOfBatch, clipped};
 use super::cost::QueryCost;
+use super::coverage::CoverageChanges;
 use super::database::Database;
 use super::own::OwnRow;
 use super::pending::{Pending, TableFault, TableRows, Way};
@@ -45,7 +46,7 @@ pub struct Commit<'a> {
     pub frame_rows: usize,
     /// The records that are no rows.
     pub rejects: &'a [Reject],
-    /// The values that cannot be true.
+    /// The values that cannot be read or true.
     pub artefacts: &'a [Artefact],
     /// The rows that came too late for windows.
     pub late: &'a [LateRecord],
@@ -69,6 +70,8 @@ pub struct Commit<'a> {
     pub reference_changes: &'a [ReferenceChange],
     /// What queries have cost, where that is to be told.
     pub costs: &'a [QueryCost],
+    /// Which rules do not judge which patients any more, and which do again.
+    pub coverage: Option<&'a CoverageChanges>,
     /// What windowed queries keep after it, where that is due.
     pub snapshots: &'a [Snapshot],
     /// From the closing of the batch to the start of the commit.
@@ -176,6 +179,9 @@ impl Store {
         self.write_table_faults(commit.batch, commit.table_faults)?;
         self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
         self.write_costs(commit.costs)?;
+        if let Some(coverage) = commit.coverage {
+            self.write_coverage(commit.batch, coverage)?;
+        }
         for snapshot in commit.snapshots {
             self.write_snapshot(commit.batch, snapshot)?;
         }
@@ -184,7 +190,11 @@ impl Store {
         self.write_bad_rows(commit.batch, commit.now, &bad)?;
         outcome.bad_rows = bad.count();
         for (table, rows, reason) in bad.by_table() {
-            tracing::warn!(table, batch = %commit.batch, rows, reason, "rows cannot be written; they stand in bad_rows");
+            match system::NAMES.contains(&table) {
+                // The job goes by these tables after a restart.
+                true => tracing::error!(table, batch = %commit.batch, rows, reason, "rows of ours cannot be written"),
+                false => tracing::warn!(table, batch = %commit.batch, rows, reason, "rows stand in bad_rows"),
+            }
         }
         self.write_log(commit, outcome.bad_rows)?;
         Ok(outcome)
@@ -194,10 +204,11 @@ impl Store {
     fn advance_offsets(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let sql = format!(
             "UPDATE {} SET `next_offset`=?, `watermark`=?, `active_at`=? \
-             WHERE `job`=? AND `topic`=? AND `partition`=? AND `next_offset`=?",
+             WHERE `job`=? AND `topic`=? AND `partition`=? AND `next_offset`=? AND `writer`=?",
             quoted(OFFSETS)
         );
         if commit.ranges.is_empty() {
+            self.hold_fence(commit.topic)?;
             // No offset tells whether somebody else was here, so the batch log does.
             let last = self.last_batch()?.map_or(BatchId(0), |last| last.batch);
             if last.next() != commit.batch {
@@ -215,6 +226,7 @@ impl Store {
                 Value::text(commit.topic),
                 Value::Int(partition.0.into()),
                 Value::Int(range.start.0),
+                Value::text(&self.writer),
             ];
             if self.database.execute(&sql, &values)? != 1 {
                 return Err(fenced(*partition));
@@ -240,6 +252,7 @@ impl Store {
             row(OwnRow::Reject(&Reject {
                 raw: first(&reject.raw, raw),
                 key: reject.key.as_ref().map(|bytes| first(bytes, key)),
+                patient: reject.patient.clone(),
                 reason: format!(
                     "{} (only the first {} of {all} bytes fit max_allowed_packet)",
                     reject.reason,
@@ -376,13 +389,73 @@ impl Store {
         rows.iter().map(position).collect()
     }
 
+    /// Kafka's id of the topic whose offsets are kept; `None` where none is known.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn topic_id(&mut self, topic: &str) -> Result<Option<String>, StoreError> {
+        let sql = format!("SELECT `topic_id` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+        let mut ids = rows.iter().filter_map(|row| row.first()?.as_text()).filter(|id| !id.is_empty());
+        Ok(ids.next().map(str::to_owned))
+    }
+
+    /// Writes down the id of a topic whose offsets an earlier version has kept without.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn note_topic_id(&mut self, topic: &str, id: &str) -> Result<(), StoreError> {
+        let sql = format!("UPDATE {} SET `topic_id`=? WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
+        self.database.execute(&sql, &[Value::text(id), Value::text(&self.job), Value::text(topic)])?;
+        Ok(())
+    }
+
+    /// Parts with a topic that is gone: what is kept of it by its offsets is from now on that of `topic@…`, so that another topic of
+    /// its name may have the same offsets, and nothing of it is read again. What windows kept stays where it is as of the last
+    /// batch; what lacks batches since is forgotten.
+    ///
+    /// # Errors
+    /// The database does not answer; nothing is changed then.
+    pub fn part_with_topic(&mut self, topic: &str) -> Result<(), StoreError> {
+        let last = self.last_batch()?.map_or(BatchId(0), |last| last.batch);
+        let id = self.topic_id(topic)?.unwrap_or_else(|| format!("batch-{last}"));
+        let former = former_name(topic, &id);
+        self.database.execute("BEGIN", &[])?;
+        let written = self.rename_topic(topic, &former).and_then(|()| self.forget_snapshots_before(last));
+        self.database.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
+        written
+    }
+
+    fn rename_topic(&mut self, topic: &str, former: &str) -> Result<(), StoreError> {
+        for table in [OFFSETS, BATCH_RANGES, REJECTS, ARTEFACTS, LATE_ROWS] {
+            let sql = format!("UPDATE {} SET `topic`=? WHERE `job`=? AND `topic`=?", quoted(table));
+            self.database.execute(&sql, &[Value::text(former), Value::text(&self.job), Value::text(topic)])?;
+        }
+        Ok(())
+    }
+
+    /// How far the topics of this name that were parted with had got: the greatest of their watermarks.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn parted_at(&mut self, topic: &str) -> Result<Option<Watermark>, StoreError> {
+        let sql = format!("SELECT `topic`, `watermark` FROM {} WHERE `job`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        let prefix = former_name(topic, "");
+        let former = rows.iter().filter(|row| row[0].as_text().is_some_and(|name| name.starts_with(&prefix)));
+        Ok(former.filter_map(|row| row.get(1)?.as_time()).max().map(Watermark))
+    }
+
     /// Writes down where the partitions of which nothing is known start, once and for all, and returns where all
     /// partitions go on.
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn claim(&mut self, topic: &str, starts: &Positions) -> Result<Positions, StoreError> {
+    pub fn claim(&mut self, topic: &str, topic_id: &str, starts: &Positions) -> Result<Positions, StoreError> {
         let stored = self.positions(topic)?;
+        if starts.keys().all(|partition| stored.contains_key(partition)) {
+            return Ok(stored);
+        }
         let mut new =
             starts.iter().filter(|(partition, _)| !stored.contains_key(partition)).map(|(partition, start)| {
                 vec![
@@ -392,11 +465,24 @@ impl Store {
                     Value::Int(start.0),
                     Value::Null,
                     Value::Null,
+                    Value::text(&self.writer),
+                    Value::text(topic_id),
                 ]
             });
-        insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new)?;
+        // All of them or none: those that are missing afterwards count as added since.
+        self.database.execute("BEGIN", &[])?;
+        let written = insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new);
+        self.database.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
+        written?;
         self.positions(topic)
     }
+}
+
+/// The name under which a topic that is gone is kept: no topic of Kafka's has an `@` in its name. It is cut to what a key takes.
+fn former_name(topic: &str, id: &str) -> String {
+    const LONGEST: usize = 100;
+    let cut = topic.char_indices().nth(LONGEST).map_or(topic.len(), |(place, _)| place);
+    format!("{}@{id}", &topic[..cut])
 }
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of lateness are few")]
@@ -417,7 +503,7 @@ pub(super) fn insert_system(
     duplicates: Duplicates,
     rows: &mut dyn Iterator<Item = Vec<Value>>,
 ) -> Result<(), StoreError> {
-    let spec = system_table(name);
+    let spec = system::table(name);
     insert(database, target(&spec, &spec.column_names(), duplicates), rows)
 }
 
@@ -430,7 +516,7 @@ pub(super) fn insert_own(
     rows: &mut dyn Iterator<Item = Vec<Value>>,
     bad: &mut BadRowsOfBatch,
 ) -> Result<(), StoreError> {
-    let spec = system_table(name);
+    let spec = system::table(name);
     let columns = spec.column_names();
     let most = most_text(database);
     let kinds: Vec<(Kind, bool)> =
@@ -453,11 +539,6 @@ pub(super) fn insert_own(
 /// The longest text of a row of ours, in bytes: several of them fit a packet, and each its column.
 pub(super) fn most_text(database: &dyn Database) -> usize {
     (database.statement_limits().0 / 16).min(1 << 20)
-}
-
-fn system_table(name: &str) -> TableSpec {
-    let table = system::tables().into_iter().find(|spec| spec.name == name);
-    table.unwrap_or_else(|| panic!("\"{name}\" is a system table"))
 }
 
 fn target<'a>(spec: &'a TableSpec, columns: &'a [String], duplicates: Duplicates) -> Target<'a> {

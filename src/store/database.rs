@@ -37,8 +37,17 @@ pub(super) trait Database: Debug + Send {
     /// empty where there is no such table.
     fn columns(&mut self, table: &str) -> Result<Vec<StoredColumn>, Failure>;
 
+    /// Whether a table has an index of this name.
+    fn has_index(&mut self, table: &str, index: &str) -> Result<bool, Failure>;
+
     /// The names of all tables.
     fn tables(&mut self) -> Result<Vec<String>, Failure>;
+
+    /// The server's number of the connection that holds the lock called `name`; `None` where it is free.
+    fn locked_by(&mut self, name: &str) -> Result<Option<u64>, Failure>;
+
+    /// Ends another connection to the server; one that is not there any more is as good.
+    fn end_connection(&mut self, connection: u64) -> Result<(), Failure>;
 
     /// Takes the lock called `name`, which ends with the process. It is taken again after a broken connection.
     fn lock(&mut self, name: &str) -> Result<(), StoreError>;

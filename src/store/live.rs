@@ -36,7 +36,7 @@ pub struct BatchRow {
     pub summary: BatchSummary,
     /// Records that became no rows.
     pub rejects: i64,
-    /// Values that cannot be true.
+    /// Values that cannot be read or true.
     pub artefacts: i64,
     /// Rows that came too late for windows.
     pub late: i64,

@@ -7,7 +7,9 @@ mod alerting;
 mod bad_rows;
 mod commit;
 mod cost;
+mod coverage;
 mod database;
+mod lease;
 mod live;
 mod mysql;
 mod mysql_errors;
@@ -27,17 +29,21 @@ mod system;
 mod users;
 mod value;
 
+use std::time::Duration;
+
 use crate::config::StoreUrl;
 use crate::terms::Partition;
 
 pub use alerting::{Alerting, EpisodesLike, PatientEpisode};
 pub use commit::{Commit, CommitOutcome, Edited, Failed, QueryState};
 pub use cost::QueryCost;
+pub use coverage::CoverageChanges;
+pub use lease::LeaseRow;
 pub use live::{BatchRow, CostRow, EditRow, LateRow, RejectRow, Timed};
 pub use outbox::{Attempt, Outcome, OutletState, Waiting};
 pub use own::OwnRow;
 pub use pending::{Incomplete, Pending, TableFault, TableRows, Way};
-pub use read::{BatchSummary, LoggedBatch, Readings, Resume, Status};
+pub use read::{BatchSummary, LoggedBatch, Readings, Resume, StalledPartition, Status};
 pub use reference::ReferenceChange;
 pub use report::{ReportRun, ReportState};
 pub use scan::{StoreTables, TablesToBe};
@@ -88,6 +94,8 @@ pub struct Store {
     database: Box<dyn Database>,
     job: String,
     odd: row::OddRows,
+    /// Who holds the job's lease by this connection; empty where this one does not write for the job.
+    writer: String,
 }
 
 impl Store {
@@ -96,19 +104,19 @@ impl Store {
     /// # Errors
     /// The database does not answer, or refuses.
     pub fn connect(url: &StoreUrl, job: &str) -> Result<Self, StoreError> {
-        let database: Box<dyn Database> = match url {
-            StoreUrl::MySql(url) => Box::new(mysql::MySql::connect(url)?),
-            StoreUrl::Sqlite(path) => Box::new(sqlite::Sqlite::open(path)?),
-        };
-        Ok(Self { database, job: job.to_owned(), odd: row::OddRows::default() })
+        Self::connect_with(url, job, mysql::REPLY_PATIENCE)
     }
 
-    /// Becomes the one writer of the job, for as long as this connection lives.
+    /// The same, with so much patience for each reply of a server.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] where another process is.
-    pub fn become_writer(&mut self) -> Result<(), StoreError> {
-        self.database.lock(&format!("wardwatch.{}", self.job))
+    /// The database does not answer, or refuses.
+    pub fn connect_with(url: &StoreUrl, job: &str, patience: Duration) -> Result<Self, StoreError> {
+        let database: Box<dyn Database> = match url {
+            StoreUrl::MySql(url) => Box::new(mysql::MySql::connect(url, patience)?),
+            StoreUrl::Sqlite(path) => Box::new(sqlite::Sqlite::open(path)?),
+        };
+        Ok(Self { database, job: job.to_owned(), odd: row::OddRows::default(), writer: String::new() })
     }
 
     /// Which database it is and where, without user and password.

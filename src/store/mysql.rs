@@ -14,7 +14,7 @@ use super::{StoreError, Value};
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longer than InnoDB waits for a lock (50 s), so that only a dead connection runs into it.
-const REPLY_PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const REPLY_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long to wait for the lock of a predecessor that was killed: the server notices its closed connection.
 const LOCK_PATIENCE_SECONDS: i64 = 5;
@@ -45,8 +45,8 @@ struct Lock {
 }
 
 impl MySql {
-    pub(super) fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = options(url).map_err(StoreError::Refused)?;
+    pub(super) fn connect(url: &str, patience: Duration) -> Result<Self, StoreError> {
+        let options = options(url, patience).map_err(StoreError::Refused)?;
         let mut store = Self { options, connection: None, dialect: Dialect::MySql, max_packet: 1 << 20, lock: None };
         store.connected()?;
         Ok(store)
@@ -69,6 +69,11 @@ impl MySql {
         self.connection
             .as_mut()
             .ok_or_else(|| Failure { kind: FailureKind::Passing, message: "there is no connection".to_owned() })
+    }
+
+    /// Locks are the server's, so those of another database have other names.
+    fn lock_name(&self, name: &str) -> String {
+        format!("{}.{name}", self.options.get_db_name().unwrap_or_default())
     }
 
     fn run<T>(&mut self, work: impl FnOnce(&mut Conn) -> mysql::Result<T>) -> Result<T, Failure> {
@@ -161,14 +166,36 @@ impl Database for MySql {
         Ok(found.into_iter().map(|(name, r#type, key)| StoredColumn { name, r#type, in_key: key == "PRI" }).collect())
     }
 
+    fn has_index(&mut self, table: &str, index: &str) -> Result<bool, Failure> {
+        let sql = "SELECT COUNT(*) FROM information_schema.statistics \
+                   WHERE table_schema = DATABASE() AND table_name = ? AND index_name = ?";
+        let found: Option<u64> = self.run(|connection| connection.exec_first(sql, (table, index)))?;
+        Ok(found.is_some_and(|count| count > 0))
+    }
+
     fn tables(&mut self) -> Result<Vec<String>, Failure> {
         let sql =
             "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name";
         self.run(|connection| connection.query(sql))
     }
 
+    fn locked_by(&mut self, name: &str) -> Result<Option<u64>, Failure> {
+        let name = self.lock_name(name);
+        let sql = "SELECT IS_USED_LOCK(CONCAT('wardwatch.', LEFT(SHA2(?, 256), 48)))";
+        let holder: Option<Option<u64>> = self.run(|connection| connection.exec_first(sql, (name,)))?;
+        Ok(holder.flatten())
+    }
+
+    fn end_connection(&mut self, connection: u64) -> Result<(), Failure> {
+        const NO_SUCH: u16 = 1094;
+        self.run(|mine| match mine.query_drop(format!("KILL {connection}")) {
+            Err(mysql::Error::MySqlError(error)) if error.code == NO_SUCH => Ok(()),
+            ended => ended,
+        })
+    }
+
     fn lock(&mut self, name: &str) -> Result<(), StoreError> {
-        let name = format!("{}.{name}", self.options.get_db_name().unwrap_or_default());
+        let name = self.lock_name(name);
         match take_lock(self.connected()?, &name, None) {
             Ok(lock) => {
                 self.lock = Some(lock);
@@ -292,7 +319,7 @@ fn take_lock(connection: &mut Conn, name: &str, mine: Option<u32>) -> Result<Loc
 }
 
 /// The options of a URL; `tls=true` asks for an encrypted connection with a certificate that the system trusts.
-fn options(url: &str) -> Result<Opts, String> {
+fn options(url: &str, patience: Duration) -> Result<Opts, String> {
     // The URL holds a password, so the error does not quote it.
     let wrong = |error: &dyn std::fmt::Display| format!("[store] url is no MySQL address: {error}");
     let (url, tls) = without_tls(url);
@@ -305,8 +332,8 @@ fn options(url: &str) -> Result<Opts, String> {
         .ssl_opts(tls)
         .prefer_socket(false)
         .tcp_connect_timeout(Some(CONNECT_PATIENCE))
-        .read_timeout(Some(REPLY_PATIENCE))
-        .write_timeout(Some(REPLY_PATIENCE))
+        .read_timeout(Some(patience))
+        .write_timeout(Some(patience))
         .stmt_cache_size(256_usize)
         .init(vec![
             "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', NAMES utf8mb4",

@@ -3,17 +3,18 @@
 //! Notifications come into it with a batch (`alerting`). What is written here is not part of a batch: an attempt whose
 //! outcome is lost is made again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Facts, Notification};
+use crate::alert::{EpisodeId, Facts, NoticeKind, Notification, UNREACHED, Untaken, notification_id};
+use crate::config::Outlet;
 
 use super::commit::{Duplicates, insert_system};
 use super::row::Row;
 use super::statement::quoted;
-use super::system::{ALERTS, DELIVERIES, NOTIFICATIONS};
+use super::system::{ALERT_EVENTS, ALERTS, DELIVERIES, NOTIFICATIONS};
 use super::{Store, StoreError, Value};
 
 /// A notification that waits to be delivered.
@@ -86,6 +87,12 @@ pub struct OutletState {
 /// The state of a notification that waits.
 pub(super) const WAITING: &str = "waiting";
 
+/// The most notifications that are looked at for whether anybody has taken them, the oldest first.
+const MOST_LOOKED_AT: usize = 5_000;
+
+/// So many ids are asked for with one statement; the database prepares it once.
+const AT_ONCE: usize = 64;
+
 impl Store {
     /// The notifications that wait for an outlet: those of an episode in their order, the oldest first.
     ///
@@ -136,6 +143,86 @@ impl Store {
             last.insert(facts.episode.clone(), facts);
         }
         Ok(last.into_values().collect())
+    }
+
+    /// The notices that wait, and that none of the receivers they are for has taken; the oldest first.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn untaken(&mut self, outlets: &[Outlet]) -> Result<Vec<Untaken>, StoreError> {
+        self.untaken_where("", "n.`is_open`=1", outlets)
+    }
+
+    /// The notices that are not tried any more, of episodes that stand, and that none of the receivers they were for has
+    /// taken. It looks at every notification there is: for the start of a job.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn given_up(&mut self, outlets: &[Outlet]) -> Result<Vec<Untaken>, StoreError> {
+        let join = format!("JOIN {} AS a ON a.`job`=n.`job` AND a.`id`=n.`episode` AND a.`is_open`=1", quoted(ALERTS));
+        let notices = self.untaken_where(&join, "n.`state`='given up'", outlets)?;
+        Ok(notices.into_iter().map(|notice| Untaken { is_given_up: true, ..notice }).collect())
+    }
+
+    fn untaken_where(&mut self, join: &str, condition: &str, outlets: &[Outlet]) -> Result<Vec<Untaken>, StoreError> {
+        // A message may leave the patient out; the episode's first event does not.
+        let sql = format!(
+            "SELECT n.`id`, n.`outlet`, n.`episode`, n.`number`, n.`facts`, n.`written_at`, e.`patient_id` FROM {} AS n \
+             {join} LEFT JOIN {} AS e ON e.`job`=n.`job` AND e.`episode`=n.`episode` AND e.`number`=1 \
+             WHERE n.`job`=? AND {condition} AND n.`kind`<>? ORDER BY n.`written_at`, n.`id` LIMIT {MOST_LOOKED_AT}",
+            quoted(NOTIFICATIONS),
+            quoted(ALERT_EVENTS)
+        );
+        let over = NoticeKind::Resolved(Vec::new());
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(over.name())])?;
+        let for_people = |outlet: &str| {
+            // One that the job no longer has may have had people behind it.
+            outlets.iter().find(|known| known.name == outlet).is_none_or(|known| known.kind.reaches_people())
+        };
+        let mut notices: Vec<Untaken> = Vec::new();
+        let mut places: BTreeMap<(EpisodeId, u32), usize> = BTreeMap::new();
+        for (outlet, notice) in self.odd.leave_out(&rows, untaken) {
+            if notice.rule == UNREACHED || !for_people(&outlet) {
+                continue;
+            }
+            let place = *places.entry((notice.episode.clone(), notice.number)).or_insert_with(|| {
+                notices.push(notice);
+                notices.len() - 1
+            });
+            notices[place].outlets.insert(outlet);
+        }
+        let taken = self.taken_among(&notices, outlets)?;
+        let mut is_taken = taken.into_iter();
+        notices.retain(|_| !is_taken.next().unwrap_or(false));
+        Ok(notices)
+    }
+
+    /// Of each notice, whether one of the receivers with people behind them has taken it.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn taken_among(&mut self, notices: &[Untaken], outlets: &[Outlet]) -> Result<Vec<bool>, StoreError> {
+        let names: Vec<&str> =
+            outlets.iter().filter(|outlet| outlet.kind.reaches_people()).map(|outlet| outlet.name.as_str()).collect();
+        let ids = |notice: &Untaken| -> Vec<String> {
+            names.iter().map(|name| notification_id(&notice.episode, notice.number, name)).collect()
+        };
+        let asked: Vec<String> = notices.iter().flat_map(&ids).collect();
+        let sql = format!(
+            "SELECT `id` FROM {} WHERE `job`=? AND `state`='delivered' AND `id` IN ({})",
+            quoted(NOTIFICATIONS),
+            vec!["?"; AT_ONCE].join(",")
+        );
+        let mut delivered: BTreeSet<String> = BTreeSet::new();
+        for asked in asked.chunks(AT_ONCE) {
+            // The last one fills up what is left, so that there is one statement only.
+            let filled = asked.iter().chain(std::iter::repeat_with(|| asked.last()).flatten()).take(AT_ONCE);
+            let values: Vec<Value> =
+                std::iter::once(Value::text(&self.job)).chain(filled.map(|id| Value::text(id))).collect();
+            let rows = self.database.query(&sql, &values)?;
+            delivered.extend(rows.iter().filter_map(|row| Some(row.first()?.as_text()?.to_owned())));
+        }
+        Ok(notices.iter().map(|notice| ids(notice).iter().any(|id| delivered.contains(id))).collect())
     }
 
     /// Puts down what became of attempts by `outlet`. Attempts that are put down twice stand once.
@@ -225,13 +312,28 @@ impl Store {
 fn waiting(row: &[Value]) -> Result<Waiting, StoreError> {
     const COLUMNS: &str = "`id`, `outlet`, `number`, `facts`, `written_at`, `attempts`";
     let mut row = Row::of(NOTIFICATIONS, COLUMNS, row);
-    let (id, outlet, number, facts) = (row.text()?, row.text()?, row.count()?, row.text()?);
-    let facts: Facts = serde_json::from_str(&facts).map_err(|error| {
-        StoreError::Refused(format!(
-            "notification \"{id}\" holds facts that wardwatch did not write: {:?}",
-            error.classify()
-        ))
-    })?;
+    let (id, outlet, number, facts) = (row.text()?, row.text()?, row.count()?, facts(&row.text()?)?);
     let notification = Notification { id, outlet, number, facts };
     Ok(Waiting { notification, written_at: row.time()?, attempts: row.count()? })
+}
+
+/// An outlet, and a notice that it is to be told of.
+fn untaken(row: &[Value]) -> Result<(String, Untaken), StoreError> {
+    const COLUMNS: &str = "`id`, `outlet`, `episode`, `number`, `facts`, `written_at`, `patient_id`";
+    let mut row = Row::of(NOTIFICATIONS, COLUMNS, row);
+    let (_id, outlet, episode, number) = (row.text()?, row.text()?, EpisodeId(row.text()?.into()), row.count()?);
+    let (Facts { rule, patient, text, .. }, written_at) = (facts(&row.text()?)?, row.time()?);
+    let patient = row.optional_text().unwrap_or(patient);
+    let outlets = BTreeSet::new();
+    Ok((outlet, Untaken { episode, number, rule, patient, text, outlets, written_at, is_given_up: false }))
+}
+
+/// What a message tells. What is wrong with it is told without its values, which may be a patient's.
+fn facts(text: &str) -> Result<Facts, StoreError> {
+    serde_json::from_str(text).map_err(|error| {
+        let fault = error.classify();
+        StoreError::Refused(format!(
+            "table \"{NOTIFICATIONS}\": column \"facts\" is not what wardwatch wrote: {fault:?}"
+        ))
+    })
 }

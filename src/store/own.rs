@@ -17,7 +17,7 @@ use super::system::{ALERTS, ARTEFACTS, LATE_ROWS, REJECTS, tables};
 pub enum OwnRow<'a> {
     /// An episode, in `alerts`.
     Alert(&'a Episode),
-    /// A value that cannot be true, in `artefacts`.
+    /// A value that cannot be read or cannot be true, in `artefacts`.
     Artefact(&'a Artefact),
     /// A row that came too late for windows, in `late_rows`.
     Late(&'a LateRecord),
@@ -44,13 +44,14 @@ impl OwnRow<'_> {
         match self {
             Self::Alert(episode) => episode_values(Value::text(job), batch, episode),
             Self::Artefact(artefact) => {
-                let value = artefact.value;
                 let rest = [
                     Value::text(&artefact.column),
                     Value::text(&artefact.patient),
                     Value::Time(artefact.event_time),
-                    if value.is_finite() { Value::Float(value) } else { Value::Null },
+                    artefact.value.map_or(Value::Null, Value::Float),
                     batch_value(batch),
+                    Value::text(&artefact.text),
+                    Value::text(&artefact.reason),
                 ];
                 head().into_iter().chain(place(artefact.partition.0, artefact.offset.0)).chain(rest).collect()
             }
@@ -72,6 +73,8 @@ impl OwnRow<'_> {
                     Value::Bytes(reject.raw.clone()),
                     Value::text(&reject.reason),
                     batch_value(batch),
+                    reject.patient.as_deref().map_or(Value::Null, Value::text),
+                    Value::time(reject.stamped_at),
                 ];
                 head().into_iter().chain(place(reject.partition.0, reject.offset.0)).chain(rest).collect()
             }

@@ -491,6 +491,7 @@ mod tests {
                 table_faults: &[],
                 most_pending: self.most,
                 alerting: Alerting { changes: &[], answers: &[], notifications: &[] },
+                coverage: None,
                 failures: &[],
                 queries: &[],
                 edits: &[],

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{Episode, Silence};
+use crate::alert::{Episode, Silence, Unjudged};
 use crate::frame::{EventTime, Watermarks};
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
 use super::commit::{QueryState, batch_value};
+use super::lease::LeaseRow;
 use super::pending::{Incomplete, TableFault};
 use super::row::{Row, readable};
 use super::statement::quoted;
-use super::system::{BATCH_RANGES, BATCHES, EDITS, OFFSETS, QUERIES, QUERY_FAILURES};
+use super::system::{BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
 
 /// Where a job goes on.
@@ -32,6 +33,8 @@ pub struct Resume {
     pub queries: Vec<QueryState>,
     /// The tables that do not take their rows, and those that have rows waiting.
     pub tables: Vec<TableFault>,
+    /// Which rules do not judge which patients.
+    pub unjudged: Vec<Unjudged>,
 }
 
 /// What `status` shows.
@@ -43,6 +46,10 @@ pub struct Status {
     pub positions: Positions,
     /// The watermark of each partition that has one.
     pub watermarks: BTreeMap<Partition, Watermark>,
+    /// When each partition had a record last, by the job's clock.
+    pub active: BTreeMap<Partition, DateTime<Utc>>,
+    /// Who writes for the job; `None` where nobody does.
+    pub lease: Option<LeaseRow>,
     /// The open episodes, most severe and oldest first.
     pub episodes: Vec<Episode>,
     /// The queries that fail.
@@ -67,6 +74,40 @@ pub struct Status {
     pub duplicates: i64,
     /// All rows that no table took.
     pub bad_rows: i64,
+}
+
+/// A partition of which records wait and none is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StalledPartition {
+    /// The partition.
+    pub partition: Partition,
+    /// How many records wait.
+    pub waiting: i64,
+    /// When it had a record last; `None` where it never had one.
+    pub since: Option<DateTime<Utc>>,
+}
+
+impl Status {
+    /// The partitions of which records wait by `ends`, the next offsets that Kafka will give, and none was read for half a minute
+    /// before `now`.
+    #[must_use]
+    pub fn stalled(&self, ends: &Positions, now: DateTime<Utc>) -> Vec<StalledPartition> {
+        const STALLED_AFTER: TimeDelta = TimeDelta::seconds(30);
+        let of = |(partition, position): (&Partition, &Offset)| {
+            let waiting = ends.get(partition)?.0 - position.0;
+            let since = self.active.get(partition).copied();
+            let is_stalled = waiting > 0 && since.is_none_or(|since| now - since > STALLED_AFTER);
+            is_stalled.then_some(StalledPartition { partition: *partition, waiting, since })
+        };
+        self.positions.iter().filter_map(of).collect()
+    }
+
+    /// By how much this machine's clock, which shows `now`, is behind the last batch, if that is worth telling.
+    #[must_use]
+    pub fn clock_behind(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        const WORTH_TELLING: TimeDelta = TimeDelta::seconds(5);
+        self.last.as_ref().map(|last| last.now - now).filter(|behind| *behind > WORTH_TELLING)
+    }
 }
 
 /// A row of the batch log.
@@ -97,6 +138,8 @@ pub struct LoggedBatch {
     pub event_now: DateTime<Utc>,
     /// Windows that end by it have closed.
     pub watermark: Option<Watermark>,
+    /// The same before it.
+    pub watermark_before: Option<Watermark>,
 }
 
 impl Store {
@@ -120,23 +163,47 @@ impl Store {
             silences: self.silences()?,
             queries: self.failing_queries()?,
             tables: self.table_faults()?,
+            unjudged: self.unjudged()?,
         })
     }
 
-    /// The first batch with a row of at least this event time, as far back as one follows the other closely.
+    /// The first batch with a row of at least this event time, partition by partition, as far back as one of a partition follows the
+    /// other closely. Partitions without such a row are left out.
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn first_batch_since(&mut self, topic: &str, time: DateTime<Utc>) -> Result<Option<BatchId>, StoreError> {
-        const PAGE: usize = 5_000;
-        let sql = format!(
-            "SELECT `batch`, `newest_at` FROM {} WHERE `job`=? AND `topic`=? AND `batch`<=? ORDER BY `batch` DESC LIMIT {PAGE}",
-            quoted(BATCH_RANGES)
-        );
+    pub fn first_batches_since(
+        &mut self,
+        topic: &str,
+        times: &BTreeMap<Partition, DateTime<Utc>>,
+    ) -> Result<BTreeMap<Partition, BatchId>, StoreError> {
+        let mut firsts = BTreeMap::new();
+        for (partition, time) in times {
+            if let Some(first) = self.first_batch_since(topic, *partition, *time)? {
+                firsts.insert(*partition, first);
+            }
+        }
+        Ok(firsts)
+    }
+
+    fn first_batch_since(
+        &mut self,
+        topic: &str,
+        partition: Partition,
+        time: DateTime<Utc>,
+    ) -> Result<Option<BatchId>, StoreError> {
+        // The first page is short: mostly there is nothing in it.
+        const PAGES: [usize; 2] = [500, 5_000];
         let mut first = None;
         let mut below = i64::MAX;
-        loop {
-            let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic), Value::Int(below)])?;
+        for page in PAGES.into_iter().chain(std::iter::repeat(PAGES[1])) {
+            let sql = format!(
+                "SELECT `batch`, `newest_at` FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `batch`<=? \
+                 ORDER BY `batch` DESC LIMIT {page}",
+                quoted(BATCH_RANGES)
+            );
+            let key = [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into()), Value::Int(below)];
+            let rows = self.database.query(&sql, &key)?;
             let batches = rows.iter().filter_map(|row| Some((row.first()?.as_int()?, row.get(1)?.as_time())));
             let hit = batches.filter(|(_, newest)| newest.is_some_and(|newest| newest >= time)).map(|(batch, _)| batch);
             let hit = hit.min();
@@ -144,69 +211,117 @@ impl Store {
             let last = rows.last().and_then(|row| row.first()?.as_int());
             match (hit, last) {
                 // Times are roughly in the order of batches, so a whole page without one is the end.
-                (Some(_), Some(last)) if rows.len() == PAGE => below = last - 1,
-                _ => return Ok(first.and_then(|batch| u64::try_from(batch).ok()).map(BatchId)),
+                (Some(_), Some(last)) if rows.len() == page => below = last - 1,
+                _ => break,
             }
         }
+        Ok(first.and_then(|batch| u64::try_from(batch).ok()).map(BatchId))
     }
 
-    /// The logged batches from `from` on, oldest first.
+    /// The logged batches from `from` up to `to`, both included, and those before with the ranges of partitions in `also` from the
+    /// batch that stands there on; oldest first. Of a batch before `from`, only those ranges are told.
     ///
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
-    pub fn logged_batches(&mut self, topic: &str, from: BatchId) -> Result<Vec<LoggedBatch>, StoreError> {
-        let sql = format!(
-            "SELECT `batch`, `now_at`, `event_now_at`, `watermark` FROM {} WHERE `job`=? AND `batch`>=? ORDER BY `batch`",
-            quoted(BATCHES)
-        );
-        let key = [Value::text(&self.job), batch_value(from)];
-        let mut batches: BTreeMap<BatchId, LoggedBatch> = BTreeMap::new();
-        for row in &self.database.query(&sql, &key)? {
-            let mut row = Row::new(BATCHES, row);
-            let (batch, now) = (row.batch()?, row.time()?);
-            let event_now = row.optional_time().unwrap_or(now);
-            let watermark = row.optional_time().map(Watermark);
-            batches.insert(batch, LoggedBatch { batch, ranges: Ranges::new(), now, event_now, watermark });
+    pub fn logged_batches(
+        &mut self,
+        topic: &str,
+        also: &BTreeMap<Partition, BatchId>,
+        from: BatchId,
+        to: BatchId,
+    ) -> Result<Vec<LoggedBatch>, StoreError> {
+        let mut ranges: BTreeMap<BatchId, Ranges> = BTreeMap::new();
+        for (partition, first) in also.iter().filter(|(_, first)| **first < from) {
+            let last = BatchId(from.0 - 1).min(to);
+            self.read_ranges(topic, Some(*partition), (*first, last), &mut ranges)?;
         }
-        let sql = format!(
-            "SELECT `batch`, `partition`, `start_offset`, `end_offset` FROM {} WHERE `job`=? AND `batch`>=? AND `topic`=?",
+        self.read_ranges(topic, None, (from, to), &mut ranges)?;
+        let mut batches = Vec::new();
+        // What stands closely together is read in one pass; a batch's watermark is the next one's before it.
+        for (first, last) in runs(ranges.keys().copied().filter(|batch| *batch < from), (from, to)) {
+            let sql = format!(
+                "SELECT `batch`, `now_at`, `event_now_at`, `watermark` FROM {} WHERE `job`=? AND `batch`>=? AND `batch`<=? \
+                 ORDER BY `batch`",
+                quoted(BATCHES)
+            );
+            let before = BatchId(first.0.saturating_sub(1));
+            let key = [Value::text(&self.job), batch_value(before), batch_value(last.min(to))];
+            let mut watermark_before = None;
+            for row in &self.database.query(&sql, &key)? {
+                let mut row = Row::new(BATCHES, row);
+                let (batch, now) = (row.batch()?, row.time()?);
+                let event_now = row.optional_time().unwrap_or(now);
+                let watermark = row.optional_time().map(Watermark);
+                let ranges = ranges.remove(&batch);
+                if batch >= first && (batch >= from || ranges.is_some()) {
+                    let ranges = ranges.unwrap_or_default();
+                    batches.push(LoggedBatch { batch, ranges, now, event_now, watermark, watermark_before });
+                }
+                watermark_before = watermark;
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Adds the ranges of batches within `(first, last)`, both included: of one partition, or of all.
+    fn read_ranges(
+        &mut self,
+        topic: &str,
+        partition: Option<Partition>,
+        (first, last): (BatchId, BatchId),
+        ranges: &mut BTreeMap<BatchId, Ranges>,
+    ) -> Result<(), StoreError> {
+        let mut sql = format!(
+            "SELECT `batch`, `partition`, `start_offset`, `end_offset` FROM {} \
+             WHERE `job`=? AND `batch`>=? AND `batch`<=? AND `topic`=?",
             quoted(BATCH_RANGES)
         );
-        let key = [Value::text(&self.job), batch_value(from), Value::text(topic)];
+        let mut key = vec![Value::text(&self.job), batch_value(first), batch_value(last), Value::text(topic)];
+        if let Some(partition) = partition {
+            sql.push_str(" AND `partition`=?");
+            key.push(Value::Int(partition.0.into()));
+        }
         for row in &self.database.query(&sql, &key)? {
             let mut row = Row::new(BATCH_RANGES, row);
             let (batch, partition) = (row.batch()?, Partition(i32::try_from(row.int()?).unwrap_or(-1)));
             let range = OffsetRange { start: Offset(row.int()?), end: Offset(row.int()?) };
-            if let Some(logged) = batches.get_mut(&batch) {
-                logged.ranges.insert(partition, range);
-            }
+            ranges.entry(batch).or_default().insert(partition, range);
         }
-        Ok(batches.into_values().collect())
+        Ok(())
     }
 
-    /// The watermarks as they were before `batch`: of each partition, and the job's.
+    /// The watermark of each of these partitions as it was before the batch that stands there; those without one are left out.
     ///
     /// # Errors
     /// The database does not answer.
     pub fn watermarks_before(
         &mut self,
         topic: &str,
-        batch: BatchId,
-    ) -> Result<(Watermarks, Option<Watermark>), StoreError> {
-        let ranges = quoted(BATCH_RANGES);
+        batches: &BTreeMap<Partition, BatchId>,
+    ) -> Result<Watermarks, StoreError> {
         let sql = format!(
-            "SELECT r.`partition`, r.`watermark` FROM {ranges} r JOIN (SELECT `partition` AS p, MAX(`batch`) AS b FROM {ranges} \
-             WHERE `job`=? AND `topic`=? AND `batch`<? GROUP BY `partition`) l ON l.p = r.`partition` AND l.b = r.`batch` \
-             WHERE r.`job`=? AND r.`topic`=?"
+            "SELECT `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `batch`<? \
+             ORDER BY `batch` DESC LIMIT 1",
+            quoted(BATCH_RANGES)
         );
-        let (job, topic) = (Value::text(&self.job), Value::text(topic));
-        let values = [job.clone(), topic.clone(), batch_value(batch), job.clone(), topic];
-        let rows = self.database.query(&sql, &values)?;
-        let watermarks = rows.iter().filter_map(|row| watermark_of(row)).collect();
+        let mut watermarks = Watermarks::new();
+        for (partition, batch) in batches {
+            let place = [Value::Int(partition.0.into()), batch_value(*batch)];
+            let key: Vec<Value> = [Value::text(&self.job), Value::text(topic)].into_iter().chain(place).collect();
+            watermarks.extend(self.database.query(&sql, &key)?.first().and_then(|row| watermark_of(row)));
+        }
+        Ok(watermarks)
+    }
+
+    /// The job's watermark as it was before `batch`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn watermark_before(&mut self, batch: BatchId) -> Result<Option<Watermark>, StoreError> {
         let sql = format!("SELECT `watermark` FROM {} WHERE `job`=? AND `batch`=?", quoted(BATCHES));
         let before = BatchId(batch.0.saturating_sub(1));
-        let rows = self.database.query(&sql, &[job, batch_value(before)])?;
-        Ok((watermarks, rows.first().and_then(|row| row.first()?.as_time()).map(Watermark)))
+        let rows = self.database.query(&sql, &[Value::text(&self.job), batch_value(before)])?;
+        Ok(rows.first().and_then(|row| row.first()?.as_time()).map(Watermark))
     }
 
     /// The queries that did not count a batch, from batch `from` on.
@@ -266,6 +381,8 @@ impl Store {
             last: self.last_batch()?,
             positions: self.positions(topic)?,
             watermarks: self.watermarks(topic)?,
+            active: self.active(topic)?,
+            lease: if self.database.columns(LEASES)?.is_empty() { None } else { self.lease()? },
             episodes,
             queries: self.failing_queries()?,
             tables: self.table_faults()?,
@@ -323,7 +440,11 @@ impl Store {
         Ok(times.collect())
     }
 
-    fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
+    /// The queries that fail, by name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn failing_queries(&mut self) -> Result<Vec<QueryState>, StoreError> {
         let sql =
             format!("SELECT {QUERY_COLUMNS} FROM {} WHERE `job`=? AND `failures`>0 ORDER BY `query`", quoted(QUERIES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -419,8 +540,52 @@ pub struct Readings<'a> {
     pub until: DateTime<Utc>,
 }
 
+/// Batches in ascending order, and a run behind them, as runs of what stands closely together: the first of each and its last.
+fn runs(batches: impl Iterator<Item = BatchId>, behind: (BatchId, BatchId)) -> Vec<(BatchId, BatchId)> {
+    const CLOSELY: u64 = 100;
+    let mut runs: Vec<(BatchId, BatchId)> = Vec::new();
+    let singles = batches.map(|batch| (batch, batch));
+    for (first, last) in singles.chain(Some(behind).filter(|(first, last)| first <= last)) {
+        match runs.last_mut() {
+            Some((_, end)) if first.0.saturating_sub(end.0) <= CLOSELY => *end = last,
+            _ => runs.push((first, last)),
+        }
+    }
+    runs
+}
+
 /// A partition and its time, where it has one.
 fn watermark_of(row: &[Value]) -> Option<(Partition, Watermark)> {
     let partition = i32::try_from(row.first()?.as_int()?).ok()?;
     Some((Partition(partition), Watermark(row.get(1)?.as_time()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_stalled_when_records_wait_and_none_was_read_for_half_a_minute() {
+        let second = |second| DateTime::from_timestamp(second, 0).expect("a time");
+        let at = |offsets: [i64; 4]| -> Positions { (0..).map(Partition).zip(offsets.map(Offset)).collect() };
+        let active = [(0, 100), (1, 100), (2, 80)].map(|(partition, at)| (Partition(partition), second(at)));
+        let status = Status { positions: at([5, 5, 5, 0]), active: active.into(), ..Status::default() };
+        let found = status.stalled(&at([9, 5, 7, 1]), second(115));
+        assert_eq!(
+            found.iter().map(|stalled| (stalled.partition.0, stalled.waiting)).collect::<Vec<_>>(),
+            [(2, 2), (3, 1)]
+        );
+        assert_eq!(status.stalled(&at([9, 5, 7, 1]), second(131)).len(), 3);
+    }
+
+    #[test]
+    fn what_stands_closely_together_is_one_run() {
+        let found = |batches: &[u64], behind: (u64, u64)| {
+            let behind = (BatchId(behind.0), BatchId(behind.1));
+            runs(batches.iter().copied().map(BatchId), behind).iter().map(|run| (run.0.0, run.1.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[1, 3, 90, 500], (10_000, 20_000)), [(1, 90), (500, 500), (10_000, 20_000)]);
+        assert_eq!(found(&[500], (501, 20_000)), [(500, 20_000)]);
+        assert_eq!(found(&[500], (502, 501)), [(500, 500)], "nothing behind");
+    }
 }

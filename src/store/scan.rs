@@ -12,6 +12,7 @@ use crate::query::{Comparison, Condition, StoredTables};
 
 use super::schema::{Kind, TableSpec};
 use super::statement::quoted;
+use super::system::PRIVATE;
 use super::{Store, StoreError, Value};
 
 /// A store whose tables are read; one statement after the other.
@@ -34,12 +35,28 @@ impl StoreTables {
     }
 }
 
+/// Whether a name may lead to a table that is not for SQL. Databases differ in which names they take for the same: SQLite
+/// and some servers of MySQL know "USERS" as "users".
+fn is_private(table: &str) -> bool {
+    let folded = table.to_lowercase();
+    PRIVATE.contains(&folded.as_str())
+}
+
 impl StoredTables for StoreTables {
     fn names(&self) -> Result<Vec<String>, String> {
-        self.with(|store| Ok(store.database.tables()?)).map_err(|error| error.to_string())
+        let names = self.with(|store| Ok(store.database.tables()?)).map_err(|error| error.to_string())?;
+        Ok(names.into_iter().filter(|name| !is_private(name)).collect())
+    }
+
+    fn is_private(&self, table: &str) -> bool {
+        is_private(table)
     }
 
     fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
+        // Only what is listed, and by the very name that is listed: no other way of writing a name leads further.
+        if !self.names()?.iter().any(|name| name == table) {
+            return Ok(None);
+        }
         let columns = self.with(|store| Ok(store.database.columns(table)?)).map_err(|error| error.to_string())?;
         let fields = columns.iter().map(|column| field(&column.name, Kind::stored(&column.r#type)));
         Ok((!columns.is_empty()).then(|| Arc::new(Schema::new(fields.collect::<Vec<_>>()))))
@@ -56,16 +73,21 @@ impl StoredTables for StoreTables {
 pub struct TablesToBe(Vec<TableSpec>);
 
 impl TablesToBe {
-    /// Those of a job, and those that every store has.
+    /// Those of a job, and those that every store has, but for those that are not for SQL.
     #[must_use]
     pub fn new(tables: Vec<TableSpec>) -> Self {
-        Self(tables.into_iter().chain(super::system::tables()).collect())
+        let all = tables.into_iter().chain(super::system::tables());
+        Self(all.filter(|table| !is_private(&table.name)).collect())
     }
 }
 
 impl StoredTables for TablesToBe {
     fn names(&self) -> Result<Vec<String>, String> {
         Ok(self.0.iter().map(|table| table.name.clone()).collect())
+    }
+
+    fn is_private(&self, table: &str) -> bool {
+        is_private(table)
     }
 
     fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
@@ -100,13 +122,13 @@ fn data_type(kind: Kind) -> DataType {
 }
 
 impl Store {
-    /// All rows of a table and what it is like; `None` where there is none of this name.
+    /// All rows of a table and what it is like; `None` where there is none of this name, or it is not for others.
     ///
     /// # Errors
     /// The database does not answer.
     pub fn whole_table(&mut self, table: &str) -> Result<Option<(TableSpec, RecordBatch)>, StoreError> {
         let stored = self.database.columns(table)?;
-        if stored.is_empty() {
+        if stored.is_empty() || is_private(table) {
             return Ok(None);
         }
         let fields = stored.iter().map(|column| field(&column.name, Kind::stored(&column.r#type)));

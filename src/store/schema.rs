@@ -125,7 +125,7 @@ impl TableSpec {
         self.columns.iter().map(|column| column.name.clone()).collect()
     }
 
-    fn create(&self, dialect: Dialect) -> Vec<String> {
+    pub(super) fn create(&self, dialect: Dialect) -> Vec<String> {
         let definition = |column: &Column| {
             let default = if self.is_for_people { column.default(dialect) } else { "" };
             column.definition(dialect) + default
@@ -138,15 +138,10 @@ impl TableSpec {
             Dialect::MySql => " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin",
             Dialect::MariaDb => " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
         };
-        let indexed = self.index.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-        let name = quoted(&format!("{}_index", self.name));
         let (inside, beside) = match dialect {
             _ if self.index.is_empty() => (String::new(), None),
-            Dialect::Sqlite => {
-                let sql = format!("CREATE INDEX IF NOT EXISTS {name} ON {} ({indexed})", quoted(&self.name));
-                (String::new(), Some(sql))
-            }
-            _ => (format!(", KEY {name} ({indexed})"), None),
+            Dialect::Sqlite => (String::new(), Some(self.create_index())),
+            _ => (format!(", KEY {} ({})", quoted(&self.index_name()), self.indexed()), None),
         };
         let table = format!(
             "CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}){inside}){suffix}",
@@ -155,6 +150,18 @@ impl TableSpec {
             key.join(", ")
         );
         std::iter::once(table).chain(beside).collect()
+    }
+
+    fn index_name(&self) -> String {
+        format!("{}_index", self.name)
+    }
+
+    fn indexed(&self) -> String {
+        self.index.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn create_index(&self) -> String {
+        format!("CREATE INDEX {} ON {} ({})", quoted(&self.index_name()), quoted(&self.name), self.indexed())
     }
 
     /// What must be done to the table that is there so that it takes the rows: columns to add, or why it cannot be.
@@ -321,7 +328,7 @@ impl Store {
         Ok(())
     }
 
-    /// Creates the table where it is missing, adds what columns are missing, or refuses it.
+    /// Creates the table where it is missing, adds what columns and index are missing, or refuses it.
     pub(super) fn fit(&mut self, table: &TableSpec) -> Result<(), StoreError> {
         let dialect = self.database.dialect();
         let stored = self.database.columns(&table.name)?;
@@ -331,6 +338,10 @@ impl Store {
         for statement in table.changes(&stored, dialect).map_err(|reason| incompatible(table, &reason))? {
             self.database.define(&table.name, &statement)?;
             tracing::info!(table = table.name, statement, "table changed");
+        }
+        if !table.index.is_empty() && !self.database.has_index(&table.name, &table.index_name())? {
+            self.database.define(&table.name, &table.create_index())?;
+            tracing::info!(table = table.name, "index added");
         }
         Ok(())
     }

@@ -108,9 +108,25 @@ impl Database for Sqlite {
             .collect())
     }
 
+    fn has_index(&mut self, _table: &str, index: &str) -> Result<bool, Failure> {
+        let rows =
+            self.query("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?", &[Value::text(index)])?;
+        Ok(!rows.is_empty())
+    }
+
     fn tables(&mut self) -> Result<Vec<String>, Failure> {
-        let rows = self.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name", &[])?;
+        let rows = self.query("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name", &[])?;
         Ok(rows.iter().filter_map(|row| Some(row.first()?.as_text()?.to_owned())).collect())
+    }
+
+    /// The operating system does not say who has locked a file, and ends the lock with the process.
+    fn locked_by(&mut self, _name: &str) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
+    /// There are none: each process opens the file by itself.
+    fn end_connection(&mut self, _connection: u64) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn lock(&mut self, _name: &str) -> Result<(), StoreError> {

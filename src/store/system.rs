@@ -2,6 +2,7 @@
 
 use super::schema::{Kind, TableSpec};
 
+pub(super) const LEASES: &str = "leases";
 pub(super) const OFFSETS: &str = "offsets";
 pub(super) const BATCHES: &str = "batches";
 pub(super) const BATCH_RANGES: &str = "batch_ranges";
@@ -27,13 +28,20 @@ pub(super) const INCOMPLETE_TABLES: &str = "incomplete_tables";
 pub(super) const WINDOW_SNAPSHOTS: &str = "window_snapshots";
 pub(super) const WINDOW_PANES: &str = "window_panes";
 
+pub(super) const COVERAGE: &str = "coverage";
+
 pub(super) const USERS: &str = "users";
 pub(super) const SESSIONS: &str = "sessions";
 pub(super) const API_TOKENS: &str = "api_tokens";
 pub(super) const AUDIT: &str = "audit";
 
+/// The tables that tell who may see the page, who is logged in, and who has looked at what. No SQL of reports or analysts
+/// reads them: a report is shown to viewers, who must not see hashes of passwords, nor which nurse looked at whom.
+pub(super) const PRIVATE: [&str; 4] = [USERS, SESSIONS, API_TOKENS, AUDIT];
+
 /// The names that no query may bear.
-pub(crate) const NAMES: [&str; 28] = [
+pub(crate) const NAMES: &[&str] = &[
+    LEASES,
     OFFSETS,
     BATCHES,
     BATCH_RANGES,
@@ -58,16 +66,37 @@ pub(crate) const NAMES: [&str; 28] = [
     INCOMPLETE_TABLES,
     WINDOW_SNAPSHOTS,
     WINDOW_PANES,
+    COVERAGE,
     USERS,
     SESSIONS,
     API_TOKENS,
     AUDIT,
 ];
 
+/// The one of these tables that is called `name`.
+pub(super) fn table(name: &str) -> TableSpec {
+    let table = tables().into_iter().find(|table| table.name == name);
+    table.unwrap_or_else(|| panic!("\"{name}\" is a system table"))
+}
+
 /// The tables that every store has.
-pub(super) fn tables() -> [TableSpec; 28] {
-    [
-        // Where each partition goes on, and the fence: a commit advances it from the expected offset or not at all.
+pub(super) fn tables() -> Vec<TableSpec> {
+    vec![
+        // Who writes for a job, by the database's clock; there is a row while somebody does.
+        TableSpec::system(
+            LEASES,
+            &["job"],
+            &[
+                ("job", Kind::Text),
+                ("holder", Kind::Text),
+                ("since_at", Kind::Time),
+                ("renewed_at", Kind::Time),
+                ("expires_at", Kind::Time),
+                ("renewals", Kind::Int),
+            ],
+        ),
+        // Where each partition goes on, and the fence: a commit advances it from the expected offset, by the process that holds
+        // the lease, or not at all.
         TableSpec::system(
             OFFSETS,
             &["job", "topic", "partition"],
@@ -78,6 +107,8 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("next_offset", Kind::Int),
                 ("watermark", Kind::Time),
                 ("active_at", Kind::Time),
+                ("writer", Kind::Text),
+                ("topic_id", Kind::Text),
             ],
         ),
         // The batch log: with `batch_ranges`, what a replay needs to repeat a batch.
@@ -101,6 +132,7 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("bad_rows", Kind::Int),
             ],
         ),
+        // A start looks for what a partition had last, which may be long ago.
         TableSpec::system(
             BATCH_RANGES,
             &["job", "batch", "topic", "partition"],
@@ -115,7 +147,8 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("oldest_at", Kind::Time),
                 ("newest_at", Kind::Time),
             ],
-        ),
+        )
+        .indexed_by(&["job", "topic", "partition", "batch"]),
         TableSpec::system(
             REJECTS,
             &["job", "topic", "partition", "offset"],
@@ -128,6 +161,10 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("raw", Kind::Bytes),
                 ("reason", Kind::Text),
                 ("batch", Kind::Int),
+                // NULL where the record does not say whose it is, and in rows of before 0.2.
+                ("patient_id", Kind::Text),
+                // NULL where the topic keeps no stamps, and in rows of before 0.2.
+                ("stamped_at", Kind::Time),
             ],
         ),
         TableSpec::system(
@@ -141,8 +178,12 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("column_name", Kind::Text),
                 ("patient_id", Kind::Text),
                 ("event_time", Kind::Time),
+                // NULL where no number was sent.
                 ("value", Kind::Float),
                 ("batch", Kind::Int),
+                // NULL in rows of before 0.2, which are of numbers out of range.
+                ("text", Kind::Text),
+                ("reason", Kind::Text),
             ],
         ),
         // Rows that came after the watermark had passed them: no window counts them.
@@ -455,6 +496,7 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("batch", Kind::Int),
                 ("fingerprint", Kind::Text),
                 ("closed_to", Kind::Int),
+                ("incomplete_before", Kind::Int),
             ],
         ),
         // The partial aggregates of a snapshot, pane by pane: Arrow IPC, compressed with zstd, in parts that fit a packet.
@@ -469,6 +511,22 @@ pub(super) fn tables() -> [TableSpec; 28] {
                 ("parts", Kind::Int),
                 ("checksum", Kind::Int),
                 ("bytes", Kind::Bytes),
+            ],
+        ),
+        // Which rules do not judge which patients now, and why; of the rest, every rule judges every patient. The empty patient
+        // is the ward.
+        TableSpec::system(
+            COVERAGE,
+            &["job", "patient_id", "rule"],
+            &[
+                ("job", Kind::Text),
+                ("patient_id", Kind::Text),
+                ("rule", Kind::Text),
+                ("judged_until", Kind::Time),
+                ("since_at", Kind::Time),
+                ("cause", Kind::Text),
+                ("detail", Kind::Text),
+                ("batch", Kind::Int),
             ],
         ),
         // Who may see the page. Passwords are kept as argon2 makes them.

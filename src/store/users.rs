@@ -112,17 +112,26 @@ impl Store {
         insert_system(self.database.as_mut(), USERS, Duplicates::Replaced, &mut std::iter::once(values))
     }
 
-    /// Removes a user.
+    /// Removes a user, unless there is no other: without users, the page is open to whoever sits at its machine. Returns
+    /// whether the user is removed.
+    ///
+    /// One statement looks for others and removes, so two users who are removed at the same time are not both gone.
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn remove_user(&mut self, name: &str) -> Result<(), StoreError> {
-        let sql = format!("DELETE FROM {} WHERE `job`=? AND `name`=?", quoted(USERS));
-        self.database.execute(&sql, &[Value::text(&self.job), Value::text(name)])?;
-        Ok(())
+    pub fn remove_user(&mut self, name: &str) -> Result<bool, StoreError> {
+        let users = quoted(USERS);
+        // MySQL looks into a table that it deletes from only through a derived one.
+        let sql = format!(
+            "DELETE FROM {users} WHERE `job`=? AND `name`=? \
+             AND EXISTS (SELECT 1 FROM (SELECT `name` FROM {users} WHERE `job`=? AND `name`<>?) AS others)"
+        );
+        let (job, name) = (Value::text(&self.job), Value::text(name));
+        Ok(self.database.execute(&sql, &[job.clone(), name.clone(), job, name])? > 0)
     }
 
-    /// Logs somebody in; forgets those whose time is over.
+    /// Logs somebody in; forgets those whose time is over. A session that began before its user was changed is worth
+    /// nothing, so `begun_at` is a time before the password was looked up.
     ///
     /// # Errors
     /// The database does not answer.

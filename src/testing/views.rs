@@ -42,9 +42,9 @@ const OWN: [(&str, usize, &[&str]); 4] = [
             "suppressed_by",
         ],
     ),
-    ("artefacts", 4, &["patient_id", "event_time", "column_name", "value", "partition", "offset"]),
+    ("artefacts", 6, &["patient_id", "event_time", "column_name", "value", "text", "reason", "partition", "offset"]),
     ("late_rows", 3, &["patient_id", "event_time", "late_by_seconds", "partition", "offset", "watermark"]),
-    ("rejects", 3, &["partition", "offset", "reason", "raw"]),
+    ("rejects", 3, &["partition", "offset", "reason", "raw", "patient_id"]),
 ];
 
 /// What a test may ask of a table.

@@ -145,6 +145,175 @@ fn without_users_the_page_is_for_this_machine_only() {
 }
 
 #[test]
+fn without_users_nobody_gets_in_through_a_proxy_whatever_it_calls_us() {
+    let (job, database) = past("");
+    let server = Server::start(&job);
+    let page = get(server.port, "/", &[]);
+    assert_eq!(page.status, 200);
+    let (_, rest) = page.body.split_once("name=\"csrf\" content=\"").unwrap();
+    let seal = rest.split('"').next().unwrap();
+    // A year of silence, as somebody behind a proxy on this machine would ask for it.
+    let year = r#"{"patient":"P1","seconds":31536000,"reason":"quiet"}"#;
+    for header in [
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("Forwarded", "for=203.0.113.9"),
+        ("X-Real-IP", "203.0.113.9"),
+        ("Via", "1.1 proxy"),
+        ("X-Forwarded-Proto", "https"),
+    ] {
+        let headers = [header, ("Host", "localhost"), ("X-CSRF-Token", seal), JSON];
+        let answer = ask(server.port, "POST /api/v1/silences", &headers, year);
+        assert!(answer.status == 403 && answer.body.contains("wardwatch users add"), "{header:?}: {answer:?}");
+        assert_eq!(get(server.port, "/", &headers[..2]).status, 403, "{header:?}");
+    }
+    // nginx as it comes: no header, our own name, but HTTP/1.0.
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 403") || answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert_eq!(database.rows("SELECT COUNT(*) FROM alert_actions"), ["0"]);
+
+    let (job, _database) = past("behind_proxy = true");
+    let server = Server::start(&job);
+    assert_eq!(get(server.port, "/", &[("Host", "localhost")]).status, 403);
+    assert_eq!(get(server.port, "/healthz", &[]).status, 200, "whether it lives is no secret");
+    add_user(&job, "nora", "nurse");
+    let answer = get(server.port, "/", &[("Host", "localhost")]);
+    assert_eq!(answer.status, 303, "with users, one logs in: {answer:?}");
+}
+
+#[test]
+fn the_last_user_is_not_removed_not_even_by_two_at_once() {
+    let (job, database) = past("");
+    add_user(&job, "nora", "nurse");
+    let (is_done, said) = users(&job, "remove", &["nora"], "");
+    assert!(!is_done && said.contains("\"nora\" is the last user") && said.contains("wardwatch users add"), "{said}");
+    for round in 0..3 {
+        add_user(&job, "ada", "admin");
+        std::thread::scope(|scope| {
+            for name in ["nora", "ada"] {
+                let job = &job;
+                scope.spawn(move || users(job, "remove", &[name], ""));
+            }
+        });
+        assert_ne!(database.rows("SELECT COUNT(*) FROM users"), ["0"], "round {round}");
+        add_user(&job, "nora", "nurse");
+    }
+}
+
+#[test]
+fn two_hundred_guesses_at_once_are_five_and_pages_do_not_wait_for_them() {
+    let (job, database) = past("");
+    add_user(&job, "nora", "nurse");
+    let server = Server::start(&job);
+    let port = server.port;
+    let (cookie, _) = log_in(port, "nora");
+    let longest = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..200)
+            .map(|guess| {
+                let body = format!("name=nora&password=guess+number+{guess}");
+                scope.spawn(move || ask(port, "POST /login", &[FORM], &body))
+            })
+            .collect();
+        let mut longest = Duration::ZERO;
+        while guesses.iter().any(|guess| !guess.is_finished()) {
+            let asked = Instant::now();
+            assert_eq!(get(port, "/alerts", &[("Cookie", &cookie)]).status, 200);
+            longest = longest.max(asked.elapsed());
+        }
+        let answers: Vec<Answer> = guesses.into_iter().map(|guess| guess.join().unwrap()).collect();
+        let of = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
+        // Where comparing takes longer than the first waits, a guess or two more may come after those.
+        let (compared, waiting) = (answers.len() - of(429), of(429));
+        assert!((5..=9).contains(&compared), "five are compared, the others wait: {compared} and {waiting}");
+        let waits = answers.iter().filter(|answer| answer.status == 429);
+        assert!(waits.clone().all(|answer| answer.headers.contains_key("retry-after")));
+        longest
+    });
+    println!("the longest page took {longest:?}");
+    // Comparing all would take minutes where nothing is optimised.
+    assert!(longest < Duration::from_secs(10), "a page took {longest:?}");
+    let failed = database.rows("SELECT COUNT(*) FROM audit WHERE action = 'fail to log in'").remove(0);
+    assert!(failed.parse::<u32>().unwrap() <= 9, "{failed}");
+}
+
+#[test]
+fn guesses_from_everywhere_fill_a_queue_of_their_own_and_the_pages_go_on() {
+    let (job, database) = past("behind_proxy = true");
+    add_user(&job, "nora", "nurse");
+    let server = Server::start(&job);
+    let port = server.port;
+    let body = "name=nora&password=correct+horse+battery";
+    let answer = ask(port, "POST /login", &[FORM], body);
+    let cookie = answer.headers["set-cookie"].split(';').next().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..200)
+            .map(|guess| {
+                let from = format!("198.51.100.1, 10.0.{}.{}", guess / 250, guess % 250 + 1);
+                scope.spawn(move || {
+                    let headers = [FORM, ("X-Forwarded-For", from.as_str())];
+                    ask(port, "POST /login", &headers, "name=nora&password=wrong+wrong+wrong")
+                })
+            })
+            .collect();
+        let asked = Instant::now();
+        assert_eq!(get(port, "/alerts", &[("Cookie", &cookie)]).status, 200);
+        // Comparing all would take minutes where nothing is optimised.
+        assert!(asked.elapsed() < Duration::from_secs(10), "the page took {:?}", asked.elapsed());
+        let answers: Vec<Answer> = guesses.into_iter().map(|guess| guess.join().unwrap()).collect();
+        let busy: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 503).collect();
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        // 408, where a busy machine takes longer than an answer may.
+        assert!(statuses.iter().all(|status| matches!(status, 401 | 408 | 503)), "{statuses:?}");
+        assert!(!busy.is_empty() && busy.iter().all(|answer| answer.headers["retry-after"] == "1"), "{statuses:?}");
+    });
+    assert_eq!(ask(port, "POST /login", &[FORM], body).status, 303, "and it is empty again");
+    assert_eq!(database.rows("SELECT COUNT(DISTINCT address) > 1 FROM audit WHERE action = 'fail to log in'"), ["1"]);
+}
+
+#[test]
+fn a_password_that_is_too_long_does_not_tell_which_names_there_are() {
+    let (job, _database) = past("");
+    add_user(&job, "nora", "nurse");
+    let server = Server::start(&job);
+    let long = "x".repeat(201);
+    let mut times = [Duration::MAX; 2];
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        for (name, shortest) in ["nora", "nobody"].into_iter().zip(&mut times) {
+            let asked = Instant::now();
+            let answer = ask(server.port, "POST /login", &[FORM], &format!("name={name}&password={long}"));
+            *shortest = asked.elapsed().min(*shortest);
+            answers.push((answer.status, answer.body));
+        }
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0].0, 401);
+    println!("it takes {times:?}");
+    // Comparing takes hundreds of milliseconds where nothing is optimised; neither name costs that.
+    assert!(times.iter().all(|time| *time < Duration::from_millis(100)), "{times:?}");
+}
+
+#[test]
+fn a_password_that_is_changed_while_it_is_compared_lets_nobody_in() {
+    let (job, database) = past("");
+    add_user(&job, "nora", "nurse");
+    let server = Server::start(&job);
+    let (cookie, _) = log_in(server.port, "nora");
+    // As if the change had come between the look-up and the session: after the one, before the other.
+    database
+        .connect()
+        .query_drop("UPDATE users SET changed_at = (SELECT begun_at FROM sessions LIMIT 1) + INTERVAL 1 MICROSECOND")
+        .unwrap();
+    wait_until("the session is worth nothing", || get(server.port, "/", &[("Cookie", &cookie)]).status == 303);
+    let looked_up: String =
+        database.rows("SELECT MAX(at) > MAX(begun_at) FROM audit, sessions WHERE action = 'log in'").remove(0);
+    assert_eq!(looked_up, "1", "a session begins before its password is looked up, not when it was found to be right");
+}
+
+#[test]
 fn users_log_in_and_out_and_each_may_do_what_the_role_allows() {
     let ward = Ward::open(&[("P1", 134.0)]);
     wait_until("it fires", || ward.database.so_far("SELECT state FROM alerts") == "firing");

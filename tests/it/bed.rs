@@ -141,6 +141,17 @@ impl Topic {
         Self { name, producer: producer(brokers) }
     }
 
+    /// Has the broker delete it and make it again, empty.
+    pub fn make_anew(&self, partitions: i32) {
+        let admin = admin(&kafka());
+        block_on(admin.delete_topics(&[&self.name], &AdminOptions::new())).unwrap();
+        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        wait_until("the topic can be made again", || {
+            let made = block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
+            made.into_iter().all(|result| result.is_ok())
+        });
+    }
+
     /// A producer that was there before would learn of new partitions only after minutes.
     pub fn with_partitions(self, count: usize) -> Self {
         let new = NewPartitions::new(&self.name, count);
@@ -304,6 +315,12 @@ impl TestJob {
     /// `wardwatch run` in the background, ended when it is dropped.
     pub fn start(&self) -> Running {
         self.start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_as(&self, arguments: &[&str]) -> Running {
+        let log = self.folder.path().join(unique("run") + ".log");
+        Running::spawn(self.command("run").args(arguments), log)
     }
 
     /// The same with these variables in its environment.

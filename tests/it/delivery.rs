@@ -242,6 +242,243 @@ fn a_heartbeat_ceases_while_batches_are_not_committed() {
     running.wait_until("it beats again", || receiver.requests().len() > before + 2);
 }
 
+#[test]
+fn a_heartbeat_ceases_while_the_store_stalls_though_nothing_comes_that_had_to_be_committed() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let receiver = Receiver::start(Manner::Well);
+    let (topic, database) = (Topic::create(1), Database::create(&crate::bed::mysql_url()));
+    let is_stalled = Arc::new(AtomicBool::new(false));
+    let stalled = Arc::clone(&is_stalled);
+    // The store takes commands and answers none.
+    let url = crate::proxy::before(&database.url, move |_| {
+        while stalled.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        crate::proxy::Verdict::Pass
+    });
+    let heartbeat = format!("[[notify]]\nkind = \"heartbeat\"\nurl = \"{}/ping\"\nevery = \"100ms\"\n", receiver.url);
+    let job = TestJob::new(&topic.name, &url)
+        .query("rules/tachycardia", AT_ONCE)
+        .more(&heartbeat)
+        .more("[trigger]\nevery = \"100ms\"");
+    let mut running = job.start();
+    running.wait_until("it beats with nothing to commit", || receiver.requests().len() >= 5);
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM batches"), "0");
+    is_stalled.store(true, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(500)); // what was on its way
+    let before = receiver.requests().len();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(receiver.requests().len(), before, "silence shows only over time: twenty beats long there is none");
+    is_stalled.store(false, Ordering::SeqCst);
+    running.wait_until("it beats again", || receiver.requests().len() > before + 2);
+}
+
+/// Three receivers: the ward is told at once, the nurse and the doctor when nobody came for long.
+fn three_receivers(ward: &Receiver, nurse: &Receiver, doctor: &Receiver) -> String {
+    let quick = "timeout = \"300ms\"\nlongest_backoff = \"300ms\"";
+    let called = format!("{quick}\nwhen = \"escalation\"");
+    let step = |hours: u32, to: &str| format!("[[alerts.escalation]]\nafter = \"{hours}h\"\nto = [\"{to}\"]\n");
+    [
+        "[alerts]\nunreached_after = \"2s\"\n".to_owned(),
+        step(1, "nurse"),
+        step(2, "doctor"),
+        webhook("ward", ward, quick),
+        webhook("nurse", nurse, &called),
+        webhook("doctor", doctor, &called),
+    ]
+    .concat()
+}
+
+/// `wardwatch status`: the exit code, and what it says.
+fn status(job: &TestJob) -> (Option<i32>, String) {
+    let output = job.command("status").output().unwrap();
+    (output.status.code(), told(&output))
+}
+
+#[test]
+fn an_alert_that_its_receiver_does_not_take_goes_to_the_next_and_nobody_is_told_twice() {
+    let (ward, nurse) = (Receiver::start(Manner::Failing), Receiver::start(Manner::Hanging));
+    let doctor = Receiver::start(Manner::Well);
+    let port = free_port();
+    let (job, topic, database) = with_outlets(&three_receivers(&ward, &nurse, &doctor));
+    let job = job.more(&format!("[dashboard]\nlisten = \"127.0.0.1:{port}\""));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 134.0)]);
+    // Steps that are due in an hour and in two are taken because neither the ward nor the nurse is there.
+    running.wait_until("the doctor is called", || !doctor.alerts().is_empty());
+    let unreached = || database.so_far("SELECT state FROM alerts WHERE rule='unreached' AND patient_id='P1'");
+    running.wait_until("that nobody was reached is an alert", || unreached() == "firing");
+    let text = database.so_far("SELECT text FROM alerts WHERE rule='unreached'");
+    assert!(
+        text.starts_with("nobody was reached: webhook \"ward\" has not taken \"HR 134 > 120\" of P1 for "),
+        "{text}"
+    );
+    assert_eq!(database.so_far("SELECT severity FROM alerts WHERE rule='unreached'"), "technical");
+    let episode = database.so_far("SELECT id FROM alerts WHERE rule='tachycardia'");
+    assert_eq!(database.so_far(&format!("SELECT escalated FROM alerts WHERE id='{episode}'")), "2");
+
+    let (code, said) = status(&job);
+    assert_eq!(code, Some(4), "{said}");
+    for expected in ["unreached · nobody was reached: webhook \"ward\"", "receiver_stalled · webhook \"ward\""] {
+        assert!(said.contains(expected), "\"{expected}\" in\n{said}");
+    }
+    let read = |path: &str| {
+        let output = Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{port}{path}")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let metrics = read("/metrics");
+    let metric = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("wardwatch_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} in\n{metrics}")).rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(metric("notifications_unreached") >= 2.0, "the ward's and the nurse's");
+    assert!(metric("notifications_unreached_seconds") >= 2.0 && metric("unwatched{cause=\"unreached\"}") >= 2.0);
+    assert!(read("/alerts").contains("nobody was reached") && read("/job").contains("nobody was reached"));
+    assert!(read("/api/v1/status").contains("\"cause\":\"unreached\""));
+
+    // A kill between, and the steps are not taken again.
+    running.signal("KILL");
+    running.wait();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(1, 135.0)]);
+    running.wait_until("it goes on", || database.so_far("SELECT COUNT(*) FROM readings") == "2");
+    ward.behave(Manner::Well);
+    nurse.behave(Manner::Well);
+    running.wait_until("all is taken, and the alert of that over", || {
+        open_notifications(&database) == "0" && unreached() == "ended"
+    });
+    assert_eq!(status(&job).0, Some(0), "{}", status(&job).1);
+    for receiver in [&ward, &nurse, &doctor] {
+        let told = receiver.alerts();
+        let of = told.iter().filter(|(id, ..)| *id == episode).count();
+        assert_eq!(of, 1, "each has been told of it once: {told:?}");
+        let mut ids: Vec<&String> = told.iter().map(|(_, _, notification)| notification).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), told.len(), "and of nothing twice: {told:?}");
+    }
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM alerts WHERE rule='unreached'"), "1");
+}
+
+#[test]
+fn that_nobody_was_reached_is_an_alert_without_an_escalation_too_and_makes_no_more_of_itself() {
+    let receiver = Receiver::start(Manner::Failing);
+    let quick = webhook("ward", &receiver, "longest_backoff = \"200ms\"");
+    let (job, topic, database) = with_outlets(&format!("[alerts]\nunreached_after = \"1s\"\n{quick}"));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 134.0)]);
+    let of = |patient: &str| {
+        database.so_far(&format!("SELECT state FROM alerts WHERE rule='unreached' AND patient_id='{patient}'"))
+    };
+    running.wait_until("it is an alert", || of("P1") == "firing");
+    let told = "SELECT COUNT(*) FROM notifications WHERE facts LIKE '%\"rule\":\"unreached\"%' AND is_open=1";
+    running.wait_until("which waits for the same receiver", || database.so_far(told) == "1");
+    // Nobody takes that either, for several times as long as it needs.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM alerts WHERE rule='unreached'"), "1");
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM notifications"), "2");
+    // An alert that is over has reached nobody all the same.
+    topic.put_samples("P1", &[(20, 80.0)]);
+    running.wait_until("the first is over", || {
+        database.so_far("SELECT state FROM alerts WHERE rule='tachycardia'") == "ended"
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(of("P1"), "firing");
+    receiver.behave(Manner::Well);
+    running.wait_until("it is over once all is taken", || of("P1") == "ended" && open_notifications(&database) == "0");
+    let statuses: Vec<String> = receiver.alerts().into_iter().map(|(_, status, _)| status).collect();
+    let count = |wanted: &str| statuses.iter().filter(|status| *status == wanted).count();
+    assert_eq!((count("firing"), count("resolved")), (2, 2), "{statuses:?}");
+}
+
+#[test]
+fn what_is_not_tried_any_more_has_reached_nobody_while_its_alert_stands_also_after_a_restart() {
+    let receiver = Receiver::start(Manner::Failing);
+    let more = "longest_backoff = \"200ms\"\ngive_up_after = \"2s\"";
+    let quick = webhook("ward", &receiver, more);
+    let (job, topic, database) = with_outlets(&format!("[alerts]\nunreached_after = \"3s\"\n{quick}"));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 134.0)]);
+    let state = || database.so_far("SELECT state FROM alerts WHERE rule='unreached'");
+    running.wait_until("nobody was reached", || state() == "firing");
+    let text = database.so_far("SELECT text FROM alerts WHERE rule='unreached'");
+    assert!(text.ends_with(", and it is not tried any more"), "{text}");
+    running.signal("KILL");
+    running.wait();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(1, 135.0)]);
+    running.wait_until("it goes on", || database.so_far("SELECT COUNT(*) FROM readings") == "2");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(database.rows("SELECT state FROM alerts WHERE rule='unreached'"), ["firing"]);
+    let (code, said) = status(&job);
+    assert!(code == Some(4) && said.contains("not tried any more"), "{said}");
+    topic.put_samples("P1", &[(20, 80.0)]);
+    running.wait_until("it is over with its alert", || state() == "ended");
+}
+
+#[test]
+fn a_log_that_takes_everything_has_reached_nobody() {
+    let receiver = Receiver::start(Manner::Failing);
+    let quick = webhook("ward", &receiver, "longest_backoff = \"200ms\"");
+    let log = "[[notify]]\nkind = \"log\"\n";
+    let (job, topic, database) = with_outlets(&format!("[alerts]\nunreached_after = \"1s\"\n{log}{quick}"));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 134.0)]);
+    let unreached = "SELECT state FROM alerts WHERE rule='unreached'";
+    running.wait_until("nobody was reached", || database.so_far(unreached) == "firing");
+}
+
+#[test]
+fn where_one_of_two_receivers_has_taken_it_somebody_was_reached_and_the_other_is_a_finding() {
+    let (well, away) = (Receiver::start(Manner::Well), Receiver::start(Manner::Failing));
+    let outlets = webhook("well", &well, "") + &webhook("away", &away, "longest_backoff = \"200ms\"");
+    let (job, topic, database) = with_outlets(&format!("[alerts]\nunreached_after = \"1s\"\n{outlets}"));
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 134.0)]);
+    running.wait_until("one has it", || well.alerts().len() == 1);
+    running.wait_until("the other is a finding", || {
+        let (code, said) = status(&job);
+        code == Some(4) && said.contains("receiver_stalled · webhook \"away\" has not taken 1 notifications")
+    });
+    let (_, said) = status(&job);
+    assert!(!said.contains("nobody was reached"), "{said}");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM alerts WHERE rule='unreached'"), "0");
+}
+
+#[test]
+fn status_says_what_is_not_watched_and_exits_by_it() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let (code, said) = status(&job);
+    assert!(code == Some(4) && said.contains("no_batch · no batch has ever been committed"), "{said}");
+    topic.put_samples("P1", &[(0, 80.0)]);
+    job.run_once();
+    let (code, said) = status(&job);
+    assert!(code == Some(0) && said.contains("0 not being watched"), "{said}");
+    let patient = job.command("status").args(["--patience", "1ms"]).output().unwrap();
+    assert_eq!(patient.status.code(), Some(4), "{}", told(&patient));
+    database.connect().query_drop("UPDATE batches SET now_at = now_at - INTERVAL 2 HOUR").unwrap();
+    let (code, said) = status(&job);
+    assert!(code == Some(4) && said.contains("no_batch · no batch has been committed for 2h"), "{said}");
+    assert!(
+        said.contains("see whether `wardwatch run ") && said.contains("error: 1 thing is not being watched"),
+        "{said}"
+    );
+    let seldom = job.command("status").args(["--patience", "3h"]).output().unwrap();
+    assert_eq!(seldom.status.code(), Some(0), "a job that cron runs: {}", told(&seldom));
+
+    let job = job.query(
+        "tables/bad",
+        "-- @key: patient_id\nSELECT patient_id, 1 / (max(_offset) - max(_offset)) AS x FROM vitals GROUP BY 1",
+    );
+    topic.put_samples("P1", &[(1, 80.0)]);
+    job.run_once();
+    let (code, said) = status(&job);
+    assert!(code == Some(4) && said.contains("query_failing · query \"bad\" has failed 1 times in a row"), "{said}");
+}
+
 /// A program that is ended when it is dropped.
 struct Program(Child);
 

@@ -79,7 +79,7 @@ fn episodes(plan: Plan, rows: &RecordBatch, cuts: impl Iterator<Item = usize>) -
     let mut from = 0;
     let now = DateTime::parse_from_rfc3339("2026-01-01T01:00:00Z").unwrap().to_utc();
     for to in cuts.chain([rows.num_rows()]) {
-        for Change { episode, .. } in rehearsal.batch(&rows.slice(from, to - from), now).changes {
+        for Change { episode, .. } in rehearsal.batch(&rows.slice(from, to - from), &[], now).changes {
             match episode.state {
                 State::Dropped => drop(known.remove(&episode.id)),
                 _ => drop(

@@ -108,7 +108,7 @@ fn tables_equal_an_oracle_after_a_kill_before_each_command_while_tables_refuse_t
         for (number, table) in REFUSING.iter().enumerate() {
             let trigger = format!("refuse_{table}");
             database.connect().query_drop(format!("DROP TRIGGER IF EXISTS {trigger}")).unwrap();
-            if (step / 5 + number) % 3 == 0 {
+            if (step / 5 + number).is_multiple_of(3) {
                 let sql = format!(
                     "CREATE TRIGGER {trigger} BEFORE INSERT ON {table} FOR EACH ROW \
                      SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 9001, MESSAGE_TEXT = 'who knows'"
@@ -213,6 +213,11 @@ fn a_second_job_is_fenced_and_the_first_goes_on() {
     let mut second = job.start();
     assert_eq!(second.wait(), Some(1));
     assert!(second.log().contains("fenced: another process"), "{}", second.log());
+    let [holder, since] =
+        ["SELECT holder FROM leases", "SELECT DATE_FORMAT(since_at, '%Y-%m-%dT%H:%i:%sZ') FROM leases"]
+            .map(|sql| database.rows(sql).pop().unwrap());
+    assert!(holder.contains(&format!(":{}:", first.child.id())), "{holder}");
+    assert!(second.log().contains(&format!("{holder}, writes for this job since {since}")), "{}", second.log());
     topic.put_samples("P1", &[(1, 80.0)]);
     wait_until("the first job goes on", || count() == ["2"]);
     first.signal("TERM");

@@ -3,7 +3,7 @@
 use crate::bed::{READINGS, TestJob, repository};
 
 /// Wrong queries, each in a set of its own beside a right one.
-const WRONG: [(&str, &str, &str); 43] = [
+const WRONG: [(&str, &str, &str); 44] = [
     ("syntax", "tables/odd", "-- @key: patient_id\nSELECT patient_id\nFROM vitals WHERE (heart_rate > 3"),
     ("unknown column", "tables/odd", "-- @key: patient_id\nSELECT patient_id, hart_rate\nFROM vitals"),
     (
@@ -37,6 +37,11 @@ const WRONG: [(&str, &str, &str); 43] = [
         "-- @severity: high\n-- @message: HR {hart_rate:.0}\nSELECT patient_id, heart_rate FROM vitals",
     ),
     ("a system table's name", "tables/alerts", "-- @key: patient_id\nSELECT patient_id FROM vitals"),
+    (
+        "the name of an alert of ours",
+        "rules/unreached",
+        "-- @severity: high\nSELECT patient_id, event_time FROM vitals",
+    ),
     ("no SELECT", "tables/odd", "-- @key: patient_id\nDELETE FROM vitals"),
     (
         "a window over no time",

@@ -230,7 +230,7 @@ fn alarms(folder: &Path) -> Vec<Episode> {
     for second in 0..481 {
         let to = if second == 480 { past.rows.num_rows() } else { (second + 1) * at_once };
         let rows = past.rows.slice(second * at_once, to - second * at_once);
-        let batch = rehearsal.batch(&rows, start + TimeDelta::seconds(second as i64));
+        let batch = rehearsal.batch(&rows, &[], start + TimeDelta::seconds(second as i64));
         for outcome in &batch.outcomes {
             assert!(outcome.rows.is_ok(), "{outcome:?}");
         }

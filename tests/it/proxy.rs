@@ -70,3 +70,34 @@ fn forward(client: TcpStream, server: TcpStream, judge: Arc<Mutex<Judge>>) {
         let _ = from.shutdown(Shutdown::Both);
     });
 }
+
+/// The database's URL behind a network that is gone while the flag is set: connections stay, and nothing comes through.
+pub fn that_can_vanish(url: &str) -> (String, Arc<AtomicBool>) {
+    let server = url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = url.replace(&server, &listener.local_addr().unwrap().to_string());
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let gone = Arc::clone(&is_gone);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+            let (other_client, other_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            for (mut from, mut to) in [(client, server), (other_server, other_client)] {
+                let gone = Arc::clone(&gone);
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 65_536];
+                    while let Ok(count @ 1..) = from.read(&mut bytes) {
+                        while gone.load(Ordering::SeqCst) {
+                            std::thread::sleep(std::time::Duration::from_millis(20));
+                        }
+                        if to.write_all(&bytes[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    (url, is_gone)
+}

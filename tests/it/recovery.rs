@@ -295,3 +295,128 @@ fn a_rule_on_history_gives_the_same_episodes_however_long_the_batches_are() {
     assert_eq!(whole.len(), 3, "{whole:?}");
     assert_eq!(alerts(&[51, 52, 202, 390, 392]), whole);
 }
+
+/// How many records a run has read again.
+fn read_again(log: &str) -> i64 {
+    let counts = log.lines().filter(|line| line.contains("reading again"));
+    counts
+        .map(|line| line.split("records=").nth(1).unwrap().split_whitespace().next().unwrap().parse::<i64>().unwrap())
+        .sum()
+}
+
+/// Its watermark stays where it is, but nothing of what the others have had since is remembered because of it.
+#[test]
+fn a_partition_that_has_fallen_silent_costs_a_start_what_it_had_and_not_what_came_since() {
+    let (topic, database) = (Topic::create(2), Database::create(&mysql_url()));
+    let history = "-- @key: at, patient_id
+SELECT now() AS at, patient_id, count(*) AS records FROM vitals_history WHERE patient_id IN (SELECT patient_id FROM vitals)
+GROUP BY patient_id";
+    let job = TestJob::new(&topic.name, &database.url)
+        .source("retain = \"2m\"\ndedupe = [\"patient_id\"]")
+        .more("[features]\ntrend = { of = \"heart_rate\", kind = \"slope\", over = \"1m\" }")
+        .query("tables/minute", MINUTE)
+        .query("tables/history", history)
+        .query("rules/tachycardia", crate::bed::TACHYCARDIA);
+    topic.put(1, None, sample("P2", 0, 80.0).as_bytes());
+    topic.put(1, None, sample("P2", 1, 80.0).as_bytes());
+    topic.flush();
+    run(&job, &[]);
+    let mut again = 0;
+    for number in 0..20 {
+        topic.put_samples("P1", &[(60 * number, 80.0)]);
+        again = read_again(&run(&job, &[]));
+    }
+    assert!((4..=7).contains(&again), "two of P2, and what P1 has had for two minutes: {again}");
+    topic.put(1, None, sample("P2", 2, 80.0).as_bytes());
+    topic.put(1, None, sample("P2", 1, 80.0).as_bytes());
+    topic.flush();
+    let told = run(&job, &[]);
+    assert!(told.contains("1 duplicates"), "{told}");
+    let newest = "SELECT records FROM history WHERE patient_id = 'P2' ORDER BY at DESC LIMIT 1";
+    assert_eq!(database.rows(newest), ["3"], "its history is there");
+}
+
+#[test]
+fn a_start_after_a_stop_reads_nothing_again_for_windows_however_long_they_are() {
+    let (job, topic, database) = job("snapshot_every = 1000");
+    topic.put_samples("P1", &(0..500).map(|second| (second, 80.0)).collect::<Vec<_>>());
+    run(&job, &[]);
+    topic.put_samples("P1", &[(600, 80.0)]);
+    let log = run(&job, &[]);
+    assert_eq!(read_again(&log), 0, "{log}");
+    run(&job, &["--close-windows"]);
+    assert_eq!(database.rows("SELECT records FROM day"), ["501"]);
+}
+
+#[test]
+fn a_run_without_anything_new_reads_nothing_again_even_after_a_kill() {
+    let (job, topic, database) = job("snapshot_every = 1000");
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0), (30, 80.0), (75, 80.0)]);
+    running.wait_until("it works", || database.so_far("SELECT SUM(records) FROM batches") == "3");
+    running.signal("KILL");
+    running.wait();
+    assert_eq!(read_again(&run(&job, &[])), 0);
+    topic.put_samples("P1", &[(90, 80.0)]);
+    assert_eq!(read_again(&run(&job, &[])), 3, "what comes needs what was there");
+    topic.put_samples("P1", &[(91, 80.0)]);
+    assert_eq!(read_again(&run(&job, &[])), 0, "which a stop has saved");
+    run(&job, &["--close-windows"]);
+    assert_eq!(database.rows("SELECT records FROM day"), ["5"]);
+}
+
+/// The table is there from then on, so nothing else tells that its windows are not.
+#[test]
+fn a_query_that_begins_with_the_earliest_record_does_so_also_after_a_kill_on_the_way() {
+    let (job, topic, database) = job("snapshot_every = 1000");
+    topic.put_samples("P1", &(0..10).map(|minute| (60 * minute, 80.0)).collect::<Vec<_>>());
+    run(&job, &[]);
+    let hurried = MINUTE.replace("-- @key", "-- @start: earliest\n-- @key");
+    let job = job.query("tables/from_earliest", &hurried);
+    let process = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let (victim, mut is_made) = (std::sync::Arc::clone(&process), false);
+    let behind_proxy = crate::proxy::before(&database.url, move |command| {
+        if is_made {
+            let victim = victim.load(std::sync::atomic::Ordering::SeqCst).to_string();
+            let _ = std::process::Command::new("kill").args(["-9", &victim]).status();
+        }
+        is_made |= command.windows(15).any(|word| word == b"`from_earliest`") && command[1..].starts_with(b"CREATE");
+        crate::proxy::Verdict::Pass
+    });
+    let text = std::fs::read_to_string(job.file()).unwrap();
+    std::fs::write(job.file(), text.replace(&database.url, &behind_proxy)).unwrap();
+    let mut running = job.start();
+    process.store(running.child.id(), std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(running.wait(), None, "{}", running.log());
+    assert_eq!(database.rows("SELECT COUNT(*) FROM from_earliest"), ["0"]);
+
+    std::fs::write(job.file(), text).unwrap();
+    run(&job, &[]);
+    let of =
+        |table: &str| database.rows(&format!("SELECT CAST(window_start AS CHAR), records FROM {table} ORDER BY 1"));
+    assert_eq!(of("from_earliest").len(), 8);
+    assert_eq!(of("from_earliest"), of("minute"));
+}
+
+/// Another machine's clock, or this one's before somebody put it right, was two days ahead for the last batch.
+#[test]
+fn time_goes_on_after_a_batch_whose_clock_was_ahead() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let job = TestJob::new(&topic.name, &database.url).source("idle_timeout = \"2s\"").query("tables/minute", MINUTE);
+    topic.put_samples("P1", &[(0, 80.0)]);
+    run(&job, &[]);
+    for (table, column) in [("batches", "now_at"), ("offsets", "active_at")] {
+        let sql = format!("UPDATE {table} SET {column} = {column} + INTERVAL 2 DAY");
+        database.connect().query_drop(sql).unwrap();
+    }
+    let status = String::from_utf8(job.command("status").output().unwrap().stdout).unwrap();
+    assert!(status.contains("s behind the last batch"), "{status}");
+    let mut running = job.start();
+    running.wait_until("the silence is noticed", || database.so_far("SELECT COUNT(*) FROM minute") == "1");
+    assert!(running.log().contains("this machine's clock is behind the last batch"), "{}", running.log());
+    topic.put_samples("P1", &[(1, 80.0)]);
+    running.wait_until("it is stored", || database.so_far("SELECT SUM(records) FROM batches") == "2");
+    let steps = "SELECT MIN(TIMESTAMPDIFF(SECOND, a.now_at, b.now_at)) >= 0, MAX(TIMESTAMPDIFF(SECOND, a.now_at, b.now_at)) < 60 \
+                 FROM batches a JOIN batches b ON b.batch = a.batch + 1";
+    assert_eq!(database.rows(steps), ["1|1"], "it goes neither back nor in leaps");
+}

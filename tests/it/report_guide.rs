@@ -125,6 +125,10 @@ impl Ward {
 }
 
 impl StoredTables for Ward {
+    fn is_private(&self, _table: &str) -> bool {
+        false
+    }
+
     fn names(&self) -> Result<Vec<String>, String> {
         Ok(self.0.iter().map(|(name, _)| (*name).to_owned()).collect())
     }

@@ -290,3 +290,64 @@ fn check_finds_what_is_wrong_with_a_spec() {
     check("SELECT event_time, heart_rate", "DELETE", "reports/heart.toml:");
     check("kind = \"line\"", "kind = \"pie\"", "unknown kind \"pie\"");
 }
+
+#[test]
+fn no_report_reads_who_may_see_the_page_however_the_tables_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = format!("sqlite://{}", folder.path().join("private.db").display());
+    for url in [Database::create(&mysql_url()).url, embedded] {
+        let topic = Topic::create(1);
+        let job = TestJob::new(&topic.name, &url)
+            .query("tables/readings", crate::bed::READINGS)
+            .more("[reports]\ndir = \"out\"\nspecs = \"reports\"");
+        topic.put_samples("P1", &[(0, 80.0)]);
+        job.run_once();
+        let mut add = wardwatch();
+        let added = add.args(["users", "add"]).arg(job.file()).args(["nora", "--role", "nurse"]);
+        let mut child = added.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"correct horse battery\n").unwrap();
+        assert!(child.wait().unwrap().success());
+        let reports = job.folder.path().join("reports");
+        std::fs::create_dir(&reports).unwrap();
+        let try_sql = |sql: &str| {
+            let spec = format!(
+                "title = \"Leak\"\nrange = \"1h\"\n[[chart]]\nkind = \"table\"\ntitle = \"x\"\nsql = '''{sql}'''\n"
+            );
+            std::fs::write(reports.join("leak.toml"), spec).unwrap();
+            let checked = job.command("check").output().unwrap();
+            let made = job.command("report").arg("leak").output().unwrap();
+            let said = [told(&checked), told(&made)];
+            let out = job.folder.path().join("out/leak");
+            let pages = if out.exists() { files(&out, "") } else { Vec::new() };
+            let leaked =
+                pages.iter().any(|page| String::from_utf8_lossy(&std::fs::read(page).unwrap()).contains("argon2id"));
+            assert!(!leaked, "{url}: {sql}: {said:?}");
+            let _ = std::fs::remove_dir_all(out);
+            said
+        };
+        for table in ["users", "sessions", "api_tokens", "audit", "USERS", "\"users\"", "\"Users\"", "\"USERS\""] {
+            for said in try_sql(&format!("SELECT * FROM {table}")) {
+                assert!(said.contains("is not for SQL: it tells who may see the page"), "{table}: {said}");
+                assert!(said.contains("there are:") && said.contains("readings") && said.contains("alerts"), "{said}");
+            }
+        }
+        for sql in [
+            "SELECT r.patient_id, u.password FROM readings AS r CROSS JOIN users AS u",
+            "WITH leak AS (SELECT * FROM \"Users\") SELECT * FROM leak",
+            "WITH users AS (SELECT * FROM users) SELECT * FROM users",
+            "SELECT (SELECT max(password) FROM users) AS x FROM readings",
+            "SELECT patient_id FROM readings UNION ALL SELECT password FROM users",
+            "SELECT * FROM \"main.users\"",
+            "SELECT * FROM main.users",
+            "SELECT * FROM \"users \"",
+            "SELECT * FROM \"api_to\u{212a}ens\"",
+            "SELECT * FROM information_schema.tables",
+        ] {
+            for said in try_sql(sql) {
+                assert!(!said.contains("exit status: 0") || said.contains("failed"), "{sql}: {said}");
+            }
+        }
+        let [checked, made] = try_sql("SELECT patient_id FROM readings");
+        assert!(checked.contains("exit status: 0") && made.contains("exit status: 0"), "{checked}\n{made}");
+    }
+}

@@ -42,6 +42,27 @@ fn a_start_at_the_end_is_decided_once() {
     assert_eq!(readings(&database), ["81"]);
 }
 
+/// Whatever `start` says of the records that were there before the job: those of a new partition all came after it.
+#[test]
+fn a_partition_that_is_added_while_the_job_is_stopped_is_read_from_its_first_record() {
+    for start in ["earliest", "latest", "2026-11-01T00:00:00Z"] {
+        let (job, topic, database) = TestJob::on_mysql();
+        let job = job.source(&format!("start = \"{start}\""));
+        job.run_once();
+        let topic = topic.with_partitions(3);
+        topic.put_samples("P1", &[(0, 80.0)]);
+        topic.put(1, Some(1_767_225_600_000), sample("P2", 0, 90.0).as_bytes());
+        topic.put(2, None, sample("P3", 0, 70.0).as_bytes());
+        topic.flush();
+        job.run_once();
+        assert_eq!(readings(&database), ["80", "90", "70"], "{start}");
+        topic.put(1, None, sample("P2", 1, 91.0).as_bytes());
+        topic.flush();
+        job.run_once();
+        assert_eq!(readings(&database), ["80", "90", "91", "70"], "{start}, and goes on behind them");
+    }
+}
+
 #[test]
 fn a_partition_that_is_added_while_the_job_runs_is_read_from_its_first_record() {
     let (job, topic, database) = TestJob::on_mysql();
@@ -83,16 +104,99 @@ fn records_that_kafka_has_deleted_are_told_of_and_the_rest_is_read() {
     assert_eq!(database.rows("SELECT start_offset, end_offset FROM batch_ranges ORDER BY batch"), ["0|1", "1|4"]);
 }
 
+const MINUTE: &str = "-- @key: patient_id, window_start
+SELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, count(*) AS records
+FROM vitals GROUP BY patient_id, tumble(event_time, INTERVAL '1 minute')
+";
+
+const MINUTES: &str = "SELECT CAST(window_start AS CHAR), records FROM minute ORDER BY 1";
+
+/// The new one is longer than the store has read of the old one, so no offset tells.
 #[test]
-fn a_topic_that_was_made_anew_is_not_taken_for_the_old_one() {
+fn a_topic_that_was_made_anew_is_refused_and_gone_on_with_when_told_to() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("tables/minute", MINUTE);
+    topic.put_samples("P1", &[(0, 80.0), (10, 80.0)]);
+    topic.put(0, None, b"no JSON");
+    topic.put(0, None, sample("P1", 11, 900.0).as_bytes());
+    topic.flush();
+    job.run_once();
+    let was = database.rows("SELECT topic_id FROM offsets").pop().unwrap();
+    assert_eq!(was.len(), 22, "an id as Kafka's tools show it: {was}");
+    topic.make_anew(1);
+    topic.put(0, None, b"no JSON either");
+    topic.put_samples("P1", &[(20, 90.0), (30, 91.0), (40, 92.0), (50, 93.0), (75, 94.0)]);
+
+    for arguments in [&["--once"][..], &[]] {
+        let output = job.command("run").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(told(&output).contains("was deleted and made anew"), "{}", told(&output));
+        assert!(told(&output).contains(&was) && told(&output).contains("--new-topic"), "{}", told(&output));
+    }
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["3"], "nothing was read");
+
+    let output = job.command("run").args(["--once", "--new-topic"]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    let rates = database.rows("SELECT heart_rate FROM readings ORDER BY event_time");
+    assert_eq!(rates, ["80", "80", "NULL", "90", "91", "92", "93", "94"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM rejects"), ["2"]);
+    assert_eq!(database.rows(MINUTES), ["2026-01-01 00:00:00.000000|7"], "its window goes on with the new records");
+    let again = job.command("run").args(["--once", "--new-topic"]).output().unwrap();
+    assert!(again.status.success(), "{}", told(&again));
+    topic.put_samples("P1", &[(150, 95.0)]);
+    job.run_once();
+    assert_eq!(database.rows(MINUTES).len(), 2, "told once, it is the job's topic");
+    assert_eq!(database.rows("SELECT SUM(records) FROM minute"), ["8"]);
+}
+
+/// The job was killed, so what its windows kept cannot be known any more: it was in the topic that is gone.
+#[test]
+fn windows_of_a_topic_that_is_gone_are_not_written_over_by_what_the_new_one_has_of_them() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("tables/minute", MINUTE);
+    topic.put_samples("P1", &[(0, 80.0), (10, 80.0), (20, 80.0)]);
+    let closing = job.command("run").args(["--once", "--close-windows"]).output().unwrap();
+    assert!(closing.status.success(), "{}", told(&closing));
+    assert_eq!(database.rows(MINUTES), ["2026-01-01 00:00:00.000000|3"]);
+    use mysql::prelude::Queryable;
+    database.connect().query_drop("UPDATE window_snapshots SET batch = batch - 1").unwrap();
+    topic.make_anew(1);
+    topic.put_samples("P1", &[(30, 90.0), (80, 91.0)]);
+    let output = job.command("run").args(["--once", "--new-topic"]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    topic.put_samples("P1", &[(200, 95.0)]);
+    job.run_once();
+    assert_eq!(database.rows(MINUTES), ["2026-01-01 00:00:00.000000|3", "2026-01-01 00:01:00.000000|1"]);
+}
+
+#[test]
+fn a_topic_that_is_made_anew_under_a_running_job_stops_it_before_anything_of_it_is_stored() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0), (1, 80.0)]);
+    running.wait_until("it works", || database.so_far("SELECT COUNT(*) FROM readings") == "2");
+    topic.make_anew(1);
+    topic.put_samples("P1", &[(2, 90.0), (3, 91.0), (4, 92.0), (5, 93.0)]);
+    assert_eq!(running.wait(), Some(1), "{}", running.log());
+    assert!(running.log().contains("was deleted and made anew"), "{}", running.log());
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["2"]);
+}
+
+#[test]
+fn a_topic_that_ends_before_what_the_store_has_read_is_not_the_one_that_it_read() {
     let (job, topic, database) = TestJob::on_mysql();
     topic.put_samples("P1", &[(0, 80.0)]);
     job.run_once();
     use mysql::prelude::Queryable;
-    database.connect().query_drop("UPDATE offsets SET next_offset = 50").unwrap();
+    // As an earlier version left it.
+    database.connect().query_drop("UPDATE offsets SET next_offset = 50, topic_id = NULL").unwrap();
     let output = job.command("run").arg("--once").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("the topic was deleted and made anew"));
+    database.connect().query_drop("UPDATE offsets SET topic_id = NULL").unwrap();
+    let output = job.command("run").args(["--once", "--new-topic"]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(database.rows("SELECT next_offset FROM offsets WHERE topic NOT LIKE '%@%'"), ["1"]);
 }
 
 #[test]

@@ -411,3 +411,18 @@ fn a_column_that_is_too_narrow_for_all_is_the_tables_fault() {
     job.run_once();
     assert_eq!(database.rows("SELECT COUNT(*), (SELECT COUNT(*) FROM pending_rows) FROM readings"), ["500|0"]);
 }
+
+#[test]
+fn a_message_longer_than_any_column_is_cut_and_the_alert_stands() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let rule = "-- @severity: high\n-- @message: {note}\n\
+                SELECT patient_id, event_time, repeat('x', 20000000) AS note FROM vitals WHERE heart_rate > 120\n";
+    let job = job.more("[[notify]]\nkind = \"log\"").query("rules/long", rule);
+    topic.put_samples("P1", &[(0, 130.0)]);
+    job.run_once();
+    let found = "SELECT LENGTH(text) BETWEEN 1000000 AND 1100000, text LIKE '%of 20000000 bytes)' FROM alerts WHERE rule = 'long'";
+    assert_eq!(database.rows(found), ["1|1"]);
+    let told = "SELECT JSON_VALID(facts), facts LIKE '%of 20000000 bytes)%' FROM notifications WHERE episode LIKE 'long%' OR facts LIKE '%\"long\"%'";
+    assert_eq!(database.rows(told), ["1|1"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM bad_rows"), ["0"]);
+}

@@ -73,7 +73,8 @@ fn table(name: &str, key: &str, text: &str) -> QueryFile {
 }
 
 fn engine(files: Vec<QueryFile>) -> Result<Engine, Diagnostics> {
-    let source = Source { table: "vitals", schema: schema(), key: "patient_id", event_time: "event_time" };
+    let source =
+        Source { table: "vitals", schema: schema(), key: "patient_id", event_time: "event_time", doubtful: Vec::new() };
     let limits = Limits { time: Duration::from_secs(30), memory: 256 << 20, groups: 100_000 };
     Engine::plan(files, &[], &source, limits)
 }
@@ -178,7 +179,7 @@ impl Job {
             panes.extend(saved.changed);
             panes.retain(|start, _| saved.panes.contains(start));
             let panes: Vec<(i64, Vec<u8>)> = panes.iter().map(|(start, bytes)| (*start, bytes.clone())).collect();
-            assert!(self.engine.restore(&saved.query, &panes, saved.closed_to), "{}", saved.query);
+            assert!(self.engine.restore(&saved.query, &panes, saved.closed_to, None), "{}", saved.query);
         }
     }
 }

@@ -26,6 +26,7 @@ mod saved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType};
@@ -446,22 +447,23 @@ impl Streams {
         })
     }
 
-    /// Until when each set of columns is known of each patient: see [`Known`].
-    pub fn known(&self) -> impl Iterator<Item = Known<'_>> {
+    /// Until when each set of columns is known of each patient: see [`Known`]. `valid_for` tells how long a value of a column
+    /// is valid.
+    pub fn known<'a>(&'a self, valid_for: &'a dyn Fn(&str) -> Duration) -> impl Iterator<Item = Known<'a>> {
+        let micros = move |column: &str| i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
         self.patients.iter().flat_map(move |(patient, known)| {
             self.shape.sets.iter().enumerate().filter_map(move |(index, set)| {
-                let mut oldest: Option<(LastValue, i32)> = None;
-                for mask in &set.masks {
+                let vitals = set.masks.iter().zip(set.vitals());
+                let of = |(mask, column): (&u128, &'a str)| {
                     let newest =
                         known.streams.iter().filter_map(|stream| Some((stream.newest_of(*mask)?, stream.partition)));
-                    let newest = newest.max_by_key(|(last, _)| last.stamped)?;
-                    if oldest.is_none_or(|(oldest, _)| newest.0.stamped < oldest.stamped) {
-                        oldest = Some(newest);
-                    }
-                }
-                let (last, partition) = oldest?;
-                let at = DateTime::from_timestamp_micros(last.at)?;
-                Some(Known { patient, set: SetId(index), at, stamped: last.stamped, partition: Partition(partition) })
+                    let (last, partition) = newest.max_by_key(|(last, _)| last.stamped)?;
+                    let (at, partition) = (DateTime::from_timestamp_micros(last.at)?, Partition(partition));
+                    let valid_for = micros(column);
+                    Some(Known { patient, set: SetId(index), column, at, stamped: last.stamped, valid_for, partition })
+                };
+                let all: Option<Vec<Known<'a>>> = vitals.map(of).collect();
+                all?.into_iter().min_by_key(|known| known.stamped.saturating_add(known.valid_for))
             })
         })
     }
@@ -484,18 +486,22 @@ pub struct Clock<'a> {
     pub stamped: i64,
 }
 
-/// Until when a set of columns is known of a patient: the newest value of the column that has lacked one for longest. A
-/// set of which some column never had a value is not told of.
+/// Until when a set of columns is known of a patient: the newest value of the column whose value expires first. A set of
+/// which some column never had a value is not told of.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The patient.
     pub patient: &'a Arc<str>,
     /// The set.
     pub set: SetId,
+    /// The column.
+    pub column: &'a str,
     /// The event time of that value.
     pub at: DateTime<Utc>,
     /// Its stamp.
     pub stamped: i64,
+    /// How long it is valid, in microseconds.
+    pub valid_for: i64,
     /// Its partition.
     pub partition: Partition,
 }

@@ -1,6 +1,7 @@
 //! The columns of a job: those that records become, and those that are computed from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::diagnostic::unknown;
 
@@ -21,7 +22,7 @@ impl Checker<'_> {
         raw.sort_by_key(|(name, _)| name.span().start);
         let names: Vec<String> = raw.iter().map(|(name, _)| name.get_ref().clone()).collect();
         let mut taken = BTreeMap::new();
-        let mut all = Vec::new();
+        let (mut all, mut places) = (Vec::new(), Vec::new());
         for (name, column) in raw {
             let place = name.span();
             let Some(column) = self.column(name, column) else { continue };
@@ -33,8 +34,10 @@ impl Checker<'_> {
                     );
                 }
             }
+            places.push(place);
             all.push(column);
         }
+        self.refuse_names_of_doubtful(&all, &places);
         if let Some((outer, inner)) = nested_in_each_other(taken.keys()) {
             self.refuse::<()>(key.span(), format!("a column reads \"{outer}\" and another \"{inner}\" inside it"));
         }
@@ -61,6 +64,21 @@ impl Checker<'_> {
                 let texts = columns.all().iter().filter(|column| column.r#type == ColumnType::Text);
                 let message = unknown("column", raw.get_ref(), texts.map(|column| column.name.as_str()));
                 self.refuse(raw.span(), message)
+            }
+        }
+    }
+
+    /// The doubtful values of a column have a column of their own, whose name no other may bear.
+    fn refuse_names_of_doubtful(&mut self, columns: &[Column], places: &[Range<usize>]) {
+        for (column, place) in columns.iter().zip(places) {
+            if let Some(of) = columns.iter().find(|other| other.doubtful_name().as_ref() == Some(&column.name)) {
+                self.refuse::<()>(
+                    place.clone(),
+                    format!(
+                        "\"{}\" is the column with the doubtful values of \"{}\"; rename it, or write doubtful = [] there",
+                        column.name, of.name
+                    ),
+                );
             }
         }
     }
@@ -117,6 +135,7 @@ impl Checker<'_> {
         }
         let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
         let plausible = self.range(raw.plausible, numeric);
+        let doubtful = self.doubtful(raw.doubtful, plausible, numeric);
         let limits = self.range(raw.limits, numeric);
         let valid_for = match raw.valid_for {
             None => None,
@@ -130,6 +149,7 @@ impl Checker<'_> {
             from,
             unit: raw.unit.unwrap_or_default(),
             plausible,
+            doubtful,
             limits,
             valid_for,
         })
@@ -137,14 +157,43 @@ impl Checker<'_> {
 
     fn range(&mut self, range: Option<Spanned<[f64; 2]>>, numeric: bool) -> Option<[f64; 2]> {
         let range = range?;
-        let [low, high] = *range.get_ref();
+        self.range_at(range.span(), *range.get_ref(), numeric)
+    }
+
+    fn range_at(&mut self, place: Range<usize>, [low, high]: [f64; 2], numeric: bool) -> Option<[f64; 2]> {
         if !numeric {
-            return self.refuse(range.span(), "only a column of type \"float\" or \"int\" has a range".to_owned());
+            return self.refuse(place, "only a column of type \"float\" or \"int\" has a range".to_owned());
         }
         if low.is_nan() || high.is_nan() || low >= high {
-            return self.refuse(range.span(), format!("[{low}, {high}] is no range; write [low, high]"));
+            return self.refuse(place, format!("[{low}, {high}] is no range; write [low, high]"));
         }
         Some([low, high])
+    }
+
+    /// Below the plausible range a value may be true and deadly, down to 0: what is negative stands for no value.
+    fn doubtful(
+        &mut self,
+        written: Option<Spanned<Vec<f64>>>,
+        plausible: Option<[f64; 2]>,
+        numeric: bool,
+    ) -> Option<[f64; 2]> {
+        let Some(written) = written else {
+            return plausible.map(|[low, _]| [0.0, low]).filter(|[zero, low]| zero < low);
+        };
+        let place = written.span();
+        let range = match written.get_ref()[..] {
+            [] => return None,
+            [low, high] => self.range_at(place.clone(), [low, high], numeric)?,
+            _ => return self.refuse(place, "write [low, high], or [] where no value is doubtful".to_owned()),
+        };
+        match plausible {
+            None => self.refuse(place, "only a column with a plausible range has doubtful values".to_owned()),
+            Some([low, high]) if low <= range[0] && range[1] <= high => self.refuse(
+                place,
+                format!("every value in [{}, {}] is plausible; doubtful ones lie outside", range[0], range[1]),
+            ),
+            Some(_) => Some(range),
+        }
     }
 
     pub(super) fn features(
@@ -160,6 +209,9 @@ impl Checker<'_> {
     fn feature(&mut self, name: Spanned<String>, raw: RawFeature, columns: &Columns) -> Option<Feature> {
         let place = name.span();
         let name = match identifier(name.get_ref()) {
+            Ok(name) if columns.all().iter().any(|column| column.doubtful_name().as_ref() == Some(&name)) => {
+                return self.refuse(place, format!("\"{name}\" is a column with doubtful values already"));
+            }
             Ok(name) if columns.get(&name).is_none() => name,
             Ok(name) => return self.refuse(place, format!("\"{name}\" is a column already")),
             Err(message) => return self.refuse(place, message),

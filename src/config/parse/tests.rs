@@ -44,12 +44,44 @@ fn the_smallest_job_has_defaults_for_the_rest() {
 }
 
 #[test]
+fn what_is_below_the_plausible_range_is_doubtful_down_to_zero_unless_the_job_says_otherwise() {
+    let heart_rate = |plausible: &str| {
+        let job = read(&SMALLEST.replacen("plausible = [0, 300]", plausible, 1)).expect("valid");
+        job.source.columns.get("heart_rate").expect("a column").clone()
+    };
+    for (plausible, name, doubtful, not) in [
+        ("plausible = [10, 300]", Some("heart_rate_doubtful"), vec![0.0, 9.9], vec![-0.1, 10.0, 301.0]),
+        ("plausible = [0, 300]", None, vec![], vec![-1.0, 0.0]),
+        ("plausible = [10, 300], doubtful = []", None, vec![], vec![0.0, 9.9]),
+        (
+            "plausible = [10, 300], doubtful = [5, 400]",
+            Some("heart_rate_doubtful"),
+            vec![5.0, 9.9, 301.0, 400.0],
+            vec![4.9, 10.0, 300.0, 401.0],
+        ),
+    ] {
+        let column = heart_rate(plausible);
+        assert_eq!(column.doubtful_name().as_deref(), name, "{plausible}");
+        assert!(doubtful.iter().all(|value| column.is_doubtful(*value)), "{plausible}");
+        assert!(!not.iter().any(|value| column.is_doubtful(*value)), "{plausible}");
+    }
+}
+
+#[test]
 fn a_wrong_value_is_named_with_its_place_and_the_nearest_valid_one() {
     check("topic = ", "topc = ", "job.toml:4:1: unknown key \"topc\"");
     check("topic = ", "topc = ", "did you mean \"topic\"?");
     check("key = \"patient_id\"", "key = \"patientid\"", "5:7: unknown column \"patientid\"; did you mean");
     check("type = \"float\"", "type = \"flaot\"", "unknown type \"flaot\"; did you mean \"float\"?");
     check("[0, 300]", "[300, 0]", "is no range");
+    check("[0, 300]", "[0, 300], doubtful = [1, 2]", "every value in [1, 2] is plausible");
+    check("[0, 300]", "[0, 300], doubtful = [0]", "write [low, high], or [] where no value is doubtful");
+    check(", plausible = [0, 300]", ", doubtful = [0, 10]", "only a column with a plausible range");
+    check(
+        "[0, 300] }",
+        "[10, 300] }\nheart_rate_doubtful = { type = \"float\" }",
+        "12:1: \"heart_rate_doubtful\" is the column with the doubtful values of \"heart_rate\"",
+    );
     check("\"vitals.hr\"", "\"vitals..hr\"", "is not a path");
     check("\"vitals.hr\"", "\"timestamp\"", "which column \"event_time\" reads already");
     check("${URL:-sqlite://test.db}", "${SECRET}", "14:7: the environment variable \"SECRET\" is not set");

@@ -1,31 +1,28 @@
 //! The guard: finds out who asks, and lets nothing change that the asker did not mean to change.
 
-use std::net::IpAddr;
-use std::sync::PoisonError;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chrono::TimeDelta;
-use cookie::{Cookie, SameSite};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Privacy;
-use crate::store::{Session, StoreError};
+use crate::store::StoreError;
 use crate::terms::Role;
 
 use super::super::App;
 use super::super::pages::NoPage;
 use super::super::problem::Problem;
 use super::super::words::encoded;
-use super::{
-    Known, Visitor, are_there_users, audit_entry, digest, is_password, is_same, new_secret, seal,
-    waste_the_time_of_a_password,
-};
+use super::here::why_not_here;
+use super::log_in::session_token;
+use super::{Known, Visitor, are_there_users, digest, is_same, seal};
 
 /// Where scripts put what seals a form.
 const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -95,9 +92,9 @@ async fn visitor(app: &App, request: &Parts) -> Result<Option<Visitor>, Problem>
         let message = "there are no users yet, so nobody may see this from elsewhere; `wardwatch users add` makes them";
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
-    if !is_called_by_loopback(&request.headers) {
-        let message = "without users, the page is for this machine: call it by http://127.0.0.1 or http://localhost";
-        return Err(Problem::new(StatusCode::FORBIDDEN, message));
+    let peer = request.extensions.get::<Peer>().map(|peer| peer.0);
+    if let Some(why) = why_not_here(&app.job.dashboard.privacy, peer, request) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, &why));
     }
     let csrf = seal(&app.access.secret);
     Ok(Some(Visitor { name: "local".to_owned(), role: Role::Admin, by: Known::Here, csrf, address }))
@@ -105,11 +102,13 @@ async fn visitor(app: &App, request: &Parts) -> Result<Option<Visitor>, Problem>
 
 /// Whether there are users.
 async fn users(app: &App) -> Result<bool, Problem> {
-    if let Some(known) = app.access.remembered_users() {
-        return Ok(known);
+    if app.access.remembers_users() {
+        return Ok(true);
     }
     let are_there = app.stores.with(are_there_users).await?;
-    app.access.remember_users(are_there);
+    if are_there {
+        app.access.remember_users();
+    }
     Ok(are_there)
 }
 
@@ -138,7 +137,7 @@ async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>,
 }
 
 /// A session's secret is no token, and a token no session's.
-fn remembered_as(id: &str, by: Known) -> String {
+pub(super) fn remembered_as(id: &str, by: Known) -> String {
     format!("{by:?} {id}")
 }
 
@@ -147,35 +146,21 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// The cookie's name; a browser takes one with this prefix by TLS only, for this host only.
-fn cookie_name(app: &App) -> &'static str {
-    if app.job.dashboard.privacy == Privacy::Plain { "wardwatch" } else { "__Host-wardwatch" }
-}
-
-fn session_token(app: &App, headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut cookies = cookies.flat_map(|value| Cookie::split_parse(value.to_owned())).filter_map(Result::ok);
-    cookies.find(|cookie| cookie.name() == cookie_name(app)).map(|cookie| cookie.value().to_owned())
-}
-
 /// From where somebody asks; a proxy adds the address that it sees at the end.
 pub(in crate::dashboard) fn address(app: &App, request: &Parts) -> Option<IpAddr> {
     let forwarded = || {
         let header = request.headers.get_all("x-forwarded-for").into_iter().next_back()?.to_str().ok()?;
-        header.rsplit(',').next()?.trim().parse().ok()
+        forwarded_address(header.rsplit(',').next()?)
     };
     let peer = request.extensions.get::<Peer>().map(|peer| peer.0);
     if app.job.dashboard.privacy == Privacy::Proxy { forwarded().or(peer) } else { peer }
 }
 
-/// A page elsewhere can make a browser ask here by another name that leads here (DNS rebinding), but not by these.
-fn is_called_by_loopback(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    matches!(name, Some("localhost" | "127.0.0.1" | "::1"))
+/// The address that a proxy has put down; some put the port beside it, and brackets around it.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// Whether a browser says that a page of ours asks, or says nothing.
@@ -183,13 +168,20 @@ pub(in crate::dashboard) fn same_site(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let is_ours = match text(&ORIGIN) {
         None => true,
-        Some(origin) => {
-            let named = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().map(ToString::to_string));
-            named.is_some() && named.as_deref() == text(&HOST)
-        }
+        Some(origin) => is_origin_of(origin, text(&HOST).unwrap_or_default()),
     };
     let site = text(&HeaderName::from_static("sec-fetch-site")).unwrap_or("same-origin");
     is_ours && matches!(site, "same-origin" | "none")
+}
+
+/// Whether a page of `origin` is one of `host`. Names are the same in small and in large letters, and some proxies put down
+/// the port that a browser leaves out because it is the scheme's own.
+fn is_origin_of(origin: &str, host: &str) -> bool {
+    let (Ok(origin), Ok(host)) = (origin.parse::<Uri>(), host.parse::<Authority>()) else { return false };
+    let Some(asking) = origin.authority() else { return false };
+    let usual = if origin.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = |authority: &Authority| authority.port_u16().unwrap_or(usual);
+    asking.host().eq_ignore_ascii_case(host.host()) && port(asking) == port(&host)
 }
 
 /// Hands a request on that changes nothing, or comes from a program, or bears the seal of a page of ours.
@@ -221,106 +213,6 @@ fn form_field(headers: &HeaderMap, body: &Bytes, name: &str) -> Option<String> {
     fields.into_iter().find(|(field, _)| field == name).map(|(_, value)| value)
 }
 
-/// Why nobody was logged in.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::dashboard) enum LogInError {
-    /// Which of the two is not said.
-    #[error("the name or the password is wrong")]
-    Wrong,
-    /// There were too many guesses.
-    #[error("too many attempts; try again in {} s", .0.as_secs() + 1)]
-    Wait(std::time::Duration),
-    /// The store.
-    #[error("the store does not answer; try again")]
-    Store(#[source] StoreError),
-}
-
-/// Logs somebody in: a new session, whatever cookie the browser brought, and the way on.
-pub(in crate::dashboard) async fn log_in(
-    app: &App,
-    address: Option<IpAddr>,
-    (name, password): (String, String),
-    next: &str,
-) -> Result<Response, LogInError> {
-    let from = address.map(|address| address.to_string()).unwrap_or_default();
-    if let Some(wait) = app.access.throttle.lock().unwrap_or_else(PoisonError::into_inner).wait(&name, &from) {
-        return Err(LogInError::Wait(wait));
-    }
-    let (secret, id) = new_secret();
-    let length = TimeDelta::from_std(app.job.dashboard.session).unwrap_or(TimeDelta::hours(12));
-    let (wanted, kept) = (name.clone(), id);
-    let is_in = app.stores.with(move |store| {
-        let user = store.users()?.into_iter().find(|user| user.name == wanted);
-        let is_right = match &user {
-            Some(user) => is_password(&password, &user.password),
-            None => {
-                waste_the_time_of_a_password(&password);
-                false
-            }
-        };
-        let role = user.as_ref().filter(|_| is_right).map_or("", |user| user.role.name());
-        let what = if is_right { "log in" } else { "fail to log in" };
-        store.note_audit(&audit_entry(&wanted, role, address, (what, "", "")))?;
-        if is_right {
-            let now = SystemClock.now();
-            store.begin_session(&Session { id: kept, user: wanted, begun_at: now, until: now + length })?;
-        }
-        Ok::<_, StoreError>(is_right)
-    });
-    let is_in = is_in.await.map_err(LogInError::Store)?;
-    let mut throttle = app.access.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-    if !is_in {
-        throttle.failed(&name, &from);
-        return Err(LogInError::Wrong);
-    }
-    throttle.succeeded(&name, &from);
-    drop(throttle);
-    let cookie = Cookie::build((cookie_name(app), secret))
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Lax)
-        .secure(app.job.dashboard.privacy != Privacy::Plain)
-        .max_age(cookie::time::Duration::seconds(length.num_seconds()));
-    // Only to pages of ours.
-    let is_ours = next.starts_with('/') && !next.starts_with("//") && !next.contains('\\');
-    let to = if is_ours && next.parse::<Uri>().is_ok() { next } else { "/" };
-    Ok(([(SET_COOKIE, cookie.build().to_string())], redirect(to)).into_response())
-}
-
-impl LogInError {
-    /// The status, and after how many seconds it may be tried again.
-    pub(in crate::dashboard) fn status(&self) -> (StatusCode, Option<u64>) {
-        match self {
-            Self::Wrong => (StatusCode::UNAUTHORIZED, None),
-            Self::Wait(wait) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.as_secs() + 1)),
-            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
-        }
-    }
-}
-
-/// Logs the visitor out and leads to the log-in page.
-pub(in crate::dashboard) async fn log_out(
-    app: &App,
-    visitor: &Visitor,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    if let Some(token) = session_token(app, headers) {
-        let id = digest(&token);
-        app.access.forget(&remembered_as(&id, Known::Session));
-        let entry = visitor.did("log out", "", "");
-        let ended = app.stores.with(move |store| {
-            store.end_session(&id)?;
-            store.note_audit(&entry)
-        });
-        ended.await?;
-    }
-    let cookie = Cookie::build((cookie_name(app), ""))
-        .path("/")
-        .secure(app.job.dashboard.privacy != Privacy::Plain)
-        .max_age(cookie::time::Duration::ZERO);
-    Ok(([(SET_COOKIE, cookie.build().to_string())], redirect("/login")).into_response())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,16 +220,6 @@ mod tests {
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")));
         pairs.collect()
-    }
-
-    #[test]
-    fn only_names_of_this_machine_are_loopback() {
-        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080"] {
-            assert!(is_called_by_loopback(&headers(&[("host", host)])), "{host}");
-        }
-        for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.nip.io", "[::2]:80", ""] {
-            assert!(!is_called_by_loopback(&headers(&[("host", host)])), "{host}");
-        }
     }
 
     #[test]
@@ -349,5 +231,27 @@ mod tests {
         check(&[("host", "ward:80"), ("origin", "null")], false);
         check(&[("host", "ward:80"), ("sec-fetch-site", "cross-site")], false);
         check(&[("host", "ward:80"), ("sec-fetch-site", "same-site")], false);
+        // As proxies hand it on: by IPv6, in large letters, with the port that browsers leave out.
+        check(&[("host", "[2001:db8::1]:8443"), ("origin", "https://[2001:db8::1]:8443")], true);
+        check(&[("host", "[2001:db8::2]:8443"), ("origin", "https://[2001:db8::1]:8443")], false);
+        check(&[("host", "Ward.Example"), ("origin", "https://ward.example")], true);
+        check(&[("host", "ward.example:443"), ("origin", "https://ward.example")], true);
+        check(&[("host", "ward.example:8443"), ("origin", "https://ward.example")], false);
+        check(&[("host", "ward.example"), ("origin", "http://ward.example:8080")], false);
+        check(&[("origin", "http://ward.example")], false);
+    }
+
+    #[test]
+    fn an_address_is_read_however_a_proxy_writes_it() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(forwarded_address(text), expected.map(|text| text.parse().expect("an address")), "{text}");
+        };
+        check(" 192.0.2.5", Some("192.0.2.5"));
+        check("192.0.2.5:4711", Some("192.0.2.5"));
+        check("2001:db8::1", Some("2001:db8::1"));
+        check("[2001:db8::1]", Some("2001:db8::1"));
+        check("\"[2001:db8::1]:4711\"", Some("2001:db8::1"));
+        check("unknown", None);
+        check("", None);
     }
 }

@@ -1,11 +1,13 @@
 //! Who may see and do what: every request but those for the log-in page and for what has no facts passes the guard.
 //!
 //! ```text
-//! a request ─▶ bearer token? ─▶ session cookie? ─▶ no users, and on loopback? ─▶ nobody: log in, or 401
+//! a request ─▶ bearer token? ─▶ session cookie? ─▶ no users, and at this machine? ─▶ nobody: log in, or 401
 //!                   └──────────────┴───────────────────┴─▶ changes something, and no token? ─▶ CSRF token
 //! ```
 
 mod guard;
+mod here;
+mod log_in;
 mod password;
 mod throttle;
 
@@ -23,10 +25,11 @@ use crate::terms::Role;
 
 use super::App;
 
-pub(super) use guard::{Peer, address, guard, log_in, log_out, redirect, same_site, told};
+pub(super) use guard::{Peer, address, guard, redirect, same_site, told};
+pub(super) use log_in::{log_in, log_out};
+use password::Comparing;
 pub use password::{PasswordError, hash_password};
-use password::{is_password, waste_the_time_of_a_password};
-pub(super) use throttle::Throttle;
+use throttle::Throttle;
 
 /// For so long it is remembered who a cookie or token belongs to: a user that is removed may see the page for so long yet.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -111,13 +114,15 @@ pub(super) struct Access {
     secret: [u8; 32],
     /// Whether others than this machine can reach the page.
     pub(super) is_public: bool,
-    /// Whether there are users.
-    users: Mutex<Option<(Stopwatch, bool)>>,
+    /// When it was seen last that there are users. That there are none is not remembered: it lets everybody here in.
+    users: Mutex<Option<Stopwatch>>,
     visitors: Mutex<HashMap<String, (Stopwatch, Somebody)>>,
     /// Who has seen what lately.
     seen: Mutex<HashMap<(String, String), Stopwatch>>,
     /// Who has guessed passwords lately.
-    pub(super) throttle: Mutex<Throttle>,
+    throttle: Mutex<Throttle>,
+    /// Passwords that are being compared.
+    comparing: Comparing,
 }
 
 impl Access {
@@ -129,17 +134,18 @@ impl Access {
             visitors: Mutex::default(),
             seen: Mutex::default(),
             throttle: Mutex::default(),
+            comparing: Comparing::default(),
         }
     }
 
-    /// Whether there are users, as far as that was looked up lately.
-    fn remembered_users(&self) -> Option<bool> {
+    /// Whether it was seen lately that there are users.
+    fn remembers_users(&self) -> bool {
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.as_ref().filter(|(looked, _)| looked.elapsed() < REMEMBERED).map(|(_, are_there)| *are_there)
+        users.is_some_and(|looked| looked.elapsed() < REMEMBERED)
     }
 
-    fn remember_users(&self, are_there: bool) {
-        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), are_there));
+    fn remember_users(&self) {
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
     }
 
     fn remembered(&self, id: &str) -> Option<Somebody> {
@@ -151,6 +157,10 @@ impl Access {
         let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         if visitors.len() >= MOST_REMEMBERED {
             visitors.retain(|_, (looked, _)| looked.elapsed() < REMEMBERED);
+        }
+        if visitors.len() >= MOST_REMEMBERED {
+            // Whoever makes up tokens must not push out those that are known.
+            visitors.retain(|_, (_, visitor)| visitor.is_some());
         }
         if visitors.len() < MOST_REMEMBERED {
             visitors.insert(id.to_owned(), (Stopwatch::start(), visitor));

@@ -1,8 +1,12 @@
 //! Passwords as argon2id makes hashes of them, with the parameters that OWASP's Password Storage Cheat Sheet advises
 //! (19 MiB, two passes), which are argon2's defaults.
 
+use std::sync::Arc;
+
 use argon2::password_hash::SaltString;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
+
+use tokio::sync::Semaphore;
 
 use super::random;
 
@@ -37,15 +41,71 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
     Ok(Argon2::default().hash_password(password.as_bytes(), &salt).map_err(failed)?.to_string())
 }
 
-/// Whether a hash is of this password. It takes some 20 ms.
-pub(in crate::dashboard) fn is_password(password: &str, hash: &str) -> bool {
-    password.chars().count() <= LONGEST
-        && PasswordHash::new(hash)
-            .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+/// Whether no password is as long as this.
+pub(in crate::dashboard) fn is_too_long(password: &str) -> bool {
+    password.chars().count() > LONGEST
 }
 
-/// Takes as long as [`is_password`], so that nobody can tell whether there is a user of some name.
-pub(in crate::dashboard) fn waste_the_time_of_a_password(password: &str) {
+/// So many passwords are compared at a time: the job and its pages need the processor too.
+const AT_A_TIME: usize = 1;
+
+/// So many may wait for that, together with the one in hand: some 0.2 s.
+const MOST_WAITING: usize = 8;
+
+/// Compares passwords with hashes, few at a time, so that nothing else waits for it.
+#[derive(Debug)]
+pub(in crate::dashboard) struct Comparing {
+    queue: Arc<Semaphore>,
+    working: Arc<Semaphore>,
+}
+
+/// A place in the queue, from before the user is looked up until the password is known to be right or wrong.
+#[derive(Debug)]
+pub(in crate::dashboard) struct Place(tokio::sync::OwnedSemaphorePermit);
+
+impl Default for Comparing {
+    fn default() -> Self {
+        Self { queue: Arc::new(Semaphore::new(MOST_WAITING)), working: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
+}
+
+impl Comparing {
+    /// A place in the queue; `None` where it is full.
+    pub(in crate::dashboard) fn place(&self) -> Option<Place> {
+        Arc::clone(&self.queue).try_acquire_owned().ok().map(Place)
+    }
+
+    /// Whether `hash` is of this password; it takes some 20 ms, and as long where there is no hash, so that nobody can tell
+    /// whether there is a user of some name.
+    pub(in crate::dashboard) async fn is_password(
+        &self,
+        Place(place): Place,
+        password: String,
+        hash: Option<String>,
+    ) -> bool {
+        let working = Arc::clone(&self.working).acquire_owned().await;
+        let compared = tokio::task::spawn_blocking(move || {
+            // Kept until the work is done, even where nobody waits for it any more.
+            let _kept = (working, place);
+            match hash {
+                Some(hash) => is_password(&password, &hash),
+                None => {
+                    waste_the_time_of_a_password(&password);
+                    false
+                }
+            }
+        });
+        compared.await.unwrap_or(false)
+    }
+}
+
+/// Whether a hash is of this password.
+fn is_password(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// Takes as long as [`is_password`].
+fn waste_the_time_of_a_password(password: &str) {
     let salt = SaltString::encode_b64(&[0; 16]);
     drop(
         salt.and_then(|salt| Argon2::default().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())),
@@ -66,5 +126,19 @@ mod tests {
         assert_ne!(hash_password("correct horse").expect("long enough"), hash);
         assert_eq!(hash_password("short"), Err(PasswordError::Length(5)));
         assert_eq!(hash_password(&"x".repeat(201)), Err(PasswordError::Length(201)));
+        assert!(is_too_long(&"x".repeat(201)) && !is_too_long(&"ü".repeat(200)));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_a_place_is_free_again_when_its_password_was_compared() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let comparing = Comparing::default();
+        let mut places: Vec<Place> = std::iter::from_fn(|| comparing.place()).collect();
+        assert_eq!(places.len(), MOST_WAITING);
+        let hash = hash_password("correct horse").expect("long enough");
+        let place = places.pop().expect("a place");
+        assert!(runtime.block_on(comparing.is_password(place, "correct horse".to_owned(), Some(hash))));
+        let place = comparing.place().expect("it is free again");
+        assert!(!runtime.block_on(comparing.is_password(place, "correct horse".to_owned(), None)));
     }
 }

@@ -7,7 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::clock::{Clock, SystemClock};
+use crate::store::StoreError;
 use crate::terms::BatchId;
+use crate::watch::{Finding, findings, patience};
 
 use super::super::App;
 use super::super::problem::Problem;
@@ -25,7 +28,7 @@ pub(super) struct Batch {
     records: i64,
     /// Records that became no rows.
     rejects: i64,
-    /// Values that cannot be true.
+    /// Values that cannot be read or true.
     artefacts: i64,
     /// Rows that came too late for windows.
     late_rows: i64,
@@ -107,6 +110,21 @@ pub(super) struct JobStatus {
     bad_rows: i64,
     /// Why the newest edit of the queries was refused.
     refused_edit: Option<String>,
+    /// What is not being watched although it should be.
+    unwatched: Vec<Unwatched>,
+}
+
+/// Something that is not being watched.
+#[derive(Debug, Serialize, ToSchema)]
+struct Unwatched {
+    /// Of what kind it is.
+    cause: &'static str,
+    /// What it is.
+    what: String,
+    /// Since when, where that is known.
+    since: Option<Time>,
+    /// What to do.
+    remedy: String,
 }
 
 /// A query that fails.
@@ -141,8 +159,18 @@ struct TableAtFault {
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> {
-    let topic = app.job.source.topic.clone();
-    let status = app.stores.with(move |store| store.status(&topic)).await?;
+    let job = app.job.clone();
+    let read = app.stores.with(move |store| {
+        let found = findings(store, &job, patience(&job), SystemClock.now())?;
+        Ok::<_, StoreError>((store.status(&job.source.topic)?, found))
+    });
+    let (status, found) = read.await?;
+    let unwatched = found.into_iter().map(|Finding { cause, what, since, remedy }| Unwatched {
+        cause: cause.name(),
+        what,
+        since: since.map(Time),
+        remedy,
+    });
     let failing = status.queries.into_iter().map(|query| FailingQuery {
         query: query.query,
         failures: query.failures,
@@ -165,6 +193,7 @@ pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> 
         tables_at_fault: at_fault.collect(),
         bad_rows: status.bad_rows,
         refused_edit: status.refused_edit.map(|(_, error)| error),
+        unwatched: unwatched.collect(),
     })
     .into_response())
 }

@@ -11,6 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::query::load_set;
 use crate::store::{BatchRow, CostRow, EditRow, LateRow, OutletState, RejectRow, ReportState, Status, StoreError};
 use crate::terms::{BatchId, Role};
+use crate::watch::{Finding, findings, patience};
 
 use super::super::App;
 use super::super::access::Visitor;
@@ -25,6 +26,7 @@ const MOST_BYTES: usize = 500;
 
 /// What the page shows.
 struct Facts {
+    unwatched: Vec<Finding>,
     status: Status,
     batches: Vec<BatchRow>,
     rejects: Vec<RejectRow>,
@@ -48,16 +50,17 @@ pub(in crate::dashboard) async fn job(
     State(app): State<App>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<Response, NoPage> {
-    let topic = app.job.source.topic.clone();
+    let job = app.job.clone();
     let read = app.stores.with(move |store| {
         if !store.has_tables()? {
             return Ok(None);
         }
         Ok::<_, StoreError>(Some(Facts {
-            status: store.status(&topic)?,
+            unwatched: findings(store, &job, patience(&job), SystemClock.now())?,
+            status: store.status(&job.source.topic)?,
             batches: store.batch_rows(BatchId(i64::MAX as u64), MOST)?,
-            rejects: store.reject_rows(&topic, MOST)?,
-            late: store.late_rows(&topic, MOST)?,
+            rejects: store.reject_rows(&job.source.topic, MOST)?,
+            late: store.late_rows(&job.source.topic, MOST)?,
             edits: store.edit_rows(MOST)?,
             costs: store.cost_rows()?,
             outlets: store.outlet_states()?,
@@ -89,14 +92,19 @@ fn files(dir: &Path) -> Vec<File> {
 
 fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Markup {
     let (now, zone) = (SystemClock.now(), app.job.reports.time_zone);
-    let Facts { status, batches, rejects, late, edits, costs, outlets, reports } = facts;
+    let Facts { unwatched, status, batches, rejects, late, edits, costs, outlets, reports } = facts;
     html! {
+        @if !unwatched.is_empty() { section .panel { h2 { "Not being watched" } @for finding in unwatched {
+            p .wrong { b { (finding.cause.name()) } ", " (finding.what)
+                @if let Some(since) = finding.since { ", since " (ago(since, now, zone)) }
+                br; (finding.remedy) }
+        } } }
         div .columns {
             section .panel { h2 { "Job " (app.job.name) } dl .facts-list {
                 dt { "Topic" } dd { (app.job.source.topic) }
                 dt { "Records" } dd { (status.records) }
                 dt { "Rejects" } dd { (status.rejects) }
-                dt { "Implausible values" } dd { (status.artefacts) }
+                dt { "Values left empty" } dd { (status.artefacts) }
                 dt { "Late rows" } dd { (status.late) }
                 dt { "Duplicates" } dd { (status.duplicates) }
                 dt { "Rows no table takes" } dd { (status.bad_rows) }

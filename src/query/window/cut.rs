@@ -32,7 +32,7 @@ pub(in crate::query) enum Input {
     History,
     /// The last values of each patient.
     Latest,
-    /// The alerts that stand, and the batch's values that cannot be true.
+    /// The alerts that stand, and the batch's values that cannot be read or true.
     Moment,
     /// Rows that change only when they are read anew.
     Reference,

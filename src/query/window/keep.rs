@@ -17,6 +17,8 @@ pub(in crate::query) struct Saved {
     pub(in crate::query) panes: Vec<i64>,
     /// Windows that end by it were given out.
     pub(in crate::query) closed_to: Option<i64>,
+    /// Windows that start before it lack rows that can no longer be read.
+    pub(in crate::query) incomplete_before: Option<i64>,
 }
 
 impl Windowed {
@@ -50,12 +52,22 @@ impl Windowed {
         })?;
         match failed {
             Some(failure) => Err(failure),
-            None => Ok(Saved { changed, panes: self.panes.starts().collect(), closed_to: self.closed_to }),
+            None => Ok(Saved {
+                changed,
+                panes: self.panes.starts().collect(),
+                closed_to: self.closed_to,
+                incomplete_before: self.poorer_before,
+            }),
         }
     }
 
     /// Puts back what was kept. Returns whether it could: the bytes must be those that this plan saves.
-    pub(in crate::query) fn restore(&mut self, panes: &[(i64, Vec<u8>)], closed_to: Option<i64>) -> bool {
+    pub(in crate::query) fn restore(
+        &mut self,
+        panes: &[(i64, Vec<u8>)],
+        closed_to: Option<i64>,
+        incomplete_before: Option<i64>,
+    ) -> bool {
         let schema = self.reduce.slot.schema();
         let read: Option<Vec<(i64, RecordBatch)>> =
             panes.iter().map(|(start, bytes)| Some((*start, saved::from_bytes(bytes, schema)?))).collect();
@@ -64,6 +76,7 @@ impl Windowed {
             self.panes.restore(start, rows);
         }
         self.closed_to = closed_to;
+        self.poorer_before = incomplete_before;
         self.shown = None;
         // Nothing tells whether it was shown, and showing it again changes nothing.
         self.unshown = !panes.is_empty();

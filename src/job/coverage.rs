@@ -1,0 +1,126 @@
+//! What the loop knows of coverage from batch to batch: what was no value, and what the store has been told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::alert::{BadValues, Unjudged, ValidFor};
+use crate::decode::Artefact;
+use crate::store::CoverageChanges;
+
+use super::plan::Plan;
+
+/// Coverage is found out so often; small batches would spend much of their time on it.
+const EVERY: TimeDelta = TimeDelta::seconds(1);
+
+/// What was no value is remembered for so long.
+const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
+
+/// Coverage as the store has it, and what is needed to find it out again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Coverage {
+    bad_values: BadValues,
+    told: BTreeMap<(Arc<str>, String), Unjudged>,
+    looked_at: Option<DateTime<Utc>>,
+}
+
+impl Coverage {
+    /// What the store was told last.
+    pub(super) fn new(told: Vec<Unjudged>) -> Self {
+        let told = told.into_iter().map(|unjudged| ((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged));
+        Self { told: told.collect(), ..Self::default() }
+    }
+
+    /// Takes note of a batch's values that are none.
+    pub(super) fn note(&mut self, artefacts: &[Artefact], now: DateTime<Utc>) {
+        if self.bad_values.len() > artefacts.len() {
+            self.bad_values.retain(|_, (at, _)| now - *at < REMEMBERED);
+        }
+        for artefact in artefacts {
+            let key = (artefact.patient.as_str().into(), artefact.column.clone());
+            self.bad_values.insert(key, (now, artefact.reason.clone()));
+        }
+    }
+
+    pub(super) fn bad_values(&self) -> &BadValues {
+        &self.bad_values
+    }
+
+    /// Whether it is to be found out at `now`.
+    pub(super) fn is_due(&self, now: DateTime<Utc>) -> bool {
+        self.looked_at.is_none_or(|at| now - at >= EVERY)
+    }
+
+    /// What the store is to be told, now that this is known. A cause that goes on keeps the time since when it does.
+    pub(super) fn changes(&self, unjudged: &[Unjudged]) -> CoverageChanges {
+        let key = |unjudged: &Unjudged| (Arc::clone(&unjudged.patient), unjudged.rule.clone());
+        let now: BTreeMap<_, &Unjudged> = unjudged.iter().map(|unjudged| (key(unjudged), unjudged)).collect();
+        let is_told = |unjudged: &Unjudged| {
+            let told = self.told.get(&key(unjudged));
+            told.is_some_and(|told| told.cause == unjudged.cause && told.detail == unjudged.detail)
+        };
+        let with_since = |unjudged: &Unjudged| {
+            let told = self.told.get(&key(unjudged)).map_or(unjudged.since, |told| told.since);
+            Unjudged { since: told.min(unjudged.since), ..unjudged.clone() }
+        };
+        CoverageChanges {
+            judged_again: self.told.keys().filter(|known| !now.contains_key(known)).cloned().collect(),
+            unjudged: unjudged.iter().filter(|unjudged| !is_told(unjudged)).map(with_since).collect(),
+        }
+    }
+
+    /// The store has been told.
+    pub(super) fn told(&mut self, changes: CoverageChanges, now: DateTime<Utc>) {
+        self.looked_at = Some(now);
+        for known in &changes.judged_again {
+            self.told.remove(known);
+        }
+        for unjudged in changes.unjudged {
+            self.told.insert((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged);
+        }
+    }
+}
+
+impl ValidFor for Plan {
+    fn valid_for(&self, column: &str) -> Duration {
+        let own = self.job.source.columns.get(column).and_then(|column| column.valid_for);
+        own.unwrap_or(self.job.alerts.stale_after)
+    }
+
+    fn label<'a>(&'a self, column: &'a str) -> &'a str {
+        self.job.source.columns.get(column).map_or(column, |column| column.label.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Why;
+
+    fn unjudged(patient: &str, cause: Why, since: i64) -> Unjudged {
+        Unjudged {
+            patient: patient.into(),
+            rule: "hypoxia".to_owned(),
+            judged_until: None,
+            since: DateTime::from_timestamp(since, 0).expect("a time"),
+            cause,
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_store_is_told_of_what_changes_and_since_when_it_lasts() {
+        let mut coverage = Coverage::default();
+        let first = [unjudged("P1", Why::NoValue, 10), unjudged("P2", Why::NoValue, 10)];
+        let changes = coverage.changes(&first);
+        assert_eq!((changes.unjudged.len(), changes.judged_again.len()), (2, 0));
+        coverage.told(changes, DateTime::UNIX_EPOCH);
+        let changes = coverage.changes(&[unjudged("P1", Why::NoValue, 12)]);
+        assert_eq!((changes.unjudged.len(), changes.judged_again.len()), (0, 1));
+        coverage.told(changes, DateTime::UNIX_EPOCH);
+        let changes = coverage.changes(&[unjudged("P1", Why::BadValue, 12)]);
+        assert_eq!(changes.unjudged, [unjudged("P1", Why::BadValue, 10)]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Partitions of which records wait and none is read: without a leader, say, or not to be read by this account. librdkafka tries
+//! again for ever and says nothing of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::{Offset, Partition, Positions, Stopwatch, Topic};
+
+/// A partition that does not move for so long is looked at.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// So many are looked at each time: mostly they have nothing to be read, and each costs a request.
+const LOOKED_AT: usize = 8;
+
+/// What is known of partitions that do not move.
+#[derive(Debug, Default)]
+pub(super) struct Stalls {
+    /// Where each partition stands, and since when.
+    seen: BTreeMap<Partition, (Offset, Stopwatch)>,
+    /// Those that were told of.
+    told: BTreeMap<Partition, String>,
+    /// The last one that was looked at.
+    last: Option<Partition>,
+}
+
+impl Stalls {
+    /// Looks at partitions that have not moved for a while, and tells of those that should have.
+    pub(super) fn look(&mut self, topic: &Topic, positions: &Positions) {
+        for (partition, position) in positions {
+            match self.seen.get(partition) {
+                Some((seen, _)) if seen == position => {}
+                _ => {
+                    self.seen.insert(*partition, (*position, Stopwatch::start()));
+                    if self.told.remove(partition).is_some() {
+                        info!(%partition, next_offset = %position, "the partition is read again");
+                    }
+                }
+            }
+        }
+        let still = |(partition, (position, since)): (&Partition, &(Offset, Stopwatch))| {
+            (since.elapsed() >= STALLED_AFTER).then_some((*partition, *position, since.elapsed()))
+        };
+        let still: Vec<(Partition, Offset, Duration)> = self.seen.iter().filter_map(still).collect();
+        let behind = still.iter().position(|(partition, ..)| Some(*partition) > self.last).unwrap_or(0);
+        let looked_at: Vec<_> = still.iter().cycle().skip(behind).take(LOOKED_AT.min(still.len())).copied().collect();
+        for (partition, position, since) in looked_at {
+            self.last = Some(partition);
+            let reason = match topic.held(partition) {
+                Some(reason) => Some(reason),
+                None => match topic.bounds_of(partition) {
+                    Ok((_, end)) if end > position => Some(format!("{} records wait", end.0 - position.0)),
+                    Ok(_) => None,
+                    Err(error) => Some(error.to_string()),
+                },
+            };
+            let Some(reason) = reason else {
+                self.told.remove(&partition);
+                continue;
+            };
+            if self.told.insert(partition, reason.clone()).is_none() {
+                warn!(%partition, next_offset = %position, seconds = since.as_secs(), reason,
+                    "nothing is read of a partition; it is tried again and again");
+            }
+        }
+    }
+}

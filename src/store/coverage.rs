@@ -1,0 +1,75 @@
+//! Which rules do not judge which patients, as it stood after the last batch.
+
+use std::sync::Arc;
+
+use crate::alert::{Unjudged, Why};
+use crate::terms::BatchId;
+
+use super::commit::{Duplicates, batch_value, insert_system};
+use super::row::Row;
+use super::statement::quoted;
+use super::system::COVERAGE;
+use super::{Store, StoreError, Value};
+
+/// What became of coverage with a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CoverageChanges {
+    /// The patients and rules that are judged again.
+    pub judged_again: Vec<(Arc<str>, String)>,
+    /// Those that are not judged, or for another reason than before.
+    pub unjudged: Vec<Unjudged>,
+}
+
+impl CoverageChanges {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.judged_again.is_empty() && self.unjudged.is_empty()
+    }
+}
+
+const COLUMNS: &str = "`patient_id`, `rule`, `judged_until`, `since_at`, `cause`, `detail`";
+
+impl Store {
+    pub(super) fn write_coverage(&mut self, batch: BatchId, changes: &CoverageChanges) -> Result<(), StoreError> {
+        let sql = format!("DELETE FROM {} WHERE `job`=? AND `patient_id`=? AND `rule`=?", quoted(COVERAGE));
+        for (patient, rule) in &changes.judged_again {
+            let values = [Value::text(&self.job), Value::text(patient), Value::text(rule)];
+            self.database.execute(&sql, &values)?;
+        }
+        let mut rows = changes.unjudged.iter().map(|unjudged| {
+            vec![
+                Value::text(&self.job),
+                Value::text(&unjudged.patient),
+                Value::text(&unjudged.rule),
+                Value::time(unjudged.judged_until),
+                Value::Time(unjudged.since),
+                Value::text(unjudged.cause.name()),
+                Value::text(&unjudged.detail),
+                batch_value(batch),
+            ]
+        });
+        insert_system(self.database.as_mut(), COVERAGE, Duplicates::Replaced, &mut rows)
+    }
+
+    /// Which rules do not judge which patients, by patient and rule.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn unjudged(&mut self) -> Result<Vec<Unjudged>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=? ORDER BY `patient_id`, `rule`", quoted(COVERAGE));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        let read = |row: &Vec<Value>| -> Result<Unjudged, StoreError> {
+            let mut row = Row::of(COVERAGE, COLUMNS, row);
+            Ok(Unjudged {
+                patient: row.text()?.into(),
+                rule: row.text()?,
+                judged_until: row.optional_time(),
+                since: row.time()?,
+                cause: row.named(Why::from_name)?,
+                detail: row.text()?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+}

@@ -1,0 +1,288 @@
+//! Records from the field whose values or times are odd, through the real broker as they were sent: a bad value costs itself.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use mysql::prelude::Queryable;
+
+use crate::bed::{Database, TestJob, Topic, mysql_url, repository, told, wardwatch};
+
+/// The folder of a case from the field; `None` where the cases are not there.
+fn case(name: &str) -> Option<PathBuf> {
+    let folder = repository().join("../shared/cases").join(name);
+    folder.is_dir().then_some(folder)
+}
+
+/// The records of a case: when Kafka stamped each, where the case says so, and its bytes.
+fn case_records(folder: &std::path::Path) -> Vec<(Option<i64>, Vec<u8>)> {
+    let text = |file: &str| std::fs::read_to_string(folder.join(file));
+    if let Ok(stamped) = text("kafka.jsonl") {
+        let record = |line: &str| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            (record["timestamp_ms"].as_i64(), base64(record["value_b64"].as_str().unwrap()))
+        };
+        return stamped.lines().map(record).collect();
+    }
+    text("records.jsonl").unwrap().lines().map(|line| (None, line.as_bytes().to_vec())).collect()
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => u32::from(byte - b'A'),
+        b'a'..=b'z' => u32::from(byte - b'a') + 26,
+        b'0'..=b'9' => u32::from(byte - b'0') + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let mut bytes = Vec::new();
+    for group in text.trim_end_matches('=').as_bytes().chunks(4) {
+        let bits = group.iter().fold(0, |bits, byte| (bits << 6) | value(*byte)) << (6 * (4 - group.len()));
+        bytes.extend(&bits.to_be_bytes()[1..group.len()]);
+    }
+    bytes
+}
+
+/// Sends records to a topic of their own and has a job read them once.
+struct Sent {
+    database: Database,
+    log: String,
+}
+
+impl Sent {
+    /// By a job file's text, in which `topic = "…"` is replaced; its folder of queries is taken from `folder`.
+    fn by(job: &str, folder: &std::path::Path, records: &[(Option<i64>, Vec<u8>)]) -> Self {
+        let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+        for (stamp, payload) in records {
+            topic.put(0, *stamp, payload);
+        }
+        topic.flush();
+        let at = tempfile::tempdir().unwrap();
+        let lines = job.lines().map(|line| match line.split_once(" = ") {
+            Some(("topic", _)) => format!("topic = {:?}", topic.name),
+            Some(("dir", dir)) if dir.contains("sql") => {
+                format!("dir = {:?}", folder.join(dir.split('"').nth(1).unwrap()))
+            }
+            _ => line.to_owned(),
+        });
+        let file = at.path().join("job.toml");
+        std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let run = Self::command(&file, &database).output().unwrap();
+        assert!(run.status.success(), "{}", told(&run));
+        Self { database, log: told(&run) }
+    }
+
+    fn command(file: &std::path::Path, database: &Database) -> Command {
+        let mut command = wardwatch();
+        command.args(["run", "--once"]).arg(file).env("KAFKA_BROKERS", crate::bed::kafka());
+        command.env("MYSQL_URL", &database.url);
+        command
+    }
+
+    /// By the case's own job and queries.
+    fn of_case(name: &str) -> Option<Self> {
+        let folder = case(name)?;
+        let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+        Some(Self::by(&job, &folder, &case_records(&folder)))
+    }
+
+    /// By the shipped job.
+    fn of_case_as_shipped(name: &str) -> Option<Self> {
+        let records = case_records(&case(name)?);
+        let job = std::fs::read_to_string(repository().join("jobs/patient_vitals.toml")).unwrap();
+        Some(Self::by(&job, &repository().join("jobs"), &records))
+    }
+
+    fn rows(&self, sql: &str) -> Vec<String> {
+        self.database.rows(sql)
+    }
+
+    fn alerts(&self) -> Vec<String> {
+        self.rows(
+            "SELECT patient_id, rule, severity, state, peak_text FROM alerts WHERE firing_at IS NOT NULL ORDER BY 1, 2",
+        )
+    }
+}
+
+#[test]
+fn a_placeholder_for_one_vital_leaves_the_others_to_be_judged() {
+    let Some(sent) = Sent::of_case("25-placeholders-lose-the-whole-record") else { return };
+    assert!(sent.log.contains(" 0 rejects"), "{}", sent.log);
+    let alerts = sent.rows("SELECT rule, state, text FROM alerts WHERE patient_id = 'P1'");
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert!(alerts[0].starts_with("tachycardia|"), "{alerts:?}");
+    let kept = sent
+        .rows("SELECT DISTINCT text, reason, value FROM artefacts WHERE column_name = 'spo2' AND patient_id = 'P1'");
+    assert!(kept.contains(&"--|is not a valid number|NULL".to_owned()), "{kept:?}");
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM readings WHERE spo2 IS NULL AND heart_rate IS NULL"), ["0"]);
+}
+
+#[test]
+fn values_with_their_unit_are_kept_as_texts_and_numbers_beside_them_are_read() {
+    let Some(sent) = Sent::of_case("26-values-with-their-unit-in-the-text") else { return };
+    let rows = sent.rows("SELECT heart_rate, spo2 FROM readings ORDER BY source_offset");
+    assert_eq!(rows, ["NULL|NULL", "72|NULL", "NULL|95"]);
+    let kept = sent.rows("SELECT `offset`, column_name, text, reason FROM artefacts ORDER BY `offset`, column_name");
+    let texts = [
+        "0|heart_rate|72 bpm",
+        "0|spo2|98%",
+        "0|temperature|36.6 °C",
+        "1|spo2|98 %",
+        "1|temperature|98.2F",
+        "2|heart_rate|<40",
+    ];
+    assert_eq!(kept, texts.map(|text| format!("{text}|is not a valid number")));
+}
+
+#[test]
+fn what_sensors_send_for_nothing_is_technical_and_no_heart_rate_with_a_pulse_is_a_lead_that_is_off() {
+    let Some(sent) = Sent::of_case_as_shipped("28-sentinels-and-zero") else { return };
+    let alerts = sent.rows("SELECT rule, severity FROM alerts WHERE firing_at IS NOT NULL ORDER BY started_at, rule");
+    assert!(alerts.contains(&"implausible|technical".to_owned()), "{alerts:?}");
+    assert!(alerts.contains(&"ecg_lead_off|technical".to_owned()), "{alerts:?}");
+    let about_the_patient: Vec<&String> = alerts.iter().filter(|alert| !alert.ends_with("|technical")).collect();
+    assert_eq!(about_the_patient, [""; 0], "{alerts:?}");
+}
+
+#[test]
+fn no_heart_rate_without_a_pulse_is_bradycardia() {
+    let record = |second: u32, patient: &str, pulse: &str| {
+        let at = format!("2026-01-01T10:00:{second:02}Z");
+        let text = format!(r#"{{"patient_id":"{patient}","event_time":"{at}","heart_rate":0{pulse}}}"#);
+        (None, text.into_bytes())
+    };
+    let records: Vec<_> = (0..15)
+        .flat_map(|at| {
+            [record(at, "none", r#","pulse":0"#), record(at, "alone", ""), record(at, "off", r#","pulse":72"#)]
+        })
+        .collect();
+    let job = std::fs::read_to_string(repository().join("jobs/patient_vitals.toml")).unwrap();
+    let sent = Sent::by(&job, &repository().join("jobs"), &records);
+    let expected = |patient: &str| format!("{patient}|bradycardia|high|firing|HR 0 (doubtful) < 50");
+    let alerts = sent.alerts();
+    let of = |rule: &str| alerts.iter().filter(|alert| alert.contains(rule)).cloned().collect::<Vec<_>>();
+    assert_eq!(of("|bradycardia|"), [expected("alone"), expected("none")], "{alerts:?}");
+    assert_eq!(of("|ecg_lead_off|"), ["off|ecg_lead_off|technical|firing|ECG leads off: HR 0, pulse 72"], "{alerts:?}");
+}
+
+#[test]
+fn a_saturation_below_what_is_plausible_goes_on_being_hypoxia() {
+    let Some(sent) = Sent::of_case_as_shipped("29-true-but-extreme-saturation") else { return };
+    let hypoxia = sent.rows("SELECT patient_id, state, severity, peak_value, peak_text FROM alerts WHERE rule = 'hypoxia' AND patient_id = 'P1'");
+    assert_eq!(hypoxia, ["P1|firing|high|44|SpO₂ 44 (doubtful) < 90"]);
+}
+
+#[test]
+fn an_id_keeps_its_digits_whatever_stands_beside_it() {
+    let Some(sent) = Sent::of_case("33-an-id-changes-when-a-neighbour-is-missing") else { return };
+    let patients = sent.rows("SELECT DISTINCT patient_id FROM readings ORDER BY 1");
+    assert_eq!(patients, ["123456789012345678901", "4.10"]);
+}
+
+#[test]
+fn times_with_a_missing_or_odd_end_are_read_and_a_bare_day_says_what_is_missing() {
+    let Some(sent) = Sent::of_case("36-times-with-a-missing-or-odd-end") else { return };
+    let times = sent.rows("SELECT heart_rate, CAST(event_time AS CHAR) FROM readings ORDER BY source_offset");
+    let expected = [
+        "80|2026-01-01 10:00:00.000000",
+        "81|2026-01-01 10:00:00.000000",
+        "82|2026-01-01 09:00:00.000000",
+        "83|2026-01-01 10:00:00.000000",
+        "84|2026-01-01 10:00:00.000000",
+        "85|2026-01-01 10:00:00.123456",
+        "86|2026-01-01 10:00:00.000000",
+        "88|2026-01-01 10:00:00.000000",
+    ];
+    assert_eq!(times, expected);
+    let rejects = sent.rows("SELECT patient_id, reason, stamped_at IS NOT NULL FROM rejects");
+    assert_eq!(rejects.len(), 1, "{rejects:?}");
+    assert!(rejects[0].starts_with("P1|column \"event_time\": \"2026-01-01\" is a day without a time"), "{rejects:?}");
+    assert!(rejects[0].ends_with("|1"), "{rejects:?}");
+}
+
+#[test]
+fn times_as_hl7_writes_them_are_read_as_the_dates_they_are_or_refused() {
+    let Some(sent) = Sent::of_case("37-hl7-times-are-read-as-wrong-years") else { return };
+    let times = sent.rows("SELECT heart_rate, CAST(event_time AS CHAR) FROM readings ORDER BY source_offset");
+    let expected = [
+        "80|2026-01-01 10:00:00.000000",
+        "81|2026-01-01 10:00:00.000000",
+        "82|2026-01-01 09:00:00.821000",
+        "83|2026-01-01 10:00:00.000000",
+    ];
+    assert_eq!(times, expected);
+    let rejects = sent.rows("SELECT reason FROM rejects ORDER BY `offset`");
+    assert_eq!(rejects.len(), 2, "{rejects:?}");
+    assert!(rejects[0].contains("is a day without a time, 2026-01-01"), "{rejects:?}");
+    assert!(rejects[1].contains("as days since 1970 2026-01-01"), "{rejects:?}");
+}
+
+#[test]
+fn local_times_of_another_zone_name_the_zone_that_may_be_meant() {
+    let Some(sent) = Sent::of_case("44-local-times-without-a-zone-and-the-wrong-default") else { return };
+    let rejects = sent.rows("SELECT DISTINCT reason FROM rejects");
+    assert_eq!(rejects.len(), 1, "{rejects:?}");
+    let meant = "about 5 h 30 min ahead: is time_zone = \"Asia/Kolkata\" (or another of this offset) meant?";
+    assert!(rejects[0].ends_with(meant), "{rejects:?}");
+    assert!(sent.log.contains("times are ahead of Kafka's stamps"), "{}", sent.log);
+}
+
+#[test]
+fn the_hour_that_comes_twice_is_told_by_kafkas_stamps() {
+    let Some(sent) = Sent::of_case("45-the-hour-that-comes-twice") else { return };
+    assert!(sent.log.contains(" 0 late rows"), "{}", sent.log);
+    assert_eq!(sent.rows("SELECT COUNT(*), COUNT(DISTINCT event_time) FROM readings"), ["2160|2160"]);
+    let alerts =
+        sent.rows("SELECT CAST(started_at AS CHAR) FROM alerts WHERE rule = 'tachycardia' AND firing_at IS NOT NULL");
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert!(alerts[0].starts_with("2026-10-25 01:20:0"), "in the second hour, by UTC: {alerts:?}");
+}
+
+#[test]
+fn preview_tells_which_values_are_left_empty_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("records.jsonl");
+    std::fs::write(&file, r#"{"patient_id":"P1","event_time":"2026-01-01T10:00:00Z","hr":140,"spo2":"--"}"#).unwrap();
+    let preview = wardwatch()
+        .args(["preview", "jobs/patient_vitals.toml", "readings", "--json", "--input"])
+        .arg(&file)
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    let (rows, notes) = (String::from_utf8_lossy(&preview.stdout), String::from_utf8_lossy(&preview.stderr));
+    assert!(rows.contains("\"heart_rate\":140.0") && !rows.contains("spo2\":"), "{rows}");
+    let note = "note: \"spo2\" of patient \"P1\" at 2026-01-01T10:00:00Z is left empty: \"--\" is not a valid number";
+    assert!(notes.contains(note), "{notes}");
+}
+
+#[test]
+fn a_store_of_before_gets_the_columns_and_its_rows_stay() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let record = |second: u32, spo2: &str| {
+        let text = format!(r#"{{"patient_id":"P1","event_time":"2026-01-01T00:00:{second:02}Z","spo2":{spo2}}}"#);
+        topic.put(0, None, text.as_bytes());
+    };
+    record(0, "12");
+    topic.put(0, None, br#"{"patient_id":"P1"}"#);
+    topic.flush();
+    job.run_once();
+    for sql in [
+        "ALTER TABLE artefacts DROP COLUMN text, DROP COLUMN reason",
+        "ALTER TABLE rejects DROP COLUMN patient_id, DROP COLUMN stamped_at",
+    ] {
+        database.connect().query_drop(sql).unwrap();
+    }
+    record(1, "\"--\"");
+    topic.put(0, Some(1_767_225_600_000), br#"{"patient_id":"P2"}"#);
+    topic.flush();
+    job.run_once();
+    assert_eq!(
+        database.rows("SELECT `offset`, value, text, reason FROM artefacts ORDER BY `offset`"),
+        ["0|12|NULL|NULL", "2|NULL|--|is not a valid number"]
+    );
+    assert_eq!(
+        database.rows("SELECT `offset`, patient_id, CAST(stamped_at AS CHAR) FROM rejects ORDER BY `offset`"),
+        ["1|NULL|NULL", "3|P2|2026-01-01 00:00:00.000000"]
+    );
+    let status = job.command("status").output().unwrap();
+    assert!(told(&status).contains("2 rejects, 2 artefacts"), "{}", told(&status));
+}
