@@ -205,6 +205,25 @@ impl Reloader {
         })
     }
 
+    /// Has the plan be of the files as they are now, before it runs: whoever has stood by may come after one that has taken over
+    /// edits meanwhile, and batches would not reach a table that is new. A set with faults is left for [`Reloader::poll`] to tell.
+    ///
+    /// Errors: the operating system has no thread to give.
+    pub(super) fn follow_edits(self, plan: &mut Plan) -> Result<Self, RunError> {
+        if scan(&self.job.sql.dir) == self.known {
+            return Ok(self);
+        }
+        let next = Self::start(&self.job)?;
+        match Plan::of(self.job.clone()) {
+            Ok(edited) => {
+                info!("the set was edited meanwhile; it is run as it is now");
+                *plan = edited;
+                Ok(next)
+            }
+            Err(_) => Ok(self),
+        }
+    }
+
     /// Looks whether there is an edit to be taken over behind batch `last`.
     ///
     /// Errors: nobody looks at the files any more.

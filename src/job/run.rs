@@ -160,10 +160,11 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
 fn watch(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
     // Whoever saves while the job starts or stands by is heard once it runs.
     let reloader = Reloader::start(&plan.job)?;
-    match be_admitted(plan, options)? {
-        Some(admission) => run_admitted(plan, admission, reloader, options),
-        None => Ok(Summary::default()), // it was stopped while it stood by
-    }
+    let Some(admission) = be_admitted(plan, options)? else {
+        return Ok(Summary::default()); // it was stopped while it stood by
+    };
+    let reloader = reloader.follow_edits(plan)?;
+    run_admitted(plan, admission, reloader, options)
 }
 
 /// Holds the lease while it runs the loop, and gives it back.

@@ -71,10 +71,7 @@ impl Database for Sqlite {
         self.connection.execute_batch(sql).map_err(|error| {
             let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
             let failure = failure(error);
-            let message = format!(
-                "table \"{table}\" cannot be changed: another process has been writing to the file for more than {} s",
-                PATIENCE.as_secs()
-            );
+            let message = format!("table \"{table}\" cannot be changed: {}", failure.message);
             if is_busy { Failure { kind: FailureKind::Blocked, message } } else { failure }
         })
     }
@@ -198,5 +195,11 @@ fn failure(error: rusqlite::Error) -> Failure {
         Some(ErrorCode::Unknown) if extended == Some(SQLITE_ERROR) => FailureKind::Table,
         _ => FailureKind::Unknown,
     };
-    Failure { kind, message: error.to_string() }
+    let message = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => {
+            format!("another process has been writing to the file for more than {} s", PATIENCE.as_secs())
+        }
+        _ => error.to_string(),
+    };
+    Failure { kind, message }
 }
