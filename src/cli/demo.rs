@@ -112,11 +112,12 @@ impl Demo {
         let watched = self.watch(&mut plan, &stop, &charts);
         stop.ask();
         drop(charts);
-        if devices.join().is_err() || drawing.join().is_err() {
-            anyhow::bail!("a thread of the demo panicked");
-        }
-        page.stop();
+        // What the devices could not send, the job has said.
+        drop(telemetry::join(devices)?);
+        telemetry::join(drawing)?;
+        let page = page.stop();
         watched?;
+        page?;
         let file = draw(&plan.job, "P0001").context("the last chart")?;
         println!("\nchart    {}\ntables   {}", file.display(), plan.job.store.address());
         Ok(())

@@ -1,7 +1,8 @@
 //! The command line: what the user typed, one file per command, exit codes.
 //!
 //! Commands print; nothing else does. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 a service cannot be reached, 4
-//! (`status`) something is not being watched.
+//! (`status`) something is not being watched, 70 a fault of wardwatch itself (`EX_SOFTWARE` of sysexits): a restart goes on behind
+//! the last commit.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
@@ -35,6 +36,7 @@ use crate::job::{PastError, Plan, RunError};
 use crate::report::ReportError;
 use crate::source::SourceError;
 use crate::store::StoreError;
+use crate::telemetry::Panicked;
 
 /// Watches patients' vitals: Kafka to SQL rules to MySQL, exactly once, with charts.
 ///
@@ -156,10 +158,22 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     const WRONG_INPUT: u8 = 1;
     const UNREACHABLE: u8 = 3;
     const UNWATCHED: u8 = 4;
+    const PANICKED: u8 = 70;
     if error.is::<status::Unwatched>() {
         return UNWATCHED;
     }
-    let store = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
+    let panicked = error.chain().any(|cause| {
+        cause.is::<Panicked>()
+            || matches!(cause.downcast_ref::<SourceError>(), Some(SourceError::Panicked(_)))
+            || matches!(
+                cause.downcast_ref::<RunError>(),
+                Some(RunError::Panicked(_) | RunError::Source(SourceError::Panicked(_)))
+            )
+    });
+    if panicked {
+        return PANICKED;
+    }
+    let store = |error: &StoreError| matches!(error, StoreError::Unavailable(_) | StoreError::Blocked(_));
     let source = |error: &SourceError| matches!(error, SourceError::Unreachable { .. });
     let unreachable = error.chain().any(|cause| {
         cause.downcast_ref::<StoreError>().is_some_and(store)
@@ -168,7 +182,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 Some(RunError::StoreUnreachable { .. }) => true,
                 Some(RunError::Store(error)) => store(error),
                 Some(RunError::Source(error)) => source(error),
-                Some(RunError::Thread(_)) | None => false,
+                Some(RunError::Panicked(_) | RunError::Thread(_)) | None => false,
             }
             || matches!(cause.downcast_ref::<ReportError>(), Some(ReportError::Store(error)) if store(error))
             || match cause.downcast_ref::<PastError>() {
@@ -190,4 +204,21 @@ fn time(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
     chrono::DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|_| "write a time with its zone: 2026-01-01T00:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restart_mends_has_another_code_than_what_it_does_not() {
+        let check = |error: anyhow::Error, code: u8| assert_eq!(exit_code(&error), code, "{error}");
+        let panicked = || Panicked::of("fetch");
+        check(panicked().into(), 70);
+        check(RunError::from(panicked()).into(), 70);
+        check(RunError::from(SourceError::from(panicked())).into(), 70);
+        check(RunError::from(StoreError::Blocked("in use".to_owned())).into(), 3);
+        check(RunError::from(StoreError::Unavailable("away".to_owned())).into(), 3);
+        check(RunError::from(StoreError::Refused("wrong".to_owned())).into(), 1);
+    }
 }

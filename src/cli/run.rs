@@ -75,8 +75,10 @@ impl Run {
         }
         let scheduled = specs.good.into_iter().filter(|spec| spec.schedule.is_some()).collect::<Vec<_>>();
         let running = Stopwatch::start();
+        // Without its page, a ward sees nothing: the batch in hand is finished, and whoever restarts us brings both back.
+        let is_stopped = || stop.is_asked() || page.as_ref().is_some_and(dashboard::Page::has_ended);
         let done = loop {
-            match self.run_once_admitted(&mut plan, &scheduled, &stop) {
+            match self.run_once_admitted(&mut plan, &scheduled, &is_stopped) {
                 Err(error) if self.standby && error.is_fenced() => {
                     warn!(%error, "standing by from now on");
                     plan = Plan::load(&self.file.job)?;
@@ -84,10 +86,9 @@ impl Run {
                 done => break done,
             }
         };
-        if let Some(page) = page {
-            page.stop();
-        }
+        let page = page.map_or(Ok(()), dashboard::Page::stop);
         let summary = done?;
+        page?;
         if self.once {
             println!(
                 "{} batches, {} records, {} rejects, {} artefacts, {} late rows, {} duplicates, {} failing queries, {:.2} s",
@@ -112,7 +113,12 @@ impl Run {
     }
 
     /// Runs the job until it ends; reports are made while this process writes for it, and not while it stands by.
-    fn run_once_admitted(&self, plan: &mut Plan, scheduled: &[Spec], stop: &Stop) -> Result<Summary, RunError> {
+    fn run_once_admitted(
+        &self,
+        plan: &mut Plan,
+        scheduled: &[Spec],
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Summary, RunError> {
         let pace = Pace::new(plan.job.trigger.every);
         let job = plan.job.clone();
         let mut reporting = None;
@@ -123,7 +129,7 @@ impl Run {
             standby: if self.standby { Standby::Wait } else { Standby::Stop },
             new_topic: if self.new_topic { ReplacedTopic::GoOn } else { ReplacedTopic::Refuse },
             connect_timeout: self.connect_timeout,
-            stopped: &|| stop.is_asked(),
+            stopped,
             on_start: &mut || {
                 if !scheduled.is_empty() {
                     reporting = Reporting::start(&job, scheduled.to_vec(), pace.clone())

@@ -30,10 +30,9 @@ impl Serve {
         };
         let page = dashboard::serve(&job, listen)?;
         println!("{}", page.address());
-        while !stop.is_asked() {
+        while !stop.is_asked() && !page.has_ended() {
             std::thread::sleep(Duration::from_millis(50));
         }
-        page.stop();
-        Ok(())
+        Ok(page.stop()?)
     }
 }

@@ -17,6 +17,7 @@ use crate::alert::Episode;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::Job;
 use crate::store::{BatchSummary, Readings, Store, StoreError, Timed, Value};
+use crate::telemetry::caught;
 
 use super::bed::{Bed, HISTORY, Number, Score, Trend, number};
 use super::event;
@@ -116,7 +117,12 @@ impl Live {
             let mut beaten = Stopwatch::start();
             while !stopped.load(Ordering::Relaxed) {
                 let looking = Stopwatch::start();
-                let event = match reader.look() {
+                // A panic leaves a reader that nobody can trust; a new one reads everything.
+                let seen = caught(|| reader.look()).unwrap_or_else(|panicked| {
+                    reader = Reader::new(&job);
+                    Err(StoreError::Unavailable(panicked.to_string()))
+                });
+                let event = match seen {
                     Ok(Seen::News(told)) => Some(live.publish(reader.view(), told)),
                     Ok(Seen::Nothing) if beaten.elapsed() < BEAT_EVERY => None,
                     Ok(Seen::Nothing) => Some(event::beat(&live.ward(), SystemClock.now())),

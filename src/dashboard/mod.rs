@@ -36,6 +36,7 @@ use tokio::sync::watch;
 
 use crate::config::Job;
 use crate::store::Store;
+use crate::telemetry::{Panicked, join};
 
 use access::Access;
 use listen::Listener;
@@ -118,16 +119,25 @@ impl Page {
         format!("{}://{}/", self.scheme, self.address)
     }
 
+    /// Whether it is not served any more, though nobody has stopped it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Ends it.
-    pub fn stop(self) {
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub fn stop(self) -> Result<(), Panicked> {
+        let had_ended = self.has_ended();
         self.stopped.store(true, Ordering::Relaxed);
         // Nobody listens where the thread has ended already.
         let _ = self.stop.send(true);
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the page panicked");
-            }
-        }
+        let ended: Vec<Result<(), Panicked>> = self.threads.into_iter().map(join).collect();
+        ended.into_iter().collect::<Result<(), _>>()?;
+        // The log says why it could not be served.
+        if had_ended { Err(Panicked::of("page")) } else { Ok(()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is where, and the headers that every answer has.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,8 +14,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures::StreamExt as _;
 use futures::stream;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio_stream::wrappers::BroadcastStream;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
@@ -79,8 +80,14 @@ pub(super) fn routes(app: App) -> Router {
 
 /// Gives up on what takes too long, such as a body that never comes.
 async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWERED_WITHIN, next.run(request)).await {
-        Ok(response) => response,
+    // A panic over one request ends neither the page nor the job, and who asked is told.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(ANSWERED_WITHIN, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            let message = "this request made wardwatch panic; its log says where";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
+        }
         Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "this took too long").into_response(),
     }
 }

@@ -25,6 +25,7 @@ use tracing::{debug, error, info, warn};
 use crate::clock::Stopwatch;
 use crate::config::{Job, StoreUrl};
 use crate::store::{LeaseRow, Store, StoreError};
+use crate::telemetry::{Panicked, join};
 
 use super::retry::Retry;
 use super::run::{RunError, Standby};
@@ -112,9 +113,14 @@ impl Lease {
         *self.shared.alive.lock().unwrap_or_else(PoisonError::into_inner) = Stopwatch::start();
     }
 
-    /// Why the lease is lost; `None` while it is held.
-    pub(super) fn lost(&self) -> Option<&str> {
-        self.shared.lost.get().map(String::as_str)
+    /// Why this process must not write any more; `None` while the lease is held and renewed.
+    pub(super) fn ended(&self) -> Option<RunError> {
+        if let Some(reason) = self.shared.lost.get() {
+            return Some(StoreError::Fenced(reason.clone()).into());
+        }
+        let is_renewed = self.thread.as_ref().is_none_or(|thread| !thread.is_finished());
+        // The thread says why before it ends, so the reason may have come meanwhile; what is left is a panic.
+        (!is_renewed && self.shared.lost.get().is_none()).then(|| Panicked::of("lease").into())
     }
 
     /// Gives the lease back, so that nobody has to wait until it expires.
@@ -130,10 +136,8 @@ impl Lease {
     fn stop(&mut self) {
         *self.shared.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.stop.1.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            error!("the lease thread panicked");
+        if let Some(Err(panicked)) = self.thread.take().map(join) {
+            error!(%panicked, "the lease was not renewed any more");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! and duplicates stand as they did when the last batch was committed. Kafka is the log of state; where it no longer
 //! reaches back far enough, the windows that lack rows are named and never written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,8 +15,9 @@ use crate::frame::EventTime;
 use crate::query::{Engine, Input};
 use crate::source::{Repeated, Topic, repeat};
 use crate::store::{LoggedBatch, Store, StoredSnapshot};
-use crate::terms::{BatchId, Partition, Ranges};
+use crate::terms::{BatchId, Partition, Ranges, Watermark};
 
+use super::batch::Taken;
 use super::memory::{Memory, STREAMS};
 use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
 use super::plan::Plan;
@@ -119,18 +120,49 @@ impl Recovery {
             info!(%from, to = %last, records, "reading again what windows and history need");
         }
         repeat(topic, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
-            self.one(plan, &log[repeated.index], &repeated, &failed);
-            on_repeat(repeated.index + 1, log.len());
+            let Repeated { index, batch, missing } = &repeated;
+            self.one(plan, &log[*index], &batch.rows, &failed);
+            if *missing > 0 {
+                self.lost_to = Some((log[*index].batch, log[*index].event_now));
+            }
+            on_repeat(index + 1, log.len());
             Ok(())
         })?;
         self.next = self.next.max(last.next());
         Ok(())
     }
 
-    fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, repeated: &Repeated, failed: &Failed) {
+    /// Whether nothing lies between what was repeated and what the loop has at hand.
+    pub(super) fn is_reached_by(&self, passed: &Passed, last: BatchId) -> bool {
+        self.next > last || passed.0.front().is_some_and(|(first, _)| first.batch <= self.next)
+    }
+
+    /// Repeats the batches behind those that were repeated, as far as the loop has them at hand.
+    ///
+    /// Errors: the store stops answering.
+    pub(super) fn run_passed(
+        &mut self,
+        plan: &mut Plan,
+        store: &mut Store,
+        passed: &Passed,
+        retry: &Retry<'_>,
+    ) -> Result<(), RunError> {
+        let failed = retry.until_done(|| {
+            Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
+        })?;
+        for (logged, rows) in &passed.0 {
+            if logged.batch >= self.next {
+                self.one(plan, logged, rows, &failed);
+                self.next = logged.batch.next();
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
         // Batches may be left out between two of them.
         self.memory.event_time.watermark = logged.watermark_before;
-        let rows = self.memory.take(plan, &repeated.batch.rows, logged.now);
+        let rows = self.memory.take(plan, rows, logged.now);
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
         if logged.batch > self.streams_to {
@@ -159,9 +191,6 @@ impl Recovery {
         for (query, rows) in plan.engine.repeat(&input, &left_out, &gives) {
             self.given.entry(query).or_default().push(rows);
         }
-        if repeated.missing > 0 {
-            self.lost_to = Some((logged.batch, logged.event_now));
-        }
     }
 
     /// What is remembered now. Says which windows can no longer be known, and keeps them from being written.
@@ -180,6 +209,55 @@ impl Recovery {
         }
         if affected.is_empty() {
             info!(until = %time.to_rfc3339(), "Kafka no longer holds all rows of the last while");
+        }
+    }
+}
+
+/// The batches that the loop has committed last, with their rows, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Passed(VecDeque<(LoggedBatch, RecordBatch)>);
+
+impl Passed {
+    /// So many are kept: more than pass between the last that a thread has repeated and the taking over.
+    const MOST: usize = 8;
+
+    /// Takes note of a batch, if it was committed: one that had nothing to commit is none.
+    pub(super) fn push(&mut self, passing: Passing, state: &JobState) {
+        let Some(now) = state.last_now.filter(|_| state.last_batch > passing.behind) else { return };
+        let EventTime { now: event_now, watermark, .. } = &state.memory.event_time;
+        let logged = LoggedBatch {
+            batch: state.last_batch,
+            ranges: Ranges::new(),
+            now,
+            event_now: event_now.unwrap_or(now),
+            watermark: *watermark,
+            watermark_before: passing.watermark_before,
+        };
+        self.0.push_back((logged, passing.rows));
+        if self.0.len() > Self::MOST {
+            self.0.pop_front();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What is to be known of a batch before it is committed, so that it can be repeated afterwards.
+pub(super) struct Passing {
+    /// The last batch before it.
+    behind: BatchId,
+    watermark_before: Option<Watermark>,
+    rows: RecordBatch,
+}
+
+impl Passing {
+    pub(super) fn of(taken: &Taken, state: &JobState) -> Self {
+        Self {
+            behind: state.last_batch,
+            watermark_before: state.memory.event_time.watermark,
+            rows: taken.batch.rows.clone(),
         }
     }
 }

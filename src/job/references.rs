@@ -7,71 +7,149 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use tracing::{info, warn};
+use chrono::{DateTime, Utc};
+use tracing::{error, info, warn};
 
 use crate::clock::Stopwatch;
-use crate::config::StoreUrl;
-use crate::store::{ReferenceChange, Store, StoreError};
+use crate::config::{Job, StoreUrl};
+use crate::store::{Edited, ReferenceChange, Store, StoreError};
+use crate::telemetry::Panicked;
 use crate::terms::BatchId;
 
 use super::plan::{Plan, Reference};
+use super::run::RunError;
+use super::state::Edits;
 
 /// How often a stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The thread that reads reference tables.
+/// The reference tables that queries see, and the thread that reads them again.
 #[derive(Debug)]
 pub(super) struct References {
-    changed: Receiver<Changed>,
+    /// As queries see them.
+    seen: Vec<Reference>,
+    /// Which tables are to be read, counted by how often that has changed.
+    generation: u64,
+    orders: Sender<Order>,
+    found: Receiver<Found>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A reference table whose rows are others than before.
-struct Changed {
+/// The tables to read from now on, as they are known.
+#[derive(Debug)]
+struct Order {
+    generation: u64,
+    known: Vec<Reference>,
+}
+
+/// A reference table that is another than before.
+#[derive(Debug)]
+struct Found {
+    generation: u64,
     table: String,
-    rows: RecordBatch,
-    changes: Vec<ReferenceChange>,
+    news: News,
+}
+
+#[derive(Debug)]
+enum News {
+    Rows(RecordBatch, Vec<ReferenceChange>),
+    /// What is wrong with its rows now; nothing any more where that is empty.
+    Odd(Vec<String>),
+}
+
+/// Makes the reference tables that the store lacks, with their rows, reads all, and has the plan see them. Returns what was read,
+/// and what is wrong with rows that had to be left out.
+///
+/// Errors: the store does not answer, or has an incompatible table, or one that must be changed and is in use.
+pub(super) fn read_references(plan: &mut Plan, store: &mut Store) -> Result<(Vec<Reference>, Vec<String>), StoreError> {
+    let (mut read, mut odd) = (Vec::new(), Vec::new());
+    for Reference { spec, rows } in plan.references.clone() {
+        store.seed(&spec, &rows)?;
+        let (rows, faults) = store.read_reference(&spec, &rows.schema())?;
+        plan.set_reference(&spec.name, &rows);
+        read.push(Reference { spec, rows });
+        odd.extend(faults);
+    }
+    Ok((read, odd))
 }
 
 impl References {
-    /// Creates the tables that are missing, reads all, and goes on reading them.
+    /// Goes on reading the tables that were read.
     ///
-    /// Errors: the store does not answer, or has an incompatible table.
-    pub(super) fn start(plan: &mut Plan, store: &mut Store) -> Result<Self, StoreError> {
-        let mut known = Vec::new();
-        for Reference { spec, rows } in plan.references.clone() {
-            store.seed(&spec, &rows)?;
-            let rows = store.reference_rows(&spec, &rows.schema())?;
-            plan.set_reference(&spec.name, &rows);
-            known.push(Reference { spec, rows });
-        }
-        let (sender, changed) = channel();
+    /// Errors: the operating system has no thread to give; limits that nobody reads would hold for ever.
+    pub(super) fn start(job: &Job, read: Vec<Reference>) -> Result<Self, RunError> {
+        let (orders, next) = channel();
+        let (sender, found) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let reader = Reader {
-            url: plan.job.store.clone(),
-            job: plan.job.name.clone(),
-            every: plan.job.sql.reference_refresh,
-            known,
+            url: job.store.clone(),
+            job: job.name.clone(),
+            every: job.sql.reference_refresh,
+            order: Order { generation: 0, known: read.clone() },
+            odd: Vec::new(),
+            orders: next,
             sender,
             stop: Arc::clone(&stop),
         };
-        let thread = match reader.known.is_empty() {
-            true => None,
-            false => std::thread::Builder::new().name("references".to_owned()).spawn(move || reader.run()).ok(),
-        };
-        Ok(Self { changed, stop, thread })
+        let thread = std::thread::Builder::new().name("references".to_owned()).spawn(move || reader.run());
+        let thread = Some(thread.map_err(RunError::Thread)?);
+        Ok(Self { seen: read, generation: 0, orders, found, stop, thread })
     }
 
-    /// Lets the queries see what has changed, from `batch` on; returns what that is.
-    pub(super) fn take_over(&self, plan: &mut Plan, batch: BatchId) -> Vec<ReferenceChange> {
-        let mut all = Vec::new();
-        for Changed { table, rows, changes } in self.changed.try_iter() {
-            info!(table, rows = rows.num_rows(), changed = changes.len(), %batch, "reference table changed");
-            plan.set_reference(&table, &rows);
-            all.extend(changes);
+    /// Lets the queries see what has changed, from `batch` on, and has it told with that.
+    ///
+    /// Errors: nobody reads the tables any more.
+    pub(super) fn take_over(
+        &mut self,
+        plan: &mut Plan,
+        batch: BatchId,
+        now: DateTime<Utc>,
+        edits: &mut Edits,
+    ) -> Result<(), RunError> {
+        for Found { generation, table, news } in self.found.try_iter() {
+            if generation != self.generation {
+                continue; // of the set before the last edit
+            }
+            match news {
+                News::Rows(rows, changes) => {
+                    info!(table, rows = rows.num_rows(), changed = changes.len(), %batch, "reference table changed");
+                    plan.set_reference(&table, &rows);
+                    if let Some(seen) = self.seen.iter_mut().find(|seen| seen.spec.name == table) {
+                        seen.rows = rows;
+                    }
+                    edits.references.extend(changes);
+                }
+                News::Odd(faults) => edits.note(Edited { at: now, files: vec![table], error: faults.join("\n") }),
+            }
         }
-        all
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(RunError::Panicked(Panicked::of("references")));
+        }
+        Ok(())
+    }
+
+    /// Goes on with the tables of an edited plan, as they were read for it. Where one is as before, the rows that queries see
+    /// stand: what has changed of it since is told by the thread, once.
+    pub(super) fn follow(&mut self, plan: &mut Plan, read: Vec<Reference>) -> Vec<ReferenceChange> {
+        let mut changes = Vec::new();
+        let next = read.into_iter().map(|mut next| {
+            if let Some(seen) = self.seen.iter().find(|seen| seen.spec.name == next.spec.name) {
+                match seen.rows.schema() == next.rows.schema() {
+                    true => next.rows = seen.rows.clone(),
+                    false => changes.extend(ReferenceChange::between(&next.spec, &seen.rows, &next.rows)),
+                }
+            }
+            next
+        });
+        self.seen = next.collect();
+        for Reference { spec, rows } in &self.seen {
+            plan.set_reference(&spec.name, rows);
+        }
+        self.generation += 1;
+        // A thread that has ended is told with the next batch.
+        let _ = self.orders.send(Order { generation: self.generation, known: self.seen.clone() });
+        changes
     }
 }
 
@@ -81,7 +159,7 @@ impl Drop for References {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread for reference tables panicked");
+            error!("the thread for reference tables panicked");
         }
     }
 }
@@ -90,8 +168,11 @@ struct Reader {
     url: StoreUrl,
     job: String,
     every: Duration,
-    known: Vec<Reference>,
-    sender: Sender<Changed>,
+    order: Order,
+    /// What is wrong with rows, by table, as it was told.
+    odd: Vec<(String, Vec<String>)>,
+    orders: Receiver<Order>,
+    sender: Sender<Found>,
     stop: Arc<AtomicBool>,
 }
 
@@ -100,6 +181,12 @@ impl Reader {
         let mut store: Option<Store> = None;
         let mut failing = false;
         while self.wait() {
+            if let Some(order) = self.orders.try_iter().last() {
+                self.order = order;
+            }
+            if self.order.known.is_empty() {
+                continue;
+            }
             let read = match &mut store {
                 Some(store) => self.read(store),
                 None => Store::connect(&self.url, &self.job).and_then(|new| self.read(store.insert(new))),
@@ -128,13 +215,30 @@ impl Reader {
     }
 
     fn read(&mut self, store: &mut Store) -> Result<(), StoreError> {
-        for Reference { spec, rows } in &mut self.known {
-            let found = store.reference_rows(spec, &rows.schema())?;
+        let Order { generation, known } = &mut self.order;
+        let tell = |table: &str, news| {
+            // Without a listener the job is stopping.
+            let _ = self.sender.send(Found { generation: *generation, table: table.to_owned(), news });
+        };
+        for Reference { spec, rows } in known {
+            let (found, odd) = store.read_reference(spec, &rows.schema())?;
             if found != *rows {
                 let changes = ReferenceChange::between(spec, rows, &found);
                 rows.clone_from(&found);
-                // Without a listener the job is stopping.
-                let _ = self.sender.send(Changed { table: spec.name.clone(), rows: found, changes });
+                tell(&spec.name, News::Rows(found, changes));
+            }
+            let told = self.odd.iter().position(|(table, _)| *table == spec.name);
+            if told.map_or(&[][..], |told| &self.odd[told].1) != odd {
+                error!(
+                    table = spec.name,
+                    rows = odd.len(),
+                    "rows of a reference table cannot be read; they count for nothing"
+                );
+                if let Some(told) = told {
+                    self.odd.swap_remove(told);
+                }
+                self.odd.push((spec.name.clone(), odd.clone()));
+                tell(&spec.name, News::Odd(odd));
             }
         }
         Ok(())

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -17,16 +17,17 @@ use tracing::{error, info, warn};
 
 use crate::clock::Stopwatch;
 use crate::config::Job;
-use crate::diagnostic::Diagnostics;
+use crate::query::is_hidden;
 use crate::source::Topic;
 use crate::store::{Edited, Store, StoreError};
+use crate::telemetry::Panicked;
 use crate::terms::BatchId;
 
 use super::memory::Memory;
 use super::needs::{UP_TO_DATE, begins_earliest};
-use super::plan::Plan;
-use super::recover::Recovery;
-use super::references::References;
+use super::plan::{Plan, Reference};
+use super::recover::{Passed, Passing, Recovery};
+use super::references::{References, read_references};
 use super::retry::Retry;
 use super::run::RunError;
 use super::start::mark_earliest;
@@ -35,21 +36,34 @@ use super::state::JobState;
 /// Files are looked at this often; a save is over when two looks find the same.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How often a stop is looked for.
+const TICK: Duration = Duration::from_millis(20);
+
 /// How long a service may take to answer the thread that makes windows.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So many batches may be left for the loop to repeat by itself.
+/// So many batches may be left for the loop to repeat by itself, from memory.
 const ALMOST: u64 = 2;
+
+/// An edit that cannot be taken over now is tried again after a pause that doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Looks for edits.
 #[derive(Debug)]
 pub(super) struct Reloader {
     job: Job,
-    /// The files that the running set was made of, or that were refused last.
+    /// The files that the running set was made of, or that were looked at last.
     known: Files,
     candidate: Files,
-    looked: Stopwatch,
+    /// What the thread that looks at the files has found last.
+    found: Arc<Mutex<Option<Files>>>,
+    looking: Option<JoinHandle<()>>,
     building: Option<Building>,
+    /// An edit that may be taken over later, as it stands.
+    later: Option<Later>,
+    /// The last batches, while a thread repeats those before them.
+    passed: Passed,
     /// The last batch that the loop has committed.
     reached: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -64,68 +78,78 @@ struct Building {
     thread: JoinHandle<Result<Box<Ready>, Refusal>>,
 }
 
+/// An edit that waits for a table or a service.
+#[derive(Debug)]
+struct Later {
+    since: Stopwatch,
+    tries: u32,
+}
+
+impl Later {
+    /// How long it is left alone: a table that is in use is asked for ever less often.
+    fn pause(&self) -> Duration {
+        (FIRST_PAUSE * 2_u32.saturating_pow(self.tries)).min(LONGEST_PAUSE)
+    }
+}
+
 /// What became of an edit.
 pub(super) enum Edit {
     /// It can be taken over.
-    Ready(Box<Ready>),
-    /// It has faults.
-    Refused(Diagnostics),
+    Ready(Box<Ready>, Passed),
+    /// It has faults, or cannot be taken over now; in words.
+    Refused(String),
 }
 
 /// Takes over an edit of the set of queries at the time `now`, whole or not at all, and has it told with the next batch.
+///
+/// Nothing here waits for anybody but the store that batches wait for too: tables are made, rows read and windows filled by then.
 pub(super) fn take_edit(
     edit: Edit,
     plan: &mut Plan,
     store: &mut Store,
     state: &mut JobState,
-    references: References,
+    references: &mut References,
     (now, stopped): (DateTime<Utc>, &dyn Fn() -> bool),
-) -> Result<References, RunError> {
+) -> Result<(), RunError> {
     let at = state.after_last(now);
-    let refused = |error: String| Edited { at, files: Vec::new(), error };
-    let ready = match edit {
-        Edit::Ready(ready) => ready,
-        Edit::Refused(faults) => {
-            error!(faults = %faults, "an edit of the queries is refused; the running ones go on");
-            state.edits.looked_at.push(refused(faults.to_string()));
-            return Ok(references);
+    let (mut ready, passed) = match edit {
+        Edit::Ready(ready, passed) => (ready, passed),
+        Edit::Refused(error) => {
+            error!(error, "an edit of the queries is refused; the running ones go on");
+            state.edits.note(Edited { at, files: Vec::new(), error });
+            return Ok(());
         }
     };
     let retry = Retry::endless(stopped);
-    let tables = ready.plan.all_tables();
-    mark_earliest(&ready.plan, store, &retry)?;
-    let unfit = retry.until_done(|| match store.migrate(&tables) {
-        Err(StoreError::Refused(reason)) => Ok(Some(reason)),
-        done => done.map(|()| None),
-    })?;
-    if let Some(reason) = unfit {
-        error!(reason, "an edit of the queries does not fit the store; the running ones go on");
-        state.edits.looked_at.push(refused(reason));
-        return Ok(references);
-    }
     let files = ready.plan.files_unlike(plan);
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
-    let Some(given) = ready.take_over(plan, &mut state.memory, state.last_batch, &retry)? else {
-        return Ok(references); // the job is stopping
-    };
-    for (table, rows) in given {
+    let read = std::mem::take(&mut ready.references);
+    for (table, rows) in ready.take_over(plan, &mut state.memory, &passed, state.last_batch, &retry)? {
         state.backfill.entry(table).or_default().extend(rows);
     }
     state.edits.forgotten.extend(state.quarantine.forget(&changed, state.last_batch.next()));
     let files = files.into_iter().map(|(_, file)| file).collect();
-    state.edits.looked_at.push(Edited { at, files, error: String::new() });
-    drop(references);
-    retry.until_done(|| {
-        store.keep_snapshots_of(&plan.kept_names())?;
-        References::start(plan, store)
-    })
+    state.edits.note(Edited { at, files, error: String::new() });
+    state.edits.references.extend(references.follow(plan, read));
+    retry.until_done(|| store.keep_snapshots_of(&plan.kept_names()))
 }
 
 /// Why there is no new plan.
 #[derive(Debug)]
 enum Refusal {
-    Faults(Diagnostics),
-    Service(RunError),
+    /// Not before the files have changed.
+    Faults(String),
+    /// Not now.
+    Later(String),
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Store(StoreError::Refused(reason)) => Self::Faults(reason),
+            other => Self::Later(other.to_string()),
+        }
+    }
 }
 
 /// A new plan whose windows are almost up to date.
@@ -134,6 +158,8 @@ pub(super) struct Ready {
     pub(super) plan: Plan,
     /// Queries whose state goes on as it is.
     unchanged: BTreeSet<String>,
+    /// The reference tables as the store has them.
+    references: Vec<Reference>,
     making: Option<Making>,
 }
 
@@ -142,6 +168,8 @@ struct Making {
     recovery: Recovery,
     store: Store,
     topic: Topic,
+    /// The last batch when it was found out what is to be repeated.
+    begun: BatchId,
 }
 
 impl std::fmt::Debug for Making {
@@ -154,35 +182,81 @@ impl std::fmt::Debug for Making {
 type Kept = Vec<(String, String, String)>;
 
 impl Reloader {
-    pub(super) fn new(job: &Job) -> Self {
+    /// Goes by the files as they are now, with which the running set is to have been made.
+    ///
+    /// Errors: the operating system has no thread to give.
+    pub(super) fn start(job: &Job) -> Result<Self, RunError> {
         let known = scan(&job.sql.dir);
-        Self {
+        let (found, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (dir, seen, stopped) = (job.sql.dir.clone(), Arc::clone(&found), Arc::clone(&stop));
+        // A disk that hangs, perhaps of another machine, is to hang this thread alone.
+        let looking = std::thread::Builder::new().name("edits".to_owned()).spawn(move || look(&dir, &seen, &stopped));
+        Ok(Self {
             job: job.clone(),
             candidate: known.clone(),
             known,
-            looked: Stopwatch::start(),
+            found,
+            looking: Some(looking.map_err(RunError::Thread)?),
             building: None,
+            later: None,
+            passed: Passed::default(),
             reached: Arc::default(),
-            stop: Arc::default(),
+            stop,
+        })
+    }
+
+    /// Has the plan be of the files as they are now, before it runs: whoever has stood by may come after one that has taken over
+    /// edits meanwhile, and batches would not reach a table that is new. A set with faults is left for [`Reloader::poll`] to tell.
+    ///
+    /// Errors: the operating system has no thread to give.
+    pub(super) fn follow_edits(self, plan: &mut Plan) -> Result<Self, RunError> {
+        if scan(&self.job.sql.dir) == self.known {
+            return Ok(self);
+        }
+        let next = Self::start(&self.job)?;
+        match Plan::of(self.job.clone()) {
+            Ok(edited) => {
+                info!("the set was edited meanwhile; it is run as it is now");
+                *plan = edited;
+                Ok(next)
+            }
+            Err(_) => Ok(self),
         }
     }
 
     /// Looks whether there is an edit to be taken over behind batch `last`.
-    pub(super) fn poll(&mut self, plan: &Plan, last: BatchId) -> Option<Edit> {
+    ///
+    /// Errors: nobody looks at the files any more.
+    pub(super) fn poll(&mut self, plan: &Plan, last: BatchId) -> Result<Option<Edit>, RunError> {
         self.reached.store(last.0, Ordering::Relaxed);
         if let Some(building) = self.building.take_if(|building| building.thread.is_finished()) {
-            return self.built(building);
+            return Ok(self.built(building, last));
         }
-        if self.building.is_none() && self.looked.elapsed() >= LOOK {
-            self.looked = Stopwatch::start();
-            let found = scan(&self.job.sql.dir);
-            if found != self.known && found == self.candidate {
-                self.build(plan, found);
-            } else {
-                self.candidate = found;
-            }
+        if self.looking.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(Panicked::of("edits").into());
         }
-        None
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(found) = found.filter(|_| self.building.is_none()) else { return Ok(None) };
+        let is_due = |later: &Later| later.since.elapsed() >= later.pause();
+        if found != self.known && found == self.candidate {
+            self.later = None;
+            self.build(plan, found);
+        } else if found == self.known && self.later.as_ref().is_some_and(is_due) {
+            self.build(plan, found);
+        } else {
+            self.candidate = found;
+        }
+        Ok(None)
+    }
+
+    /// Whether batches that pass are to be noted.
+    pub(super) fn is_building(&self) -> bool {
+        self.building.is_some()
+    }
+
+    /// Takes note of the batch that the loop stands behind now.
+    pub(super) fn note_passed(&mut self, passing: Passing, state: &JobState) {
+        self.passed.push(passing, state);
     }
 
     fn build(&mut self, plan: &Plan, files: Files) {
@@ -195,34 +269,48 @@ impl Reloader {
             job: self.job.clone(),
             kept,
             tables: plan.tables.iter().map(|table| table.name.clone()).collect(),
+            has_rules: !plan.rules.is_empty(),
             had_history: plan.engine.reads_history(),
-            reached: Arc::clone(&self.reached),
-            stop: Arc::clone(&self.stop),
+            pace: self.pace(),
         };
-        match std::thread::Builder::new().name("reload".to_owned()).spawn(move || builder.build()) {
+        self.passed.clear();
+        self.begin(files, move || builder.build());
+    }
+
+    fn begin(&mut self, files: Files, work: impl FnOnce() -> Result<Box<Ready>, Refusal> + Send + 'static) {
+        match std::thread::Builder::new().name("reload".to_owned()).spawn(work) {
             Ok(thread) => self.building = Some(Building { files, thread }),
             Err(error) => warn!(%error, "an edit cannot be looked at; it is tried again"),
         }
     }
 
-    fn built(&mut self, Building { files, thread }: Building) -> Option<Edit> {
-        let Ok(built) = thread.join() else {
-            self.known = files;
-            error!("planning an edit panicked; the running set goes on");
-            return None;
-        };
+    fn pace(&self) -> Pace {
+        Pace { reached: Arc::clone(&self.reached), stop: Arc::clone(&self.stop) }
+    }
+
+    fn built(&mut self, Building { files, thread }: Building, last: BatchId) -> Option<Edit> {
+        let built = thread.join().unwrap_or_else(|_| {
+            Err(Refusal::Faults("planning it panicked; the log says where, which is a fault of wardwatch".to_owned()))
+        });
         match built {
+            Ok(ready) if !ready.is_reached_by(&self.passed, last) => {
+                let (pace, job) = (self.pace(), self.job.clone());
+                self.begin(files, move || ready.catch_up(&job, &pace));
+                None
+            }
             Ok(ready) => {
-                self.known = files;
-                Some(Edit::Ready(ready))
+                (self.known, self.later) = (files, None);
+                Some(Edit::Ready(ready, std::mem::take(&mut self.passed)))
             }
             Err(Refusal::Faults(faults)) => {
-                self.known = files;
+                (self.known, self.later) = (files, None);
                 Some(Edit::Refused(faults))
             }
-            Err(Refusal::Service(error)) => {
-                warn!(%error, "an edit waits for its windows to be made; it is tried again");
-                None
+            Err(Refusal::Later(reason)) => {
+                self.known = files;
+                let tries = self.later.as_ref().map_or(0, |later| later.tries + 1);
+                self.later = Some(Later { since: Stopwatch::start(), tries });
+                (tries == 0).then(|| Edit::Refused(format!("{reason}; it is tried again until it can be taken over")))
             }
         }
     }
@@ -236,6 +324,27 @@ impl Drop for Reloader {
         {
             error!("planning an edit panicked");
         }
+        let Some(looking) = self.looking.take() else { return };
+        let waiting = Stopwatch::start();
+        while !looking.is_finished() && waiting.elapsed() < LOOK * 4 {
+            std::thread::sleep(TICK);
+        }
+        // One that hangs with its disk is left behind: it ends with the process.
+        if looking.is_finished() && looking.join().is_err() {
+            error!("looking for edits panicked");
+        }
+    }
+}
+
+/// Says every while which files there are, until it is stopped.
+fn look(set: &Path, found: &Mutex<Option<Files>>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let files = scan(set);
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
+        let waiting = Stopwatch::start();
+        while waiting.elapsed() < LOOK && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK);
+        }
     }
 }
 
@@ -245,7 +354,7 @@ fn scan(set: &Path) -> Files {
     let file = |entry: std::fs::DirEntry| {
         let path = entry.path();
         let is_ours = path.extension().is_some_and(|extension| extension == "sql" || extension == "csv");
-        let about = entry.metadata().ok().filter(|about| is_ours && about.is_file())?;
+        let about = std::fs::metadata(&path).ok().filter(|about| is_ours && !is_hidden(&path) && about.is_file())?;
         Some((path, (about.len(), about.modified().ok())))
     };
     entries.filter_map(file).collect()
@@ -256,21 +365,65 @@ struct Builder {
     job: Job,
     kept: Kept,
     tables: BTreeSet<String>,
+    has_rules: bool,
     had_history: bool,
+    pace: Pace,
+}
+
+/// How far the loop has got, and whether it stops.
+struct Pace {
     reached: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
+impl Pace {
+    fn last(&self) -> BatchId {
+        BatchId(self.reached.load(Ordering::Relaxed))
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 impl Builder {
     fn build(self) -> Result<Box<Ready>, Refusal> {
-        let mut plan = Plan::of(self.job.clone()).map_err(Refusal::Faults)?;
+        let mut plan = Plan::of(self.job.clone()).map_err(|faults| Refusal::Faults(faults.to_string()))?;
+        let rules = self.job.sql.dir.join("rules");
+        if self.has_rules && plan.rules.is_empty() && !rules.is_dir() {
+            let message = format!("{} is gone, and all rules with it; to watch nobody, stop the job", rules.display());
+            return Err(Refusal::Faults(message));
+        }
+        let stopped = || self.pace.is_stopped();
+        let retry = Retry::at_start(&self.job.store, PATIENCE, &stopped);
+        let mut store = retry.until_done(|| Store::connect(&self.job.store, &self.job.name))?;
+        let references = self.prepare(&mut plan, &mut store, &retry)?;
         let (unchanged, repeated) = self.sort_out(&plan);
         let needs_history = plan.engine.reads_history() && !self.had_history;
-        if repeated.is_empty() && !needs_history {
-            return Ok(Box::new(Ready { plan, unchanged, making: None }));
+        let mut ready = Box::new(Ready { plan, unchanged, references, making: None });
+        if !repeated.is_empty() || needs_history {
+            ready.making = Some(self.make(&mut ready.plan, store, &repeated)?);
+            ready = ready.catch_up(&self.job, &self.pace)?;
         }
-        let making = self.make(&mut plan, &repeated).map_err(Refusal::Service)?;
-        Ok(Box::new(Ready { plan, unchanged, making }))
+        Ok(ready)
+    }
+
+    /// Has the store take the rows of the new set: whole, or as far as nobody minds.
+    ///
+    /// Errors: a table that does not fit, or is in use; nothing of the running set is touched then.
+    fn prepare(&self, plan: &mut Plan, store: &mut Store, retry: &Retry<'_>) -> Result<Vec<Reference>, Refusal> {
+        let done = |error: StoreError| Refusal::from(RunError::from(error));
+        let tables = plan.all_tables();
+        if let Some(unfit) = store.incompatibilities(&tables).map_err(done)?.into_iter().next() {
+            return Err(Refusal::Faults(unfit));
+        }
+        mark_earliest(plan, store, retry)?;
+        store.migrate(&plan.tables).map_err(done)?;
+        let (read, odd) = read_references(plan, store).map_err(done)?;
+        if !odd.is_empty() {
+            warn!(rows = odd.len(), "rows of reference tables cannot be read; they count for nothing");
+        }
+        Ok(read)
     }
 
     /// The queries that go on as they are, and those whose batches must be repeated: the others, and what they read.
@@ -300,10 +453,10 @@ impl Builder {
         (unchanged, repeated)
     }
 
-    fn make(&self, plan: &mut Plan, repeated: &BTreeSet<String>) -> Result<Option<Making>, RunError> {
-        let stopped = || self.stop.load(Ordering::Relaxed);
+    /// Finds out which batches are to be repeated.
+    fn make(&self, plan: &mut Plan, mut store: Store, repeated: &BTreeSet<String>) -> Result<Making, RunError> {
+        let stopped = || self.pace.is_stopped();
         let retry = Retry::at_start(&self.job.store, PATIENCE, &stopped);
-        let mut store = retry.until_done(|| Store::connect(&self.job.store, &self.job.name))?;
         let topic = Topic::connect(&self.job.source, PATIENCE, &stopped)?;
         let resume = retry.until_done(|| store.resume(&self.job.source.topic))?;
         let up_to_date: BTreeMap<String, BatchId> = plan
@@ -317,38 +470,53 @@ impl Builder {
             new.difference(&self.tables).filter(|table| begins_earliest(plan, table)).cloned().collect();
         let memory = Memory::new(plan, resume.event_time.clone());
         let end = (&resume.event_time, resume.last_batch);
-        let mut recovery = Recovery::plan(plan, &mut store, memory, end, &up_to_date, from_earliest, &retry)?;
-        let mut done = BatchId(0);
-        loop {
-            let last = BatchId(self.reached.load(Ordering::Relaxed)).max(resume.last_batch);
-            if last.0 <= done.0 + ALMOST || stopped() {
-                return Ok(Some(Making { recovery, store, topic }));
-            }
-            recovery.run(plan, &mut store, &topic, last, &retry, &|_, _| {})?;
-            done = last;
-        }
+        let recovery = Recovery::plan(plan, &mut store, memory, end, &up_to_date, from_earliest, &retry)?;
+        Ok(Making { recovery, store, topic, begun: resume.last_batch })
     }
 }
 
 impl Ready {
+    /// Repeats batches until the loop can do the rest from what it has at hand.
+    fn catch_up(mut self: Box<Self>, job: &Job, pace: &Pace) -> Result<Box<Self>, Refusal> {
+        let Some(Making { recovery, store, topic, begun }) = &mut self.making else { return Ok(self) };
+        let stopped = || pace.is_stopped();
+        let retry = Retry::at_start(&job.store, PATIENCE, &stopped);
+        // The loop has at hand what passes from now on, so what is before that is repeated here in any case.
+        let mut done: Option<BatchId> = None;
+        loop {
+            let last = pace.last().max(*begun);
+            if done.is_some_and(|done| last.0 <= done.0 + ALMOST) || pace.is_stopped() {
+                break;
+            }
+            recovery.run(&mut self.plan, store, topic, last, &retry, &|_, _| {})?;
+            done = Some(last);
+        }
+        // People may have changed rows meanwhile.
+        let read = retry.until_done(|| read_references(&mut self.plan, store))?;
+        self.references = read.0;
+        Ok(self)
+    }
+
+    fn is_reached_by(&self, passed: &Passed, last: BatchId) -> bool {
+        self.making.as_ref().is_none_or(|making| making.recovery.is_reached_by(passed, last))
+    }
+
     /// Brings the new plan up to batch `last`, behind which the loop stands, and has it go on from the running one.
     ///
-    /// Returns the rows of windows that a new query has given out from the earliest on; `None` where the job was stopped
-    /// meanwhile and nothing is taken over. Errors: a service stops answering; the running plan is as before.
+    /// Returns the rows of windows that a new query has given out from the earliest on. Errors: the store stops answering; the
+    /// running plan is as before.
     pub(super) fn take_over(
         mut self: Box<Self>,
         running: &mut Plan,
         memory: &mut Memory,
+        passed: &Passed,
         last: BatchId,
         retry: &Retry<'_>,
-    ) -> Result<Option<BTreeMap<String, Vec<RecordBatch>>>, RunError> {
+    ) -> Result<BTreeMap<String, Vec<RecordBatch>>, RunError> {
         let mut given = BTreeMap::new();
         let mut history = None;
-        if let Some(Making { mut recovery, mut store, topic }) = self.making.take() {
-            recovery.run(&mut self.plan, &mut store, &topic, last, retry, &|_, _| {})?;
-            if (retry.stopped)() {
-                return Ok(None);
-            }
+        if let Some(Making { mut recovery, mut store, .. }) = self.making.take() {
+            recovery.run_passed(&mut self.plan, &mut store, passed, retry)?;
             recovery.finish(&mut self.plan);
             given = std::mem::take(&mut recovery.given);
             history = recovery.memory.history;
@@ -361,6 +529,6 @@ impl Ready {
         memory.streams.reshape(self.plan.streams());
         info!(tables = self.plan.tables.len(), rules = self.plan.rules.len(), batch = %last.next(), "edit taken over");
         *running = self.plan;
-        Ok(Some(given))
+        Ok(given)
     }
 }

@@ -55,15 +55,22 @@ impl<'a> Retry<'a> {
     ) -> Result<T, RunError> {
         let waiting = Stopwatch::start();
         loop {
-            let reason = match work() {
-                Err(StoreError::Unavailable(reason)) => reason,
+            let trouble = match work() {
+                Err(trouble @ (StoreError::Unavailable(_) | StoreError::Blocked(_))) => trouble,
                 done => return Ok(done?),
             };
             if waiting.left_of(timeout).is_zero() || (self.stopped)() {
-                return Err(RunError::StoreUnreachable { address: store.address(), waited: timeout, reason });
+                return Err(match trouble {
+                    StoreError::Unavailable(reason) => {
+                        RunError::StoreUnreachable { address: store.address(), waited: timeout, reason }
+                    }
+                    blocked => blocked.into(),
+                });
             }
-            debug!(reason, "the store does not answer yet");
-            std::thread::sleep(Duration::from_millis(100));
+            debug!(%trouble, "the store does not answer yet");
+            // Each time that a table in use is asked for, others wait for a moment too.
+            let pause = if matches!(trouble, StoreError::Blocked(_)) { 2_000 } else { 100 };
+            sleep(Duration::from_millis(pause).min(waiting.left_of(timeout)), self.stopped);
         }
     }
 
@@ -115,10 +122,7 @@ impl<'a> Stall<'a> {
             }
             Some(_) => {}
         }
-        let waiting = Stopwatch::start();
-        while waiting.elapsed() < self.pause && !(self.stopped)() {
-            std::thread::sleep(waiting.left_of(self.pause).min(Duration::from_millis(20)));
-        }
+        sleep(self.pause, self.stopped);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
@@ -128,5 +132,13 @@ impl<'a> Stall<'a> {
         if let Some(since) = &self.since {
             info!(stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
         }
+    }
+}
+
+/// Sleeps, unless a stop is asked for meanwhile.
+fn sleep(pause: Duration, stopped: &dyn Fn() -> bool) {
+    let waiting = Stopwatch::start();
+    while waiting.elapsed() < pause && !stopped() {
+        std::thread::sleep(waiting.left_of(pause).min(Duration::from_millis(20)));
     }
 }

@@ -11,10 +11,12 @@ use crate::clock::{Clock, Stopwatch};
 use crate::notify::Notifier;
 use crate::source::{MicroBatch, Next, SourceError, Topic, Until};
 use crate::store::{Snapshot, Store, StoreError};
+use crate::telemetry::{Panicked, caught};
 use crate::terms::{BatchId, OffsetRange, Positions, Ranges};
 
 use super::batch::{Prepared, Taken, Told};
 use super::plan::Plan;
+use super::recover::Passing;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
 use super::start::{Admission, Started, be_admitted, start};
@@ -118,6 +120,12 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The operating system has no thread to give.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
+    /// A thread of the job has panicked. What was committed stands; a restart goes on behind it.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The store did not answer at the start.
     #[error("{address} does not answer within {} s: {reason}", .waited.as_secs())]
     StoreUnreachable {
@@ -128,9 +136,6 @@ pub enum RunError {
         /// What it said last.
         reason: String,
     },
-    /// The operating system has no thread to give.
-    #[error("no thread can be started to renew the lease")]
-    Thread(#[source] std::io::Error),
 }
 
 impl RunError {
@@ -146,15 +151,33 @@ impl RunError {
 /// A stop finishes the batch in hand; records that were read but not committed are read again by the next run.
 ///
 /// # Errors
-/// A service that is not there at the start, a fence, a topic that is not the one that was read before.
+/// A service that is not there at the start, a fence, a topic that is not the one that was read before; a panic, of a thread or
+/// of the loop itself: whoever restarts the process goes on behind the last commit.
 pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
-    let Some(Admission { mut store, topic, lease }) = be_admitted(plan, options)? else {
+    caught(|| watch(plan, options)).unwrap_or_else(|_| Err(Panicked::of("loop").into()))
+}
+
+fn watch(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
+    // Whoever saves while the job starts or stands by is heard once it runs.
+    let reloader = Reloader::start(&plan.job)?;
+    let Some(admission) = be_admitted(plan, options)? else {
         return Ok(Summary::default()); // it was stopped while it stood by
     };
+    let reloader = reloader.follow_edits(plan)?;
+    run_admitted(plan, admission, reloader, options)
+}
+
+/// Holds the lease while it runs the loop, and gives it back.
+fn run_admitted(
+    plan: &mut Plan,
+    Admission { mut store, topic, lease }: Admission,
+    reloader: Reloader,
+    options: &mut RunOptions<'_>,
+) -> Result<Summary, RunError> {
     // Whatever takes long asks now and then whether to stop, which shows that it is alive.
     let stopped = || {
         lease.note_alive();
-        lease.lost().is_some() || (options.stopped)()
+        lease.ended().is_some() || (options.stopped)()
     };
     let mut options = RunOptions {
         stopped: &stopped,
@@ -164,9 +187,11 @@ pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, Run
         ..*options
     };
     (options.on_start)();
-    let done = run_as_holder(plan, &mut store, topic, &mut options);
-    match lease.lost() {
-        Some(reason) => Err(StoreError::Fenced(reason.to_owned()).into()),
+    // A panic gives no lease back by a connection on which it may have left a transaction half done. It closes that one, which
+    // undoes what was begun, and by which others know at once that the holder is gone.
+    let done = run_as_holder(plan, &mut store, topic, reloader, &mut options);
+    match lease.ended() {
+        Some(ended) => Err(ended),
         None => {
             lease.release(&mut store);
             done
@@ -179,21 +204,25 @@ fn run_as_holder(
     plan: &mut Plan,
     store: &mut Store,
     topic: Topic,
+    mut reloader: Reloader,
     options: &mut RunOptions<'_>,
 ) -> Result<Summary, RunError> {
-    let Started { source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
-    let mut reloader = Reloader::new(&plan.job);
+    let Started { mut source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
             Next::Batch(batch) => {
                 let now = clock.now();
-                if let Some(edit) = reloader.poll(plan, state.last_batch) {
-                    references = take_edit(edit, plan, store, &mut state, references, (now, options.stopped))?;
+                references.take_over(plan, state.last_batch.next(), state.after_last(now), &mut state.edits)?;
+                if let Some(edit) = reloader.poll(plan, state.last_batch)? {
+                    take_edit(edit, plan, store, &mut state, &mut references, (now, options.stopped))?;
                 }
-                state.edits.references.extend(references.take_over(plan, state.last_batch.next()));
                 let taken = Taken::of(*batch, plan, &mut state, now);
+                let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
                 step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                if let Some(passing) = passing {
+                    reloader.note_passed(passing, &state);
+                }
                 source.show_progress(&state.shown);
                 // A batch that needed no commit has asked the store for people's actions all the same.
                 notifier.beat();

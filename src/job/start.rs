@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::SteadyClock;
 use crate::notify::Notifier;
 use crate::source::{Bounds, Source, SourceError, Topic, Until};
-use crate::store::{Store, TableSpec};
+use crate::store::{Edited, Store, TableSpec};
 use crate::terms::{Offset, Partition};
 
 use super::lease::Lease;
 use super::needs::begins_earliest;
 use super::plan::Plan;
 use super::recover::recover;
-use super::references::References;
+use super::references::{References, read_references};
 use super::retry::Retry;
 use super::run::{AtEnd, ReplacedTopic, RunError, RunOptions, Standby};
 use super::state::JobState;
@@ -60,9 +60,15 @@ pub(super) fn start(
     let positions = retry.until_done(|| store.claim(&spec.topic, &topic_id, &starts))?;
     let resume = retry.until_done(|| store.resume(&spec.topic))?;
     retry.until_done(|| store.keep_snapshots_of(&plan.kept_names()))?;
-    let references = retry.until_done(|| References::start(plan, store))?;
+    let (read, odd) = retry.until_done(|| read_references(plan, store))?;
+    let references = References::start(&plan.job, read)?;
     let mut clock = SteadyClock::new(Arc::clone(&options.clock), resume.last_now);
     let mut state = JobState::new(resume, plan, &positions, topic_id);
+    if !odd.is_empty() {
+        error!(rows = odd.len(), "rows of reference tables cannot be read; they count for nothing");
+        let at = state.after_last(clock.now());
+        state.edits.note(Edited { at, files: vec!["seeds".to_owned()], error: odd.join("\n") });
+    }
     state.waiting_since = (options.until == Until::Stopped).then(|| clock.now());
     if is_anything_to_do(plan, store, (&state, clock.now()), &bounds, options, &retry)? {
         recover(plan, store, &topic, &mut state, options, &retry)?;

@@ -57,6 +57,16 @@ pub(super) struct Edits {
     pub(super) references: Vec<ReferenceChange>,
 }
 
+impl Edits {
+    /// Has an edit told with the next batch. Each has a time of its own, by which the store knows it.
+    pub(super) fn note(&mut self, mut edit: Edited) {
+        if let Some(last) = self.looked_at.last() {
+            edit.at = edit.at.max(last.at + chrono::TimeDelta::microseconds(1));
+        }
+        self.looked_at.push(edit);
+    }
+}
+
 impl JobState {
     pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions, topic_id: String) -> Self {
         Self {

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Job, Outlet, StoreUrl};
 use crate::store::{Attempt, Outcome, Store, StoreError, Waiting};
+use crate::telemetry::caught;
 
 use super::message::{Message, Texts};
 use super::{Speaker, TendFault, Undelivered};
@@ -87,7 +88,13 @@ impl Delivery {
     }
 
     fn turn(&mut self) {
-        match self.work() {
+        let Ok(worked) = caught(|| self.work()) else {
+            // What is to be delivered is in the outbox; it is looked at again with a new connection, after a while.
+            self.store = None;
+            self.backoff.get_or_insert_default().grow(self.outlet.longest_backoff);
+            return;
+        };
+        match worked {
             Ok(()) => self.is_told.store = false,
             Err(error) => {
                 self.store = None;
@@ -196,7 +203,9 @@ impl Delivery {
         let messages: Vec<Message> =
             group.iter().map(|waiting| self.texts.message(waiting.notification.clone())).collect();
         let (at, running) = (self.clock.now(), Stopwatch::start());
-        let told = self.speaker.tell(&messages, at);
+        // A message that the sink cannot bear is like one that its receiver does not take: the others are delivered.
+        let told = caught(|| self.speaker.tell(&messages, at))
+            .unwrap_or_else(|_| Err(Undelivered::Refused("wardwatch panicked over it; the log says where".to_owned())));
         let took = running.elapsed();
         let attempts: Vec<Attempt> = group
             .iter()
@@ -285,6 +294,57 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Panics over what it is told of the episode "bad".
+    struct Fragile(std::sync::mpsc::Sender<String>);
+
+    impl Speaker for Fragile {
+        fn most(&self) -> usize {
+            10
+        }
+
+        fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+            assert!(messages.iter().all(|message| message.facts().episode != "bad"), "it is meant to");
+            messages.iter().for_each(|message| self.0.send(message.facts().episode.clone()).expect("somebody listens"));
+            Ok(())
+        }
+    }
+
+    const JOB: &str = "name = \"test\"\n[source]\nbrokers = \"localhost:9\"\ntopic = \"t\"\nkey = \"patient_id\"\n\
+        event_time = \"event_time\"\n[source.columns]\npatient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\n\
+        heart_rate = { type = \"float\" }\n[store]\nurl = \"sqlite://test.db\"\n[sql]\ndir = \"sql\"\n";
+
+    #[test]
+    fn a_message_that_a_sink_panics_over_keeps_no_other_from_its_receiver_and_is_told_as_undelivered() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("job.toml");
+        std::fs::write(&file, JOB).expect("written");
+        std::fs::create_dir(folder.path().join("sql")).expect("a folder of queries");
+        let mut job = crate::config::load(&file).expect("valid");
+        job.store = StoreUrl::Sqlite(folder.path().join("test.db"));
+        let mut store = Store::connect(&job.store, &job.name).expect("a store");
+        store.migrate(&[]).expect("tables");
+        let now = DateTime::UNIX_EPOCH;
+        let notifications: Vec<_> = ["good", "bad", "fine"]
+            .map(|episode| crate::notify::message::tests::notification(episode, "firing", "high"))
+            .into_iter()
+            .map(|notification| crate::alert::Notification { outlet: "test".to_owned(), ..notification })
+            .collect();
+        store.write_notifications(now, &notifications).expect("written");
+
+        let (sender, told) = std::sync::mpsc::channel();
+        let (_bell, rings) = std::sync::mpsc::sync_channel(1);
+        let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
+        let outlet = crate::notify::message::tests::outlet(crate::config::OutletKind::Log);
+        let mut delivery = Delivery::new(&outlet, Box::new(Fragile(sender)), &job, clock, rings);
+        delivery.turn();
+        let mut delivered: Vec<String> = told.try_iter().collect();
+        delivered.sort();
+        assert_eq!(delivered, ["fine", "good"]);
+        assert!(delivery.held.contains_key("bad"), "it is tried again later");
+        let states = store.outlet_states().expect("read");
+        assert_eq!((states[0].waiting, states[0].given_up), (0, 1), "long due, so it is given up, and shown as that");
+    }
 
     #[test]
     fn pauses_grow_up_to_the_longest() {

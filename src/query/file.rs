@@ -151,10 +151,15 @@ pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Diag
     };
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .filter(|path| path.extension().is_some_and(|found| found == extension) && !is_hidden(path))
         .collect();
     paths.sort();
     Ok(paths)
+}
+
+/// What editors lay beside a file while it is open is none of the set.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn load(path: PathBuf, parse: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>> {

@@ -16,6 +16,7 @@ use crate::config::Job;
 use crate::notify::{ReportLetter, Undelivered, mail_report};
 use crate::query::{Limits, StoredReader};
 use crate::store::{ReportRun, Store, StoreTables};
+use crate::telemetry::{caught, join};
 
 use super::ReportError;
 use super::facts::{Made, Moment, Subject, make, subjects, table, text_at};
@@ -109,9 +110,11 @@ pub fn write_reports(
     let work = |reader: &StoredReader| {
         reader.set_now(moment.edges(spec.range).1);
         while let Some(subject) = subjects.get(turn.fetch_add(1, Ordering::Relaxed)) {
-            let one = make(spec, subject, reader, &moment)
-                .map_err(ReportError::from)
-                .and_then(|made| lay(job, spec, subject, &made, &moment));
+            let one = || {
+                let made = make(spec, subject, reader, &moment).map_err(ReportError::from)?;
+                lay(job, spec, subject, &made, &moment)
+            };
+            let one = caught(one).unwrap_or_else(|panicked| Err(ReportError::Data(panicked.to_string())));
             let keep = |written: &mut Written| match one {
                 Ok(page) => written.pages.push(page),
                 Err(error) => written.failed.push((subject.name.clone(), in_full(&error))),
@@ -408,13 +411,11 @@ impl Reporting {
                 tracing::debug!(%error, "reports are made with the priority of batches");
             }
             while !is_stopped() {
-                let made = Store::connect(&job.store, &job.name)
-                    .and_then(|mut store| store.has_tables())
-                    .map_err(ReportError::from)
-                    .and_then(|ready| match ready {
-                        true => write_due(&job, &specs, &is_stopped, &go_on),
-                        false => Ok(Vec::new()),
-                    });
+                let make = || match Store::connect(&job.store, &job.name)?.has_tables()? {
+                    true => write_due(&job, &specs, &is_stopped, &go_on),
+                    false => Ok(Vec::new()),
+                };
+                let made = caught(make).unwrap_or_else(|panicked| Err(ReportError::Data(panicked.to_string())));
                 match made {
                     Ok(_) => is_troubled = false,
                     Err(error) if !is_troubled => {
@@ -436,8 +437,8 @@ impl Reporting {
     /// Ends it; the page in the making is finished first, and what is left of a report is made up for by the next run.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        if self.thread.join().is_err() {
-            tracing::error!("the reports' thread panicked");
+        if let Err(panicked) = join(self.thread) {
+            tracing::error!(%panicked, "no reports were made any more");
         }
     }
 }

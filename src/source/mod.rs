@@ -16,13 +16,14 @@ mod topic_id;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
 use crate::config::{SourceSpec, Trigger};
 use crate::decode::{Artefact, Decoded, Decoder, RawRecords, Reject};
+use crate::telemetry::{Panicked, join};
 use crate::terms::{Offset, Partition, Positions, Ranges};
 
 use assemble::Assembly;
@@ -119,6 +120,9 @@ pub enum SourceError {
     /// Kafka answers, but not with what was asked.
     #[error("Kafka refuses: {0}")]
     Refused(String),
+    /// The thread that fetches has panicked, or with it the one that decodes.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The operating system has no thread to give.
     #[error("no thread can be started to fetch or decode")]
     Thread(#[source] std::io::Error),
@@ -135,10 +139,16 @@ fn suggestion(near: &Option<String>) -> String {
 /// A running source.
 #[derive(Debug)]
 pub struct Source {
+    fetching: Fetching,
+    topic: Arc<Topic>,
+}
+
+/// The thread that fetches, and what it has closed.
+#[derive(Debug)]
+struct Fetching {
     batches: Receiver<Result<MicroBatch, SourceError>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    topic: Arc<Topic>,
 }
 
 /// What the loop gets when it asks for a batch.
@@ -185,28 +195,17 @@ impl Source {
         until: Until,
     ) -> Result<Self, SourceError> {
         let topic = Arc::new(topic);
-        let stop = Arc::new(AtomicBool::new(false));
-        // One batch may wait while the loop works on another and the next one fills: three in memory at most.
-        let (sender, batches) = sync_channel(1);
         let fetch = fetch::Fetch::new(Arc::clone(&topic), spec, trigger, positions, bounds, until)?;
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("fetch".to_owned())
-            .spawn(move || fetch.run(&sender, &stopped))
-            .map_err(SourceError::Thread)?;
-        Ok(Self { batches, stop, thread: Some(thread), topic })
+        let fetching = Fetching::start(move |sender, stopped| fetch.run(sender, stopped))?;
+        Ok(Self { fetching, topic })
     }
 
     /// Waits at most `patience` for the next batch.
     ///
     /// # Errors
     /// What ended the source.
-    pub fn next(&self, patience: Duration) -> Result<Next, SourceError> {
-        match self.batches.recv_timeout(patience) {
-            Ok(batch) => Ok(Next::Batch(Box::new(batch?))),
-            Err(RecvTimeoutError::Timeout) => Ok(Next::Nothing),
-            Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
-        }
+    pub fn next(&mut self, patience: Duration) -> Result<Next, SourceError> {
+        self.fetching.next(patience)
     }
 
     /// Tells Kafka how far the store has got, for lag tools. A failure is logged and changes nothing.
@@ -215,13 +214,87 @@ impl Source {
     }
 }
 
-impl Drop for Source {
+impl Fetching {
+    fn start(
+        fetch: impl FnOnce(&SyncSender<Result<MicroBatch, SourceError>>, &AtomicBool) + Send + 'static,
+    ) -> Result<Self, SourceError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        // One batch may wait while the loop works on another and the next one fills: three in memory at most.
+        let (sender, batches) = sync_channel(1);
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("fetch".to_owned())
+            .spawn(move || fetch(&sender, &stopped))
+            .map_err(SourceError::Thread)?;
+        Ok(Self { batches, stop, thread: Some(thread) })
+    }
+
+    fn next(&mut self, patience: Duration) -> Result<Next, SourceError> {
+        match self.batches.recv_timeout(patience) {
+            Ok(batch) => Ok(Next::Batch(Box::new(batch?))),
+            Err(RecvTimeoutError::Timeout) => Ok(Next::Nothing),
+            // It has come to its end, or to a bad one: then nobody is watched any more.
+            Err(RecvTimeoutError::Disconnected) => {
+                self.thread.take().map_or(Ok(()), join)?;
+                Ok(Next::End)
+            }
+        }
+    }
+}
+
+impl Drop for Fetching {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the fetch thread panicked");
+        let Some(thread) = self.thread.take() else { return };
+        // It may be waiting for room to say why it ends.
+        while !thread.is_finished() {
+            drop(self.batches.recv_timeout(Duration::from_millis(5)));
         }
+        if let Err(panicked) = join(thread) {
+            tracing::error!(%panicked, "fetching ended");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_rows() -> MicroBatch {
+        MicroBatch {
+            ranges: Ranges::new(),
+            partitions: BTreeSet::new(),
+            at_end: BTreeSet::new(),
+            rows: arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())),
+            rejects: Vec::new(),
+            artefacts: Vec::new(),
+            records: 0,
+            closed: Stopwatch::start(),
+        }
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_told_behind_the_last_batch_and_is_no_end() {
+        let mut fetching = Fetching::start(|batches, _| {
+            batches.send(Ok(no_rows())).expect("somebody listens");
+            panic!("it is meant to");
+        })
+        .expect("a thread");
+        let patience = Duration::from_secs(10);
+        assert!(matches!(fetching.next(patience), Ok(Next::Batch(_))));
+        assert!(matches!(fetching.next(patience), Err(SourceError::Panicked(told)) if told.thread == "fetch"));
+
+        let mut fetching = Fetching::start(|_, _| ()).expect("a thread");
+        assert!(matches!(fetching.next(patience), Ok(Next::End)));
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_room_ends_when_nobody_wants_its_batches() {
+        let fetching = Fetching::start(|batches, _| {
+            for _ in 0..3 {
+                batches.send(Ok(no_rows())).expect("somebody listens until the end");
+            }
+        });
+        drop(fetching.expect("a thread"));
     }
 }

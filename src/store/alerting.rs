@@ -88,7 +88,6 @@ impl Store {
     ) -> Result<(), StoreError> {
         let job = || Value::text(&self.job);
         let database = self.database.as_mut();
-        let most = most_text(database);
         let is_kept = |change: &&Change| change.episode.state != State::Dropped;
         let mut standing = alerting.changes.iter().filter(is_kept);
         let mut standing = standing.by_ref().map(|change| episode_values(job(), batch, &change.episode));
@@ -136,7 +135,19 @@ impl Store {
         let mut silences = silences.map(|silence| silence_values(job(), batch, silence));
         insert_own(database, SILENCES, Duplicates::Replaced, &mut silences, bad)?;
 
-        let mut notifications = alerting.notifications.iter().map(|notification| {
+        self.write_outbox(batch, now, alerting.notifications, bad)
+    }
+
+    fn write_outbox(
+        &mut self,
+        batch: BatchId,
+        now: DateTime<Utc>,
+        notifications: &[Notification],
+        bad: &mut BadRowsOfBatch,
+    ) -> Result<(), StoreError> {
+        let job = || Value::text(&self.job);
+        let most = most_text(self.database.as_mut());
+        let mut notifications = notifications.iter().map(|notification| {
             vec![
                 job(),
                 Value::text(&notification.id),
@@ -153,7 +164,13 @@ impl Store {
                 batch_value(batch),
             ]
         });
-        insert_own(database, NOTIFICATIONS, Duplicates::Replaced, &mut notifications, bad)
+        insert_own(self.database.as_mut(), NOTIFICATIONS, Duplicates::Replaced, &mut notifications, bad)
+    }
+
+    /// Puts notifications into the outbox without a batch.
+    #[cfg(test)]
+    pub(crate) fn write_notifications(&mut self, now: DateTime<Utc>, new: &[Notification]) -> Result<(), StoreError> {
+        self.write_outbox(BatchId(1), now, new, &mut BadRowsOfBatch::default())
     }
 
     /// The episodes that are not over.

@@ -16,6 +16,10 @@ pub(super) trait Database: Debug + Send {
     /// Runs a statement and returns how many rows it changed.
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure>;
 
+    /// Changes, makes, renames or drops `table`. Waits only for a moment for others who have it in use: whoever comes behind
+    /// one that waits for a table waits too, and that would be the batches.
+    fn define(&mut self, table: &str, sql: &str) -> Result<(), Failure>;
+
     /// Runs a query and hands on its rows one by one.
     fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure>;
 
@@ -80,6 +84,8 @@ pub(super) struct Failure {
 pub(super) enum FailureKind {
     /// Try the transaction again.
     Passing,
+    /// Others have the table in use.
+    Blocked,
     /// The values of a row are at fault. The statement is undone by itself, and the transaction goes on.
     Row,
     /// The table is at fault, whatever the rows: it is missing, crashed, not granted, read-only.
@@ -96,6 +102,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure.kind {
             FailureKind::Passing => Self::Unavailable(failure.message),
+            FailureKind::Blocked => Self::Blocked(failure.message),
             FailureKind::Row | FailureKind::Table | FailureKind::Unknown | FailureKind::Access => {
                 Self::Refused(failure.message)
             }
@@ -111,7 +118,7 @@ impl Failure {
         match self.kind {
             FailureKind::Row | FailureKind::Table => StoreError::Table { table, reason: self.message },
             FailureKind::Unknown => StoreError::Unclear { table, reason: self.message },
-            FailureKind::Passing | FailureKind::Access | FailureKind::Fenced => self.into(),
+            FailureKind::Passing | FailureKind::Blocked | FailureKind::Access | FailureKind::Fenced => self.into(),
         }
     }
 }

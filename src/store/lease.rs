@@ -43,13 +43,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or refuses.
     pub fn make_leases(&mut self) -> Result<(), StoreError> {
-        if self.database.columns(LEASES)?.is_empty() {
-            let dialect = self.database.dialect();
-            for statement in system::table(LEASES).create(dialect) {
-                self.database.execute(&statement, &[])?;
-            }
-        }
-        Ok(())
+        self.fit(&system::table(LEASES))
     }
 
     /// Who holds the job's lease; `None` where nobody does.

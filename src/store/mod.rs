@@ -61,6 +61,9 @@ pub enum StoreError {
     /// It may work when it is tried again: no connection, a deadlock, a full disk, a read-only server.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// A table cannot be changed while others have it in use; it may be when they are done.
+    #[error("{0}")]
+    Blocked(String),
     /// One table does not take its rows; the others would.
     #[error("table \"{table}\" does not take its rows: {reason}")]
     Table {

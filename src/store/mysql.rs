@@ -19,6 +19,16 @@ pub(super) const REPLY_PATIENCE: Duration = Duration::from_secs(90);
 /// How long to wait for the lock of a predecessor that was killed: the server notices its closed connection.
 const LOCK_PATIENCE_SECONDS: i64 = 5;
 
+/// How long a batch waits for a table that others are changing, before it is told and tried again.
+const BATCHES_WAIT: &str = "SET SESSION lock_wait_timeout = 20";
+
+/// A table that is in use is tried so often before it counts as blocked: the batches of the job itself come and go.
+const TRIES: u32 = 4;
+const BETWEEN_TRIES: Duration = Duration::from_millis(150);
+
+/// Whoever has a table in use for less than this is most likely done in a moment.
+const LONG_SECONDS: u64 = 2;
+
 pub(super) struct MySql {
     options: Opts,
     connection: Option<Conn>,
@@ -103,6 +113,32 @@ impl Database for MySql {
         })
     }
 
+    fn define(&mut self, table: &str, sql: &str) -> Result<(), Failure> {
+        // Where it is seen that the table will not be free, it is not even asked for.
+        if let Some(holders) = self.holders(table, LONG_SECONDS) {
+            return Err(self.blocked(table, holders));
+        }
+        // A second is the least that MySQL can wait. MariaDB can do without, so it is tried more than once.
+        let (seconds, tries) = if self.dialect == Dialect::MariaDb { (0, TRIES) } else { (1, 1) };
+        self.run(|connection| connection.query_drop(format!("SET SESSION lock_wait_timeout = {seconds}")))?;
+        let mut done = self.run(|connection| connection.query_drop(sql));
+        for _ in 1..tries {
+            if !matches!(&done, Err(failure) if is_lock_timeout(failure)) {
+                break;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+            done = self.run(|connection| connection.query_drop(sql));
+        }
+        self.run(|connection| connection.query_drop(BATCHES_WAIT))?;
+        done.map_err(|failure| match is_lock_timeout(&failure) {
+            true => {
+                let holders = self.holders(table, 0).or_else(|| self.open_transactions());
+                self.blocked(table, holders.unwrap_or_default())
+            }
+            false => failure,
+        })
+    }
+
     fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure> {
         self.run(|connection| {
             let parameters = match values {
@@ -173,6 +209,83 @@ impl Database for MySql {
     }
 }
 
+impl MySql {
+    /// Who has had a table in use for at least so many seconds, the longest first; `None` where nobody is known to.
+    fn holders(&mut self, table: &str, seconds: u64) -> Option<Vec<Holder>> {
+        // Of MariaDB, a plugin tells that is seldom there.
+        let sql = match self.dialect {
+            Dialect::MariaDb => {
+                "SELECT p.id, p.user, p.host, p.command, p.time FROM information_schema.metadata_lock_info m \
+                 JOIN information_schema.processlist p ON p.id = m.thread_id \
+                 WHERE p.id <> CONNECTION_ID() AND p.time >= ? \
+                 AND (m.table_schema = DATABASE() AND m.table_name = ? OR m.lock_type LIKE 'Global%') \
+                 ORDER BY p.time DESC LIMIT 3"
+            }
+            _ => {
+                "SELECT DISTINCT t.processlist_id, t.processlist_user, t.processlist_host, t.processlist_command, \
+                 t.processlist_time FROM performance_schema.metadata_locks m \
+                 JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id \
+                 WHERE m.lock_status = 'GRANTED' AND t.processlist_id <> CONNECTION_ID() AND t.processlist_time >= ? \
+                 AND (m.object_schema = DATABASE() AND m.object_name = ? \
+                   OR m.object_type IN ('GLOBAL', 'BACKUP LOCK') AND m.lock_duration = 'EXPLICIT') \
+                 ORDER BY t.processlist_time DESC LIMIT 3"
+            }
+        };
+        self.found(sql, (seconds, table))
+    }
+
+    /// Whose transactions are open: what can be told where it is not known who has which table in use.
+    fn open_transactions(&mut self) -> Option<Vec<Holder>> {
+        let sql = "SELECT p.id, p.user, p.host, p.command, p.time FROM information_schema.innodb_trx x \
+                   JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id \
+                   WHERE p.id <> CONNECTION_ID() ORDER BY x.trx_started LIMIT 3";
+        self.found(sql, ())
+    }
+
+    /// What the server shows this user; not every user may see others' connections.
+    fn found(&mut self, sql: &str, parameters: impl Into<Params>) -> Option<Vec<Holder>> {
+        let rows: Vec<(u64, Option<String>, Option<String>, Option<String>, Option<i64>)> =
+            self.run(|connection| connection.exec(sql, parameters)).ok()?;
+        let holders = rows.into_iter().map(|(connection, user, host, command, seconds)| Holder {
+            connection,
+            user: format!("{}@{}", user.unwrap_or_default(), host.unwrap_or_default()),
+            is_idle: command.as_deref() == Some("Sleep"),
+            seconds: seconds.unwrap_or_default(),
+        });
+        let holders: Vec<Holder> = holders.collect();
+        (!holders.is_empty()).then_some(holders)
+    }
+
+    fn blocked(&self, table: &str, holders: Vec<Holder>) -> Failure {
+        let told = holders.iter().map(|holder| {
+            let doing = if holder.is_idle { "idle, with an open transaction, for" } else { "running a statement for" };
+            let Holder { connection, user, seconds, .. } = holder;
+            format!("connection {connection} of {user}, {doing} {seconds} s (KILL {connection} ends it)")
+        });
+        let told: Vec<String> = told.collect();
+        let told = if told.is_empty() {
+            "another connection, which this user may not see (GRANT PROCESS ON *.*, and SELECT ON performance_schema.*)"
+                .to_owned()
+        } else {
+            told.join("; ")
+        };
+        let message = format!("table \"{table}\" cannot be changed while it is in use by {told}");
+        Failure { kind: FailureKind::Blocked, message }
+    }
+}
+
+/// A connection that has a table in use.
+struct Holder {
+    connection: u64,
+    user: String,
+    is_idle: bool,
+    seconds: i64,
+}
+
+fn is_lock_timeout(failure: &Failure) -> bool {
+    failure.message.ends_with("(error 1205)")
+}
+
 impl std::fmt::Debug for MySql {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.address())
@@ -226,6 +339,8 @@ fn options(url: &str, patience: Duration) -> Result<Opts, String> {
             "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', NAMES utf8mb4",
             // Writers of different jobs meet in no gap.
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            // By default, a table that somebody else is changing is waited for without a word for a year.
+            BATCHES_WAIT,
         ]);
     Ok(builder.into())
 }

@@ -10,7 +10,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 
+use super::database::Dialect;
 use super::row::Row;
 use super::statement::{OnDuplicate, Target, insert, quoted};
 use super::system::REFERENCE_CHANGES;
@@ -69,19 +71,64 @@ fn rows_by_key(spec: &TableSpec, rows: &RecordBatch) -> BTreeMap<Vec<String>, St
 impl Store {
     /// Creates the table with these rows if the store has none of its name; else adds what columns are missing.
     ///
+    /// Whoever is killed meanwhile leaves either no table of that name or one with all rows.
+    ///
     /// # Errors
-    /// The database does not answer, or has an incompatible table.
+    /// The database does not answer, or has an incompatible table, or one that must be changed and is in use.
     pub fn seed(&mut self, spec: &TableSpec, rows: &RecordBatch) -> Result<(), StoreError> {
-        let is_new = self.database.columns(&spec.name)?.is_empty();
-        self.migrate(std::slice::from_ref(spec))?;
-        if is_new {
-            let mut values =
-                (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
-            let on_duplicate = OnDuplicate::Replace(&spec.key);
-            let columns = spec.column_names();
-            let target = Target { table: &spec.name, columns: &columns, on_duplicate };
-            insert(self.database.as_mut(), target, &mut values)?;
+        if !self.database.columns(&spec.name)?.is_empty() {
+            return self.fit(spec);
         }
+        match self.database.dialect() {
+            Dialect::Sqlite => self.in_transaction(|store| {
+                store.create(spec)?;
+                store.fill(spec, rows)
+            }),
+            // These commit with each statement that makes a table.
+            Dialect::MySql | Dialect::MariaDb => self.seed_aside(spec, rows),
+        }
+    }
+
+    /// Makes and fills the table under another name, then gives it its own.
+    fn seed_aside(&mut self, spec: &TableSpec, rows: &RecordBatch) -> Result<(), StoreError> {
+        // No query's table has such a name, and another job that shares the database has another.
+        let digest = Sha256::digest(format!("{}\n{}", self.job, spec.name));
+        let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let aside = spec.clone().called(&format!("seed~{digits}"));
+        if !self.database.columns(&aside.name)?.is_empty() {
+            self.drop_table(&aside.name)?; // of one that was killed
+        }
+        self.create(&aside)?;
+        self.in_transaction(|store| store.fill(&aside, rows))?;
+        let rename = format!("RENAME TABLE {} TO {}", quoted(&aside.name), quoted(&spec.name));
+        let Err(failure) = self.database.define(&spec.name, &rename) else { return Ok(()) };
+        if self.database.columns(&spec.name)?.is_empty() {
+            return Err(failure.into());
+        }
+        // Another job was quicker: its rows count.
+        self.drop_table(&aside.name)?;
+        self.fit(spec)
+    }
+
+    fn fill(&mut self, spec: &TableSpec, rows: &RecordBatch) -> Result<(), StoreError> {
+        let mut values =
+            (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
+        let columns = spec.column_names();
+        let target = Target { table: &spec.name, columns: &columns, on_duplicate: OnDuplicate::Replace(&spec.key) };
+        insert(self.database.as_mut(), target, &mut values)
+    }
+
+    fn drop_table(&mut self, table: &str) -> Result<(), StoreError> {
+        Ok(self.database.define(table, &format!("DROP TABLE IF EXISTS {}", quoted(table)))?)
+    }
+
+    fn in_transaction(&mut self, work: impl FnOnce(&mut Self) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.database.execute("BEGIN", &[])?;
+        let done = work(self);
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.database.execute(end, &[]);
+        done?;
+        ended?;
         Ok(())
     }
 
@@ -117,21 +164,41 @@ impl Store {
             .collect()
     }
 
-    /// All rows of a reference table, in the order of its key.
+    /// All rows of a reference table, in the order of its key. A row with a cell that is none of its column's type is left out:
+    /// a limit that cannot be read is not the same as none.
     ///
     /// # Errors
     /// The database does not answer, or has no such table.
     pub fn reference_rows(&mut self, spec: &TableSpec, schema: &SchemaRef) -> Result<RecordBatch, StoreError> {
+        Ok(self.read_reference(spec, schema)?.0)
+    }
+
+    /// The same, with what is wrong with the rows that are left out.
+    ///
+    /// # Errors
+    /// The database does not answer, or has no such table.
+    pub fn read_reference(
+        &mut self,
+        spec: &TableSpec,
+        schema: &SchemaRef,
+    ) -> Result<(RecordBatch, Vec<String>), StoreError> {
         let list = |names: &[String]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
         let sql =
             format!("SELECT {} FROM {} ORDER BY {}", list(&spec.column_names()), quoted(&spec.name), list(&spec.key));
-        let rows = self.database.query(&sql, &[])?;
+        let mut rows = self.database.query(&sql, &[])?;
+        let mut odd = Vec::new();
+        rows.retain(|row| {
+            let fault = odd_cell(spec, schema, row);
+            odd.extend(fault.clone());
+            fault.is_none()
+        });
         let columns = schema.fields().iter().enumerate().map(|(index, field)| {
             let values = rows.iter().map(|row| row.get(index).unwrap_or(&Value::Null));
             column(field.data_type(), values)
         });
-        RecordBatch::try_new(Arc::clone(schema), columns.collect())
-            .map_err(|error| StoreError::Refused(format!("table \"{}\": {error}", spec.name)))
+        let rows = RecordBatch::try_new(Arc::clone(schema), columns.collect())
+            .map_err(|error| StoreError::Refused(format!("table \"{}\": {error}", spec.name)))?;
+        Ok((rows, odd))
     }
 }
 
@@ -192,6 +259,34 @@ const FAR: DateTime<Utc> = match chrono::NaiveDate::from_ymd_opt(9999, 12, 31) {
     },
     None => DateTime::<Utc>::MAX_UTC,
 };
+
+/// What is wrong with a row of a reference table: SQLite takes any value in any column.
+fn odd_cell(spec: &TableSpec, schema: &SchemaRef, row: &[Value]) -> Option<String> {
+    let cells = || schema.fields().iter().zip(row);
+    let shown = |value: &Value| match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Text(text) => format!("\"{text}\""),
+        Value::Time(time) => time.to_rfc3339(),
+        _ => "bytes".to_owned(),
+    };
+    let is_odd = |data_type: &DataType, value: &Value| {
+        *value != Value::Null && column(data_type, std::iter::once(value)).is_null(0)
+    };
+    let (field, value) = cells().find(|(field, value)| {
+        is_odd(field.data_type(), value) || (**value == Value::Null && spec.key.contains(field.name()))
+    })?;
+    let key = cells().filter(|(field, _)| spec.key.contains(field.name()));
+    let key: Vec<String> = key.map(|(field, value)| format!("{} = {}", field.name(), shown(value))).collect();
+    Some(format!(
+        "table \"{}\": column \"{}\" holds {}, which is not its type, in the row with {}; the row counts for nothing",
+        spec.name,
+        field.name(),
+        shown(value),
+        key.join(", ")
+    ))
+}
 
 fn zero(data_type: &DataType) -> Value {
     match data_type {

@@ -98,6 +98,11 @@ impl TableSpec {
         }
     }
 
+    /// The same under another name.
+    pub(super) fn called(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     /// The same as a table that people write rows of.
     #[must_use]
     pub fn for_people(mut self) -> Self {
@@ -314,25 +319,36 @@ impl Store {
     /// Must not run inside a transaction: MySQL commits at each DDL statement.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] with the statement that would fix an incompatible table.
+    /// [`StoreError::Refused`] with the statement that would fix an incompatible table; [`StoreError::Blocked`] where others have
+    /// one in use that must be changed: it is not waited for.
     pub fn migrate(&mut self, tables: &[TableSpec]) -> Result<(), StoreError> {
-        let dialect = self.database.dialect();
         for table in super::system::tables().iter().chain(tables) {
-            let stored = self.database.columns(&table.name)?;
-            if stored.is_empty() {
-                for statement in table.create(dialect) {
-                    self.database.execute(&statement, &[])?;
-                }
-                continue;
-            }
-            for statement in table.changes(&stored, dialect).map_err(|reason| incompatible(table, &reason))? {
-                tracing::info!(table = table.name, statement, "table changed");
-                self.database.execute(&statement, &[])?;
-            }
-            if !table.index.is_empty() && !self.database.has_index(&table.name, &table.index_name())? {
-                tracing::info!(table = table.name, "index added");
-                self.database.execute(&table.create_index(), &[])?;
-            }
+            self.fit(table)?;
+        }
+        Ok(())
+    }
+
+    /// Creates the table where it is missing, adds what columns and index are missing, or refuses it.
+    pub(super) fn fit(&mut self, table: &TableSpec) -> Result<(), StoreError> {
+        let dialect = self.database.dialect();
+        let stored = self.database.columns(&table.name)?;
+        if stored.is_empty() {
+            return self.create(table);
+        }
+        for statement in table.changes(&stored, dialect).map_err(|reason| incompatible(table, &reason))? {
+            self.database.define(&table.name, &statement)?;
+            tracing::info!(table = table.name, statement, "table changed");
+        }
+        if !table.index.is_empty() && !self.database.has_index(&table.name, &table.index_name())? {
+            self.database.define(&table.name, &table.create_index())?;
+            tracing::info!(table = table.name, "index added");
+        }
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, table: &TableSpec) -> Result<(), StoreError> {
+        for statement in table.create(self.database.dialect()) {
+            self.database.define(&table.name, &statement)?;
         }
         Ok(())
     }

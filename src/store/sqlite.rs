@@ -67,6 +67,15 @@ impl Database for Sqlite {
         Ok(changed as u64)
     }
 
+    fn define(&mut self, table: &str, sql: &str) -> Result<(), Failure> {
+        self.connection.execute_batch(sql).map_err(|error| {
+            let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            let failure = failure(error);
+            let message = format!("table \"{table}\" cannot be changed: {}", failure.message);
+            if is_busy { Failure { kind: FailureKind::Blocked, message } } else { failure }
+        })
+    }
+
     fn for_each(&mut self, sql: &str, values: &[Value], take: &mut dyn FnMut(Vec<Value>)) -> Result<(), Failure> {
         let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
         let width = statement.column_count();
@@ -186,5 +195,11 @@ fn failure(error: rusqlite::Error) -> Failure {
         Some(ErrorCode::Unknown) if extended == Some(SQLITE_ERROR) => FailureKind::Table,
         _ => FailureKind::Unknown,
     };
-    Failure { kind, message: error.to_string() }
+    let message = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => {
+            format!("another process has been writing to the file for more than {} s", PATIENCE.as_secs())
+        }
+        _ => error.to_string(),
+    };
+    Failure { kind, message }
 }

@@ -160,10 +160,15 @@ impl Value {
     pub fn as_time(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Time(time) => Some(*time),
-            Self::Text(text) => {
-                chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok().map(|time| time.and_utc())
-            }
+            Self::Text(text) => text_as_time(text),
             _ => None,
         }
     }
+}
+
+/// A time as SQLite keeps it, or as people write it there: with or without the time of day, `T` and a zone.
+fn text_as_time(text: &str) -> Option<DateTime<Utc>> {
+    let time = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|time| time.and_utc());
+    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0).map(|time| time.and_utc());
+    time.ok().or_else(day).or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()))
 }

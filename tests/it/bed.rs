@@ -340,7 +340,9 @@ impl TestJob {
 }
 
 pub fn wardwatch() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wardwatch"));
+    // Worktrees that share a target directory build over each other's program; one may name its own.
+    let program = std::env::var("WARDWATCH_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_wardwatch").to_owned());
+    let mut command = Command::new(program);
     command.env_remove("WARDWATCH_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }

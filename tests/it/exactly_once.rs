@@ -102,7 +102,10 @@ fn tables_equal_an_oracle_after_a_lost_reply_to_each_command_to_the_store() {
 fn tables_equal_an_oracle_after_a_kill_before_each_command_while_tables_refuse_their_rows() {
     const REFUSING: [&str; 3] = ["readings", "windows_10s", "per_batch"];
     let disturb = |database: &Database, step: usize| {
-        if step < 60 || !step.is_multiple_of(5) {
+        let made = "SELECT COUNT(*) FROM information_schema.tables \
+                    WHERE table_schema = DATABASE() AND table_name IN ('readings', 'windows_10s', 'per_batch')";
+        let are_made = database.rows(made) == [REFUSING.len().to_string()];
+        if !are_made || !step.is_multiple_of(5) {
             return; // the first steps do not get as far as to make the tables
         }
         for (number, table) in REFUSING.iter().enumerate() {
@@ -167,9 +170,10 @@ fn fate_at_each_command(disturb: fn(&Database, usize), fate: fn(u32) -> Verdict)
             break;
         }
     }
-    // A fast heart in batches that are committed one by one: at least one episode fires and does not end in the same batch.
-    let fast = (put.next_multiple_of(8)..).take(4);
-    for number in fast {
+    // A fast heart in batches that are committed one by one: at least one episode fires and does not end in the same batch. No time
+    // is left out, for a device that is silent, or whose clock leaps, is an alert of its own.
+    let fast = put.next_multiple_of(8);
+    for number in put..fast + 4 {
         put_a_while(&topic, number);
         job(&database.url).run_once();
     }
@@ -322,7 +326,7 @@ impl Oracle {
         self.check_windows(database);
         assert_rows(
             "alerts",
-            database.rows_of_rules("SELECT patient_id, state, CAST(started_at AS CHAR), COALESCE(CAST(firing_at AS CHAR), '-'), COALESCE(CAST(ended_at AS CHAR), '-'), samples, text FROM alerts ORDER BY patient_id, started_at"),
+            database.rows_of_rules("SELECT patient_id, state, CAST(started_at AS CHAR), COALESCE(CAST(firing_at AS CHAR), '-'), COALESCE(CAST(ended_at AS CHAR), '-'), samples, text FROM alerts WHERE rule = 'tachycardia' ORDER BY patient_id, started_at"),
             self.episodes(),
         );
         self.check_events(database);

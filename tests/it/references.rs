@@ -110,3 +110,54 @@ fn faults_of_seeds_and_views_are_told_with_their_place() {
         told(&output)
     );
 }
+
+#[test]
+fn a_limit_that_cannot_be_read_counts_for_nothing_and_is_told_and_the_others_hold() {
+    let topic = Topic::create(1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.db");
+    let job = TestJob::new(&topic.name, &format!("sqlite://{}", file.display()))
+        .more("reference_refresh = \"100ms\"")
+        .sql_file("seeds/limits.csv", "# @key: patient_id\npatient_id,high:float\nP1,100\nP2,100\n")
+        .query("tables/readings", crate::bed::READINGS)
+        .query(
+            "rules/fast",
+            "-- @severity: high\n-- @message: HR {heart_rate:.0} > {high:.0}
+SELECT v.patient_id, v.event_time, v.heart_rate, l.high
+FROM vitals AS v JOIN limits AS l ON l.patient_id = v.patient_id WHERE v.heart_rate > l.high",
+        );
+    topic.put_samples("P1", &[(0, 80.0)]);
+    let mut running = job.start();
+    let store = rusqlite::Connection::open(&file).unwrap();
+    store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let found = |sql: &str| -> String {
+        let rows = store.prepare(sql).and_then(|mut found| {
+            found.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<String>, _>>()
+        });
+        rows.unwrap_or_default().join("; ")
+    };
+    running.wait_until("a batch", || found("SELECT patient_id FROM readings") == "P1");
+    store.execute("UPDATE limits SET high = 'much' WHERE patient_id = 'P1'", []).unwrap();
+    let error = "SELECT error FROM edits ORDER BY edited_at DESC LIMIT 1";
+    let expected =
+        "table \"limits\": column \"high\" holds \"much\", which is not its type, in the row with patient_id = \"P1\"";
+    running.wait_until("it is told", || found(error).contains(expected));
+    assert!(told(&job.command("status").output().unwrap()).contains(expected));
+    topic.put_samples("P1", &[(1, 130.0)]);
+    topic.put_samples("P2", &[(1, 130.0)]);
+    running.wait_until("the others hold", || found("SELECT patient_id FROM alerts") == "P2");
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+
+    // A start goes on with what can be read, and tells too.
+    topic.put_samples("P2", &[(2, 131.0)]);
+    let start = job.command("run").arg("--once").output().unwrap();
+    assert!(start.status.success() && told(&start).contains("cannot be read"), "{}", told(&start));
+    assert!(found(error).contains(expected));
+    store.execute("UPDATE limits SET high = 90 WHERE patient_id = 'P1'", []).unwrap();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(3, 95.0)]);
+    running.wait_until("a mended row counts again", || {
+        found("SELECT text FROM alerts WHERE patient_id = 'P1'") == "HR 95 > 90"
+    });
+}

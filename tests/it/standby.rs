@@ -1,9 +1,13 @@
 //! Two processes of one job: who writes, and how soon the other one does when that one is gone.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
+use wardwatch::clock::SystemClock;
+use wardwatch::job::{AtEnd, Plan, ReplacedTopic, RunError, RunOptions, Standby, run};
+use wardwatch::source::Until;
 
 use crate::bed::{Database, READINGS, Running, TestJob, Topic, mysql_url, wait_until};
 use crate::proxy;
@@ -67,6 +71,56 @@ fn a_standby_takes_over_from_a_process_that_stands_still_within_a_commit_and_tha
     topic.put_samples("P1", &[(3, 80.0)]);
     second.wait_until("the other one goes on", || count(&database) == "4");
     assert_eq!(database.rows("SELECT SUM(records), COUNT(*) - MAX(batch) FROM batches"), ["4|0"]);
+}
+
+/// Its process lives on, with all its threads: that the loop is gone shows by its connections alone.
+#[test]
+fn a_standby_takes_over_from_a_loop_that_panicked() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let mut plan = Plan::load(&job.file()).unwrap();
+    let falls = Arc::new(AtomicBool::new(false));
+    let is_to_fall = Arc::clone(&falls);
+    let first = std::thread::spawn(move || {
+        let mut options = RunOptions {
+            until: Until::Stopped,
+            at_end: AtEnd::LeaveWindows,
+            standby: Standby::Stop,
+            new_topic: ReplacedTopic::Refuse,
+            connect_timeout: Duration::from_secs(30),
+            stopped: &|| false,
+            on_start: &mut || {},
+            on_repeat: &|_, _| {},
+            on_commit: &mut |_| assert!(!is_to_fall.load(Ordering::SeqCst), "it is meant to panic"),
+            clock: Arc::new(SystemClock),
+        };
+        run(&mut plan, &mut options)
+    });
+    topic.put_samples("P1", &[(0, 80.0)]);
+    wait_until("the first one works", || count(&database) == "1");
+    let mut second = job.start_as(&["--standby"]);
+    let log = second.log_file();
+    second.wait_until("the second one stands by", || std::fs::read_to_string(&log).unwrap().contains("standing by"));
+    falls.store(true, Ordering::SeqCst);
+    topic.put_samples("P1", &[(1, 80.0)]);
+    let ended = first.join().unwrap();
+    assert!(matches!(&ended, Err(RunError::Panicked(told)) if told.thread == "loop"), "{ended:?}");
+    must_take_over(&topic, &database, &mut second, 2);
+    assert_eq!(database.rows("SELECT SUM(records), COUNT(*) - MAX(batch) FROM batches"), ["3|0"]);
+}
+
+#[test]
+fn a_standby_takes_over_with_the_queries_as_they_are_then() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let (mut first, mut second) = two_of(&job, &topic, &database, &[]);
+    let job = job.query("tables/again", READINGS);
+    let edits = || database.so_far("SELECT COUNT(*) FROM edits WHERE error = ''");
+    first.wait_until("the first one takes the edit over", || edits() == "1");
+    first.signal("KILL");
+    first.wait();
+    must_take_over(&topic, &database, &mut second, 1);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM again"), ["1"], "its first batch is in the new table, too");
+    assert_eq!(edits(), "1", "nobody has edited anything since");
+    drop(job);
 }
 
 #[test]
