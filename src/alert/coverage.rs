@@ -14,7 +14,9 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::open::{Moment, OpenEpisodes};
 use super::streams::{CLOCK_TOLERANCE, Clock};
-use super::system::{CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, REJECTED, TABLE_AT_FAULT, UNJUDGED};
+use super::system::{
+    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, TABLE_AT_FAULT, UNJUDGED,
+};
 use super::{Episode, Holds, Judged, Rule, State};
 
 /// An event time further ahead of Kafka's stamp, or of the job's clock, than this is told of.
@@ -259,6 +261,13 @@ impl OpenEpisodes {
         let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
         let text = |patient: &str| texts.get(patient).cloned().unwrap_or_default();
         self.stand(REJECTED, &patients, &text, (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert stand for the patients with a doubtful value that no rule reads, each with what to tell.
+    pub fn judge_doubtful(&mut self, texts: &BTreeMap<Arc<str>, String>, moment: &Moment<'_>) {
+        let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
+        let text = |patient: &str| texts.get(patient).cloned().unwrap_or_default();
+        self.stand(DOUBTFUL, &patients, &text, (moment.now, moment.event_now));
     }
 
     /// Has a technical alert of the ward stand while tables do not take their rows: they with the reasons.

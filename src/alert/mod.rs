@@ -40,8 +40,8 @@ pub use open::{Change, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::check_rows;
 pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Samples, SetId, Shape, Step, StreamId, Streams};
 pub use system::{
-    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, REJECTED, SYSTEM_RULES, TABLE_AT_FAULT, UNATTACHED,
-    UNJUDGED, UNREACHED, is_system_rule,
+    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, SYSTEM_RULES, TABLE_AT_FAULT,
+    UNATTACHED, UNJUDGED, UNREACHED, is_system_rule,
 };
 pub use track::{Holds, Track, read_tracks, write_tracks};
 pub use unreached::{Outstanding, Reach, Untaken};

@@ -29,6 +29,8 @@ pub const CLOCK_AHEAD: &str = "clock_ahead";
 pub const CLOCK_DIFFERS: &str = "clock_differs";
 /// No record of a patient can become a row.
 pub const REJECTED: &str = "rejected";
+/// A value came that may be true and deadly, and no rule reads it.
+pub const DOUBTFUL: &str = "doubtful";
 /// A table does not take its rows.
 pub const TABLE_AT_FAULT: &str = "table_at_fault";
 /// Readings come that belong to nobody.
@@ -36,7 +38,7 @@ pub const UNATTACHED: &str = "unattached";
 
 /// The names under which the job opens technical alerts of its own, each with what such an alert says. No query of
 /// analysts bears one of them.
-pub const SYSTEM_RULES: [(&str, &str); 9] = [
+pub const SYSTEM_RULES: [(&str, &str); 10] = [
     (UNREACHED, "nobody has taken what there is to tell of an alert"),
     (UNJUDGED, "a patient is not judged by a rule"),
     (UNATTACHED, "readings come that belong to nobody"),
@@ -44,6 +46,7 @@ pub const SYSTEM_RULES: [(&str, &str); 9] = [
     (CLOCK_STEP, "the clock of a device was set"),
     (CLOCK_AHEAD, "the clock of a device is ahead"),
     (CLOCK_DIFFERS, "the clocks of a patient's devices differ"),
+    (DOUBTFUL, "a value may be true though it is not plausible, and no rule reads it"),
     (REJECTED, "no record of a patient can become a row"),
     (TABLE_AT_FAULT, "a table does not take its rows"),
 ];

@@ -27,6 +27,7 @@ const REJECTS_LAST: TimeDelta = TimeDelta::seconds(2);
 pub(super) struct Coverage {
     bad_values: BadValues,
     rejected: BTreeMap<Arc<str>, Rejected>,
+    doubtful: BTreeMap<(Arc<str>, String), Doubtful>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
     looked_at: Option<DateTime<Utc>>,
 }
@@ -38,6 +39,14 @@ struct Rejected {
     last: DateTime<Utc>,
     count: u64,
     reason: String,
+}
+
+/// The last doubtful value of a patient's column.
+#[derive(Debug, Clone)]
+struct Doubtful {
+    noted: DateTime<Utc>,
+    event_time: DateTime<Utc>,
+    value: f64,
 }
 
 impl Coverage {
@@ -56,6 +65,41 @@ impl Coverage {
             let key = (artefact.patient.as_str().into(), artefact.column.clone());
             self.bad_values.insert(key, (now, artefact.reason.clone()));
         }
+    }
+
+    /// Takes note of a batch's doubtful values of columns that rules read, but not their doubtful twins.
+    pub(super) fn note_doubtful(&mut self, plan: &Plan, artefacts: &[Artefact], now: DateTime<Utc>) {
+        self.doubtful.retain(|_, doubtful| now - doubtful.noted < REMEMBERED);
+        for artefact in artefacts {
+            let column = plan.job.source.columns.get(&artefact.column);
+            let Some((column, value)) = column.zip(artefact.value).filter(|(column, value)| column.is_doubtful(*value))
+            else {
+                continue;
+            };
+            let twin = column.doubtful_name().unwrap_or_default();
+            let reads = |name: &String| plan.rules.iter().any(|rule| rule.vitals.contains(name));
+            if reads(&column.name) && !reads(&twin) {
+                let doubtful = Doubtful { noted: now, event_time: artefact.event_time, value };
+                self.doubtful.insert((artefact.patient.as_str().into(), column.name.clone()), doubtful);
+            }
+        }
+    }
+
+    /// The patients whose last value of a vital was a doubtful one, each with what to tell.
+    pub(super) fn doubtful(&self, plan: &Plan, streams: &Streams) -> BTreeMap<Arc<str>, String> {
+        let mut texts: BTreeMap<Arc<str>, String> = BTreeMap::new();
+        for ((patient, column), doubtful) in &self.doubtful {
+            if streams.last_value(patient, column).is_some_and(|at| at > doubtful.event_time) {
+                continue;
+            }
+            let text = format!(
+                "{} {} is not plausible, but may be true; no rule reads it",
+                plan.label(column),
+                doubtful.value
+            );
+            texts.entry(Arc::clone(patient)).or_insert(text);
+        }
+        texts
     }
 
     /// Takes note of a batch's rejects, as far as they say whose they are.

@@ -318,6 +318,13 @@ impl Streams {
             .enumerate()
             .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(name)?)))
             .collect();
+        let doubted: Vec<(u128, ArrayRef)> = shape
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(&format!("{name}{DOUBTFUL}"))?.clone())))
+            .filter(|(_, values)| values.null_count() < values.len())
+            .collect();
         let now = now.timestamp_micros();
         for (row, patient) in keys.iter().enumerate() {
             let Some(patient) = patient else { continue };
@@ -337,7 +344,8 @@ impl Streams {
             };
             let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
             let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
-            let record = Record { at: micros, stamped, columns: mask, hash: hash(&judged, row) };
+            let doubts = doubted.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
+            let record = Record { at: micros, stamped, columns: mask, doubts, hash: hash(&judged, row) };
             let place = &mut |set: SetId, noted: Noted| {
                 if noted.placed != Placed::Lane(0) {
                     samples.placed.insert((set, row), noted.placed);
@@ -409,6 +417,15 @@ impl Streams {
     #[must_use]
     pub fn patients(&self) -> usize {
         self.patients.len()
+    }
+
+    /// The newest event time at which a column had a value of this patient.
+    #[must_use]
+    pub fn last_value(&self, patient: &str, column: &str) -> Option<DateTime<Utc>> {
+        let index = self.shape.columns.iter().position(|name| name == column)?;
+        let streams = &self.patients.get(patient)?.streams;
+        let newest = streams.iter().map(|stream| stream.columns[index].at).max()?;
+        DateTime::from_timestamp_micros(newest)
     }
 
     /// The `now` of the last batch that had a record of the patient.
@@ -581,6 +598,8 @@ struct Record {
     at: i64,
     stamped: i64,
     columns: u128,
+    /// The columns that have a doubtful value in place of one.
+    doubts: u128,
     hash: u32,
 }
 
@@ -604,7 +623,8 @@ impl Stream {
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
-                if self.sets[index].is_gap(self.records) {
+                // A value that is doubtful is no sensor without one: what was known before goes on to hold.
+                if record.doubts & set.mask == 0 && self.sets[index].is_gap(self.records) {
                     place(SetId(index), Noted::at(Placed::Gap));
                 }
                 continue;

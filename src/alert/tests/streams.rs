@@ -37,12 +37,24 @@ fn frame_of(readings: &[Reading]) -> RecordBatch {
     .expect("a frame")
 }
 
+/// The frame with a column of doubtful values, where there are any.
+fn with_doubtful(frame: &RecordBatch, readings: &[Reading], doubtful: Option<f64>) -> RecordBatch {
+    let Some(value) = doubtful else { return frame.clone() };
+    let values: Float64Array = readings.iter().map(|reading| reading.spo2.is_none().then_some(value)).collect();
+    let columns = frame.schema_ref().fields().iter().zip(frame.columns());
+    let columns = columns.map(|(field, values)| (field.name().clone(), Arc::clone(values), true));
+    let doubtful = ("spo2_doubtful".to_owned(), Arc::new(values) as _, true);
+    RecordBatch::try_from_iter_with_nullable(columns.chain([doubtful])).expect("a frame")
+}
+
 /// A patient with oximeters, and a rule that is true below 90.
 struct Oximeters {
     rule: Rule,
     streams: Streams,
     open: OpenEpisodes,
     stored: BTreeMap<EpisodeId, Episode>,
+    /// What stands in the doubtful column where a reading has no value.
+    doubtful: Option<f64>,
 }
 
 impl Oximeters {
@@ -56,12 +68,12 @@ impl Oximeters {
             ..rule(hold, clear_after)
         };
         let streams = Streams::new(Shape::new(Some("device"), [rule.depends_on()].into_iter()));
-        Self { rule, streams, open: OpenEpisodes::default(), stored: BTreeMap::new() }
+        Self { rule, streams, open: OpenEpisodes::default(), stored: BTreeMap::new(), doubtful: None }
     }
 
     /// A batch that ends when Kafka's clock is at `now`, with nothing waiting.
     fn batch(&mut self, readings: &[Reading], now: i64) {
-        let all = frame_of(readings);
+        let all = with_doubtful(&frame_of(readings), readings, self.doubtful);
         let below: Vec<Reading> =
             readings.iter().copied().filter(|reading| reading.spo2.is_some_and(|spo2| spo2 < 90.0)).collect();
         let samples = self.streams.note(&all, &columns(), at(now));
@@ -263,4 +275,18 @@ fn streams_are_read_back_as_they_were_saved() {
     assert_eq!(read.save().len(), bytes.len());
     assert!(Streams::restore(shape.clone(), &bytes[..bytes.len() - 1]).is_none());
     assert!(Streams::restore(Shape::new(None, std::iter::empty::<&[String]>()), &bytes).is_none());
+}
+
+#[test]
+fn a_sensor_that_falls_silent_does_not_fire_by_itself_and_a_doubtful_value_is_no_silence() {
+    let falling = |second: i64| [95.0, 88.0, 70.0, 55.0].get(second as usize).copied();
+    let off = |second: i64| Reading { spo2: falling(second), ..reading(second, second, "", 0.0) };
+    let mut bed = Oximeters::new(10, 0);
+    bed.live(&(0..30).map(off).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), [], "the probe fell off after two low readings");
+
+    let mut bed = Oximeters::new(10, 0);
+    bed.doubtful = Some(44.0);
+    bed.live(&(0..30).map(off).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), [(State::Firing, 11, None)], "it goes on, lower than what is plausible");
 }
