@@ -56,7 +56,8 @@ fn a_snapshot_of_another_query_is_read_again_and_a_damaged_one_too() {
     let (job, topic, database) = job("snapshot_every = 1");
     topic.put_samples("P1", &[(0, 80.0), (3_600, 90.0)]);
     run(&job, &[]);
-    assert_eq!(database.rows("SELECT query, batch FROM window_snapshots ORDER BY 1"), ["day|1", "minute|1"]);
+    let snapshots = "SELECT query, batch FROM window_snapshots WHERE query <> '(streams)' ORDER BY 1";
+    assert_eq!(database.rows(snapshots), ["day|1", "minute|1"]);
 
     let edited = DAY.replace("sum(heart_rate)", "sum(heart_rate + 1)");
     let job = job.query("tables/day", &edited);
@@ -148,7 +149,8 @@ fn a_topic_that_falls_silent_is_closed_after_the_idle_timeout_and_goes_on_rightl
     });
     running.signal("TERM");
     assert_eq!(running.wait(), Some(0), "{}", running.log());
-    assert_eq!(database.rows("SELECT COUNT(*) FROM window_snapshots"), ["1"], "a stop leaves a snapshot");
+    let snapshots = "SELECT COUNT(*) FROM window_snapshots WHERE query = 'minute'";
+    assert_eq!(database.rows(snapshots), ["1"], "a stop leaves a snapshot");
 }
 
 #[test]
@@ -312,7 +314,8 @@ fn a_partition_that_has_fallen_silent_costs_a_start_what_it_had_and_not_what_cam
 SELECT now() AS at, patient_id, count(*) AS records FROM vitals_history WHERE patient_id IN (SELECT patient_id FROM vitals)
 GROUP BY patient_id";
     let job = TestJob::new(&topic.name, &database.url)
-        .source("retain = \"2m\"\ndedupe = [\"patient_id\"]")
+        // However long the runs take, the silent one is not closed as idle.
+        .source("retain = \"2m\"\ndedupe = [\"patient_id\"]\nidle_timeout = \"1h\"")
         .more("[features]\ntrend = { of = \"heart_rate\", kind = \"slope\", over = \"1m\" }")
         .query("tables/minute", MINUTE)
         .query("tables/history", history)

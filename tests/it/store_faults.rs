@@ -121,7 +121,9 @@ impl Disturbed {
             assert!(expected.len() > 1, "{table} has rows");
             assert_eq!(self.database.rows(&sql), expected, "{table}");
         }
-        let alerts = "SELECT rule, patient_id, CAST(started_at AS CHAR), samples, text FROM alerts ORDER BY 1, 2, 3";
+        // What wardwatch tells of itself, such as the tables at fault, is another matter.
+        let alerts = "SELECT rule, patient_id, CAST(started_at AS CHAR), samples, text FROM alerts \
+                      WHERE severity <> 'technical' ORDER BY 1, 2, 3";
         assert_eq!(self.database.rows(alerts), other.rows(alerts));
         assert_eq!(self.database.rows("SELECT COUNT(*) FROM query_failures"), ["0"], "no query is blamed");
         assert_eq!(self.database.rows("SELECT COUNT(*) FROM bad_rows"), ["0"]);
