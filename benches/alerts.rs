@@ -84,7 +84,12 @@ fn rule(schema: &arrow::datatypes::Schema) -> Rule {
 fn lifecycle() {
     println!("\nThe lifecycle of {PATIENTS} open episodes, a sample of each patient in every batch; 100 batches");
     let job = config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs/patient_vitals.toml")).unwrap();
-    let columns = SampleColumns { key: "patient_id".to_owned(), event_time: "event_time".to_owned() };
+    let columns = SampleColumns {
+        key: "patient_id".to_owned(),
+        event_time: "event_time".to_owned(),
+        partition: "_partition".to_owned(),
+        stamp: "_stamped_at".to_owned(),
+    };
     let rules = vec![rule(readings(0, 0.0).schema_ref())];
     let mut open = OpenEpisodes::default();
     let mut streams = Streams::new(Shape::new(None, rules.iter().map(Rule::depends_on)));

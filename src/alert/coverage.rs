@@ -14,7 +14,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::open::{Moment, OpenEpisodes};
 use super::streams::{CLOCK_TOLERANCE, Clock};
-use super::system::{CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, TABLE_AT_FAULT, UNJUDGED};
+use super::system::{CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, REJECTED, TABLE_AT_FAULT, UNJUDGED};
 use super::{Episode, Holds, Judged, Rule, State};
 
 /// An event time further ahead of Kafka's stamp, or of the job's clock, than this is told of.
@@ -129,7 +129,7 @@ impl Watch<'_> {
             let bad = bad.filter(|(at, _)| *at >= since - TimeDelta::microseconds(known.valid_for));
             for rule in rules {
                 let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
-                    (Some(technical), _) => (Why::Suppressed, technical),
+                    (Some((technical, _)), _) => (Why::Suppressed, technical),
                     (None, Some((_, reason))) => (Why::BadValue, format!("{}: {reason}", self.valid_for.label(column))),
                     (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
                 };
@@ -254,6 +254,13 @@ impl Watch<'_> {
 }
 
 impl OpenEpisodes {
+    /// Has a technical alert stand for the patients of whom no record can be read, each with what to tell.
+    pub fn judge_rejected(&mut self, texts: &BTreeMap<Arc<str>, String>, moment: &Moment<'_>) {
+        let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
+        let text = |patient: &str| texts.get(patient).cloned().unwrap_or_default();
+        self.stand(REJECTED, &patients, &text, (moment.now, moment.event_now));
+    }
+
     /// Has a technical alert of the ward stand while tables do not take their rows: they with the reasons.
     pub fn judge_tables<'a>(&mut self, at_fault: impl Iterator<Item = (&'a str, &'a str)>, moment: &Moment<'_>) {
         let told: Vec<String> = at_fault.map(|(table, reason)| format!("{table}: {reason}")).collect();

@@ -331,6 +331,7 @@ impl Episode {
             since,
             at: known,
             valid_until: known,
+            holds_until: known,
             passed: known,
             delay: TimeDelta::zero(),
         })

@@ -124,7 +124,10 @@ pub(super) fn step(
         Truth::True(_) => Holds::Yes,
         Truth::Between => Holds::Between,
         Truth::False => Holds::No,
-        Truth::Unknown => return Some(episode),
+        Truth::Unknown => {
+            freeze(&mut episode, at, &|track| is_of(track, sample));
+            return Some(episode);
+        }
     };
     if sample.suppressed_by.is_some() {
         return Some(episode);
@@ -200,7 +203,7 @@ pub(super) fn pass(
     match (episode.state, track.holds) {
         (State::Pending, Holds::Yes) => {
             let fires_at = track.since.checked_add_signed(as_delta(rule.header.hold));
-            if let Some(fires_at) = fires_at.filter(|at| *at <= track.passed && *at <= track.valid_until) {
+            if let Some(fires_at) = fires_at.filter(|at| *at <= track.passed && *at <= track.holds_until) {
                 fire(episode, fires_at, events);
             }
         }
@@ -225,6 +228,18 @@ pub(super) fn mark_stale(
         episode.stale_at = Some(stale_at);
         episode.note(events, stale_at, EventKind::Stale, "");
     }
+}
+
+/// From `from` on, nothing is known in these tracks: what was known before does not go on by itself. Returns whether that is
+/// news.
+pub(super) fn freeze(episode: &mut Episode, from: DateTime<Utc>, is_frozen: &dyn Fn(&Track) -> bool) -> bool {
+    let until = from - TimeDelta::microseconds(1);
+    let mut is_news = false;
+    for track in episode.tracks.iter_mut().filter(|track| is_frozen(track)) {
+        is_news |= track.at <= until && until < track.holds_until;
+        track.holds_until = track.holds_until.min(until.max(track.at));
+    }
+    is_news
 }
 
 /// Says which technical alert the episode waits for, if any.
@@ -359,7 +374,7 @@ fn clear_if_gone(
     let mut last: Option<DateTime<Utc>> = None;
     for track in &episode.tracks {
         let gone_at = gone_at(track, episode.clear_since, rule);
-        let is_valid = |gone_at: &DateTime<Utc>| *gone_at <= track.passed && *gone_at <= track.valid_until;
+        let is_valid = |gone_at: &DateTime<Utc>| *gone_at <= track.passed && *gone_at <= track.holds_until;
         match gone_at.filter(is_valid) {
             _ if track.holds != Holds::No => return,
             Some(gone_at) if others_passed(track, gone_at) => last = last.max(Some(gone_at)),
@@ -415,12 +430,14 @@ fn is_of(track: &Track, sample: &Sample<'_>) -> bool {
 }
 
 fn new_track(sample: &Sample<'_>, holds: Holds) -> Track {
+    let valid_until = sample.at.checked_add_signed(sample.valid_for).unwrap_or(DateTime::<Utc>::MAX_UTC);
     Track {
         stream: Some(sample.stream.clone()),
         holds,
         since: sample.at,
         at: sample.at,
-        valid_until: sample.at.checked_add_signed(sample.valid_for).unwrap_or(DateTime::<Utc>::MAX_UTC),
+        valid_until,
+        holds_until: valid_until,
         passed: sample.at,
         delay: TimeDelta::microseconds(sample.stamped.saturating_sub(sample.at.timestamp_micros())),
     }

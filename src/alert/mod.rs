@@ -154,6 +154,10 @@ pub struct SampleColumns {
     pub key: String,
     /// The event time.
     pub event_time: String,
+    /// The partition.
+    pub partition: String,
+    /// Kafka's stamp.
+    pub stamp: String,
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ impl OpenEpisodes {
             for sample in samples.iter().copied() {
                 let placed = moment.samples.place(set, sample);
                 if !columns.judges(sample) {
-                    life.pass(self, sample);
+                    life.pass(self, sample, moment.samples.is_gap(set, sample));
                     continue;
                 }
                 let row = conditions.row(&patient, sample.at);
@@ -251,7 +251,8 @@ impl OpenEpisodes {
                 .filter_map(|standing| standing.live.clone())
                 .collect();
             for episode in live {
-                let suppressor = self.standing_suppressor(rule, &episode.patient);
+                let standing = self.standing_suppressor(rule, &episode.patient);
+                let suppressor = standing.as_ref().map(|(technical, _)| technical.clone());
                 let mut life = Life {
                     rule,
                     patient: episode.patient.to_string(),
@@ -265,9 +266,10 @@ impl OpenEpisodes {
                     continue;
                 }
                 life.episode = Some(Arc::unwrap_or_clone(episode));
-                if suppressor.is_none() {
-                    life.let_time_pass(self);
+                if let (Some(episode), Some((_, from))) = (&mut life.episode, standing) {
+                    life.is_told |= lifecycle::freeze(episode, from, &|_| true);
                 }
+                life.let_time_pass(self);
                 if let Some(episode) = life.episode.as_mut().filter(|_| !rule.is_technical()) {
                     let waits = is_waiting(episode);
                     lifecycle::mark_stale(episode, &|track| moment.stale_clock(track, waits), &mut life.events);
@@ -289,13 +291,13 @@ impl OpenEpisodes {
     }
 
     /// The technical rule that fires for the patient now and says that `rule` cannot be judged.
-    pub(super) fn standing_suppressor(&self, rule: &Rule, patient: &str) -> Option<String> {
-        let fires = |technical: &&String| {
-            let standing = self.rules.get(*technical).and_then(|patients| patients.get(patient));
-            let live = standing.and_then(|standing| standing.live.as_ref());
-            live.is_some_and(|episode| episode.state != State::Pending)
-        };
-        rule.suppressed_by.iter().find(fires).cloned()
+    /// Since when it has fired, too.
+    pub(super) fn standing_suppressor(&self, rule: &Rule, patient: &str) -> Option<(String, DateTime<Utc>)> {
+        rule.suppressed_by.iter().find_map(|technical| {
+            let standing = self.rules.get(technical).and_then(|patients| patients.get(patient));
+            let fired_at = standing.and_then(|standing| standing.live.as_ref()?.firing_at)?;
+            Some((technical.clone(), fired_at))
+        })
     }
 
     /// The technical rule by which a sample means nothing to `rule`, and since when.
@@ -402,7 +404,7 @@ impl Life<'_> {
             Placed::Alone if matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero() => {
                 (u32::MAX, TimeDelta::zero())
             }
-            Placed::Alone | Placed::Resent => return,
+            Placed::Alone | Placed::Resent | Placed::Gap => return,
         };
         let Some(stream) = self.moment.streams.id(&self.patient, sample, lane) else { return };
         if let Some(episode) = self.episode.as_mut().filter(|_| self.moment.samples.leads(self.set, sample)) {
@@ -422,12 +424,11 @@ impl Life<'_> {
 
     fn step(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, told: &Told<'_>, verdict: Verdict) {
         let suppressor = open.suppressor(self.rule, &self.patient, told.at);
-        // While a technical alert stands, what was true before it is not known to go on.
-        let until = suppressor.as_ref().map_or(told.at, |(_, from)| told.at.min(*from));
-        if suppressor.is_none() {
-            self.pass_beside(open, told.stream, told.stamped);
+        if let (Some(episode), Some((_, from))) = (&mut self.episode, &suppressor) {
+            self.is_told |= lifecycle::freeze(episode, *from, &|_| true);
         }
-        self.pass_in(open, told.stream, Passed { until, edge: Edge::Open });
+        self.pass_beside(open, told.stream, told.stamped);
+        self.pass_in(open, told.stream, Passed { until: told.at, edge: Edge::Open });
         let row = if let Verdict::True(row) = verdict { row } else { 0 };
         let rule = self.rule;
         let text = || rule.message.as_ref().map_or_else(|| rule.name.clone(), |m| m.render(conditions, row));
@@ -460,19 +461,26 @@ impl Life<'_> {
         self.record_if_over(open);
     }
 
-    /// A record of the stream that says nothing of the rule's columns: time has passed.
-    fn pass(&mut self, open: &mut OpenEpisodes, sample: SampleRow) {
+    /// A record of the stream that has none of the rule's columns: time has passed. Where it says that there is no value,
+    /// the last one does not go on by itself.
+    fn pass(&mut self, open: &mut OpenEpisodes, sample: SampleRow, is_gap: bool) {
         if self.episode.is_none() {
             return;
         }
         let Some(record) = self.moment.streams.id(&self.patient, sample, 0) else { return };
-        let suppressor = open.suppressor(self.rule, &self.patient, sample.at);
-        if suppressor.is_none() {
-            let nowhere = StreamId { lane: u32::MAX, ..record.clone() };
-            self.pass_beside(open, &nowhere, sample.stamped);
+        if let Some(episode) = self.episode.as_mut().filter(|_| is_gap) {
+            let is_of_device = |track: &Track| track.stream.as_ref().is_some_and(|id| id.is_of_device(&record));
+            self.is_told |= lifecycle::freeze(episode, sample.at, &is_of_device);
         }
-        let until = suppressor.map_or(sample.at, |(_, from)| sample.at.min(from));
-        self.pass_where(open, &|stream| stream.is_of_device(&record), Passed { until, edge: Edge::Open });
+        if let (Some(episode), Some((_, from))) =
+            (&mut self.episode, open.suppressor(self.rule, &self.patient, sample.at))
+        {
+            self.is_told |= lifecycle::freeze(episode, from, &|_| true);
+        }
+        let nowhere = StreamId { lane: u32::MAX, ..record.clone() };
+        self.pass_beside(open, &nowhere, sample.stamped);
+        let passed = Passed { until: sample.at, edge: Edge::Open };
+        self.pass_where(open, &|stream| stream.is_of_device(&record), passed);
     }
 
     fn pass_in(&mut self, open: &mut OpenEpisodes, stream: &StreamId, passed: Passed) {

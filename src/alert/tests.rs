@@ -17,7 +17,12 @@ mod streams;
 type Given = [(i64, Option<f64>)];
 
 fn columns() -> SampleColumns {
-    SampleColumns { key: "patient_id".to_owned(), event_time: "event_time".to_owned() }
+    SampleColumns {
+        key: "patient_id".to_owned(),
+        event_time: "event_time".to_owned(),
+        partition: "_partition".to_owned(),
+        stamp: "_stamped_at".to_owned(),
+    }
 }
 
 fn at(second: i64) -> DateTime<Utc> {

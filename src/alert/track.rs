@@ -17,6 +17,8 @@ pub struct Track {
     pub at: DateTime<Utc>,
     /// Until when that sample counts without a newer one.
     pub valid_until: DateTime<Utc>,
+    /// Until when time may go on to hold it: as long as it is valid, or until a technical alert says that values mean nothing.
+    pub holds_until: DateTime<Utc>,
     /// How far the stream has come, by samples or by time that passed.
     pub passed: DateTime<Utc>,
     /// How far the stream's clock lies behind Kafka's stamps.
@@ -68,8 +70,8 @@ pub fn write_tracks(tracks: &[Track]) -> String {
             Some(stream) => (stream.partition.0.to_string(), stream.lane.to_string(), &*stream.device),
             None => ("-".to_owned(), "-".to_owned(), ""),
         };
-        let times =
-            [track.since, track.at, track.valid_until, track.passed].map(|time| time.timestamp_micros().to_string());
+        let times = [track.since, track.at, track.valid_until, track.holds_until, track.passed];
+        let times = times.map(|time| time.timestamp_micros().to_string());
         let delay = track.delay.num_microseconds().unwrap_or(0);
         // The device is the last, for it may hold anything but a line's end.
         format!("{partition} {lane} {} {delay} {} {}", track.holds.letter(), times.join(" "), device.replace('\n', " "))
@@ -84,14 +86,14 @@ pub fn read_tracks(text: &str) -> Option<Vec<Track>> {
 }
 
 fn read_track(line: &str) -> Option<Track> {
-    let mut parts = line.splitn(9, ' ');
+    let mut parts = line.splitn(10, ' ');
     let mut next = || parts.next();
     let (partition, lane) = (next()?, next()?);
     let holds = next()?;
     let holds = Holds::ALL.into_iter().find(|known| known.letter() == holds)?;
     let delay = TimeDelta::microseconds(next()?.parse().ok()?);
     let mut time = || DateTime::from_timestamp_micros(next()?.parse().ok()?);
-    let (since, at, valid_until, passed) = (time()?, time()?, time()?, time()?);
+    let (since, at, valid_until, holds_until, passed) = (time()?, time()?, time()?, time()?, time()?);
     let device = next().unwrap_or_default();
     let stream = match partition {
         "-" => None,
@@ -101,7 +103,7 @@ fn read_track(line: &str) -> Option<Track> {
             lane: lane.parse().ok()?,
         }),
     };
-    Some(Track { stream, holds, since, at, valid_until, passed, delay })
+    Some(Track { stream, holds, since, at, valid_until, holds_until, passed, delay })
 }
 
 #[cfg(test)]
@@ -118,6 +120,7 @@ mod tests {
             since: at(1),
             at: at(2),
             valid_until: at(32),
+            holds_until: at(30),
             passed: at(3),
             delay: TimeDelta::milliseconds(-1_500),
         };

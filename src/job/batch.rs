@@ -51,6 +51,8 @@ impl Taken {
         let rows = state.memory.take(plan, &batch.rows, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
         state.coverage.note(&batch.artefacts, now);
+        state.coverage.forgive(&state.memory.streams);
+        state.coverage.note_rejects(&batch.rejects, now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -142,6 +144,7 @@ impl Taken {
             watch.judge(episodes, &unjudged);
             let at_fault = state.tables.at_fault();
             episodes.judge_tables(at_fault.iter().map(|fault| (fault.table.as_str(), fault.reason.as_str())), &moment);
+            episodes.judge_rejected(&state.coverage.rejected(&state.memory.streams), &moment);
             unjudged
         })
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{BadValues, Unjudged, ValidFor};
-use crate::decode::Artefact;
+use crate::alert::{BadValues, Streams, Unjudged, ValidFor};
+use crate::decode::{Artefact, Reject};
 use crate::store::CoverageChanges;
 
 use super::plan::Plan;
@@ -18,12 +18,26 @@ const EVERY: TimeDelta = TimeDelta::seconds(1);
 /// What was no value is remembered for so long.
 const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 
+/// So many rejects of a patient, and so long from the first to the last, are no single mishap.
+const ENOUGH_REJECTS: u64 = 3;
+const REJECTS_LAST: TimeDelta = TimeDelta::seconds(2);
+
 /// Coverage as the store has it, and what is needed to find it out again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Coverage {
     bad_values: BadValues,
+    rejected: BTreeMap<Arc<str>, Rejected>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
     looked_at: Option<DateTime<Utc>>,
+}
+
+/// Records of a patient that could not become rows, with none between that could.
+#[derive(Debug, Clone)]
+struct Rejected {
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+    count: u64,
+    reason: String,
 }
 
 impl Coverage {
@@ -42,6 +56,34 @@ impl Coverage {
             let key = (artefact.patient.as_str().into(), artefact.column.clone());
             self.bad_values.insert(key, (now, artefact.reason.clone()));
         }
+    }
+
+    /// Takes note of a batch's rejects, as far as they say whose they are.
+    pub(super) fn note_rejects(&mut self, rejects: &[Reject], now: DateTime<Utc>) {
+        self.rejected.retain(|_, rejected| now - rejected.last < REMEMBERED);
+        for reject in rejects {
+            let Some(patient) = &reject.patient else { continue };
+            let new = || Rejected { first: now, last: now, count: 0, reason: String::new() };
+            let rejected = self.rejected.entry(patient.as_str().into()).or_insert_with(new);
+            (rejected.last, rejected.count) = (now, rejected.count + 1);
+            rejected.reason.clone_from(&reject.reason);
+        }
+    }
+
+    /// The patients of whom nothing but rejects has come for a while, each with what to tell.
+    pub(super) fn rejected(&self, streams: &Streams) -> BTreeMap<Arc<str>, String> {
+        let of = |(patient, rejected): (&Arc<str>, &Rejected)| {
+            let is_read_again = streams.noted_at(patient).is_some_and(|noted| noted >= rejected.first);
+            let lasts = rejected.count >= ENOUGH_REJECTS && rejected.last - rejected.first >= REJECTS_LAST;
+            let text = format!("no record of the patient can be read: {}", rejected.reason);
+            (lasts && !is_read_again).then(|| (Arc::clone(patient), text))
+        };
+        self.rejected.iter().filter_map(of).collect()
+    }
+
+    /// Lets go of rejects of patients of whom records can be read again.
+    pub(super) fn forgive(&mut self, streams: &Streams) {
+        self.rejected.retain(|patient, rejected| streams.noted_at(patient).is_none_or(|noted| noted < rejected.first));
     }
 
     pub(super) fn bad_values(&self) -> &BadValues {

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 
 use crate::alert::{Judged, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards};
 use crate::config::{self, Job};
-use crate::decode::frame_schema;
+use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN, frame_schema};
 use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use crate::frame::schema_with;
 use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
@@ -241,7 +241,12 @@ impl Plan {
             return Err(Diagnostics(faults));
         }
         rules.sort_by_key(|rule| rule.header.severity != Severity::Technical);
-        let samples = SampleColumns { key: columns.key().name.clone(), event_time: columns.event_time().name.clone() };
+        let samples = SampleColumns {
+            key: columns.key().name.clone(),
+            event_time: columns.event_time().name.clone(),
+            partition: PARTITION_COLUMN.to_owned(),
+            stamp: STAMP_COLUMN.to_owned(),
+        };
         Ok(Self { engine, tables, references, rules, wards: Wards::default(), ward_table, samples, job })
     }
 }

@@ -99,6 +99,14 @@ impl Database {
     pub fn rows(&self, sql: &str) -> Vec<String> {
         rows(&mut self.connect(), sql)
     }
+
+    /// The same of a query on `alerts`, without the job's own: those of clocks and coverage are a matter of when what came.
+    pub fn rows_of_rules(&self, sql: &str) -> Vec<String> {
+        let own = wardwatch::alert::SYSTEM_RULES.map(|(rule, _)| format!("'{rule}'")).join(", ");
+        self.rows(
+            &sql.replace("FROM alerts", &format!("FROM (SELECT * FROM alerts WHERE rule NOT IN ({own})) AS alerts")),
+        )
+    }
 }
 
 impl Database {

@@ -57,7 +57,7 @@ fn a_saved_query_takes_effect_and_its_windows_count_what_came_before_the_edit() 
         database.rows("SELECT records, high, total FROM minute") == ["3|90|258"]
     });
     assert_eq!(database.rows("SELECT records, high FROM slow"), ["3|80"]);
-    assert_eq!(database.rows("SELECT severity, text FROM alerts"), ["low|HR 88 > 85"]);
+    assert_eq!(database.rows_of_rules("SELECT severity, text FROM alerts"), ["low|HR 88 > 85"]);
     running.signal("TERM");
     assert_eq!(running.wait(), Some(0), "{}", running.log());
     drop(job);
@@ -82,7 +82,11 @@ fn a_bad_edit_is_told_and_the_running_query_stays_and_all_changes_of_a_save_go_t
     assert!(told(&status).contains("did you mean \"heart_rate\"?"), "{}", told(&status));
     topic.put_samples("P1", &[(10, 81.0)]);
     wait_for_readings(&mut running, &database, 2);
-    assert_eq!(database.rows("SELECT COUNT(*) FROM alerts"), ["0"], "the rule of the same save is not in use either");
+    assert_eq!(
+        database.rows_of_rules("SELECT COUNT(*) FROM alerts"),
+        ["0"],
+        "the rule of the same save is not in use either"
+    );
 
     // What the store cannot take is refused too.
     let job = job.query("tables/minute", &MINUTE.replace("-- @key: patient_id, window_start", "-- @key: window_start"));
@@ -91,7 +95,7 @@ fn a_bad_edit_is_told_and_the_running_query_stays_and_all_changes_of_a_save_go_t
     let job = job.query("tables/minute", MINUTE);
     running.wait_until("the mended edit is taken over", || running_log(&database, "taken") == 1);
     topic.put_samples("P1", &[(20, 82.0)]);
-    running.wait_until("its rule too", || database.rows("SELECT COUNT(*) FROM alerts") == ["1"]);
+    running.wait_until("its rule too", || database.rows_of_rules("SELECT COUNT(*) FROM alerts") == ["1"]);
     let status = job.command("status").output().unwrap();
     assert!(!told(&status).contains("is not in use"), "{}", told(&status));
 }
@@ -105,7 +109,7 @@ fn a_rule_that_is_deleted_ends_its_episodes_and_a_new_table_may_begin_with_the_e
     std::fs::remove_file(job.folder.path().join("sql/rules/fast.sql")).unwrap();
     let job =
         job.query("tables/from_now", MINUTE).query("tables/from_first", &format!("-- @start: earliest\n{MINUTE}"));
-    running.wait_until("the episode ends", || database.rows("SELECT state FROM alerts") == ["ended"]);
+    running.wait_until("the episode ends", || database.rows_of_rules("SELECT state FROM alerts") == ["ended"]);
     topic.put_samples("P1", &[(240, 100.0)]);
     running.wait_until("windows close", || database.rows("SELECT COUNT(*) FROM minute") == ["3"]);
     assert_eq!(database.rows("SELECT MINUTE(window_start) FROM from_now ORDER BY 1"), ["2"]);

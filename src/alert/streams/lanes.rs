@@ -6,8 +6,12 @@ use std::collections::VecDeque;
 /// Clocks that differ by no more than this are taken to agree.
 pub const CLOCK_TOLERANCE: i64 = 10_000_000;
 
-/// So many samples in a row that keep pace with Kafka's stamps make a lane, or tell that a clock was set.
+/// So many samples in a row that keep pace with Kafka's stamps make a lane.
 const ENOUGH: u32 = 3;
+
+/// So many, over so much event time, tell that a clock was set.
+const LASTING: u32 = 5;
+const LASTING_SPAN: i64 = 4_000_000;
 
 /// And they must span this much event time: of records sent at once, nothing tells how fast the clock goes.
 const LEAST_SPAN: i64 = 2_000_000;
@@ -33,6 +37,8 @@ pub(in crate::alert) enum Placed {
     Alone,
     /// It has come before, or its span has: it says nothing new.
     Resent,
+    /// It is no sample, and says so.
+    Gap,
 }
 
 /// What became of a sample.
@@ -46,7 +52,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    fn at(placed: Placed) -> Self {
+    pub(super) fn at(placed: Placed) -> Self {
         Self { placed, stepped: None, leads: false }
     }
 }
@@ -59,6 +65,9 @@ pub(super) struct Lanes {
     pub(super) next: u32,
     /// The last samples, while all of them are of one lane that is not the first.
     pub(super) lead: Run,
+    /// The last of the stream's records that was a sample, by its number; and whether the one before was, too.
+    pub(super) sampled: Option<u64>,
+    pub(super) is_in_each: bool,
 }
 
 /// A run of samples whose event times ascend.
@@ -110,6 +119,13 @@ impl Run {
     fn is_enough(self, at: i64) -> bool {
         self.samples >= ENOUGH && at.saturating_sub(self.at) >= LEAST_SPAN
     }
+
+    /// Whether it lasts: enough to say that a clock was set, and not that records come faster than they were measured.
+    fn lasts(self, at: i64, stamped: i64) -> bool {
+        let (passed, waited) = (at.saturating_sub(self.at), stamped.saturating_sub(self.stamped));
+        let keeps_pace = passed.saturating_sub(waited).abs() <= 200_000 + passed / 5;
+        self.samples >= LASTING && passed >= LASTING_SPAN && keeps_pace
+    }
 }
 
 impl Lane {
@@ -141,7 +157,7 @@ impl Lane {
             return None;
         }
         self.run = self.run.with(at, stamped);
-        if !self.run.is_enough(at) {
+        if !self.run.lasts(at, stamped) {
             return None;
         }
         let by = self.delay.saturating_sub(delay);
@@ -152,6 +168,17 @@ impl Lane {
 }
 
 impl Lanes {
+    /// Takes note of a record that is a sample.
+    pub(super) fn sample(&mut self, record: u64) {
+        self.is_in_each = self.sampled.is_some_and(|last| last.checked_add(1) == Some(record));
+        self.sampled = Some(record);
+    }
+
+    /// Whether a record that is no sample says that there is no value: each one before it had one.
+    pub(super) fn is_gap(&self, record: u64) -> bool {
+        self.is_in_each && self.sampled.is_some_and(|last| last.checked_add(1) == Some(record))
+    }
+
     /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
     /// tell whether it is one of those.
     pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool) -> Noted {
@@ -218,7 +245,7 @@ impl Lanes {
         };
         self.lead = self.lead.with(at, stamped);
         let next = self.others.iter().position(|lane| lane.id == id);
-        let Some(next) = next.filter(|_| self.lead.is_enough(at)) else { return noted };
+        let Some(next) = next.filter(|_| self.lead.lasts(at, stamped)) else { return noted };
         let by = first.delay.saturating_sub(self.others[next].delay);
         *first = self.others.swap_remove(next);
         self.others.clear();

@@ -32,7 +32,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN};
 use crate::terms::Partition;
 
 use super::SampleColumns;
@@ -187,6 +186,10 @@ struct Stream {
     newest: i64,
     /// The stamp of the newest record.
     stamped: i64,
+    /// How many records there were.
+    records: u64,
+    /// The `now` of the last batch that had one.
+    noted: i64,
     /// When each column had a value last.
     columns: Vec<LastValue>,
     sets: Vec<Lanes>,
@@ -238,11 +241,19 @@ pub struct Samples {
     placed: HashMap<(SetId, usize), Placed>,
     /// The samples with which their lane takes the place of the others of its device.
     leading: HashSet<(SetId, usize)>,
+    /// The records without a value where each one before had one.
+    gaps: HashSet<(SetId, usize)>,
 }
 
 impl Samples {
     pub(super) fn of_patient(&self, patient: &str) -> &[SampleRow] {
         self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether a record says that there is no value, for each one of its stream before it had one: a sensor is off. Where
+    /// values come in some records only, the others say nothing of them.
+    pub(super) fn is_gap(&self, set: SetId, record: SampleRow) -> bool {
+        self.gaps.contains(&(set, record.row))
     }
 
     /// Whether a sample's lane takes the place of the others of its device, whose clock was set.
@@ -297,8 +308,8 @@ impl Streams {
             return samples;
         };
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        let partitions = frame.column_by_name(PARTITION_COLUMN).map(|found| found.as_primitive::<Int32Type>());
-        let stamps = frame.column_by_name(STAMP_COLUMN).map(|found| found.as_primitive::<TimestampMicrosecondType>());
+        let partitions = frame.column_by_name(&columns.partition).map(|found| found.as_primitive::<Int32Type>());
+        let stamps = frame.column_by_name(&columns.stamp).map(|found| found.as_primitive::<TimestampMicrosecondType>());
         let devices = self.shape.device.as_ref().and_then(|name| texts(frame, name));
         let shape = Arc::clone(&self.shape);
         let judged: Vec<(u128, &ArrayRef)> = shape
@@ -334,10 +345,14 @@ impl Streams {
                 if noted.leads {
                     samples.leading.insert((set, row));
                 }
+                if noted.placed == Placed::Gap {
+                    samples.gaps.insert((set, row));
+                }
             };
             if known.streams[stream].note(&record, &shape, place) == Fresh::No {
                 continue;
             }
+            known.streams[stream].noted = now;
             let sample = SampleRow { at, row, stamped, stream, columns: mask };
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
@@ -396,10 +411,11 @@ impl Streams {
         self.patients.len()
     }
 
-    /// Whether the patient has had a record.
+    /// The `now` of the last batch that had a record of the patient.
     #[must_use]
-    pub fn knows(&self, patient: &str) -> bool {
-        self.patients.contains_key(patient)
+    pub fn noted_at(&self, patient: &str) -> Option<DateTime<Utc>> {
+        let noted = self.patients.get(patient)?.streams.iter().map(|stream| stream.noted).max()?;
+        DateTime::from_timestamp_micros(noted)
     }
 
     /// Lets go of what is known of a patient.
@@ -547,6 +563,8 @@ impl Patient {
             device: device.into(),
             newest: i64::MIN,
             stamped: i64::MIN,
+            records: 0,
+            noted: i64::MIN,
             columns: vec![LastValue::NEVER; shape.columns.len()],
             sets: vec![Lanes::default(); shape.sets.len()],
             recent: Recent::default(),
@@ -583,10 +601,15 @@ impl Stream {
         }
         let is_known_span = is_behind && !self.recent.reaches(record.at) && self.spans.cover(record.at);
         let mut is_judged = false;
+        self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
+                if self.sets[index].is_gap(self.records) {
+                    place(SetId(index), Noted::at(Placed::Gap));
+                }
                 continue;
             }
+            self.sets[index].sample(self.records);
             let noted = self.sets[index].note(record.at, record.stamped, is_known_span);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });

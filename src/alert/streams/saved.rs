@@ -49,6 +49,8 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     text(to, &stream.device);
     number(to, stream.newest);
     number(to, stream.stamped);
+    to.extend(stream.records.to_le_bytes());
+    number(to, stream.noted);
     list(to, &stream.columns, |to, last| {
         number(to, last.at);
         number(to, last.stamped);
@@ -56,6 +58,8 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     list(to, &stream.sets, |to, lanes| {
         to.extend(lanes.next.to_le_bytes());
         run(to, lanes.lead);
+        to.extend(lanes.sampled.unwrap_or(0).to_le_bytes());
+        to.push(u8::from(lanes.is_in_each));
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
@@ -145,6 +149,7 @@ impl Reader<'_> {
     fn stream(&mut self, shape: &Shape) -> Option<Stream> {
         let (partition, device) = (i32::from_le_bytes(self.take()?), self.text()?);
         let (newest, stamped) = (self.number()?, self.number()?);
+        let (count, noted) = (u64::from_le_bytes(self.take()?), self.number()?);
         let columns = self.list(|from| Some(LastValue { at: from.number()?, stamped: from.number()? }))?;
         let sets = self.list(Self::lanes)?;
         let recent = |from: &mut Self| Some((from.number()?, u32::from_le_bytes(from.take()?)));
@@ -158,6 +163,8 @@ impl Reader<'_> {
             device,
             newest,
             stamped,
+            records: count,
+            noted,
             columns,
             sets,
             recent: Recent(records),
@@ -168,8 +175,10 @@ impl Reader<'_> {
 
     fn lanes(&mut self) -> Option<Lanes> {
         let (next, lead) = (self.count()?, self.run()?);
+        let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
+        let is_in_each = self.truth()?;
         let mut all = self.list(Self::lane)?.into_iter();
-        Some(Lanes { first: all.next(), others: all.collect(), next, lead })
+        Some(Lanes { first: all.next(), others: all.collect(), next, lead, sampled, is_in_each })
     }
 
     fn lane(&mut self) -> Option<Lane> {

@@ -38,10 +38,10 @@ enum Step {
 /// How long a value holds without another, in seconds: that of the rules of these tests.
 const VALID: i64 = 30;
 
-/// Lets time pass up to `time`, while the value known at `known` holds.
-fn pass(live: &mut Option<Modelled>, over: &mut Over, time: i64, known: i64, [hold, clear_after]: [i64; 2]) {
+/// Lets time pass up to `time`, while what is known goes on to hold until `until`.
+fn pass(live: &mut Option<Modelled>, over: &mut Over, time: i64, until: i64, [hold, clear_after]: [i64; 2]) {
     let Some(mut now) = live.take() else { return };
-    let holds = |at: i64| at < time && at <= known + VALID;
+    let holds = |at: i64| at < time && at <= until;
     match (now.fired, now.gone_since) {
         (None, _) if holds(now.started + hold) => {
             now.fired = Some(now.started + hold);
@@ -86,7 +86,9 @@ impl Over {
 fn model(steps: &[Step], hold: i64, clear_after: i64, latches: bool) -> Vec<Modelled> {
     let mut over = Over { latches, ..Over::default() };
     let mut live: Option<Modelled> = None;
-    let (mut newest, mut known): (Option<i64>, i64) = (None, 0);
+    let (mut newest, mut until): (Option<i64>, i64) = (None, 0);
+    // How many values came in a row, without a sample between that has none.
+    let mut in_a_row = 0;
     for step in steps {
         let (time, rate) = match step {
             Step::Sample(after, rate) => (newest.unwrap_or(0) + after, rate),
@@ -103,9 +105,13 @@ fn model(steps: &[Step], hold: i64, clear_after: i64, latches: bool) -> Vec<Mode
             _ => continue,
         };
         newest = Some(time);
-        pass(&mut live, &mut over, time, known, [hold, clear_after]);
+        if rate.is_none() && in_a_row > 1 {
+            until = until.min(time - 1); // a sensor that always had a value has none
+        }
+        pass(&mut live, &mut over, time, until, [hold, clear_after]);
+        in_a_row = if rate.is_some() { in_a_row + 1 } else { 0 };
         let Some(rate) = rate else { continue };
-        known = time;
+        until = time + VALID;
         let is_true = *rate > 120.0;
         let is_gone = *rate < 110.0;
         let mut now = match live.take() {

@@ -3,7 +3,6 @@
 use arrow::array::Int32Array;
 
 use super::*;
-use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN};
 
 /// A reading of a saturation.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +31,8 @@ fn frame_of(readings: &[Reading]) -> RecordBatch {
         ("event_time", seconds(&|reading| reading.at), false),
         ("device", Arc::new(devices) as _, true),
         ("spo2", Arc::new(readings.iter().map(|reading| reading.spo2).collect::<Float64Array>()) as _, true),
-        (PARTITION_COLUMN, Arc::new(Int32Array::from_iter_values(readings.iter().map(|r| r.partition))) as _, false),
-        (STAMP_COLUMN, seconds(&|reading| reading.stamped), false),
+        ("_partition", Arc::new(Int32Array::from_iter_values(readings.iter().map(|r| r.partition))) as _, false),
+        ("_stamped_at", seconds(&|reading| reading.stamped), false),
     ])
     .expect("a frame")
 }
