@@ -76,7 +76,7 @@ fn shown(micros: i64) -> String {
 }
 
 fn implausible(text: &str, micros: i64) -> String {
-    let days = text.parse().ok().and_then(|days| NaiveDate::from_epoch_days(days));
+    let days = text.parse().ok().and_then(NaiveDate::from_epoch_days);
     let days = days.filter(|day| (1990..2300).contains(&day.year()));
     let days = days.map(|day| format!(", as days since 1970 {day}")).unwrap_or_default();
     format!(

@@ -244,15 +244,8 @@ impl MySql {
 
     /// What the server shows this user; not every user may see others' connections.
     fn found(&mut self, sql: &str, parameters: impl Into<Params>) -> Option<Vec<Holder>> {
-        let rows: Vec<(u64, Option<String>, Option<String>, Option<String>, Option<i64>)> =
-            self.run(|connection| connection.exec(sql, parameters)).ok()?;
-        let holders = rows.into_iter().map(|(connection, user, host, command, seconds)| Holder {
-            connection,
-            user: format!("{}@{}", user.unwrap_or_default(), host.unwrap_or_default()),
-            is_idle: command.as_deref() == Some("Sleep"),
-            seconds: seconds.unwrap_or_default(),
-        });
-        let holders: Vec<Holder> = holders.collect();
+        let holder = |(connection, user, host, command, seconds)| Holder::of(connection, user, host, command, seconds);
+        let holders = self.run(|connection| connection.exec_map(sql, parameters, holder)).ok()?;
         (!holders.is_empty()).then_some(holders)
     }
 
@@ -280,6 +273,24 @@ struct Holder {
     user: String,
     is_idle: bool,
     seconds: i64,
+}
+
+impl Holder {
+    /// As the server lists it. What it does not tell is left open.
+    fn of(
+        connection: u64,
+        user: Option<String>,
+        host: Option<String>,
+        command: Option<String>,
+        seconds: Option<i64>,
+    ) -> Self {
+        Self {
+            connection,
+            user: format!("{}@{}", user.unwrap_or_default(), host.unwrap_or_default()),
+            is_idle: command.as_deref() == Some("Sleep"),
+            seconds: seconds.unwrap_or_default(),
+        }
+    }
 }
 
 fn is_lock_timeout(failure: &Failure) -> bool {

@@ -324,7 +324,8 @@ fn a_partition_that_has_fallen_silent_costs_a_start_what_it_had_and_not_what_cam
 SELECT now() AS at, patient_id, count(*) AS records FROM vitals_history WHERE patient_id IN (SELECT patient_id FROM vitals)
 GROUP BY patient_id";
     let job = TestJob::new(&topic.name, &database.url)
-        .source("retain = \"2m\"\ndedupe = [\"patient_id\"]")
+        // However long the runs take, the silent one is not closed as idle.
+        .source("retain = \"2m\"\ndedupe = [\"patient_id\"]\nidle_timeout = \"1h\"")
         .more("[features]\ntrend = { of = \"heart_rate\", kind = \"slope\", over = \"1m\" }")
         .query("tables/minute", MINUTE)
         .query("tables/history", history)
