@@ -120,6 +120,8 @@ fn run(engine: &mut Engine, second: i64, rows: &RecordBatch) -> Duration {
         history: &[],
         open_alerts: None,
         artefacts: None,
+        encounters_now: None,
+        leaving: &BTreeMap::new(),
         now,
         event_now: now,
         partition_nows: &BTreeMap::new(),

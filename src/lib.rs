@@ -44,6 +44,7 @@ pub mod config;
 pub mod dashboard;
 pub mod decode;
 pub mod diagnostic;
+pub mod encounter;
 pub mod frame;
 pub mod job;
 pub mod notify;

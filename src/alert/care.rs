@@ -25,6 +25,14 @@ impl Wards {
         Self(wards.into_iter().collect())
     }
 
+    /// The same, where others know better of some patients.
+    #[must_use]
+    pub fn with<'a>(&self, wards: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut all = self.0.clone();
+        all.extend(wards.into_iter().map(|(patient, ward)| (patient.to_owned(), ward.to_owned())));
+        Self(all)
+    }
+
     /// The rows of a reference table whose column `key` names patients.
     #[must_use]
     pub fn read(rows: &RecordBatch, key: &str) -> Self {

@@ -238,6 +238,28 @@ impl OpenEpisodes {
         }
     }
 
+    /// Ends the episodes of patients who have left, or are let go of, at the time given for each.
+    pub fn leave(&mut self, left: &BTreeMap<Arc<str>, DateTime<Utc>>) {
+        if left.is_empty() {
+            return;
+        }
+        let rules: Vec<String> = self.rules.keys().cloned().collect();
+        rules.iter().for_each(|rule| self.leave_rule(rule, left));
+    }
+
+    /// The same for the episodes of one rule.
+    pub fn leave_rule(&mut self, rule: &str, left: &BTreeMap<Arc<str>, DateTime<Utc>>) {
+        let Some(patients) = self.rules.get_mut(rule).filter(|_| !left.is_empty()) else { return };
+        let standing: Vec<Standing> = left.keys().filter_map(|patient| patients.remove(patient)).collect();
+        for episode in standing.into_iter().flat_map(|standing| standing.latched.into_iter().chain(standing.live)) {
+            let at = left.get(&episode.patient).copied().unwrap_or(episode.last_at);
+            let mut episode = Arc::unwrap_or_clone(episode);
+            let mut events = Vec::new();
+            lifecycle::end(&mut episode, End::Left, at, &mut events);
+            self.record(Arc::new(episode), events);
+        }
+    }
+
     /// Brings up to date what no sample tells: conditions that time has made true for long enough, or gone; who has fallen
     /// silent; and which conditions a technical alert keeps from being judged. After all rules of the batch.
     pub fn let_time_pass(&mut self, rules: &[Rule], moment: &Moment<'_>) {

@@ -12,7 +12,7 @@ use crate::terms::Severity;
 
 use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 use super::lifecycle;
-use super::open::OpenEpisodes;
+use super::open::{Moment, OpenEpisodes};
 
 /// Nobody has taken a notice for too long.
 pub const UNREACHED: &str = "unreached";
@@ -95,6 +95,14 @@ impl OpenEpisodes {
             };
             self.record(Arc::new(episode), events);
         }
+    }
+}
+
+impl OpenEpisodes {
+    /// Has a technical alert of the ward stand while records come that are nobody's; `told` says whose, and is empty while none come.
+    pub fn judge_unattached(&mut self, told: &str, moment: &Moment<'_>) {
+        let ward = if told.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
+        self.stand(UNATTACHED, &ward, &|_| told.to_owned(), (moment.now, moment.event_now));
     }
 }
 

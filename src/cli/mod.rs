@@ -10,6 +10,7 @@ mod alerts;
 mod backtest;
 mod check;
 mod demo;
+mod encounters;
 mod explain;
 mod limits;
 mod preview;
@@ -76,6 +77,8 @@ enum Command {
     Status(status::Status),
     /// Show alerts, take them on, pause and silence them
     Alerts(alerts::Alerts),
+    /// Say who comes, moves and goes, and show who is here
+    Encounters(encounters::Encounters),
     /// Show and set alarm limits
     Limits(limits::Limits),
     /// Try a rule on records of the past before it is switched on
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Alerts(command) => command.run(),
+        Command::Encounters(command) => command.run(),
         Command::Limits(command) => command.run(),
         Command::Backtest(command) => command.run(),
     };

@@ -164,6 +164,9 @@ fn tell_tables(status: &store::Status) {
             lost.table, lost.rows, lost.from, lost.until, lost.reason
         );
     }
+    if status.unattached > 0 {
+        println!("{} records that were nobody's when they were measured, in the table unattached", status.unattached);
+    }
     if status.bad_rows > 0 {
         println!("{} rows that no table takes, each with its reason in the table bad_rows", status.bad_rows);
     }

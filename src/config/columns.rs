@@ -37,6 +37,13 @@ impl Columns {
         &self.all[self.event_time]
     }
 
+    /// Has the key read from where `other` is.
+    pub(super) fn read_key_as(&mut self, other: &str) {
+        if let Some(from) = self.get(other).map(|column| column.from.clone()) {
+            self.all[self.key].from = from;
+        }
+    }
+
     /// The column called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Column> {

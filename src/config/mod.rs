@@ -85,6 +85,11 @@ pub struct SourceSpec {
     pub retain: Duration,
     /// The column that names the device, where the job has one.
     pub device: Option<String>,
+    /// The column with the device or bed by which a record's patient is found, where records do not name the patient: the key
+    /// column is read from where this one is, and holds the patient from then on.
+    pub attach: Option<String>,
+    /// A patient without a record for so long, and without an encounter, is let go of; `None` is never.
+    pub forget_after: Option<Duration>,
     /// Rows that agree in these columns and in the event time are one; empty where nothing is taken for a duplicate.
     pub dedupe: Vec<String>,
     /// The time zone of times that name none.

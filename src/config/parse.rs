@@ -126,10 +126,20 @@ impl Checker<'_> {
             .into_iter()
             .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
             .collect();
-        let columns = self.columns(raw.columns, &raw.key, &raw.event_time);
+        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time);
+        let attach = match (raw.attach, &mut columns) {
+            (Some(attach), Some(columns)) => Some(self.attach(attach, columns)),
+            _ => None,
+        };
+        let attach = match attach {
+            None => None,
+            Some(attach) => Some(attach?),
+        };
         let dedupe = columns.as_ref().and_then(|columns| self.dedupe(raw.dedupe, columns));
         let device = match (raw.device, &columns) {
             (Some(device), Some(columns)) => Some(self.device(device, columns)),
+            // Each device has a clock of its own, whoever it is attached to.
+            (None, Some(columns)) => attach.clone().filter(|attach| *attach != columns.key().name).map(Some),
             _ => None,
         };
         let long = match raw.long {
@@ -151,6 +161,10 @@ impl Checker<'_> {
                 None => None,
                 Some(device) => Some(device?),
             },
+            attach,
+            forget_after: self
+                .or_default(raw.forget_after, "24h", |text| duration(text, Zero::Allowed))
+                .map(|after| (!after.is_zero()).then_some(after))?,
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
             max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
             properties,

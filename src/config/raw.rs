@@ -92,6 +92,10 @@ pub(super) struct RawSource {
     pub(super) event_time: Text,
     /// The column that names the device, where a patient may have several: each has a clock of its own.
     pub(super) device: Option<Text>,
+    /// The column with the device or bed, where the table of encounters says which patient a record is of.
+    pub(super) attach: Option<Text>,
+    /// A patient without a record for so long, and without an encounter, is let go of: "24h"; "0s" is never.
+    pub(super) forget_after: Option<Text>,
     /// Where a new job begins: "earliest", "latest" or a time.
     pub(super) start: Option<Text>,
     /// How late a row may come: "10s".

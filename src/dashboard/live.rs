@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 use crate::alert::Episode;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::Job;
+use crate::encounter::{Encounters, Journal, Presence};
 use crate::store::{BatchSummary, Readings, Store, StoreError, Timed, Value};
 use crate::telemetry::caught;
 
@@ -204,6 +205,8 @@ struct Reader {
     vitals: Arc<Vitals>,
     beds: BTreeMap<String, Bed>,
     people: HashMap<String, Person>,
+    /// Who is here, and where.
+    encounters: Encounters,
     batch: Option<BatchSummary>,
     episodes: Arc<Vec<Episode>>,
     sparks: HashMap<String, Arc<Vec<String>>>,
@@ -224,6 +227,7 @@ impl Reader {
             vitals: Arc::new(Vitals::of(job, &[])),
             beds: BTreeMap::new(),
             people: HashMap::new(),
+            encounters: Encounters::default(),
             batch: None,
             episodes: Arc::default(),
             sparks: HashMap::new(),
@@ -304,6 +308,7 @@ impl Reader {
             }
         }
         self.people = people(store, &job.alerts.patients.0, key)?;
+        self.encounters = encounters(store)?;
         let score = store.column_names(&job.dashboard.score)?;
         let has = |name: &str| score.iter().any(|column| column == name);
         self.has_score = has(key) && has("window_start") && has("score");
@@ -395,6 +400,16 @@ impl Reader {
         Ok(has_read)
     }
 
+    /// Whether a patient has a tile: not who has left, and not who has been silent for as long as the job remembers.
+    fn is_here(&self, patient: &str, bed: &Bed, now: DateTime<Utc>) -> bool {
+        let after = self.job.source.forget_after.and_then(|after| TimeDelta::from_std(after).ok());
+        match self.encounters.presence(patient, now) {
+            Presence::Left(_) => false,
+            Presence::Here => true,
+            Presence::Unknown => after.is_none_or(|after| now - bed.newest < after),
+        }
+    }
+
     /// The ward as it is now.
     fn view(&mut self) -> Ward {
         let step = self.batch.as_ref().map_or(0, |batch| number(batch.now));
@@ -407,17 +422,23 @@ impl Reader {
                 .map(|(patient, bed)| (patient.clone(), Arc::new(bed.sparks(&self.vitals, until))))
                 .collect();
         }
+        let now = self.batch.as_ref().map(|batch| batch.event_now.unwrap_or(batch.now));
         let view = |(id, bed): (&String, &Bed)| {
+            let person = self.people.get(id).cloned().unwrap_or_default();
             Arc::new(BedView {
                 id: id.clone(),
-                person: self.people.get(id).cloned().unwrap_or_default(),
+                person: match now {
+                    Some(now) => person.as_of(&self.encounters, id, now),
+                    None => person,
+                },
                 newest: bed.newest,
                 numbers: bed.numbers(&self.vitals),
                 score: bed.newest_score().cloned().map(|score| (score, bed.score_trend())),
                 sparks: self.sparks.get(id).cloned().unwrap_or_default(),
             })
         };
-        let mut beds: Vec<Arc<BedView>> = self.beds.iter().map(view).collect();
+        let is_shown = |(id, bed): &(&String, &Bed)| now.is_none_or(|now| self.is_here(id, bed, now));
+        let mut beds: Vec<Arc<BedView>> = self.beds.iter().filter(is_shown).map(view).collect();
         beds.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
         Ward {
             sequence: 0,
@@ -435,6 +456,33 @@ fn place_of(bed: &BedView) -> (u64, &str, &str) {
     let place = if bed.person.place.is_empty() { &bed.id } else { &bed.person.place };
     let digits: String = place.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     (digits.parse().unwrap_or(u64::MAX), place, &bed.id)
+}
+
+impl Person {
+    /// The same where the encounters know better.
+    fn as_of(self, encounters: &Encounters, patient: &str, now: DateTime<Utc>) -> Self {
+        let or = |new: &str, old: String| if new.is_empty() { old } else { new.to_owned() };
+        let details = encounters.details(patient);
+        let (name, age_band) = details.map_or(("", ""), |details| (&*details.name, &*details.age_band));
+        let (ward, place) = match encounters.whereabouts(patient, now) {
+            // The bed of before is not the bed of another ward.
+            Some(lies) if !lies.ward.is_empty() => (lies.ward.clone(), lies.place.clone()),
+            Some(lies) => (self.ward, or(&lies.place, self.place)),
+            None => (self.ward, self.place),
+        };
+        Self { name: or(name, self.name), place, ward, age_band: or(age_band, self.age_band), ..self }
+    }
+}
+
+/// The encounters as far as the job has applied them.
+fn encounters(store: &mut Store) -> Result<Encounters, StoreError> {
+    let mut encounters = Encounters::default();
+    // A store of the version before has no such table until the job has started.
+    if store.has_encounters()? {
+        let journal = Journal::new(store.applied_encounters()?);
+        journal.bring(&mut encounters, journal.last());
+    }
+    Ok(encounters)
 }
 
 /// What the table of patients says of each; it need not have every column, or be there.

@@ -43,6 +43,7 @@ pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Resul
         ("late_rows", "Rows that came too late for windows", status.late),
         ("duplicates", "Rows that had come before", status.duplicates),
         ("bad_rows", "Rows that no table takes", status.bad_rows),
+        ("unattached", "Records that were nobody's when they were measured", status.unattached),
     ];
     for (name, help, value) in counters {
         text.family(&format!("{name}_total"), "counter", help);

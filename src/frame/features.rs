@@ -88,6 +88,11 @@ impl Features {
         }
     }
 
+    /// Forgets the readings of patients who are `gone`.
+    pub fn forget(&mut self, gone: &dyn Fn(&str) -> bool) {
+        self.tracks.retain(|patient, _| !gone(patient));
+    }
+
     /// `rows` with the features behind their columns.
     ///
     /// Shape: the rows in their order, one more column for each feature, in the order of the job file. Errors: none.

@@ -72,6 +72,20 @@ impl History {
         self.chunks.retain(|chunk| chunk.rows.num_rows() > 0);
     }
 
+    /// Forgets the rows of patients who are `gone`, by the column `key`.
+    pub fn forget(&mut self, key: &str, gone: &dyn Fn(&str) -> bool) {
+        for chunk in &mut self.chunks {
+            let keys = chunk.rows[key].as_string_view();
+            let keep: BooleanArray = keys.iter().map(|key| Some(!key.is_some_and(gone))).collect();
+            if keep.false_count() > 0 {
+                let rows = filter_record_batch(&chunk.rows, &keep);
+                let rows = rows.unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"));
+                *chunk = Chunk::of(rows, &self.event_time);
+            }
+        }
+        self.chunks.retain(|chunk| chunk.rows.num_rows() > 0);
+    }
+
     fn append(&mut self, rows: RecordBatch) {
         let small = self.chunks.back().is_some_and(|chunk| chunk.rows.num_rows() + rows.num_rows() <= CHUNK);
         let rows = match self.chunks.pop_back_if(|_| small) {

@@ -132,13 +132,18 @@ pub fn late_records(rows: &RecordBatch, late: &[LateRow], key: &str) -> Vec<Late
     let patients = rows[key].as_string_view();
     late.iter()
         .map(|late| {
-            let mut json = LineDelimitedWriter::new(Vec::new());
-            let written = json.write(&rows.slice(late.row, 1)).and_then(|()| json.finish());
-            written.unwrap_or_else(|error| panic!("columns that came from JSON can be written as JSON: {error}"));
-            let values = String::from_utf8_lossy(&json.into_inner()).trim_end().to_owned();
-            LateRecord { patient: patients.value(late.row).to_owned(), row: *late, values }
+            let patient = patients.value(late.row).to_owned();
+            LateRecord { patient, row: *late, values: as_json(rows, late.row) }
         })
         .collect()
+}
+
+/// A row's columns as a JSON object.
+pub(super) fn as_json(rows: &RecordBatch, row: usize) -> String {
+    let mut json = LineDelimitedWriter::new(Vec::new());
+    let written = json.write(&rows.slice(row, 1)).and_then(|()| json.finish());
+    written.unwrap_or_else(|error| panic!("columns that came from JSON can be written as JSON: {error}"));
+    String::from_utf8_lossy(&json.into_inner()).trim_end().to_owned()
 }
 
 /// How far a partition has got within the rows, in microseconds.

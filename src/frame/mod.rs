@@ -3,6 +3,7 @@
 //! Which rows are late or doubled, how far event time has got, features, and the rows of the last while. Each of them is decided
 //! record by record, so that any batching of the same records gives the same.
 
+mod attach;
 mod crossing;
 mod duplicates;
 mod event_time;
@@ -10,6 +11,7 @@ mod features;
 mod history;
 mod lateness;
 
+pub use attach::{Attached, Keyed, Unattached, attach, attach_artefacts, unattached};
 pub use duplicates::{SeenKeys, without_rows};
 pub use event_time::{EventTime, Patience, Seen};
 pub use features::{Features, schema_with};

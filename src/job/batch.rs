@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::alert::{
-    self, Arrivals, Change, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Watch, address,
+    self, Arrivals, Change, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Watch, address,
     check_rows, is_system_rule,
 };
-use crate::frame::{EventTime, Seen};
+use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
 use crate::query::{Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
 use crate::store::{
@@ -19,7 +20,8 @@ use crate::store::{
 };
 use crate::terms::{BatchId, Partition};
 
-use super::given::{artefacts, open_alerts};
+use super::attaching::Leaving;
+use super::given::{artefacts, encounters_now, open_alerts};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
@@ -33,10 +35,18 @@ pub(super) struct Taken {
     pub(super) id: BatchId,
     pub(super) now: DateTime<Utc>,
     pub(super) batch: MicroBatch,
+    /// Its rows as they were decoded, before they were attached to patients.
+    pub(super) decoded: RecordBatch,
     pub(super) rows: Rows,
     /// Event time after it.
     pub(super) event_time: EventTime,
     partition_nows: BTreeMap<Partition, DateTime<Utc>>,
+    /// The rows that are nobody's.
+    unattached: Vec<Unattached>,
+    /// The patients who are let go of with it.
+    leaving: Leaving,
+    /// The patients with rows in it who had left before.
+    absent: BTreeSet<Arc<str>>,
     /// At what its rules are judged.
     samples: Samples,
     /// How far each partition has got, by Kafka's stamps.
@@ -46,10 +56,17 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn of(batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
+    pub(super) fn of(mut batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
         let now = state.after_last(now);
-        let rows = state.memory.take(plan, &batch.rows, now);
-        let samples = state.memory.note_samples(plan, &rows.all, now);
+        let attaching = &mut state.attaching;
+        let Attached { rows: attached, nobody } = attaching.attach(plan, &batch.rows);
+        let unattached = unattached(&batch.rows, &nobody, (&plan.samples.key, &plan.samples.event_time));
+        attach_artefacts(&mut batch.artefacts, attaching.keyed(), attaching.encounters());
+        let decoded = std::mem::replace(&mut batch.rows, attached);
+        let rows = state.memory.take(plan, &batch.rows, &nobody, now);
+        let absent = state.attaching.absent(&rows.all, &plan.samples.key, state.memory.event_time.now);
+        let mut samples = state.memory.note_samples(plan, &rows.all, now);
+        absent.iter().for_each(|patient| samples.leave_out(patient));
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
         state.coverage.forgive(&state.memory.streams);
@@ -65,13 +82,23 @@ impl Taken {
         };
         let patience = patience(&plan.job.source);
         let event_time = state.memory.event_time.after(&seen, &patience);
+        let id = state.last_batch.next();
+        let arrivals = state.memory.streams.arrivals(&event_time.silences(&seen));
+        let event_now = event_time.now.unwrap_or(now);
+        state.attaching.note_nobody(&unattached, event_now);
+        let mut leaving = state.attaching.idle(plan, &state.memory, &state.episodes, (id, event_now), &arrivals);
+        leaving.extend(state.attaching.left(&rows.all, &plan.samples.key, event_now));
         Self {
-            id: state.last_batch.next(),
+            id,
             now,
             show_open: event_time.is_silent(&seen, &patience),
             partition_nows: event_time.partition_nows(&seen, &patience),
-            arrivals: state.memory.streams.arrivals(&event_time.silences(&seen)),
+            arrivals,
             event_time,
+            decoded,
+            unattached,
+            leaving,
+            absent,
             samples,
             rows,
             batch,
@@ -82,6 +109,10 @@ impl Taken {
     pub(super) fn run_queries(&self, plan: &mut Plan, state: &JobState, episodes: &OpenEpisodes) -> Vec<Outcome> {
         let open_alerts = plan.engine.reads_alerts().then(|| open_alerts(episodes, &plan.samples));
         let artefacts = artefacts(&self.batch.artefacts, &plan.samples);
+        let encounters_now = plan.engine.reads_encounters().then(|| {
+            let present = state.attaching.encounters().present(self.event_now());
+            encounters_now(&present, &plan.samples)
+        });
         let input = Input {
             batch: self.id,
             rows: &self.rows.all,
@@ -89,6 +120,8 @@ impl Taken {
             history: &state.memory.history(),
             open_alerts: open_alerts.as_ref(),
             artefacts: Some(&artefacts),
+            encounters_now: encounters_now.as_ref(),
+            leaving: &self.leaving,
             now: self.now,
             event_now: self.event_now(),
             partition_nows: &self.partition_nows,
@@ -129,11 +162,19 @@ impl Taken {
         episodes.end_rules(&is_gone, moment.event_now);
         for rule in rules {
             let outcome = outcomes.iter().find(|outcome| outcome.query == rule.name);
+            if rule.judged == Judged::ByBatch {
+                // What is known at a time is known of those who are here then.
+                episodes.leave_rule(&rule.name, &self.leaving);
+            }
             if let Some(Outcome { rows: Ok(conditions), clear, .. }) = outcome {
-                episodes.judge(rule, &alert::Rows { conditions, clear: clear.as_ref() }, &moment);
+                let key = &plan.samples.key;
+                let conditions = state.attaching.of_present(rule, conditions, key, &self.absent, moment.event_now);
+                episodes.judge(rule, &alert::Rows { conditions: &conditions, clear: clear.as_ref() }, &moment);
             }
         }
+        episodes.leave(&self.leaving);
         episodes.let_time_pass(rules, &moment);
+        episodes.judge_unattached(&state.attaching.tell_of_nobody(), &moment);
         state.coverage.is_due(self.now).then(|| {
             let mut failing: BTreeMap<String, String> =
                 state.quarantine.failing().map(|(query, error)| (query.to_owned(), error.to_owned())).collect();
@@ -203,12 +244,13 @@ impl Prepared<'_> {
         let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
         episodes.judge_unreached(&self.outstanding, outlets, patience, (now, event_now));
         tell_apart(&mut episodes, store, options)?;
-        let mut answers = episodes.act(&actions, &plan.job.alerts, &plan.wards, now, event_now);
+        let wards = state.attaching.wards(plan, event_now);
+        let mut answers = episodes.act(&actions, &plan.job.alerts, &wards, now, event_now);
         answers.extend(refused.iter().cloned());
         let reach = Reach::new(outlets, &self.outstanding, patience);
-        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &plan.wards, &reach, now);
+        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &wards, &reach, now);
         let alerts = episodes.take_changes();
-        let notifications = address(&plan.job.name, &plan.job.notify, &notices, &plan.wards);
+        let notifications = address(&plan.job.name, &plan.job.notify, &notices, &wards);
         let (failures, mut failing) = self.failures(&mut quarantine);
         failing.extend(state.edits.forgotten.iter().cloned());
         let alerting = Alerting { changes: &alerts, answers: &answers, notifications: &notifications };
@@ -224,6 +266,7 @@ impl Prepared<'_> {
                 drop(written);
                 state.tables = tables;
                 state.memory.event_time = self.taken.event_time.clone();
+                state.memory.forget(&self.taken.leaving);
                 return Ok(None);
             }
             let is_result = |name: &str| written.tables.iter().any(|table| table.spec.name == name);
@@ -259,6 +302,7 @@ impl Prepared<'_> {
     fn is_idle(&self, written: &Commit<'_>, state: &JobState) -> bool {
         written.ranges.is_empty()
             && written.alerting.is_empty()
+            && written.encounters.is_empty()
             && written.failures.is_empty()
             && written.queries.is_empty()
             && written.edits.is_empty()
@@ -328,6 +372,9 @@ impl Prepared<'_> {
             tables,
             table_faults,
             most_pending: MOST_PENDING,
+            unattached: &self.taken.unattached,
+            encounters: state.attaching.answers(),
+            encounters_version: state.attaching.encounters().version(),
             alerting,
             failures,
             queries,
@@ -375,6 +422,7 @@ impl JobState {
         }
         self.edits = Edits::default();
         self.backfill.clear();
+        self.attaching.answered();
         self.quarantine = quarantine;
         self.episodes = episodes;
         self.go_on(taken);
@@ -389,5 +437,6 @@ impl JobState {
         self.last_batch = taken.id;
         self.last_now = Some(taken.now);
         self.memory.event_time = taken.event_time.clone();
+        self.memory.forget(&taken.leaving);
     }
 }

@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 
 use crate::alert::{Episode, OpenEpisodes, SampleColumns};
 use crate::decode::Artefact;
-use crate::query::{artefacts_schema, open_alerts_schema};
+use crate::encounter::Present;
+use crate::query::{artefacts_schema, encounters_now_schema, open_alerts_schema};
 use crate::terms::Severity;
 
 /// The alerts that people should see, in the order of rules and patients.
@@ -43,10 +44,11 @@ pub(super) fn open_alerts(episodes: &OpenEpisodes, columns: &SampleColumns) -> R
     batch(open_alerts_schema(&columns.key), rows)
 }
 
-/// The batch's values that cannot be read or cannot be true.
+/// The batch's values that cannot be read or cannot be true, but for those that are nobody's.
 pub(super) fn artefacts(found: &[Artefact], columns: &SampleColumns) -> RecordBatch {
+    let found: Vec<&Artefact> = found.iter().filter(|artefact| !artefact.patient.is_empty()).collect();
     let text = |of: &dyn Fn(&Artefact) -> &str| -> ArrayRef {
-        Arc::new(StringViewArray::from_iter_values(found.iter().map(of)))
+        Arc::new(StringViewArray::from_iter_values(found.iter().map(|artefact| of(artefact))))
     };
     let rows: Vec<ArrayRef> = vec![
         text(&|artefact| &artefact.patient),
@@ -57,6 +59,26 @@ pub(super) fn artefacts(found: &[Artefact], columns: &SampleColumns) -> RecordBa
         text(&|artefact| &artefact.reason),
     ];
     batch(artefacts_schema(&columns.key, &columns.event_time), rows)
+}
+
+/// Who is here.
+pub(super) fn encounters_now(present: &[Present], columns: &SampleColumns) -> RecordBatch {
+    let text = |of: &dyn Fn(&Present) -> String| -> ArrayRef {
+        let texts = present.iter().map(|one| Some(of(one)).filter(|text| !text.is_empty()));
+        Arc::new(StringViewArray::from_iter(texts))
+    };
+    let rows: Vec<ArrayRef> = vec![
+        text(&|one| one.patient.to_string()),
+        text(&|one| one.devices.join(", ")),
+        Arc::new(instants(present.iter().map(|one| one.from))),
+        Arc::new(instants(present.iter().map(|one| one.until))),
+        text(&|one| one.whereabouts.ward.clone()),
+        text(&|one| one.whereabouts.place.clone()),
+        text(&|one| one.details.name.clone()),
+        text(&|one| one.details.born.clone()),
+        text(&|one| one.details.age_band.clone()),
+    ];
+    batch(encounters_now_schema(&columns.key), rows)
 }
 
 fn rank(severity: Severity) -> i64 {

@@ -14,6 +14,7 @@ use crate::frame::{
 use crate::store::{Snapshot, StoredSnapshot};
 use crate::terms::Partition;
 
+use super::attaching::Leaving;
 use super::plan::Plan;
 
 /// The name of the snapshot of streams; no query can bear it.
@@ -28,6 +29,8 @@ pub(super) struct Memory {
     pub(super) streams: Streams,
     /// The rows of the last while, where a query reads them.
     pub(super) history: Option<History>,
+    /// The column that names the patient.
+    key: String,
     seen: Option<SeenKeys>,
     features: Option<Features>,
 }
@@ -55,6 +58,7 @@ impl Memory {
         let time = &plan.samples.event_time;
         Self {
             event_time,
+            key: plan.samples.key.clone(),
             streams: Streams::new(plan.streams()),
             history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
             seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&source.dedupe, time)),
@@ -65,12 +69,18 @@ impl Memory {
 
     /// Sorts the rows of the next batch and remembers them. Event time itself is for the caller to move on.
     ///
-    /// `now` is the batch's frozen time.
-    pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch, now: DateTime<Utc>) -> Rows {
+    /// `now` is the batch's frozen time. The rows at the places `nobody` move event time, and go no further.
+    pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch, nobody: &[usize], now: DateTime<Utc>) -> Rows {
         let source = &plan.job.source;
         let before = &self.event_time;
-        let Split { on_time, late, watermarks, spans } =
+        let Split { mut on_time, mut late, watermarks, spans } =
             split_late(rows, &plan.samples.event_time, source.lateness, &before.watermarks, before.watermark, now);
+        let rows = &without_rows(rows, nobody);
+        if !nobody.is_empty() {
+            late.retain(|late| nobody.binary_search(&late.row).is_err());
+            late.iter_mut().for_each(|late| late.row -= nobody.partition_point(|place| *place < late.row));
+            on_time = without_rows(rows, &late.iter().map(|late| late.row).collect::<Vec<_>>());
+        }
         let late_places: Vec<usize> = late.iter().map(|late| late.row).collect();
         let late = late_records(rows, &late, &plan.samples.key);
 
@@ -92,6 +102,26 @@ impl Memory {
     /// Takes note of the samples of a batch, and says at which of them rules are to be judged.
     pub(super) fn note_samples(&mut self, plan: &Plan, rows: &RecordBatch, now: DateTime<Utc>) -> Samples {
         self.streams.note(rows, &plan.samples, now)
+    }
+
+    /// Lets go of what is kept for patients.
+    pub(super) fn forget(&mut self, gone: &Leaving) {
+        if gone.is_empty() {
+            return;
+        }
+        gone.keys().for_each(|patient| self.streams.forget(patient));
+        self.forget_rows(gone);
+    }
+
+    /// The same but for what is known of streams.
+    pub(super) fn forget_rows(&mut self, gone: &Leaving) {
+        let is_gone = |patient: &str| gone.contains_key(patient);
+        if let Some(features) = self.features.as_mut().filter(|_| !gone.is_empty()) {
+            features.forget(&is_gone);
+        }
+        if let Some(history) = self.history.as_mut().filter(|_| !gone.is_empty()) {
+            history.forget(&self.key, &is_gone);
+        }
     }
 
     /// What is known of streams, as the store keeps it.

@@ -2,6 +2,7 @@
 //!
 //! This is the only room that sees all stages; each of them knows just the output of the one before.
 
+mod attaching;
 mod backtest;
 mod batch;
 mod costs;

@@ -11,12 +11,13 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::frame::EventTime;
+use crate::frame::{Attached, EventTime};
 use crate::query::{Engine, Input};
 use crate::source::{Repeated, Topic, repeat};
 use crate::store::{LoggedBatch, Store, StoredSnapshot};
 use crate::terms::{BatchId, Partition, Ranges, Watermark};
 
+use super::attaching::Attaching;
 use super::batch::Taken;
 use super::memory::{Memory, STREAMS};
 use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
@@ -29,6 +30,8 @@ use super::state::JobState;
 pub(super) struct Recovery {
     /// What is remembered of rows.
     pub(super) memory: Memory,
+    /// Whose rows are, as of the batch that is replayed.
+    attaching: Attaching,
     /// Rows of windows that closed but were not given out: they could not be computed, or the query is new and begins with
     /// the earliest record.
     pub(super) given: BTreeMap<String, Vec<RecordBatch>>,
@@ -89,7 +92,17 @@ impl Recovery {
             rebuilt.iter().for_each(|query| plan.engine.poorer_before(query, newest));
         }
         let Needs { windows, .. } = needs;
-        Ok(Self { memory, given: BTreeMap::new(), windows, from_earliest, streams_to, next, earlier, lost_to: None })
+        Ok(Self {
+            attaching: Attaching::new(plan, Vec::new()),
+            memory,
+            given: BTreeMap::new(),
+            windows,
+            from_earliest,
+            streams_to,
+            next,
+            earlier,
+            lost_to: None,
+        })
     }
 
     /// Repeats the batches up to `last`.
@@ -110,6 +123,7 @@ impl Recovery {
         }
         let spec = plan.job.source.clone();
         let log = retry.until_done(|| store.logged_batches(&spec.topic, &earlier, self.next, last))?;
+        self.attaching.know(retry.until_done(|| store.applied_encounters())?);
         let failed = retry.until_done(|| {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
@@ -150,6 +164,7 @@ impl Recovery {
         let failed = retry.until_done(|| {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
+        self.attaching.know(retry.until_done(|| store.applied_encounters())?);
         for (logged, rows) in &passed.0 {
             if logged.batch >= self.next {
                 self.one(plan, logged, rows, &failed);
@@ -162,7 +177,10 @@ impl Recovery {
     fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
         // Batches may be left out between two of them.
         self.memory.event_time.watermark = logged.watermark_before;
-        let rows = self.memory.take(plan, rows, logged.now);
+        self.attaching.bring(logged.encounters);
+        let Attached { rows, nobody } = self.attaching.attach(plan, rows);
+        let rows = self.memory.take(plan, &rows, &nobody, logged.now);
+        let leaving = self.attaching.left(&rows.all, &plan.samples.key, logged.event_now);
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
         if logged.batch > self.streams_to {
@@ -175,6 +193,8 @@ impl Recovery {
             history: &[],
             open_alerts: None,
             artefacts: None,
+            encounters_now: None,
+            leaving: &leaving,
             now: logged.now,
             event_now: logged.event_now,
             partition_nows: &BTreeMap::new(),
@@ -190,6 +210,10 @@ impl Recovery {
         };
         for (query, rows) in plan.engine.repeat(&input, &left_out, &gives) {
             self.given.entry(query).or_default().push(rows);
+        }
+        self.memory.forget_rows(&leaving);
+        if logged.batch > self.streams_to {
+            self.memory.forget(&leaving);
         }
     }
 
@@ -232,6 +256,7 @@ impl Passed {
             event_now: event_now.unwrap_or(now),
             watermark: *watermark,
             watermark_before: passing.watermark_before,
+            encounters: state.attaching.encounters().version(),
         };
         self.0.push_back((logged, passing.rows));
         if self.0.len() > Self::MOST {
@@ -257,7 +282,7 @@ impl Passing {
         Self {
             behind: state.last_batch,
             watermark_before: state.memory.event_time.watermark,
-            rows: taken.batch.rows.clone(),
+            rows: taken.decoded.clone(),
         }
     }
 }

@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 
 use crate::alert::{Change, OpenEpisodes, Rule};
 use crate::decode::{Artefact, CHUNK, Decoder, RawRecords, Reject};
-use crate::frame::LateRecord;
+use crate::frame::{Attached, LateRecord};
 use crate::query::{Input, Outcome};
 use crate::source::MicroBatch;
 use crate::store::Resume;
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Watermark};
 
+use super::attaching::Leaving;
 use super::batch::Taken;
 use super::memory::Memory;
 use super::plan::Plan;
@@ -217,7 +218,8 @@ impl Rehearsal {
         let end = self.state.memory.event_time.clone();
         let mut memory = Memory::new(&self.plan, Resume::default().event_time);
         for Logged { batch, rows, now, event_now, watermark } in &self.log {
-            let rows = memory.take(&self.plan, rows, *now);
+            let Attached { rows, nobody } = self.state.attaching.attach(&self.plan, rows);
+            let rows = memory.take(&self.plan, &rows, &nobody, *now);
             memory.event_time.watermarks = rows.watermarks;
             memory.event_time.watermark = *watermark;
             memory.note_samples(&self.plan, &rows.all, *now);
@@ -228,6 +230,8 @@ impl Rehearsal {
                 history: &[],
                 open_alerts: None,
                 artefacts: None,
+                encounters_now: None,
+                leaving: &Leaving::new(),
                 now: *now,
                 event_now: *event_now,
                 partition_nows: &BTreeMap::new(),

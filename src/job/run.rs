@@ -217,6 +217,7 @@ fn run_as_holder(
                 if let Some(edit) = reloader.poll(plan, state.last_batch)? {
                     take_edit(edit, plan, store, &mut state, &mut references, (now, options.stopped))?;
                 }
+                take_encounters(store, &mut state, now, options.stopped)?;
                 let taken = Taken::of(*batch, plan, &mut state, now);
                 let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
                 step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
@@ -232,6 +233,12 @@ fn run_as_holder(
                 if options.at_end == AtEnd::CloseWindows {
                     let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
                     taken.show_open = true;
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                }
+                // Whom people have discharged is gone now, not with the next record.
+                take_encounters(store, &mut state, clock.now(), options.stopped)?;
+                if !state.attaching.answers().is_empty() {
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
                 // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
@@ -251,6 +258,19 @@ fn run_as_holder(
     summary.tables_at_fault = state.tables_at_fault().len();
     info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
     Ok(summary)
+}
+
+/// Applies what people and systems have said of encounters since the batch before.
+fn take_encounters(
+    store: &mut Store,
+    state: &mut JobState,
+    now: DateTime<Utc>,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(), RunError> {
+    let event_now = state.memory.event_time.now.unwrap_or(now);
+    let asked = Retry::endless(stopped).until_done(|| store.open_encounters(event_now))?;
+    state.attaching.apply(asked);
+    Ok(())
 }
 
 /// A batch without records, by which windows may close or may not.

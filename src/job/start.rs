@@ -95,6 +95,10 @@ fn is_anything_to_do(
     if !ends_at_once || !state.claimed.iter().all(is_read) {
         return Ok(true);
     }
+    // Somebody may have come or gone.
+    if !retry.until_done(|| store.open_encounters(now))?.is_empty() {
+        return Ok(true);
+    }
     // Rows may be due that a table did not take, and windows that could not be computed or that a new query is to give out.
     Ok(state.quarantine.len() > 0 || state.has_due_rows(plan, now) || retry.until_done(|| store.has_earliest())?)
 }

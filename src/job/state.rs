@@ -11,6 +11,7 @@ use crate::query::SavedQuery;
 use crate::store::{Edited, QueryState, ReferenceChange, Resume, Snapshot, TableFault};
 use crate::terms::{BatchId, Positions, Ranges};
 
+use super::attaching::Attaching;
 use super::batch::Taken;
 use super::costs::Costs;
 use super::coverage::Coverage;
@@ -24,6 +25,7 @@ pub(super) struct JobState {
     pub(super) last_batch: BatchId,
     pub(super) last_now: Option<DateTime<Utc>>,
     pub(super) memory: Memory,
+    pub(super) attaching: Attaching,
     pub(super) episodes: OpenEpisodes,
     pub(super) quarantine: Quarantine,
     pub(super) tables: TableStates,
@@ -73,6 +75,7 @@ impl JobState {
             last_batch: resume.last_batch,
             last_now: resume.last_now,
             memory: Memory::new(plan, resume.event_time),
+            attaching: Attaching::new(plan, resume.encounters),
             episodes: OpenEpisodes::new(resume.episodes, resume.silences),
             quarantine: Quarantine::new(resume.queries),
             tables: TableStates::new(resume.tables),

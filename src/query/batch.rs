@@ -1,6 +1,7 @@
 //! One micro-batch as queries see it, and what a query gives on it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -25,6 +26,10 @@ pub struct Input<'a> {
     pub open_alerts: Option<&'a RecordBatch>,
     /// Its values that cannot be read or true, as [`artefacts_schema`](super::artefacts_schema) has them.
     pub artefacts: Option<&'a RecordBatch>,
+    /// Who is here, as [`encounters_now_schema`](super::encounters_now_schema) has it.
+    pub encounters_now: Option<&'a RecordBatch>,
+    /// The patients who are let go of: their last values are kept no longer.
+    pub leaving: &'a BTreeMap<Arc<str>, DateTime<Utc>>,
     /// Its frozen time.
     pub now: DateTime<Utc>,
     /// Its frozen time by the devices' clocks.

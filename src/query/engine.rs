@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostics, Warning};
 use crate::terms::Watermark;
 
 use super::batch::{Input, Outcome};
-use super::execute::{Limits, Runner};
+use super::execute::{Limits, QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
 use super::functions::FrozenTimes;
 use super::latest::Latest;
@@ -34,6 +34,8 @@ pub struct Engine {
     pub(super) reads_history: bool,
     /// Whether a query reads the alerts that stand.
     pub(super) reads_alerts: bool,
+    /// Whether a query reads who is here.
+    pub(super) reads_encounters: bool,
     /// What is no fault but mostly a mistake.
     pub(super) warnings: Vec<Warning>,
     pub(super) runner: Runner,
@@ -52,6 +54,8 @@ pub(super) struct Slots {
     pub(super) open_alerts: Slot,
     /// The batch's values that cannot be read or true.
     pub(super) artefacts: Slot,
+    /// Who is here.
+    pub(super) encounters_now: Slot,
     /// Reference tables by name.
     pub(super) references: BTreeMap<String, Slot>,
 }
@@ -131,8 +135,8 @@ impl Engine {
     pub fn run(&mut self, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) -> Vec<Outcome> {
         self.fill(input);
         self.slots.history.fill_all(input.history);
-        self.keep_latest(input, Giving::Rows);
         let mut run = Run::new(Giving::Rows);
+        run.unreadable = self.keep_latest(input, Giving::Rows).err();
         for query in &mut self.queries {
             let running = Stopwatch::start();
             run.query(query, &self.runner, input, skip);
@@ -159,7 +163,8 @@ impl Engine {
     ) -> Vec<(String, RecordBatch)> {
         self.fill(input);
         if self.latest.as_ref().is_some_and(|latest| !left_out(&latest.name)) {
-            self.keep_latest(input, Giving::Nothing);
+            // What it lacked when the batch was run it lacks again, and whoever reads it was told then.
+            drop(self.keep_latest(input, Giving::Nothing));
         }
         // Windows may look things up in views of reference tables.
         let is_wanted = |query: &Query| {
@@ -197,12 +202,24 @@ impl Engine {
         self.slots.on_time.fill(input.on_time);
         self.slots.open_alerts.fill_all(input.open_alerts.map_or(&[], std::slice::from_ref));
         self.slots.artefacts.fill_all(input.artefacts.map_or(&[], std::slice::from_ref));
+        self.slots.encounters_now.fill_all(input.encounters_now.map_or(&[], std::slice::from_ref));
     }
 
-    fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) {
-        let Some(Latest { windowed, slot, name }) = &mut self.latest else { return };
+    /// Brings the last values of patients up to date. Those who are let go of make room for others, and are let go of again where
+    /// the batch has a row of them: it is of before.
+    ///
+    /// Errors: the table's name, and why it is not up to date.
+    fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) -> Result<(), (String, QueryFailure)> {
+        let Some(Latest { windowed, slot, name }) = &mut self.latest else { return Ok(()) };
         let running = Stopwatch::start();
+        let is_leaving = |patient: &str| input.leaving.contains_key(patient);
+        if !input.leaving.is_empty() {
+            windowed.forget(&is_leaving);
+        }
         let kept = windowed.fold(&self.runner, batch_number(input.batch));
+        if !input.leaving.is_empty() {
+            windowed.forget(&is_leaving);
+        }
         let folded = running.elapsed().as_secs_f64();
         let shown = match giving {
             Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| slot.fill(&rows)),
@@ -210,14 +227,12 @@ impl Engine {
         };
         let seconds = running.elapsed().as_secs_f64();
         tracing::debug!(query = name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
-        if let Err(failure) = kept.and(shown) {
-            tracing::error!(table = name, error = %failure, "the last values of patients are not up to date");
-        }
+        kept.and(shown).map_err(|failure| (name.clone(), failure))
     }
 
     fn clear(&mut self) {
-        let Slots { all, on_time, history, open_alerts, artefacts, .. } = &self.slots;
-        for slot in [all, on_time, history, open_alerts, artefacts] {
+        let Slots { all, on_time, history, open_alerts, artefacts, encounters_now, .. } = &self.slots;
+        for slot in [all, on_time, history, open_alerts, artefacts, encounters_now] {
             slot.clear();
         }
         self.latest.iter().for_each(|latest| latest.slot.clear());
@@ -265,6 +280,12 @@ impl Engine {
             Body::Plain(_) => None,
             Body::Windowed(windowed) => Some(windowed.window.to_string()),
         }
+    }
+
+    /// Whether a query reads who is here.
+    #[must_use]
+    pub fn reads_encounters(&self) -> bool {
+        self.reads_encounters
     }
 
     /// Whether a query reads the alerts that stand.

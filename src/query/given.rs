@@ -7,6 +7,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 /// The alerts that stood after the batch before.
 pub(super) const OPEN_ALERTS: &str = "open_alerts";
 
+/// Who is here at the devices' time of the batch.
+pub(super) const ENCOUNTERS_NOW: &str = "encounters_now";
+
 /// The tables that the job gives: what stands behind the source's name, and which rows they have.
 const OF_SOURCE: [(&str, &str); 4] = [
     ("", "every row of the batch; in a window, those that were on time"),
@@ -22,6 +25,9 @@ pub fn given_rows(source: &str, table: &str) -> &'static str {
     match OF_SOURCE.iter().find(|(known, _)| suffix == Some(*known)) {
         Some((_, rows)) => rows,
         None if table == OPEN_ALERTS => "the alerts that stood after the batch before",
+        None if table == ENCOUNTERS_NOW => {
+            "one row per patient who is here, by the encounters; empty where there are none"
+        }
         None => "a reference table: all its rows, read anew from the store every `[sql] reference_refresh`",
     }
 }
@@ -47,6 +53,7 @@ pub(super) fn given_tables() -> Vec<(String, &'static str, String)> {
         table(latest_name(source), latest),
         table(artefacts_name(source), columns(&artefacts_schema(key, event_time))),
         table(OPEN_ALERTS.to_owned(), columns(&open_alerts_schema(key))),
+        table(ENCOUNTERS_NOW.to_owned(), columns(&encounters_now_schema(key))),
     ]
 }
 
@@ -83,6 +90,24 @@ pub fn artefacts_schema(key: &str, event_time: &str) -> SchemaRef {
         Field::new("value", DataType::Float64, true),
         Field::new("text", DataType::Utf8View, false),
         Field::new("reason", DataType::Utf8View, false),
+    ]))
+}
+
+/// The columns of `encounters_now`, in their order: patient (as the source calls it), the devices or beds that the patient is attached
+/// to, since and until when, where, and what is known of the patient. What nobody has said is NULL.
+#[must_use]
+pub fn encounters_now_schema(key: &str) -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8View, true);
+    Arc::new(Schema::new(vec![
+        Field::new(key, DataType::Utf8View, false),
+        text("device"),
+        Field::new("from_at", instant(), true),
+        Field::new("until_at", instant(), true),
+        text("ward"),
+        text("place"),
+        text("name"),
+        text("born"),
+        text("age_band"),
     ]))
 }
 

@@ -1,5 +1,7 @@
 //! What queries keep from batch to batch: asked for, saved, put back, handed on to a new plan, forgotten.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::terms::Watermark;
@@ -127,11 +129,11 @@ impl Engine {
         }
     }
 
-    /// Forgets patients of whom nothing has come since `time`.
-    pub fn forget_patients(&mut self, time: DateTime<Utc>) {
-        if let Some(latest) = &mut self.latest {
-            latest.windowed.forget(time.timestamp_micros());
-        }
+    /// The patients whose last values are kept and of whom nothing has come since `time`.
+    #[must_use]
+    pub fn patients_before(&self, time: DateTime<Utc>) -> BTreeSet<String> {
+        let latest = self.latest.as_ref();
+        latest.map(|latest| latest.windowed.groups_before(time.timestamp_micros())).unwrap_or_default()
     }
 
     /// Goes on with what `running` keeps for the queries that `names` says are the same there.

@@ -35,7 +35,7 @@ pub use engine::{Engine, Planned, Source};
 pub use execute::{Limits, QueryFailure};
 pub use file::{QueryFile, QueryKind, load_draft, load_set};
 pub(crate) use file::{files, is_hidden};
-pub use given::{artefacts_schema, given_rows, open_alerts_schema};
+pub use given::{artefacts_schema, encounters_now_schema, given_rows, open_alerts_schema};
 pub use header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
 pub use kept::{Kept, SavedQuery};
 pub use reference::reference;

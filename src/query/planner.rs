@@ -21,7 +21,10 @@ use super::execute::{Limits, Runner};
 use super::fault::{diagnose, tidy};
 use super::file::{QueryFile, QueryKind};
 use super::functions::FrozenTimes;
-use super::given::{OPEN_ALERTS, artefacts_name, artefacts_schema, history_name, latest_name, open_alerts_schema};
+use super::given::{
+    ENCOUNTERS_NOW, OPEN_ALERTS, artefacts_name, artefacts_schema, encounters_now_schema, history_name, latest_name,
+    open_alerts_schema,
+};
 use super::latest::{Latest, latest_sql};
 use super::refuse::refused_function;
 use super::result::{check_result, check_window};
@@ -108,6 +111,7 @@ impl<'a> Planner<'a> {
             history: slot(),
             open_alerts: Slot::new(open_alerts_schema(source.key)),
             artefacts: Slot::new(artefacts_schema(source.key, source.event_time)),
+            encounters_now: Slot::new(encounters_now_schema(source.key)),
             references: BTreeMap::new(),
         };
         let mut planner = Self {
@@ -137,6 +141,8 @@ impl<'a> Planner<'a> {
         planner.register(&artefacts_name(source.table), Path::new(""), &slots.artefacts, &slots.artefacts, artefacts);
         let alerts = Known::of_moment(window::Input::Moment);
         planner.register(OPEN_ALERTS, Path::new(""), &slots.open_alerts, &slots.open_alerts, alerts);
+        let here = Known { needs_rows: true, ..Known::of_moment(window::Input::Moment) };
+        planner.register(ENCOUNTERS_NOW, Path::new(""), &slots.encounters_now, &slots.encounters_now, here);
         planner.known.insert(latest_name(source.table), Known::of_moment(window::Input::Latest));
         let columns = source.schema.fields().iter().map(|field| field.name().as_str());
         let vitals: Vec<&str> = columns
@@ -179,6 +185,7 @@ impl<'a> Planner<'a> {
         let is_read = |table: &str| parsed.iter().any(|query| query.names(table));
         let reads_history = is_read(&history_name(self.source.table));
         let reads_alerts = is_read(OPEN_ALERTS);
+        let reads_encounters = is_read(ENCOUNTERS_NOW);
         let latest = if is_read(&latest_name(self.source.table)) { self.latest() } else { None };
         let mut queries: Vec<Query> = Vec::new();
         match in_order(parsed) {
@@ -198,7 +205,7 @@ impl<'a> Planner<'a> {
         warnings.sort();
         forget_unread(&mut queries);
         let Self { slots, times, runner, .. } = self;
-        Ok(Engine { slots, times, queries, latest, reads_history, reads_alerts, warnings, runner })
+        Ok(Engine { slots, times, queries, latest, reads_history, reads_alerts, reads_encounters, warnings, runner })
     }
 
     /// Keeps the last values of each patient.
@@ -408,6 +415,7 @@ impl Planner<'_> {
             || name == latest_name(source)
             || name == artefacts_name(source)
             || name == OPEN_ALERTS
+            || name == ENCOUNTERS_NOW
             || self.slots.references.contains_key(name)
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum Giving {
 pub(super) struct Run {
     pub(super) giving: Giving,
     pub(super) outcomes: Vec<Outcome>,
+    /// A table that the job gives and that is not up to date: what it is called, and why.
+    pub(super) unreadable: Option<(String, QueryFailure)>,
     /// Queries that were not run, since the batch has no rows.
     silent: BTreeSet<String>,
     /// How far each windowed table is complete.
@@ -69,6 +71,7 @@ impl Run {
         Self {
             giving,
             outcomes: Vec::new(),
+            unreadable: None,
             silent: BTreeSet::new(),
             watermarks: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -105,6 +108,9 @@ impl Run {
 
     /// Whether every table that the query reads has been run.
     fn readable(&self, planned: &Planned) -> Result<(), QueryFailure> {
+        if let Some((table, failure)) = self.unreadable.as_ref().filter(|(table, _)| planned.given.contains(table)) {
+            return Err(QueryFailure(format!("it reads table \"{table}\", which is not up to date: {failure}")));
+        }
         let has_rows =
             |read: &String| self.outcomes.iter().any(|outcome| outcome.query == *read && outcome.rows.is_ok());
         let is_there = |read: &&String| has_rows(read) || self.silent.contains(*read);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::decode::{Artefact, Reject};
-use crate::frame::{EventTime, LateRecord, Span};
+use crate::encounter::Version;
+use crate::frame::{EventTime, LateRecord, Span, Unattached};
 use crate::terms::{BatchId, Offset, Partition, Positions, Ranges, Watermark};
 
 use super::alerting::Alerting;
@@ -13,6 +14,7 @@ use super::bad_rows::{BadRowsOfBatch, clipped};
 use super::cost::QueryCost;
 use super::coverage::CoverageChanges;
 use super::database::Database;
+use super::encounters::EncounterAnswer;
 use super::own::OwnRow;
 use super::pending::{Pending, TableFault, TableRows, Way};
 use super::reference::ReferenceChange;
@@ -22,6 +24,7 @@ use super::snapshot::Snapshot;
 use super::statement::{OnDuplicate, Target, insert, insert_good, quoted};
 use super::system::{
     ARTEFACTS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES, REFERENCE_CHANGES, REJECTS,
+    UNATTACHED,
 };
 use super::{Store, StoreError, Value, fenced, system};
 
@@ -58,6 +61,12 @@ pub struct Commit<'a> {
     pub table_faults: &'a [TableFault],
     /// The most bytes that may wait for one table.
     pub most_pending: i64,
+    /// Rows that are nobody's.
+    pub unattached: &'a [Unattached],
+    /// What became of requests about encounters.
+    pub encounters: &'a [EncounterAnswer],
+    /// As of which version rows were attached.
+    pub encounters_version: Version,
     /// What became of alerts.
     pub alerting: Alerting<'a>,
     /// The queries that gave nothing for this batch, or did not count it.
@@ -178,6 +187,7 @@ impl Store {
         }
         self.write_table_faults(commit.batch, commit.table_faults)?;
         self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
+        self.write_encounters(commit.batch, commit.encounters)?;
         self.write_costs(commit.costs)?;
         if let Some(coverage) = commit.coverage {
             self.write_coverage(commit.batch, coverage)?;
@@ -265,7 +275,14 @@ impl Store {
         let mut artefacts = commit.artefacts.iter().map(|artefact| row(OwnRow::Artefact(artefact)));
         insert_own(database, ARTEFACTS, Duplicates::Refused, &mut artefacts, bad)?;
         let mut late = commit.late.iter().map(|late| row(OwnRow::Late(late)));
-        insert_own(database, LATE_ROWS, Duplicates::Refused, &mut late, bad)
+        insert_own(database, LATE_ROWS, Duplicates::Refused, &mut late, bad)?;
+        let mut unattached = commit.unattached.iter().map(|nobodys| row(OwnRow::Unattached(nobodys)));
+        insert_own(database, UNATTACHED, Duplicates::Refused, &mut unattached, bad)?;
+        // Once in a while is enough: what a batch adds is bounded too.
+        if commit.batch.0.is_multiple_of(64) {
+            self.bound_unattached()?;
+        }
+        Ok(())
     }
 
     /// How queries fared, and what people changed.
@@ -367,6 +384,8 @@ impl Store {
             Value::time(commit.event_time.now),
             Value::Float(commit.prepared_ms),
             Value::count(bad_rows),
+            Value::Int(i64::try_from(commit.encounters_version.0).unwrap_or(i64::MAX)),
+            Value::count(commit.unattached.len()),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }

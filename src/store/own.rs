@@ -3,14 +3,14 @@
 
 use crate::alert::Episode;
 use crate::decode::{Artefact, Reject};
-use crate::frame::LateRecord;
+use crate::frame::{LateRecord, Unattached};
 use crate::terms::BatchId;
 
 use super::Value;
 use super::alerting::episode_values;
 use super::commit::{batch_value, seconds};
 use super::schema::Kind;
-use super::system::{ALERTS, ARTEFACTS, LATE_ROWS, REJECTS, tables};
+use super::system::{ALERTS, ARTEFACTS, LATE_ROWS, REJECTS, UNATTACHED, tables};
 
 /// Something that a batch leaves in one of wardwatch's own tables.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +23,13 @@ pub enum OwnRow<'a> {
     Late(&'a LateRecord),
     /// A record that is no row, in `rejects`.
     Reject(&'a Reject),
+    /// A row that is nobody's, in `unattached`.
+    Unattached(&'a Unattached),
 }
 
 impl OwnRow<'_> {
     /// The names of the tables.
-    pub const TABLES: [&'static str; 4] = [ALERTS, ARTEFACTS, LATE_ROWS, REJECTS];
+    pub const TABLES: [&'static str; 5] = [ALERTS, ARTEFACTS, LATE_ROWS, REJECTS, UNATTACHED];
 
     /// The columns of one of the tables, in their order.
     #[must_use]
@@ -66,6 +68,15 @@ impl OwnRow<'_> {
                     batch_value(batch),
                 ];
                 head().into_iter().chain(place(late.row.partition.0, late.row.offset.0)).chain(rest).collect()
+            }
+            Self::Unattached(row) => {
+                let rest = [
+                    Value::text(&row.device),
+                    Value::Time(row.event_time),
+                    Value::text(&row.values),
+                    batch_value(batch),
+                ];
+                head().into_iter().chain(place(row.partition.0, row.offset.0)).chain(rest).collect()
             }
             Self::Reject(reject) => {
                 let rest = [

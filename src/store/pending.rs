@@ -434,6 +434,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
     use crate::config::StoreUrl;
+    use crate::encounter::Version;
     use crate::frame::EventTime;
     use crate::store::Alerting;
     use crate::terms::Ranges;
@@ -490,6 +491,9 @@ mod tests {
                 tables: vec![TableRows { spec: &self.spec, rows, way, pending: self.pending }],
                 table_faults: &[],
                 most_pending: self.most,
+                unattached: &[],
+                encounters: &[],
+                encounters_version: Version::default(),
                 alerting: Alerting { changes: &[], answers: &[], notifications: &[] },
                 coverage: None,
                 failures: &[],

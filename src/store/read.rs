@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::{Episode, Silence, Unjudged};
+use crate::encounter::{Request, Version};
 use crate::frame::{EventTime, Watermarks};
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
@@ -35,6 +36,8 @@ pub struct Resume {
     pub tables: Vec<TableFault>,
     /// Which rules do not judge which patients.
     pub unjudged: Vec<Unjudged>,
+    /// The requests about encounters that were applied.
+    pub encounters: Vec<(Version, Request)>,
 }
 
 /// What `status` shows.
@@ -74,6 +77,8 @@ pub struct Status {
     pub duplicates: i64,
     /// All rows that no table took.
     pub bad_rows: i64,
+    /// All rows that were nobody's.
+    pub unattached: i64,
 }
 
 /// A partition of which records wait and none is read.
@@ -140,6 +145,8 @@ pub struct LoggedBatch {
     pub watermark: Option<Watermark>,
     /// The same before it.
     pub watermark_before: Option<Watermark>,
+    /// As of which version of the encounters its rows were attached.
+    pub encounters: Version,
 }
 
 impl Store {
@@ -164,6 +171,7 @@ impl Store {
             queries: self.failing_queries()?,
             tables: self.table_faults()?,
             unjudged: self.unjudged()?,
+            encounters: self.applied_encounters()?,
         })
     }
 
@@ -240,7 +248,8 @@ impl Store {
         // What stands closely together is read in one pass; a batch's watermark is the next one's before it.
         for (first, last) in runs(ranges.keys().copied().filter(|batch| *batch < from), (from, to)) {
             let sql = format!(
-                "SELECT `batch`, `now_at`, `event_now_at`, `watermark` FROM {} WHERE `job`=? AND `batch`>=? AND `batch`<=? \
+                "SELECT `batch`, `now_at`, `event_now_at`, `watermark`, `encounters` FROM {} \
+                 WHERE `job`=? AND `batch`>=? AND `batch`<=? \
                  ORDER BY `batch`",
                 quoted(BATCHES)
             );
@@ -252,10 +261,12 @@ impl Store {
                 let (batch, now) = (row.batch()?, row.time()?);
                 let event_now = row.optional_time().unwrap_or(now);
                 let watermark = row.optional_time().map(Watermark);
+                let encounters = Version(row.optional_count());
                 let ranges = ranges.remove(&batch);
                 if batch >= first && (batch >= from || ranges.is_some()) {
                     let ranges = ranges.unwrap_or_default();
-                    batches.push(LoggedBatch { batch, ranges, now, event_now, watermark, watermark_before });
+                    let logged = LoggedBatch { batch, ranges, now, event_now, watermark, watermark_before, encounters };
+                    batches.push(logged);
                 }
                 watermark_before = watermark;
             }
@@ -370,7 +381,7 @@ impl Store {
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
         let sql = format!(
             "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`), \
-             SUM(`bad_rows`) FROM {} WHERE `job`=?",
+             SUM(`bad_rows`), SUM(`unattached`) FROM {} WHERE `job`=?",
             quoted(BATCHES)
         );
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -395,6 +406,7 @@ impl Store {
             late: sum(3),
             duplicates: sum(4),
             bad_rows: sum(5),
+            unattached: sum(6),
         })
     }
 

@@ -93,6 +93,11 @@ impl<'a> Row<'a> {
         self.take(|value| value.as_int().map(|value| value != 0))
     }
 
+    /// A count, of which NULL is none.
+    pub(super) fn optional_count(&mut self) -> u64 {
+        self.next().as_int().and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
+    }
+
     pub(super) fn optional_float(&mut self) -> Option<f64> {
         self.next().as_float()
     }

@@ -19,8 +19,19 @@ pub struct TableSpec {
     columns: Vec<Column>,
     /// The columns of an index beside the key; empty where there is none.
     index: Vec<String>,
-    /// Whether people write rows of it: what they leave out of the key is the empty text, or the time now.
-    is_for_people: bool,
+    /// Who writes rows of it.
+    writers: Writers,
+}
+
+/// Who writes rows of a table, and so what stands where a value is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writers {
+    /// The job alone: it leaves nothing out.
+    Job,
+    /// People: what they leave out of the key is the empty text, or the time now.
+    People,
+    /// People who ask for something: what they write has an id of its own, and is open.
+    Requesters,
 }
 
 /// A result that no table can hold.
@@ -79,7 +90,7 @@ impl TableSpec {
             key: key.to_vec(),
             columns: columns.collect::<Result<_, _>>()?,
             index: Vec::new(),
-            is_for_people: false,
+            writers: Writers::Job,
         })
     }
 
@@ -94,7 +105,7 @@ impl TableSpec {
             key: key.iter().map(|&name| name.to_owned()).collect(),
             columns: columns.collect(),
             index: Vec::new(),
-            is_for_people: false,
+            writers: Writers::Job,
         }
     }
 
@@ -106,7 +117,13 @@ impl TableSpec {
     /// The same as a table that people write rows of.
     #[must_use]
     pub fn for_people(mut self) -> Self {
-        self.is_for_people = true;
+        self.writers = Writers::People;
+        self
+    }
+
+    /// The same as a table of requests, which the job answers: those that people write have an id of their own and are open.
+    pub(super) fn for_requests(mut self) -> Self {
+        self.writers = Writers::Requesters;
         self
     }
 
@@ -126,10 +143,7 @@ impl TableSpec {
     }
 
     pub(super) fn create(&self, dialect: Dialect) -> Vec<String> {
-        let definition = |column: &Column| {
-            let default = if self.is_for_people { column.default(dialect) } else { "" };
-            column.definition(dialect) + default
-        };
+        let definition = |column: &Column| column.definition(dialect) + column.default(self.writers, dialect);
         let columns: Vec<String> = self.columns.iter().map(definition).collect();
         let key: Vec<String> = self.key.iter().map(|name| quoted(name)).collect();
         let suffix = match dialect {
@@ -222,12 +236,19 @@ impl Column {
         format!("{} {}{null}", quoted(&self.name), self.r#type(dialect))
     }
 
-    /// What stands in a column of the key where somebody gives no value.
-    fn default(&self, dialect: Dialect) -> &'static str {
-        match (self.kind, dialect) {
-            (Kind::Text, _) if self.in_key => " DEFAULT ''",
-            (Kind::Time, Dialect::Sqlite) if self.in_key => " DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
-            (Kind::Time, _) if self.in_key => " DEFAULT (UTC_TIMESTAMP(6))",
+    /// What stands in a column where a person gives no value.
+    fn default(&self, writers: Writers, dialect: Dialect) -> &'static str {
+        match (writers, self.kind, dialect) {
+            (Writers::People, Kind::Text, _) if self.in_key => " DEFAULT ''",
+            (Writers::People, Kind::Time, Dialect::Sqlite) if self.in_key => {
+                " DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))"
+            }
+            (Writers::People, Kind::Time, _) if self.in_key => " DEFAULT (UTC_TIMESTAMP(6))",
+            (Writers::Requesters, Kind::Text, Dialect::Sqlite) if self.name == "id" => {
+                " DEFAULT (lower(hex(randomblob(16))))"
+            }
+            (Writers::Requesters, Kind::Text, _) if self.name == "id" => " DEFAULT (uuid())",
+            (Writers::Requesters, Kind::Bool, _) if self.name == "is_open" => " DEFAULT 1",
             _ => "",
         }
     }

@@ -9,6 +9,8 @@ pub(super) const BATCH_RANGES: &str = "batch_ranges";
 pub(super) const REJECTS: &str = "rejects";
 pub(super) const ARTEFACTS: &str = "artefacts";
 pub(super) const LATE_ROWS: &str = "late_rows";
+pub(super) const ENCOUNTERS: &str = "encounters";
+pub(super) const UNATTACHED: &str = "unattached";
 pub(super) const ALERTS: &str = "alerts";
 pub(super) const ALERT_EVENTS: &str = "alert_events";
 pub(super) const ALERT_ACTIONS: &str = "alert_actions";
@@ -48,6 +50,8 @@ pub(crate) const NAMES: &[&str] = &[
     REJECTS,
     ARTEFACTS,
     LATE_ROWS,
+    ENCOUNTERS,
+    UNATTACHED,
     ALERTS,
     ALERT_EVENTS,
     ALERT_ACTIONS,
@@ -130,6 +134,8 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("event_now_at", Kind::Time),
                 ("prepared_ms", Kind::Float),
                 ("bad_rows", Kind::Int),
+                ("encounters", Kind::Int),
+                ("unattached", Kind::Int),
             ],
         ),
         // A start looks for what a partition had last, which may be long ago.
@@ -203,6 +209,54 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("batch", Kind::Int),
             ],
         ),
+        // Who comes, moves and goes. A row is a request until the job has applied it with a batch and given it a version, or has
+        // refused it: until then, `is_open` is 1. Applied rows stay as they are: the batch log says which of them a batch saw.
+        TableSpec::system(
+            ENCOUNTERS,
+            &["job", "id"],
+            &[
+                ("job", Kind::Text),
+                ("id", Kind::Text),
+                ("is_open", Kind::Bool),
+                ("kind", Kind::Text),
+                ("patient_id", Kind::Text),
+                ("device", Kind::Text),
+                ("from_at", Kind::Time),
+                ("until_at", Kind::Time),
+                ("ward", Kind::Text),
+                ("place", Kind::Text),
+                ("name", Kind::Text),
+                ("born", Kind::Text),
+                ("age_band", Kind::Text),
+                ("stay", Kind::Text),
+                ("source", Kind::Text),
+                ("author", Kind::Text),
+                ("note", Kind::Text),
+                ("asked_at", Kind::Time),
+                ("version", Kind::Int),
+                ("refusal", Kind::Text),
+                ("remark", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        )
+        .indexed_by(&["job", "is_open"])
+        .for_requests(),
+        // Records that were nobody's when they were measured: no query sees them.
+        TableSpec::system(
+            UNATTACHED,
+            &["job", "topic", "partition", "offset"],
+            &[
+                ("job", Kind::Text),
+                ("topic", Kind::Text),
+                ("partition", Kind::Int),
+                ("offset", Kind::Int),
+                ("device", Kind::Text),
+                ("event_time", Kind::Time),
+                ("row_values", Kind::Text),
+                ("batch", Kind::Int),
+            ],
+        )
+        .indexed_by(&["job", "batch"]),
         // A row per episode.
         TableSpec::system(
             ALERTS,

@@ -15,14 +15,15 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("clock", vec![]),
         ("diagnostic", vec![]),
         ("telemetry", vec![]),
+        ("encounter", with(&[])),
         ("config", with(&[])),
         ("decode", with(&["config"])),
         ("source", with(&["config", "decode"])),
-        ("frame", with(&["config", "decode"])),
+        ("frame", with(&["config", "decode", "encounter"])),
         ("query", with(&["config"])),
         ("alert", with(&["config", "query"])),
         // The store writes what the stages put out.
-        ("store", with(&["config", "decode", "frame", "query", "alert"])),
+        ("store", with(&["config", "decode", "encounter", "frame", "query", "alert"])),
         // It speaks to Kafka by the source's producer.
         ("notify", with(&["config", "alert", "store", "source"])),
         // It mails by the outlets.
@@ -30,13 +31,14 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("simulate", with(&["config"])),
         // It judges what the store tells.
         ("watch", with(&["config", "alert", "store"])),
-        ("dashboard", with(&["config", "query", "alert", "store", "report", "watch"])),
-        ("job", with(&["config", "decode", "source", "frame", "query", "alert", "store", "notify"])),
+        ("dashboard", with(&["config", "encounter", "query", "alert", "store", "report", "watch"])),
+        ("job", with(&["config", "decode", "encounter", "source", "frame", "query", "alert", "store", "notify"])),
         ("testing", with(&["config", "decode", "frame", "query", "alert", "store", "job"])),
         (
             "cli",
             with(&[
                 "config",
+                "encounter",
                 "query",
                 "alert",
                 "store",

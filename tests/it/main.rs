@@ -17,6 +17,7 @@ mod bed;
 mod browser;
 mod delivery;
 mod demo;
+mod encounters;
 mod episodes;
 mod exactly_once;
 mod faults;

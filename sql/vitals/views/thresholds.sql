@@ -1,7 +1,8 @@
 -- The limits that hold for each patient of the batch and each vital: the
 -- patient's own where there is one, else the ward's, else the age band's, else
 -- the default; low and high each by itself. A patient on SpO₂ scale 2 is of
--- the band 'spo2 scale 2' too.
+-- the band 'spo2 scale 2' too. Ward and age band are those of the encounter
+-- where there is one, else those of the table of patients.
 WITH standard AS (
     SELECT * FROM limits_now
     WHERE patient_id = '' AND ward = '' AND age_band = ''
@@ -27,12 +28,13 @@ SELECT
 FROM (SELECT DISTINCT patient_id FROM vitals) AS p
 CROSS JOIN standard
 LEFT JOIN patients AS lies ON lies.patient_id = p.patient_id
+LEFT JOIN encounters_now AS here ON here.patient_id = p.patient_id
 LEFT JOIN limits_now AS band
     ON
         band.patient_id = ''
         AND band.ward = ''
         AND band.age_band <> ''
-        AND band.age_band = lies.age_band
+        AND band.age_band = coalesce(here.age_band, lies.age_band)
         AND band.vital = standard.vital
 LEFT JOIN limits_now AS scale
     ON
@@ -44,7 +46,7 @@ LEFT JOIN limits_now AS ward
     ON
         ward.patient_id = ''
         AND ward.ward <> ''
-        AND ward.ward = lies.ward
+        AND ward.ward = coalesce(here.ward, lies.ward)
         AND ward.vital = standard.vital
 LEFT JOIN limits_now AS own
     ON

@@ -256,6 +256,11 @@ impl Samples {
         self.gaps.contains(&(set, record.row))
     }
 
+    /// Has nothing judged of a patient.
+    pub fn leave_out(&mut self, patient: &str) {
+        self.patients.remove(patient);
+    }
+
     /// Whether a sample's lane takes the place of the others of its device, whose clock was set.
     pub(super) fn leads(&self, set: SetId, sample: SampleRow) -> bool {
         self.leading.contains(&(set, sample.row))
@@ -440,7 +445,7 @@ impl Streams {
         self.patients.remove(patient);
     }
 
-    /// The patients of whom nothing has come for `after`, by the partitions' `arrivals`.
+    /// The patients of whom nothing has come for `after`, by the partitions' `arrivals`; those silent for longest come first.
     #[must_use]
     pub fn silent_for(&self, after: TimeDelta, arrivals: &Arrivals) -> Vec<Arc<str>> {
         let after = after.num_microseconds().unwrap_or(i64::MAX);
@@ -448,7 +453,10 @@ impl Streams {
             arrivals.of(stream.partition).is_some_and(|now| now.saturating_sub(stream.stamped) >= after)
         };
         let silent = self.patients.iter().filter(|(_, patient)| patient.streams.iter().all(is_silent));
-        silent.map(|(name, _)| Arc::clone(name)).collect()
+        let last = |patient: &Patient| patient.streams.iter().map(|stream| stream.stamped).max();
+        let mut silent: Vec<_> = silent.map(|(name, patient)| (last(patient), Arc::clone(name))).collect();
+        silent.sort();
+        silent.into_iter().map(|(_, name)| name).collect()
     }
 
     /// How far each partition has got on the axis of stamps: its newest, and the time that has passed since where nothing

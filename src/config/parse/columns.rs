@@ -83,6 +83,23 @@ impl Checker<'_> {
         }
     }
 
+    /// The column with the device or bed by which records find their patient; the key is read from there.
+    pub(super) fn attach(&mut self, raw: Spanned<String>, columns: &mut Columns) -> Option<String> {
+        let name = raw.get_ref().clone();
+        match columns.get(&name) {
+            Some(column) if column.r#type == ColumnType::Text => {
+                columns.read_key_as(&name);
+                Some(name)
+            }
+            Some(_) => self.refuse(raw.span(), format!("column \"{name}\" must be of type \"text\" here")),
+            None => {
+                let texts = columns.all().iter().filter(|column| column.r#type == ColumnType::Text);
+                let message = unknown("column", &name, texts.map(|column| column.name.as_str()));
+                self.refuse(raw.span(), message)
+            }
+        }
+    }
+
     pub(super) fn dedupe(&mut self, raw: Vec<Spanned<String>>, columns: &Columns) -> Option<Vec<String>> {
         let mut names = Vec::new();
         for name in raw {

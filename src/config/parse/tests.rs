@@ -68,6 +68,33 @@ fn what_is_below_the_plausible_range_is_doubtful_down_to_zero_unless_the_job_say
 }
 
 #[test]
+fn records_that_name_a_device_have_the_key_read_from_there_and_a_clock_for_each_device() {
+    let device = SMALLEST.replacen("key = ", "attach = \"device\"\nkey = ", 1).replacen(
+        "[store]",
+        "device = { type = \"text\", from = [\"device_id\", \"bed\"] }\n[store]",
+        1,
+    );
+    let source = read(&device).expect("valid").source;
+    let paths: Vec<String> = source.columns.key().from.iter().map(ToString::to_string).collect();
+    assert_eq!(paths, ["device_id", "bed"]);
+    assert_eq!((source.attach.as_deref(), source.device.as_deref()), (Some("device"), Some("device")));
+    // The key may itself be the device.
+    let key = read(&SMALLEST.replacen("key = ", "attach = \"patient_id\"\nkey = ", 1)).expect("valid").source;
+    assert_eq!((key.attach.as_deref(), key.device), (Some("patient_id"), None));
+    check("key = ", "attach = \"devise\"\nkey = ", "unknown column \"devise\"");
+    check("key = ", "attach = \"heart_rate\"\nkey = ", "column \"heart_rate\" must be of type \"text\" here");
+}
+
+#[test]
+fn patients_are_forgotten_after_a_day_another_time_or_never() {
+    let after = |line: &str| read(&SMALLEST.replacen("key = ", &format!("{line}\nkey = "), 1)).expect("valid").source;
+    let hours = |hours: u64| Some(std::time::Duration::from_secs(hours * 3_600));
+    assert_eq!(after("").forget_after, hours(24));
+    assert_eq!(after("forget_after = \"2h\"").forget_after, hours(2));
+    assert_eq!(after("forget_after = \"0s\"").forget_after, None);
+}
+
+#[test]
 fn a_wrong_value_is_named_with_its_place_and_the_nearest_valid_one() {
     check("topic = ", "topc = ", "job.toml:4:1: unknown key \"topc\"");
     check("topic = ", "topc = ", "did you mean \"topic\"?");

@@ -1,5 +1,7 @@
 //! What a windowed query keeps, on its way to the store and back, or to another plan of the same query.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -22,16 +24,33 @@ pub(in crate::query) struct Saved {
 }
 
 impl Windowed {
-    /// Forgets the groups whose first aggregate, a time, is before `time`; of use where windows never close.
-    pub(in crate::query) fn forget(&mut self, time: i64) {
+    /// Forgets the groups whose first key, a text, is `gone`; of use where windows never close.
+    pub(in crate::query) fn forget(&mut self, gone: &dyn Fn(&str) -> bool) {
         let Ok(rows) = concat_batches(self.reduce.slot.schema(), &self.panes.all()) else { return };
-        let newest = rows.column(self.layout.keys + 1).as_primitive::<TimestampMicrosecondType>();
-        let keep: BooleanArray = newest.iter().map(|newest| Some(newest.is_none_or(|newest| newest >= time))).collect();
+        let keys = rows.column(0).as_string_view();
+        let keep: BooleanArray = keys.iter().map(|key| Some(!key.is_some_and(gone))).collect();
         if keep.false_count() > 0
             && let Ok(kept) = filter_record_batch(&rows, &keep)
         {
             self.panes.replace(compact(&kept));
+            self.shown = None;
+            self.unshown = true;
         }
+    }
+
+    /// The first key, a text, of the groups whose first aggregate, a time, is before `time`.
+    pub(in crate::query) fn groups_before(&self, time: i64) -> BTreeSet<String> {
+        let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+        for rows in self.panes.all() {
+            let keys = rows.column(0).as_string_view();
+            let times = rows.column(self.layout.keys + 1).as_primitive::<TimestampMicrosecondType>();
+            for (key, time) in keys.iter().zip(times) {
+                let Some((key, time)) = key.zip(time) else { continue };
+                let known = newest.entry(key.to_owned()).or_insert(time);
+                *known = (*known).max(time);
+            }
+        }
+        newest.into_iter().filter(|(_, newest)| *newest < time).map(|(key, _)| key).collect()
     }
 
     /// What was saved is in the store.

@@ -1,0 +1,252 @@
+//! Whose the records of a batch are, and who is let go of with it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use chrono::{DateTime, TimeDelta, Utc};
+use tracing::{info, warn};
+
+use crate::alert::{Arrivals, Judged, OpenEpisodes, Rule, Wards};
+use crate::encounter::{Encounters, Journal, Presence, Request, Version};
+use crate::frame::{Attached, Keyed, Unattached, attach};
+use crate::store::{AskedEncounter, EncounterAnswer};
+use crate::terms::BatchId;
+
+use super::memory::Memory;
+use super::plan::Plan;
+
+/// Once in so many batches it is looked for patients of whom nothing has come for long; the batch's number says when, so that a
+/// replay looks with the same batches.
+const LOOK_EVERY: u64 = 64;
+
+/// A patient who makes room for another has been silent for so long at least.
+const IDLE_AT_LEAST: TimeDelta = TimeDelta::hours(1);
+
+/// Of what has sent no record that is nobody's for so long, it is told no more.
+const NOBODYS_SILENCE: TimeDelta = TimeDelta::minutes(1);
+
+/// The encounters that the job goes by.
+#[derive(Debug)]
+pub(super) struct Attaching {
+    keyed: Keyed,
+    journal: Journal,
+    encounters: Encounters,
+    /// As of which version, and until when, it was looked who has left.
+    looked: Option<(Version, DateTime<Utc>)>,
+    /// What became of requests that the next batch writes down.
+    answers: Vec<EncounterAnswer>,
+    /// What sends records that are nobody's.
+    nobody: Nobody,
+}
+
+/// The devices whose records are nobody's, each with the event time of the newest. Where records name patients: those who had left.
+#[derive(Debug, Default)]
+struct Nobody(BTreeMap<String, DateTime<Utc>>);
+
+/// The patients who are let go of with a batch, each with the time from which on.
+pub(super) type Leaving = BTreeMap<Arc<str>, DateTime<Utc>>;
+
+impl Attaching {
+    /// Goes on from the requests that were applied.
+    pub(super) fn new(plan: &Plan, applied: Vec<(Version, Request)>) -> Self {
+        let journal = Journal::new(applied);
+        let mut attaching = Self { journal, ..Self::nothing_applied(plan) };
+        attaching.bring(attaching.journal.last());
+        attaching
+    }
+
+    /// Knows these requests as applied; which of them count, [`Attaching::bring`] says.
+    pub(super) fn know(&mut self, applied: Vec<(Version, Request)>) {
+        self.journal = Journal::new(applied);
+    }
+
+    fn nothing_applied(plan: &Plan) -> Self {
+        Self {
+            keyed: if plan.job.source.attach.is_some() { Keyed::ByDevice } else { Keyed::ByPatient },
+            journal: Journal::default(),
+            encounters: Encounters::default(),
+            looked: None,
+            answers: Vec::new(),
+            nobody: Nobody::default(),
+        }
+    }
+
+    /// Brings the encounters up to the version that a batch saw.
+    pub(super) fn bring(&mut self, version: Version) {
+        self.journal.bring(&mut self.encounters, version);
+    }
+
+    /// Applies requests, from the next batch on; that one writes down what became of them.
+    pub(super) fn apply(&mut self, asked: Vec<AskedEncounter>) {
+        for AskedEncounter { id, request } in asked {
+            let at = request.as_ref().ok().map(|request| request.at);
+            let outcome = request.and_then(|request| {
+                let remark = self.encounters.apply(&request)?;
+                let version = self.encounters.version();
+                self.journal.push(version, request);
+                Ok((version, remark))
+            });
+            match &outcome {
+                Ok((version, _)) => info!(request = %id, %version, "encounter applied"),
+                Err(_) => warn!(request = %id, "encounter refused; `wardwatch encounters history` tells why"),
+            }
+            self.answers.push(EncounterAnswer { id, at, outcome });
+        }
+    }
+
+    /// What became of requests and is not in the store yet.
+    pub(super) fn answers(&self) -> &[EncounterAnswer] {
+        &self.answers
+    }
+
+    /// The answers are in the store.
+    pub(super) fn answered(&mut self) {
+        self.answers.clear();
+    }
+
+    /// The encounters, as of now.
+    pub(super) fn encounters(&self) -> &Encounters {
+        &self.encounters
+    }
+
+    /// What the key of decoded rows names.
+    pub(super) fn keyed(&self) -> Keyed {
+        self.keyed
+    }
+
+    /// Whose records come that are nobody's; empty while none do. Patients are not named: not everybody who is told may know.
+    pub(super) fn tell_of_nobody(&self) -> String {
+        let devices: Vec<&str> = self.nobody.0.keys().map(String::as_str).collect();
+        match (self.keyed, devices.as_slice()) {
+            (_, []) => String::new(),
+            (Keyed::ByPatient, [_]) => "records still come of a patient who has left; they are not judged".to_owned(),
+            (Keyed::ByPatient, several) => {
+                format!("records still come of {} patients who have left; they are not judged", several.len())
+            }
+            (Keyed::ByDevice, [one]) => format!("records of device {one} are nobody's; they are not judged"),
+            (Keyed::ByDevice, [first, others @ ..]) => {
+                format!("records of device {first} and {} others are nobody's; they are not judged", others.len())
+            }
+        }
+    }
+
+    /// The rows with their patients.
+    pub(super) fn attach(&self, plan: &Plan, rows: &RecordBatch) -> Attached {
+        attach(rows, (&plan.samples.key, &plan.samples.event_time), self.keyed, &self.encounters)
+    }
+
+    /// Takes note of what sends records that are nobody's. What is somebody's again, or has been silent for a while before `now`, is
+    /// told no more.
+    pub(super) fn note_nobody(&mut self, unattached: &[Unattached], now: DateTime<Utc>) {
+        for row in unattached {
+            let newest = self.nobody.0.entry(row.device.clone()).or_insert(row.event_time);
+            *newest = (*newest).max(row.event_time);
+        }
+        let (keyed, encounters) = (self.keyed, &self.encounters);
+        self.nobody.0.retain(|device, newest| {
+            let is_nobodys = match keyed {
+                Keyed::ByDevice => encounters.patient_of(device, *newest).is_none(),
+                Keyed::ByPatient => matches!(encounters.presence(device, *newest), Presence::Left(_)),
+            };
+            is_nobodys && now - *newest < NOBODYS_SILENCE
+        });
+    }
+
+    /// Those who have left by `now`: since it was looked last, or of whom there are late rows in `rows`.
+    pub(super) fn left(&mut self, rows: &RecordBatch, key: &str, now: DateTime<Utc>) -> Leaving {
+        let looked = self.looked.replace((self.encounters.version(), now));
+        if self.encounters.is_empty() {
+            return Leaving::new();
+        }
+        let since = looked.filter(|(version, _)| *version == self.encounters.version()).map(|(_, until)| until);
+        let mut left = self.encounters.left(since, now);
+        for patient in patients(rows, key) {
+            if let Presence::Left(at) = self.encounters.presence(patient, now)
+                && !left.contains_key(patient)
+            {
+                left.insert(patient.into(), at);
+            }
+        }
+        left
+    }
+
+    /// The patients with rows in `rows` who had left when the batch before ended.
+    pub(super) fn absent(&self, rows: &RecordBatch, key: &str, before: Option<DateTime<Utc>>) -> BTreeSet<Arc<str>> {
+        let Some(before) = before.filter(|_| !self.encounters.is_empty()) else { return BTreeSet::new() };
+        let had_left = |patient: &&str| matches!(self.encounters.presence(patient, before), Presence::Left(_));
+        patients(rows, key).into_iter().filter(had_left).map(Arc::from).collect()
+    }
+
+    /// Those of whom nothing has come for so long that they are let go of, and those who make room for others.
+    pub(super) fn idle(
+        &self,
+        plan: &Plan,
+        memory: &Memory,
+        episodes: &OpenEpisodes,
+        (batch, now): (BatchId, DateTime<Utc>),
+        arrivals: &Arrivals,
+    ) -> Leaving {
+        let is_here = |patient: &str| self.encounters.presence(patient, now) == Presence::Here;
+        let mut idle: BTreeSet<Arc<str>> = BTreeSet::new();
+        let too_many = memory.streams.patients().saturating_sub(plan.job.sql.max_groups);
+        if too_many > 0 {
+            let silent = memory.streams.silent_for(IDLE_AT_LEAST, arrivals);
+            idle.extend(silent.into_iter().filter(|patient| !is_here(patient)).take(too_many));
+            info!(patients = idle.len(), "patients who were silent for longest make room for others");
+        }
+        let after = plan.job.source.forget_after.and_then(|after| TimeDelta::from_std(after).ok());
+        if let Some(after) = after.filter(|_| batch.0.is_multiple_of(LOOK_EVERY) || self.looked.is_none()) {
+            let before = now.checked_sub_signed(after).unwrap_or(DateTime::<Utc>::MIN_UTC);
+            let silent = memory.streams.silent_for(after, arrivals);
+            // Of some, streams may know nothing: they are made again from less than last values and episodes are.
+            let strangers = |patient: &&str| !memory.streams.knows(patient);
+            let last_values = plan.engine.patients_before(before);
+            let old = episodes.iter().filter(|episode| episode.known_at.max(episode.last_at) < before);
+            let episodes = old.map(|episode| &*episode.patient).filter(strangers).map(Arc::from);
+            let last_values = last_values.iter().map(String::as_str).filter(strangers).map(Arc::from);
+            let all = silent.into_iter().chain(last_values).chain(episodes);
+            idle.extend(all.filter(|patient: &Arc<str>| !is_here(patient)));
+        }
+        idle.into_iter().map(|patient| (patient, now)).collect()
+    }
+
+    /// A rule's rows without those of patients who are not here: of samples, those who had left before the batch; of what is known
+    /// at a time, those who have left by now.
+    pub(super) fn of_present(
+        &self,
+        rule: &Rule,
+        rows: &RecordBatch,
+        key: &str,
+        absent: &BTreeSet<Arc<str>>,
+        now: DateTime<Utc>,
+    ) -> RecordBatch {
+        let is_gone = |patient: &str| match rule.judged {
+            Judged::BySample => absent.contains(patient),
+            Judged::ByBatch => matches!(self.encounters.presence(patient, now), Presence::Left(_)),
+        };
+        let Some(keys) = rows.column_by_name(key).filter(|_| !self.encounters.is_empty()) else { return rows.clone() };
+        let keys = match keys.data_type() {
+            arrow::datatypes::DataType::Utf8View => Arc::clone(keys),
+            _ => match arrow::compute::cast(keys, &arrow::datatypes::DataType::Utf8View) {
+                Ok(keys) => keys,
+                Err(_) => return rows.clone(),
+            },
+        };
+        let keep: BooleanArray = keys.as_string_view().iter().map(|key| Some(!key.is_some_and(is_gone))).collect();
+        if keep.false_count() == 0 {
+            return rows.clone();
+        }
+        filter_record_batch(rows, &keep).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"))
+    }
+
+    /// In which ward each patient lies: by the encounters where they tell, else by the table of patients.
+    pub(super) fn wards(&self, plan: &Plan, now: DateTime<Utc>) -> Wards {
+        if self.encounters.is_empty() { plan.wards.clone() } else { plan.wards.with(self.encounters.wards(now)) }
+    }
+}
+
+fn patients<'a>(rows: &'a RecordBatch, key: &str) -> HashSet<&'a str> {
+    rows.column_by_name(key).map(|keys| keys.as_string_view().iter().flatten().collect()).unwrap_or_default()
+}

@@ -1,0 +1,309 @@
+//! Patients come, move and go: whose records are, who is no longer judged, and what a restart makes of it.
+
+use mysql::prelude::Queryable;
+
+use crate::bed::{Database, READINGS, TestJob, Topic};
+
+const DEVICE_COLUMNS: &str = r#"
+patient_id = { type = "text" }
+device_id = { type = "text" }
+event_time = { type = "time" }
+heart_rate = { type = "float", plausible = [0, 300] }
+"#;
+
+const DEVICE_READINGS: &str = "-- @key: patient_id, event_time, source_partition, source_offset
+SELECT patient_id, event_time, _partition AS source_partition, _offset AS source_offset, device_id, heart_rate FROM vitals
+";
+
+const TACHYCARDIA: &str =
+    "-- @severity: high\n-- @for: 10s\n-- @clear_after: 15s\n-- @message: HR {heart_rate:.0} > 120
+SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120
+";
+
+const NO_DATA: &str = "-- @severity: technical\n-- @suppresses: *\n-- @message: no data for {age_seconds:.0} s
+SELECT patient_id, age_seconds FROM vitals_latest WHERE age_seconds > 30
+";
+
+const MINUTE: &str = "-- @key: patient_id, window_start
+SELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, count(*) AS records
+FROM vitals GROUP BY patient_id, tumble(event_time, INTERVAL '1 minute')
+";
+
+/// A job whose records name devices.
+fn by_device() -> (TestJob, Topic, Database) {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job
+        .source("attach = \"device_id\"\nlateness = \"10s\"")
+        .columns(DEVICE_COLUMNS)
+        .query("tables/readings", DEVICE_READINGS)
+        .query("rules/tachycardia", TACHYCARDIA);
+    (job, topic, database)
+}
+
+fn at(second: u32) -> String {
+    let start = chrono::DateTime::parse_from_rfc3339("2026-01-01T10:00:00Z").unwrap();
+    (start + chrono::TimeDelta::seconds(second.into())).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn put(topic: &Topic, column: &str, name: &str, samples: impl IntoIterator<Item = (u32, f64)>) {
+    for (second, rate) in samples {
+        let at = at(second).replace(' ', "T");
+        let record = format!(r#"{{"{column}":"{name}","event_time":"{at}Z","heart_rate":{rate}}}"#);
+        topic.put(0, None, record.as_bytes());
+    }
+    topic.flush();
+}
+
+/// Asks for something as people do who know SQL; the job has run once, so that there is a table.
+fn ask(database: &Database, columns: &str, values: &str) {
+    let sql = format!("INSERT INTO encounters (job, {columns}) VALUES ('test', {values})");
+    database.connect().query_drop(sql).unwrap();
+}
+
+#[test]
+fn a_device_is_of_who_was_attached_when_it_measured_and_who_left_has_no_alert() {
+    let (job, topic, database) = by_device();
+    let job = job.more("[trigger]\nmax_rows = 7");
+    job.run_once();
+    ask(
+        &database,
+        "patient_id, device, from_at, until_at",
+        &format!("'A', 'D1', '2026-01-01 08:00:00', '{}'", at(300)),
+    );
+    ask(&database, "patient_id, device, from_at", &format!("'B', 'D1', '{}'", at(360)));
+    let rate = |second: u32| if (240..300).contains(&second) { 130.0 } else { 80.0 };
+    put(&topic, "device_id", "D1", (0..60).map(|sample| (sample * 10, rate(sample * 10))));
+    job.run_once();
+
+    let by_patient = "SELECT patient_id, COUNT(*), MIN(event_time), MAX(event_time) FROM readings GROUP BY patient_id";
+    let whole = |from: u32, to: u32| format!("{}.000000|{}.000000", at(from), at(to));
+    let expected = [format!("A|30|{}", whole(0, 290)), format!("B|24|{}", whole(360, 590))];
+    assert_eq!(database.rows(by_patient), expected);
+    let alerts = "SELECT patient_id, rule, state, end_reason, ended_at FROM alerts WHERE severity <> 'technical'";
+    let left = format!("A|tachycardia|ended|left|{}.000000", at(300));
+    assert_eq!(database.rows(alerts), [left.clone()]);
+    // Between the two, the records are nobody's; they are kept and counted.
+    let nobody = database.rows("SELECT device, COUNT(*), MIN(event_time) FROM unattached GROUP BY device");
+    assert_eq!(nobody, [format!("D1|6|{}.000000", at(300))]);
+    assert_eq!(database.rows("SELECT SUM(unattached), MAX(encounters) FROM batches"), ["6|2"]);
+
+    // A late record is A's, and nothing begins anew of it.
+    put(&topic, "device_id", "D1", [(245, 131.0), (600, 80.0)]);
+    job.run_once();
+    let late = format!("SELECT patient_id, device_id FROM readings WHERE event_time = '{}'", at(245));
+    assert_eq!(database.rows(&late), ["A|D1"]);
+    assert_eq!(database.rows("SELECT patient_id FROM late_rows"), ["A"]);
+    assert_eq!(database.rows(alerts), [left]);
+}
+
+#[test]
+fn a_patient_who_is_discharged_is_missed_no_more_and_whoever_still_sends_for_them_is_told() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("tables/readings", READINGS).query("rules/no_data", NO_DATA);
+    put(&topic, "patient_id", "P1", (0..60).map(|second| (second, 80.0)));
+    put(&topic, "patient_id", "P2", (0..24).map(|sample| (sample * 5, 75.0)));
+    job.run_once();
+    let alerts = "SELECT patient_id, rule, state, end_reason FROM alerts WHERE rule = 'no_data'";
+    assert_eq!(database.rows(alerts), ["P1|no_data|firing|"], "nobody has said that P1 left");
+
+    ask(&database, "kind, patient_id, from_at, author", &format!("'discharge', 'P1', '{}', 'nurse'", at(60)));
+    job.run_once();
+    let over = ["P1|no_data|ended|left"];
+    assert_eq!(database.rows(alerts), over, "a discharge counts without a record");
+    assert_eq!(database.rows("SELECT is_open, version, refusal FROM encounters"), ["0|1|"]);
+
+    put(&topic, "patient_id", "P2", (24..180).map(|sample| (sample * 5, 75.0)));
+    job.run_once();
+    assert_eq!(database.rows(alerts), over, "it does not begin again");
+
+    put(&topic, "patient_id", "P1", [(900, 80.0)]);
+    put(&topic, "patient_id", "P2", [(901, 75.0)]);
+    let told = job.run_once();
+    assert_eq!(database.rows("SELECT device, event_time FROM unattached"), [format!("P1|{}.000000", at(900))]);
+    assert_eq!(database.rows(alerts), over, "{told}");
+    let nobody = "SELECT patient_id, state, text FROM alerts WHERE rule = 'unattached'";
+    let text = "records still come of a patient who has left; they are not judged";
+    assert_eq!(database.rows(nobody), [format!("|firing|{text}")]);
+
+    // Who comes back is watched again.
+    ask(&database, "patient_id, from_at", &format!("'P1', '{}'", at(910)));
+    put(&topic, "patient_id", "P1", [(911, 80.0)]);
+    put(&topic, "patient_id", "P2", [(990, 75.0)]);
+    job.run_once();
+    let live = database.rows("SELECT patient_id, rule, state FROM alerts WHERE is_open = 1");
+    assert_eq!(live, ["P1|no_data|firing"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings WHERE patient_id = 'P1'"), ["61"]);
+}
+
+#[test]
+fn a_request_that_cannot_be_done_is_refused_with_a_reason_and_changes_nothing() {
+    let (job, topic, database) = by_device();
+    job.run_once();
+    ask(&database, "id, kind, patient_id, device", "'1', 'admitt', 'A', 'D1'");
+    ask(&database, "id, device", "'2', 'D1'");
+    ask(&database, "id, patient_id, device, from_at, until_at", &format!("'3', 'A', 'D1', '{}', '{}'", at(10), at(5)));
+    put(&topic, "device_id", "D1", [(0, 80.0)]);
+    job.run_once();
+    let answers = database.rows("SELECT id, is_open, version, refusal FROM encounters ORDER BY id");
+    assert_eq!(answers[0], "1|0|NULL|unknown kind of request \"admitt\"; did you mean \"admit\"?");
+    assert_eq!(answers[1], "2|0|NULL|it names no patient");
+    assert!(answers[2].contains("which is not after its begin"), "{answers:?}");
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["0"]);
+    assert_eq!(database.rows("SELECT device FROM unattached"), ["D1"]);
+}
+
+#[test]
+fn a_batch_that_is_replayed_is_attached_as_it_was_though_people_have_learned_better() {
+    let (job, topic, database) = by_device();
+    let job = job.query("tables/minute", MINUTE);
+    job.run_once();
+    ask(&database, "patient_id, device, from_at", &format!("'A', 'D1', '{}'", at(0)));
+    put(&topic, "device_id", "D1", (0..30).map(|second| (second, 80.0)));
+    job.run_once();
+    // Told late: B had the device since the twentieth second. What was committed stays A's.
+    ask(&database, "patient_id, device, from_at", &format!("'B', 'D1', '{}'", at(20)));
+    put(&topic, "device_id", "D1", (30..50).map(|second| (second, 80.0)));
+    job.run_once();
+    // Nothing is left of what windows kept: both batches are read again, each as it was seen.
+    let mut connection = database.connect();
+    connection.query_drop("DELETE FROM window_snapshots").unwrap();
+    connection.query_drop("DELETE FROM window_panes").unwrap();
+    put(&topic, "device_id", "D1", (50..90).map(|second| (second, 80.0)));
+    job.run_once();
+    let closed = format!("SELECT patient_id, records FROM minute WHERE window_start = '{}'", at(0));
+    assert_eq!(database.rows(&closed), ["A|30", "B|30"]);
+    let counted =
+        "SELECT patient_id, COUNT(*) FROM readings WHERE event_time < '2026-01-01 10:01:00' GROUP BY patient_id";
+    assert_eq!(database.rows(counted), ["A|30", "B|30"]);
+}
+
+/// Runs `wardwatch encounters COMMAND JOB …`.
+fn say(job: &TestJob, command: &str, more: &[&str]) -> (i32, String) {
+    let mut wardwatch = crate::bed::wardwatch();
+    let output =
+        wardwatch.args(["encounters", command]).arg(job.file()).args(more).env("USER", "nurse").output().unwrap();
+    (output.status.code().unwrap(), crate::bed::told(&output))
+}
+
+fn done(job: &TestJob, command: &str, more: &[&str]) -> String {
+    let (code, said) = say(job, command, more);
+    assert_eq!(code, 0, "{said}");
+    said
+}
+
+#[test]
+fn a_transfer_moves_ward_and_limits_and_the_command_line_tells_who_is_here() {
+    let (job, topic, database) = by_device();
+    let job = job
+        .sql_file("seeds/ward_limits.csv", "# @key: ward\nward,high:float\nICU,150\nNorth,100\n")
+        .query(
+            "rules/tachycardia",
+            "-- @severity: high\n-- @message: HR {heart_rate:.0} > {high:.0}
+SELECT v.patient_id, v.event_time, v.heart_rate, l.high
+FROM vitals AS v
+JOIN encounters_now AS e ON e.patient_id = v.patient_id
+JOIN ward_limits AS l ON l.ward = e.ward
+WHERE v.heart_rate > l.high
+",
+        )
+        .more("[[notify]]\nkind = \"log\"");
+    let mut running = job.start();
+    let at = |second: u32| at(second).replace(' ', "T") + "Z";
+    running.wait_until("there are tables", || !database.so_far("SELECT COUNT(*) FROM encounters").is_empty());
+    let admitted = done(
+        &job,
+        "admit",
+        &["--patient", "A", "--device", "D1", "--ward", "ICU", "--place", "7", "--name", "Ada", "--at", &at(0)],
+    );
+    assert!(admitted.contains("admit of A applied as version 1"), "{admitted}");
+    put(&topic, "device_id", "D1", [(1, 130.0)]);
+    running.wait_until("a reading", || database.so_far("SELECT COUNT(*) FROM readings") == "1");
+    assert_eq!(database.so_far("SELECT COUNT(*) FROM alerts"), "0", "the limit of intensive care");
+
+    done(&job, "move", &["--patient", "A", "--ward", "North", "--place", "12", "--at", &at(2)]);
+    put(&topic, "device_id", "D1", [(3, 130.0)]);
+    running.wait_until("the limit of the ward", || database.so_far("SELECT text FROM alerts") == "HR 130 > 100");
+    let facts = database.so_far("SELECT facts FROM notifications");
+    assert!(facts.contains(r#""ward":"North""#), "{facts}");
+    let list = done(&job, "list", &[]);
+    assert!(list.contains("A        2026-01-01T10:00:00Z         North  12     D1      Ada"), "{list}");
+
+    let (code, said) = say(&job, "move", &["--patient", "A"]);
+    assert!(code != 0 && said.contains("say where to: --ward WARD"), "{said}");
+    let taken = done(&job, "admit", &["--patient", "B", "--device", "D1", "--at", &at(4)]);
+    assert!(taken.contains("device D1 was attached to A since 2026-01-01T10:00:00Z"), "{taken}");
+    done(&job, "discharge", &["--patient", "A", "--at", &at(4), "--note", "home"]);
+    put(&topic, "device_id", "D1", [(5, 80.0)]);
+    let end = "SELECT end_reason FROM alerts WHERE rule = 'tachycardia'";
+    running.wait_until("A's alert is over", || database.so_far(end) == "left");
+    let (code, said) = say(&job, "discharge", &["--patient", "A", "--at", &at(6)]);
+    assert!(code != 0 && said.contains("A left at 2026-01-01T10:00:04Z"), "{said}");
+
+    let history = done(&job, "history", &["--patient", "A"]);
+    for expected in ["refused: A left at", "discharge A", "move A", "ward North, place 12", "nurse"] {
+        assert!(history.contains(expected), "\"{expected}\" in\n{history}");
+    }
+    assert!(!done(&job, "list", &[]).contains("North"));
+}
+
+/// The same with Kafka's stamps an hour ago and as far apart as the event times.
+fn put_stamped(topic: &Topic, name: &str, samples: impl IntoIterator<Item = (u32, f64)>, hours_ago: i64) {
+    let base = chrono::Utc::now() - chrono::TimeDelta::hours(hours_ago);
+    for (second, rate) in samples {
+        let stamp = (base + chrono::TimeDelta::seconds(second.into())).timestamp_millis();
+        let at = at(second).replace(' ', "T");
+        let record = format!(r#"{{"patient_id":"{name}","event_time":"{at}Z","heart_rate":{rate}}}"#);
+        topic.put(0, Some(stamp), record.as_bytes());
+    }
+    topic.flush();
+}
+
+#[test]
+fn a_patient_of_whom_nothing_comes_for_long_is_let_go_of_unless_an_encounter_says_otherwise() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job
+        .source("forget_after = \"1m\"")
+        .query("tables/readings", READINGS)
+        .query("rules/no_data", NO_DATA)
+        .more("[trigger]\nmax_rows = 1");
+    job.run_once();
+    ask(&database, "patient_id, from_at", &format!("'P3', '{}'", at(0)));
+    put_stamped(&topic, "P1", [(0, 80.0)], 1);
+    put_stamped(&topic, "P3", [(0, 80.0)], 1);
+    put_stamped(&topic, "P2", (1..150).map(|second| (second, 75.0)), 1);
+    job.run_once();
+    let alerts = "SELECT patient_id, state, end_reason FROM alerts ORDER BY patient_id";
+    assert_eq!(database.rows(alerts), ["P1|ended|left", "P3|firing|"]);
+}
+
+const STATUS: &str = "-- @key: patient_id\nSELECT patient_id, heart_rate FROM vitals_latest\n";
+
+#[test]
+fn where_there_are_too_many_patients_who_was_silent_for_longest_makes_room_and_if_nobody_was_it_is_told() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job
+        .query("tables/patient_status", STATUS)
+        .query("rules/no_data", NO_DATA)
+        .more("max_groups = 2\n[trigger]\nmax_rows = 2");
+    put_stamped(&topic, "P1", [(0, 80.0)], 3);
+    put_stamped(&topic, "P2", [(7_100, 80.0)], 3);
+    put_stamped(&topic, "P3", [(7_101, 81.0)], 3);
+    put_stamped(&topic, "P2", [(7_102, 82.0)], 3);
+    job.run_once();
+    let status = "SELECT patient_id, heart_rate FROM patient_status WHERE patient_id <> 'P1' ORDER BY patient_id";
+    assert_eq!(database.rows(status), ["P2|82", "P3|81"], "the new patient is seen");
+    let left = "SELECT patient_id, state, end_reason FROM alerts";
+    assert_eq!(database.rows(left), ["P1|ended|left"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM query_failures"), ["0"]);
+
+    put_stamped(&topic, "P4", [(7_103, 83.0)], 3);
+    job.run_once();
+    let failures = database.rows("SELECT DISTINCT query, error FROM query_failures ORDER BY query");
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    for query in ["no_data", "patient_status"] {
+        let told = failures.iter().any(|failure| {
+            failure.starts_with(query) && failure.contains("\"vitals_latest\", which is not up to date")
+        });
+        assert!(told, "{failures:?}");
+    }
+}
