@@ -440,6 +440,12 @@ impl Streams {
         DateTime::from_timestamp_micros(noted)
     }
 
+    /// Whether the patient has had a record.
+    #[must_use]
+    pub fn knows(&self, patient: &str) -> bool {
+        self.patients.contains_key(patient)
+    }
+
     /// Lets go of what is known of a patient.
     pub fn forget(&mut self, patient: &str) {
         self.patients.remove(patient);
