@@ -484,7 +484,8 @@ impl Life<'_> {
     }
 
     /// A record of the stream that has none of the rule's columns: time has passed. Where it says that there is no value,
-    /// the last one does not go on by itself.
+    /// the last one does not go on by itself. Where the job names no devices, it may be another's, so no track's time passes
+    /// further than by the record's stamp.
     fn pass(&mut self, open: &mut OpenEpisodes, sample: SampleRow, is_gap: bool) {
         if self.episode.is_none() {
             return;
@@ -501,24 +502,33 @@ impl Life<'_> {
         }
         let nowhere = StreamId { lane: u32::MAX, ..record.clone() };
         self.pass_beside(open, &nowhere, sample.stamped);
-        let passed = Passed { until: sample.at, edge: Edge::Open };
-        self.pass_where(open, &|stream| stream.is_of_device(&record), passed);
+        for track in self.tracks_where(|stream| stream.is_of_device(&record)) {
+            let (Some(stream), Some(now)) = (&track.stream, track.clock(sample.stamped)) else { continue };
+            self.pass_in(open, stream, Passed { until: sample.at.min(now), edge: Edge::Open });
+        }
     }
 
     fn pass_in(&mut self, open: &mut OpenEpisodes, stream: &StreamId, passed: Passed) {
-        self.pass_where(open, &|track| track == stream, passed);
+        let Some(episode) = &mut self.episode else { return };
+        {
+            let others = others_passed(self.rule, &self.patient, self.set, self.moment);
+            let is_track = |track: &Track| track.stream.as_ref() == Some(stream);
+            lifecycle::pass(episode, self.rule, &is_track, passed, &others, &mut self.events);
+        }
+        self.record_if_over(open);
     }
 
     /// Lets the time pass in the other tracks of a stream's partition that has passed when a record bears a stamp. So it does
     /// not matter where a batch ends.
     fn pass_beside(&mut self, open: &mut OpenEpisodes, stream: &StreamId, stamped: i64) {
-        let is_beside =
-            |track: &&Track| track.stream.as_ref().is_some_and(|id| id != stream && id.partition == stream.partition);
-        let beside: Vec<Track> =
-            self.episode.iter().flat_map(|episode| &episode.tracks).filter(is_beside).cloned().collect();
-        for track in beside {
+        for track in self.tracks_where(|id| id != stream && id.partition == stream.partition) {
             self.pass_by_stamp(open, &track, stamped);
         }
+    }
+
+    fn tracks_where(&self, is_stream: impl Fn(&StreamId) -> bool) -> Vec<Track> {
+        let tracks = self.episode.iter().flat_map(|episode| &episode.tracks);
+        tracks.filter(|track| track.stream.as_ref().is_some_and(&is_stream)).cloned().collect()
     }
 
     /// Lets the time pass in a track that has passed when stamps are at `stamped`, but for what samples may still come of.
@@ -527,16 +537,6 @@ impl Life<'_> {
         if let (Some(stream), Some(until)) = (&track.stream, now) {
             self.pass_in(open, stream, Passed { until, edge: Edge::Closed });
         }
-    }
-
-    fn pass_where(&mut self, open: &mut OpenEpisodes, is_stream: &dyn Fn(&StreamId) -> bool, passed: Passed) {
-        let Some(episode) = &mut self.episode else { return };
-        {
-            let others = others_passed(self.rule, &self.patient, self.set, self.moment);
-            let is_track = |track: &Track| track.stream.as_ref().is_some_and(is_stream);
-            lifecycle::pass(episode, self.rule, &is_track, passed, &others, &mut self.events);
-        }
-        self.record_if_over(open);
     }
 
     /// Whether time alone may change the episode.

@@ -44,6 +44,7 @@ mod standby;
 mod store_faults;
 mod stores;
 mod values;
+mod ward_disorder;
 mod webdriver;
 mod windows;
 mod workbench;

@@ -86,6 +86,8 @@ pub(super) struct Lane {
     pub(super) is_certain: bool,
     /// Whether its samples lie where others are known already, so that only their pace can tell that they are new.
     pub(super) is_known_span: bool,
+    /// Whether another has taken its place as the first, and it has had no sample since.
+    pub(super) is_left: bool,
     /// Samples that keep another pace than `delay`, or the first ones of a lane that is not certain.
     pub(super) run: Run,
 }
@@ -133,6 +135,11 @@ impl Lane {
         if self.is_certain { LANE_PATIENCE } else { DOUBT_PATIENCE }
     }
 
+    /// Whether a sample that lies so far behind its stamp is told by the same clock.
+    fn agrees(&self, delay: i64) -> bool {
+        delay.saturating_sub(self.delay).abs() <= CLOCK_TOLERANCE
+    }
+
     fn begin(id: u32, at: i64, stamped: i64) -> Self {
         Self {
             id,
@@ -142,6 +149,7 @@ impl Lane {
             samples: 1,
             is_certain: true,
             is_known_span: false,
+            is_left: false,
             run: Run::default(),
         }
     }
@@ -150,8 +158,9 @@ impl Lane {
     fn go_on(&mut self, at: i64, stamped: i64) -> Option<i64> {
         self.newest = at;
         self.stamped = self.stamped.max(stamped);
+        self.is_left = false;
         let delay = stamped.saturating_sub(at);
-        if delay.saturating_sub(self.delay).abs() <= CLOCK_TOLERANCE {
+        if self.agrees(delay) {
             self.run.samples = 0;
             self.delay = if delay > self.delay { delay } else { self.delay - (self.delay - delay) / 16 };
             return None;
@@ -188,13 +197,15 @@ impl Lanes {
             self.next += 1;
             return Noted::at(placed);
         };
-        if self.others.is_empty() && at >= first.newest {
+        let delay = stamped.saturating_sub(at);
+        // What lies in a known span goes on with a lane only at its pace: it may have come before, from another device.
+        let takes = |lane: &Lane| at >= lane.newest && !(is_known_span && lane.is_certain && !lane.agrees(delay));
+        if self.others.is_empty() && takes(first) {
             self.lead = Run::default();
             return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
         }
         self.others.retain(|lane| stamped.saturating_sub(lane.stamped) < lane.patience());
-        let delay = stamped.saturating_sub(at);
-        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| at >= lane.newest);
+        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane));
         match nearest.min_by_key(|lane| delay.saturating_sub(lane.delay).abs()) {
             Some(lane) if lane.is_certain => {
                 let (id, stepped) = (lane.id, lane.go_on(at, stamped));
@@ -247,8 +258,9 @@ impl Lanes {
         let next = self.others.iter().position(|lane| lane.id == id);
         let Some(next) = next.filter(|_| self.lead.lasts(at, stamped)) else { return noted };
         let by = first.delay.saturating_sub(self.others[next].delay);
-        *first = self.others.swap_remove(next);
-        self.others.clear();
+        // It may go on: where devices have no names, one of them has only paused.
+        std::mem::swap(first, &mut self.others[next]);
+        self.others[next].is_left = true;
         self.lead = Run::default();
         Noted { stepped: (by.abs() > CLOCK_TOLERANCE).then_some(by), leads: true, ..noted }
     }
@@ -261,7 +273,7 @@ impl Lanes {
 
     /// How far its lanes lie behind stamps, the least and the most, of those that had a sample not long before `stamped`.
     pub(super) fn delays(&self, stamped: i64) -> Option<(i64, i64)> {
-        let lanes = self.first.iter().chain(&self.others).filter(|lane| lane.is_certain);
+        let lanes = self.first.iter().chain(&self.others).filter(|lane| lane.is_certain && !lane.is_left);
         let delays = lanes.filter(|lane| stamped.saturating_sub(lane.stamped) < CLOCK_PATIENCE).map(|lane| lane.delay);
         delays.fold(None, |range, delay| match range {
             None => Some((delay, delay)),
@@ -271,27 +283,39 @@ impl Lanes {
 }
 
 /// The last records of a stream, by time and values.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Recent(pub(super) VecDeque<(i64, u32)>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Recent {
+    pub(super) records: VecDeque<(i64, u32)>,
+    /// The newest time of a record that was among them and is no more.
+    pub(super) forgotten: i64,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { records: VecDeque::new(), forgotten: i64::MIN }
+    }
+}
 
 impl Recent {
     /// So many are kept.
     const LENGTH: usize = 64;
 
     pub(super) fn push(&mut self, at: i64, hash: u32) {
-        if self.0.len() == Self::LENGTH {
-            self.0.pop_front();
+        if self.records.len() == Self::LENGTH
+            && let Some((forgotten, _)) = self.records.pop_front()
+        {
+            self.forgotten = self.forgotten.max(forgotten);
         }
-        self.0.push_back((at, hash));
+        self.records.push_back((at, hash));
     }
 
     pub(super) fn has(&self, at: i64, hash: u32) -> bool {
-        self.0.iter().rev().any(|known| *known == (at, hash))
+        self.records.iter().rev().any(|known| *known == (at, hash))
     }
 
     /// Whether a record of this time would be among them.
     pub(super) fn reaches(&self, at: i64) -> bool {
-        self.0.len() < Self::LENGTH || self.0.iter().any(|(known, _)| *known <= at)
+        at > self.forgotten
     }
 }
 
@@ -301,10 +325,10 @@ pub(super) struct Spans(pub(super) Vec<(i64, i64)>);
 
 impl Spans {
     /// More are put together, the oldest first.
-    const MOST: usize = 32;
+    const MOST: usize = 128;
 
-    /// Records that lie no further apart are of one span.
-    const GAP: i64 = 60_000_000;
+    /// Records that lie no further apart are of one span: what a device keeps while it is not connected for longer is new.
+    const GAP: i64 = 5_000_000;
 
     pub(super) fn add(&mut self, at: i64) {
         if let Some((from, until)) = self.0.last_mut()
@@ -416,8 +440,8 @@ mod tests {
     #[test]
     fn spans_grow_together() {
         let mut spans = Spans::default();
-        [0, 50, 300, 200, 250, 100, 150].iter().for_each(|at| spans.add(at * SECOND));
-        assert_eq!(spans.0, [(0, 300 * SECOND)]);
-        assert!(spans.cover(120 * SECOND) && !spans.cover(301 * SECOND) && !spans.cover(-SECOND));
+        [0, 5, 30, 20, 25, 10, 15].iter().for_each(|at| spans.add(at * SECOND));
+        assert_eq!(spans.0, [(0, 30 * SECOND)]);
+        assert!(spans.cover(12 * SECOND) && !spans.cover(31 * SECOND) && !spans.cover(-SECOND));
     }
 }

@@ -9,7 +9,7 @@ use super::lanes::{Lane, Lanes, Recent, Run, Spans};
 use super::{LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -63,8 +63,9 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
-    list(to, stream.recent.0.as_slices().0, recent);
-    list(to, stream.recent.0.as_slices().1, recent);
+    list(to, stream.recent.records.as_slices().0, recent);
+    list(to, stream.recent.records.as_slices().1, recent);
+    number(to, stream.recent.forgotten);
     list(to, &stream.spans.0, |to, (from, until)| {
         number(to, *from);
         number(to, *until);
@@ -87,6 +88,7 @@ fn lane(to: &mut Vec<u8>, lane: &Lane) {
     to.extend(lane.samples.to_le_bytes());
     to.push(u8::from(lane.is_certain));
     to.push(u8::from(lane.is_known_span));
+    to.push(u8::from(lane.is_left));
 }
 
 fn run(to: &mut Vec<u8>, run: Run) {
@@ -155,6 +157,7 @@ impl Reader<'_> {
         let recent = |from: &mut Self| Some((from.number()?, u32::from_le_bytes(from.take()?)));
         let mut records: VecDeque<(i64, u32)> = self.list(recent)?.into();
         records.extend(self.list(recent)?);
+        let forgotten = self.number()?;
         let spans = self.list(|from| Some((from.number()?, from.number()?)))?;
         let stepped = self.list(|from| Some(Step { by: from.number()?, stamped: from.number()? }))?;
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
@@ -167,7 +170,7 @@ impl Reader<'_> {
             noted,
             columns,
             sets,
-            recent: Recent(records),
+            recent: Recent { records, forgotten },
             spans: Spans(spans),
             stepped: stepped.first().copied(),
         })
@@ -185,7 +188,8 @@ impl Reader<'_> {
         let id = self.count()?;
         let (newest, stamped, delay) = (self.number()?, self.number()?, self.number()?);
         let (run, samples) = (self.run()?, self.count()?);
-        Some(Lane { id, newest, stamped, delay, run, samples, is_certain: self.truth()?, is_known_span: self.truth()? })
+        let (is_certain, is_known_span, is_left) = (self.truth()?, self.truth()?, self.truth()?);
+        Some(Lane { id, newest, stamped, delay, run, samples, is_certain, is_known_span, is_left })
     }
 
     fn run(&mut self) -> Option<Run> {
