@@ -17,6 +17,7 @@ services:
 	tests/services/with tests/services/hold
 
 bench:
+	WARDWATCH_SEEDS=1000 tests/services/with cargo test --locked --release --test it no_alarm_of_a_ward
 	cargo bench --locked --bench decode
 	cargo bench --locked --bench windows
 	cargo bench --locked --bench workbench

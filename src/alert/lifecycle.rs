@@ -151,7 +151,7 @@ pub(super) fn step(
         Truth::Between => relapse(&mut episode, at, events),
         Truth::False => {
             supersede(&mut episode, sample);
-            is_false(&mut episode, rule, at, others_passed, events);
+            is_false(&mut episode, rule, sample, others_passed, events);
         }
         Truth::Unknown => {}
     }
@@ -347,14 +347,22 @@ fn is_true(
 fn is_false(
     episode: &mut Episode,
     rule: &Rule,
-    at: DateTime<Utc>,
+    sample: &Sample<'_>,
     others_passed: OthersPassed<'_>,
     events: &mut Vec<Event>,
 ) {
+    let at = sample.at;
     if episode.tracks.iter().any(|track| track.holds != Holds::No) {
         return; // it is still true elsewhere
     }
-    episode.clear_since.get_or_insert(at);
+    if episode.clear_since.is_none() {
+        episode.clear_since = Some(at);
+        // It is gone from all streams only now, which is another time by the clock of each.
+        for track in &mut episode.tracks {
+            let now = if is_of(track, sample) { Some(at) } else { track.clock(sample.stamped) };
+            track.since = track.since.max(now.unwrap_or(track.since));
+        }
+    }
     // Had it been known to be gone before, time would have told so.
     clear_if_gone(episode, rule, Some(at), others_passed, events);
     if episode.state == State::Firing {
@@ -371,9 +379,10 @@ fn clear_if_gone(
     others_passed: OthersPassed<'_>,
     events: &mut Vec<Event>,
 ) {
+    let clear_after = as_delta(rule.header.clear_after);
     let mut last: Option<DateTime<Utc>> = None;
     for track in &episode.tracks {
-        let gone_at = gone_at(track, episode.clear_since, rule);
+        let gone_at = track.since.checked_add_signed(clear_after);
         let is_valid = |gone_at: &DateTime<Utc>| *gone_at <= track.passed && *gone_at <= track.holds_until;
         match gone_at.filter(is_valid) {
             _ if track.holds != Holds::No => return,
@@ -383,7 +392,9 @@ fn clear_if_gone(
             _ => return,
         }
     }
-    let Some(gone_at) = last else { return };
+    let Some(last) = last else { return };
+    // Told by the clock of the sample that found it gone from all.
+    let gone_at = episode.clear_since.and_then(|since| since.checked_add_signed(clear_after)).unwrap_or(last);
     let at = gone_at.max(not_before.unwrap_or(gone_at)).max(episode.firing_at.unwrap_or(gone_at));
     episode.cleared_at = Some(at);
     if rule.latches && episode.handling.acknowledged.is_none() {
@@ -392,12 +403,6 @@ fn clear_if_gone(
     } else {
         end(episode, End::Cleared, at, events);
     }
-}
-
-/// When the condition has been gone from a stream for `@clear_after`: counted from when it was gone from all of them.
-fn gone_at(track: &Track, gone_from_all: Option<DateTime<Utc>>, rule: &Rule) -> Option<DateTime<Utc>> {
-    let since = gone_from_all.map_or(track.since, |all| all.max(track.since));
-    since.checked_add_signed(as_delta(rule.header.clear_after))
 }
 
 fn relapse(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {

@@ -112,12 +112,24 @@ class Case:
                     run.append(sample)
                 if not run:
                     continue
-                end = min([run[-1].at + valid] + [s.at for s in samples if s.at > run[-1].at and s.is_true != wanted][:1])
+                # What was sent late tells nothing of the times of which others told at once.
+                others = [s.at for s in samples if s.at > run[-1].at and (s.is_true != wanted or is_late)]
+                end = min([run[-1].at + valid] + others[:1] + self.next_of_device(clock, run[-1].at))
                 if after is None or after.is_true != wanted or not after.is_proven or after.at > end:
                     end = end if after is None else min(end, after.at)
                     runs.append(Run(clock, run[0].at, end, run[0].at, run, is_late))
                     run = []
         return runs
+
+    def next_of_device(self, clock, at):
+        """When the device spoke next by its clock as it was set at another time, by this clock."""
+        others = [
+            sample.at - self.skew[other] + self.skew[clock]
+            for other, samples in self.of_patient.items()
+            if other != clock and self.clocks[other]["device"] == self.clocks[clock]["device"]
+            for sample in samples
+        ]
+        return [min(later)] if (later := [other for other in others if other > at]) else []
 
     def possible(self, clock, samples, valid, wanted, hold):
         """Runs in which the condition may have been taken to be `wanted` for `hold`: values that nobody was sure of are
@@ -135,8 +147,8 @@ class Case:
                 if not run or not is_over:
                     continue
                 last = run[-1]
-                known = [s.at for s in samples if s.at > last.at and s.is_true != wanted and s.place < last.place]
-                end = min([last.at + valid] + known)
+                # Not held against the program yet: what was sent late counts as if nothing were known of what came after.
+                end = last.at + valid
                 if after is not None:
                     end = min(end, max(after.at, after.stamp - delay))
                 is_continued = before or self.is_continued(clock, run[0], wanted)
@@ -167,7 +179,7 @@ class Case:
                 episode = {"id": event["id"], "at": event["at"], "batch": event["batch"], "ended": None, "end_batch": None}
                 standing[event["id"]] = episode
                 episodes.append(episode)
-            elif event["id"] in standing:
+            elif event["kind"] == "ended" and event["id"] in standing:
                 standing.pop(event["id"]).update(ended=event["at"], end_batch=event["batch"])
         episodes.sort(key=lambda episode: (episode["batch"], episode["end_batch"] or len(self.batches)))
         for episode, after in zip(episodes, episodes[1:]):
@@ -193,7 +205,8 @@ class Case:
         may = every(lambda clock, samples: self.possible(clock, samples, valid, True, hold))
         gone = every(lambda clock, samples: self.possible(clock, samples, valid, False, clear))
         episodes = self.episodes(patient, rule)
-        self.match(patient, rule, episodes, may)
+        true = every(lambda clock, samples: self.possible(clock, samples, valid, True, 0))
+        self.match(patient, rule, episodes, may, true)
         for run in must:
             if run.end - run.start >= hold + SLACK:
                 self.must_fire(patient, rule, run, episodes)
@@ -203,16 +216,19 @@ class Case:
             elif not self.may_end(episode, gone, must, valid):
                 self.fault("cleared", rule, patient, f"{episode} ends while its condition is true, or not known to be gone")
 
-    def match(self, patient, rule, episodes, may):
+    def match(self, patient, rule, episodes, may, true):
         """Gives each alarm a condition of its own: the largest matching of a bipartite graph, by augmenting paths."""
-        fits = [
-            [
-                place
-                for place, run in enumerate(may)
-                if run.fires_from - SLACK <= episode["at"] <= run.end + SLACK and run.first_batch <= episode["batch"]
-            ]
-            for episode in episodes
-        ]
+        valid = rule["valid_for"]
+
+        def fits(episode, run):
+            at, batch = episode["at"], episode["batch"]
+            if run.fires_from - SLACK <= at <= run.end + SLACK:
+                return run.first_batch <= batch
+            # By the clock of a condition that was there first, when this one had held for long enough.
+            is_then = run.first_batch <= batch <= self.batch_by(run.samples[-1].stamp + valid + DELAY) + 1
+            return is_then and any(r.start - SLACK <= at <= r.end + SLACK for r in true if r.first_batch <= batch)
+
+        fits = [[place for place, run in enumerate(may) if fits(episode, run)] for episode in episodes]
         owner = {}
 
         def give(index, tried):
@@ -256,7 +272,8 @@ class Case:
 
     def stood_already(self, episode, run, told):
         """Whether the alarm stood when the run was told of, and still when it had to fire: there is one at a time."""
-        return episode["batch"] <= run.first_batch and self.truly_ended(episode) >= told - SLACK
+        stands = self.truly_ended(episode) >= told - SLACK or not self.is_over(episode, run.first_batch + 1)
+        return episode["batch"] <= run.first_batch and stands
 
     def truly_ended(self, episode):
         return max((episode["ended"] or 1 << 60) - self.skew[clock] for clock in self.of_patient)

@@ -14,7 +14,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
-use wardwatch::alert::{Change, EventKind};
+use wardwatch::alert::Change;
 use wardwatch::job::{GivenRecord, Plan, Recovering, Rehearsal};
 use wardwatch::terms::Partition;
 
@@ -249,6 +249,13 @@ impl Ward {
         if device.partitions.len() > 1 {
             device.again.clear();
         }
+        // Not tried yet: what a device keeps across a setting of its clock, and what one without a name keeps at all.
+        if device.clocks.len() > 1 || !self.names_devices {
+            device.unconnected.clear();
+        }
+        if !self.names_devices {
+            device.lacking.clear();
+        }
     }
 
     /// Adds what a device sends, and tells the oracle of its clocks.
@@ -407,8 +414,7 @@ impl Sent {
 
 fn events(change: &Change, batch: usize) -> Vec<Value> {
     let episode = &change.episode;
-    let kinds = change.events.iter().filter(|event| matches!(event.kind, EventKind::Firing | EventKind::Ended));
-    let told = kinds.map(|event| {
+    let told = change.events.iter().map(|event| {
         json!({"batch": batch, "rule": &*episode.rule, "patient": &*episode.patient, "id": &*episode.id.0,
             "kind": event.kind.name(), "at": event.at.timestamp_millis()})
     });

@@ -135,6 +135,12 @@ impl Lane {
         if self.is_certain { LANE_PATIENCE } else { DOUBT_PATIENCE }
     }
 
+    /// Whether a sample that lies so far behind its stamp keeps pace with the last one.
+    fn keeps_pace(&self, delay: i64) -> bool {
+        let last = self.stamped.saturating_sub(self.newest);
+        delay.saturating_sub(last).abs() <= CLOCK_TOLERANCE
+    }
+
     /// Whether a sample that lies so far behind its stamp is told by the same clock.
     fn agrees(&self, delay: i64) -> bool {
         delay.saturating_sub(self.delay).abs() <= CLOCK_TOLERANCE
@@ -199,7 +205,7 @@ impl Lanes {
         };
         let delay = stamped.saturating_sub(at);
         // What lies in a known span goes on with a lane only at its pace: it may have come before, from another device.
-        let takes = |lane: &Lane| at >= lane.newest && !(is_known_span && lane.is_certain && !lane.agrees(delay));
+        let takes = |lane: &Lane| at >= lane.newest && !(is_known_span && lane.is_certain && !lane.keeps_pace(delay));
         if self.others.is_empty() && takes(first) {
             self.lead = Run::default();
             return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
@@ -236,7 +242,8 @@ impl Lanes {
                 };
                 self.next += 1;
                 if self.others.len() + 1 >= MOST_LANES
-                    && let Some(idle) = (0..self.others.len()).min_by_key(|index| self.others[*index].stamped)
+                    && let Some(idle) = (0..self.others.len())
+                        .min_by_key(|index| (self.others[*index].is_certain, self.others[*index].stamped))
                 {
                     self.others.swap_remove(idle);
                 }
@@ -435,6 +442,25 @@ mod tests {
         samples.extend((200..260).map(|second| (second, 420)));
         let placed = places(&samples).0;
         assert!(placed[122..].iter().all(|placed| matches!(placed, Placed::Lane(lane) if *lane > 0)), "{placed:?}");
+    }
+
+    #[test]
+    fn what_was_buffered_for_less_than_a_minute_is_judged_however_much_has_come_since() {
+        let mut samples: Vec<(i64, i64)> = (0..100).chain(130..230).map(|second| (second, second)).collect();
+        samples.extend((100..130).map(|second| (second, 230)));
+        let placed = places(&samples).0;
+        assert!(placed[202..].iter().all(|placed| matches!(placed, Placed::Lane(lane) if *lane > 0)), "{placed:?}");
+    }
+
+    #[test]
+    fn a_span_that_comes_again_does_not_go_on_with_the_lane_of_a_slower_clock() {
+        let two = |second: i64| [(second, second), (second - 250, second)];
+        let mut samples: Vec<(i64, i64)> = (0..200).flat_map(two).collect();
+        samples.extend((200..230).map(|second| (second - 250, second)));
+        let before = samples.len();
+        samples.extend((20..180).map(|second| (second, 230)));
+        let placed = places(&samples).0;
+        assert!(placed[before..].iter().all(|placed| *placed == Placed::Resent), "{placed:?}");
     }
 
     #[test]

@@ -233,6 +233,25 @@ fn of_two_devices_that_disagree_the_one_that_says_so_wins_until_it_has_fallen_si
 }
 
 #[test]
+fn an_alert_of_two_clocks_far_apart_ends_when_both_have_said_so_for_long_enough() {
+    let mut bed = Oximeters::new(0, 15);
+    let spo2 = |now: i64| if (20..40).contains(&now) { 82.0 } else { 97.0 };
+    let both = |now: i64| [reading(now, now, "", spo2(now)), reading(now - 300, now, "", spo2(now))];
+    bed.live(&(0..80).flat_map(both).collect::<Vec<_>>());
+    let fired = bed.fired();
+    assert_eq!((fired.len(), fired[0].0, fired[0].1), (1, State::Ended, 20), "{fired:?}");
+}
+
+#[test]
+fn records_of_another_clock_let_no_time_pass() {
+    let mut bed = Oximeters::new(10, 0);
+    let low = |now: i64| if (20..24).contains(&now) { 82.0 } else { 97.0 };
+    let without = |now: i64| Reading { spo2: None, ..reading(now + 250, now, "", 97.0) };
+    bed.live(&(0..60).flat_map(|now| [reading(now, now, "", low(now)), without(now)]).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), []);
+}
+
+#[test]
 fn an_alert_waits_with_its_end_for_a_stream_that_has_not_come_so_far() {
     let mut bed = Oximeters::new(0, 10);
     let second_partition =
