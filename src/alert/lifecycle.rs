@@ -235,9 +235,10 @@ pub(super) fn mark_stale(
 pub(super) fn freeze(episode: &mut Episode, from: DateTime<Utc>, is_frozen: &dyn Fn(&Track) -> bool) -> bool {
     let until = from - TimeDelta::microseconds(1);
     let mut is_news = false;
-    for track in episode.tracks.iter_mut().filter(|track| is_frozen(track)) {
-        is_news |= track.at <= until && until < track.holds_until;
-        track.holds_until = track.holds_until.min(until.max(track.at));
+    // What is known of a later time stays known.
+    for track in episode.tracks.iter_mut().filter(|track| is_frozen(track) && track.at <= until) {
+        is_news |= until < track.holds_until;
+        track.holds_until = track.holds_until.min(until);
     }
     is_news
 }
