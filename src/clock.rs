@@ -83,7 +83,7 @@ const SLOWED: u32 = 10;
 /// A time of day that never goes back and never jumps for a moment: by a clock, and at the pace at which time passes.
 ///
 /// Where the clock is ahead by more than a second, time passes as measured until the clock has stood by that for
-/// [`BELIEVED_AFTER`], then it is followed. Where the clock is behind, time passes by nine tenths until they agree. So whatever
+/// `BELIEVED_AFTER`, then it is followed. Where the clock is behind, time passes by nine tenths until they agree. So whatever
 /// is measured between two readings is wrong by a tenth at most, but for steps forward that turned out to be right.
 #[derive(Debug)]
 pub struct SteadyClock {

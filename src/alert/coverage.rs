@@ -168,7 +168,7 @@ impl Watch<'_> {
             open.stand(rule, &patients, &|patient| texts.get(patient).cloned().unwrap_or_default(), times);
         };
         stand(UNJUDGED, self.unjudged_texts(unjudged));
-        let (step, ahead, differs) = self.clock_texts();
+        let ClockTexts { step, ahead, differs } = self.clock_texts();
         stand(CLOCK_STEP, step);
         stand(CLOCK_AHEAD, ahead);
         stand(CLOCK_DIFFERS, differs);
@@ -201,7 +201,7 @@ impl Watch<'_> {
     }
 
     /// Clocks that were set, that are ahead, and that differ between the devices of a patient.
-    fn clock_texts(&self) -> (BTreeMap<Arc<str>, String>, BTreeMap<Arc<str>, String>, BTreeMap<Arc<str>, String>) {
+    fn clock_texts(&self) -> ClockTexts {
         let (mut step, mut ahead) = (BTreeMap::new(), BTreeMap::new());
         let mut delays: BTreeMap<&Arc<str>, [i64; 2]> = BTreeMap::new();
         for clock in self.moment.streams.clocks() {
@@ -227,7 +227,7 @@ impl Watch<'_> {
             let apart = length(most.saturating_sub(least));
             (Arc::clone(patient), format!("the clocks of the patient's devices are {apart} apart"))
         });
-        (step, ahead, differs.collect())
+        ClockTexts { step, ahead, differs: differs.collect() }
     }
 
     /// The patients of whom two streams have said different things for too long.
@@ -253,6 +253,13 @@ impl Watch<'_> {
         };
         Some(format!("{} says {}, {} does not", name(says), episode.rule, name(denies)))
     }
+}
+
+/// What to tell of clocks, by patient.
+struct ClockTexts {
+    step: BTreeMap<Arc<str>, String>,
+    ahead: BTreeMap<Arc<str>, String>,
+    differs: BTreeMap<Arc<str>, String>,
 }
 
 impl OpenEpisodes {

@@ -143,7 +143,7 @@ pub(super) struct RawColumn {
     pub(super) doubtful: Option<Spanned<Vec<f64>>>,
     /// The default limits that charts show: [50, 120].
     pub(super) limits: Option<Spanned<[f64; 2]>>,
-    /// How long a value counts for alerts while no newer one comes: "30s"; without it, [alerts] stale_after.
+    /// How long a value counts for alerts while no newer one comes: "30s"; without it, stale_after of alerts.
     pub(super) valid_for: Option<Text>,
 }
 

@@ -428,7 +428,7 @@ impl Reader {
             Arc::new(BedView {
                 id: id.clone(),
                 person: match now {
-                    Some(now) => person.as_of(&self.encounters, id, now),
+                    Some(now) => person.with_encounter(&self.encounters, id, now),
                     None => person,
                 },
                 newest: bed.newest,
@@ -460,7 +460,7 @@ fn place_of(bed: &BedView) -> (u64, &str, &str) {
 
 impl Person {
     /// The same where the encounters know better.
-    fn as_of(self, encounters: &Encounters, patient: &str, now: DateTime<Utc>) -> Self {
+    fn with_encounter(self, encounters: &Encounters, patient: &str, now: DateTime<Utc>) -> Self {
         let or = |new: &str, old: String| if new.is_empty() { old } else { new.to_owned() };
         let details = encounters.details(patient);
         let (name, age_band) = details.map_or(("", ""), |details| (&*details.name, &*details.age_band));

@@ -81,7 +81,7 @@ fn a_device_is_of_who_was_attached_when_it_measured_and_who_left_has_no_alert() 
     assert_eq!(database.rows(by_patient), expected);
     let alerts = "SELECT patient_id, rule, state, end_reason, ended_at FROM alerts WHERE severity <> 'technical'";
     let left = format!("A|tachycardia|ended|left|{}.000000", at(300));
-    assert_eq!(database.rows(alerts), [left.clone()]);
+    assert_eq!(database.rows(alerts), std::slice::from_ref(&left));
     // Between the two, the records are nobody's; they are kept and counted.
     let nobody = database.rows("SELECT device, COUNT(*), MIN(event_time) FROM unattached GROUP BY device");
     assert_eq!(nobody, [format!("D1|6|{}.000000", at(300))]);
