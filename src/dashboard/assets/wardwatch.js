@@ -265,7 +265,8 @@
     const silence = performance.now() - heard;
     if (silence > stalledAfter) return `No word from the server for ${length(silence)}. What is shown here is old.`;
     if (trouble) return 'The store does not answer. What is shown here is old.';
-    if (batchAt && now() - batchAt > stalledAfter) {
+    // By the server's last word: while it says nothing, nobody knows how the job fares.
+    if (batchAt && now() - silence - batchAt > stalledAfter) {
       return `The job has committed nothing for ${length(now() - batchAt)}. What is shown here is old.`;
     }
     return '';
