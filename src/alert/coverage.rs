@@ -79,8 +79,19 @@ impl Why {
     }
 }
 
-/// What came last for a vital and was no value: when, and why it was none.
-pub type BadValues = HashMap<(Arc<str>, String), (DateTime<Utc>, String)>;
+/// What comes for the vitals of patients and is no value.
+pub type BadValues = HashMap<(Arc<str>, String), BadValue>;
+
+/// What comes for a vital and is no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadValue {
+    /// When the first came of those that are remembered.
+    pub first: DateTime<Utc>,
+    /// When the last came.
+    pub last: DateTime<Utc>,
+    /// Why that is none.
+    pub reason: String,
+}
 
 /// What coverage is found out from.
 #[derive(Debug, Clone, Copy)]
@@ -128,17 +139,18 @@ impl Watch<'_> {
             let column = known.column;
             let since = self.moment.now - TimeDelta::microseconds(arrived.saturating_sub(expired_at));
             let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
-            let bad = bad.filter(|(at, _)| *at >= since - TimeDelta::microseconds(known.valid_for));
+            let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
             for rule in rules {
                 let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
                     (Some((technical, _)), _) => (Why::Suppressed, technical),
-                    (None, Some((_, reason))) => (Why::BadValue, format!("{}: {reason}", self.valid_for.label(column))),
+                    (None, Some(bad)) => (Why::BadValue, self.bad_text(column, bad)),
                     (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
                 };
                 let (patient, rule) = (Arc::clone(known.patient), rule.name.clone());
                 found.push(Unjudged { patient, rule, judged_until: Some(known.at), since, cause, detail });
             }
         }
+        found.extend(self.never_read(open));
         for rule in self.rules {
             if let Some(error) = self.failing.get(&rule.name) {
                 found.push(Unjudged {
@@ -151,8 +163,36 @@ impl Watch<'_> {
                 });
             }
         }
-        found.sort_by(|one, other| (&one.patient, &one.rule).cmp(&(&other.patient, &other.rule)));
+        found.sort_by(|one, other| {
+            (&one.patient, &one.rule, one.since).cmp(&(&other.patient, &other.rule, other.since))
+        });
+        found.dedup_by(|next, one| (&next.patient, &next.rule) == (&one.patient, &one.rule));
         found
+    }
+
+    /// Of vitals that come, but never as a value that can be read: they are not missing, nobody knows them.
+    fn never_read(&self, open: &OpenEpisodes) -> Vec<Unjudged> {
+        let mut found = Vec::new();
+        for ((patient, column), bad) in self.bad_values {
+            let patience = TimeDelta::from_std(self.valid_for.valid_for(column)).unwrap_or(TimeDelta::MAX);
+            let lasts = self.moment.now - bad.first >= patience && self.moment.now - bad.last < patience;
+            if !lasts || self.moment.streams.last_value(patient, column).is_some() {
+                continue;
+            }
+            for rule in self.watched().filter(|rule| rule.depends_on().contains(column)) {
+                let (cause, detail) = match open.standing_suppressor(rule, patient) {
+                    Some((technical, _)) => (Why::Suppressed, technical),
+                    None => (Why::BadValue, self.bad_text(column, bad)),
+                };
+                let (patient, rule, since) = (Arc::clone(patient), rule.name.clone(), bad.first);
+                found.push(Unjudged { patient, rule, judged_until: None, since, cause, detail });
+            }
+        }
+        found
+    }
+
+    fn bad_text(&self, column: &str, bad: &BadValue) -> String {
+        format!("{}: {}", self.valid_for.label(column), bad.reason)
     }
 
     /// The rules about patients that are judged sample by sample: of others, what they read says whether it is complete.

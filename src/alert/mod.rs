@@ -32,7 +32,7 @@ use chrono::TimeDelta;
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use begun::EpisodeKey;
 pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address, notification_id};
-pub use coverage::{BadValues, Unjudged, ValidFor, Watch, Why};
+pub use coverage::{BadValue, BadValues, Unjudged, ValidFor, Watch, Why};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{BadValues, Streams, Unjudged, ValidFor};
+use crate::alert::{BadValue, BadValues, Streams, Unjudged, ValidFor};
 use crate::decode::{Artefact, Reject};
 use crate::store::CoverageChanges;
 
@@ -59,11 +59,14 @@ impl Coverage {
     /// Takes note of a batch's values that are none.
     pub(super) fn note(&mut self, artefacts: &[Artefact], now: DateTime<Utc>) {
         if self.bad_values.len() > artefacts.len() {
-            self.bad_values.retain(|_, (at, _)| now - *at < REMEMBERED);
+            self.bad_values.retain(|_, bad| now - bad.last < REMEMBERED);
         }
         for artefact in artefacts {
             let key = (artefact.patient.as_str().into(), artefact.column.clone());
-            self.bad_values.insert(key, (now, artefact.reason.clone()));
+            let new = || BadValue { first: now, last: now, reason: String::new() };
+            let bad = self.bad_values.entry(key).or_insert_with(new);
+            bad.last = now;
+            bad.reason.clone_from(&artefact.reason);
         }
     }
 

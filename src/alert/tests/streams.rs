@@ -297,6 +297,43 @@ fn streams_are_read_back_as_they_were_saved() {
 }
 
 #[test]
+fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
+    #[derive(Debug)]
+    struct Job;
+    impl ValidFor for Job {
+        fn valid_for(&self, _: &str) -> Duration {
+            Duration::from_secs(30)
+        }
+        fn label<'a>(&'a self, column: &'a str) -> &'a str {
+            column
+        }
+    }
+    let mut bed = Oximeters::new(10, 0);
+    let off = |second: i64| Reading { spo2: None, ..reading(second, second, "", 0.0) };
+    let unjudged = |bed: &mut Oximeters, now: i64| {
+        let samples = bed.streams.note(&frame_of(&[off(now)]), &columns(), at(now));
+        let arrivals = bed.streams.arrivals(&BTreeMap::new());
+        let columns = columns();
+        let moment = Moment {
+            samples: &samples,
+            streams: &bed.streams,
+            arrivals: &arrivals,
+            lateness: TimeDelta::seconds(2),
+            columns: &columns,
+            now: at(now),
+            event_now: at(now),
+        };
+        let bad = BadValue { first: at(0), last: at(now), reason: "\"--\" is not a valid number".to_owned() };
+        let bad_values = BadValues::from([(("P1".into(), "spo2".to_owned()), bad)]);
+        let (rules, failing) = (std::slice::from_ref(&bed.rule), BTreeMap::new());
+        let watch = Watch { rules, moment: &moment, valid_for: &Job, bad_values: &bad_values, failing: &failing };
+        watch.unjudged(&bed.open).into_iter().map(|unjudged| (unjudged.cause, unjudged.detail)).collect::<Vec<_>>()
+    };
+    assert_eq!(unjudged(&mut bed, 29), []);
+    assert_eq!(unjudged(&mut bed, 30), [(Why::BadValue, "spo2: \"--\" is not a valid number".to_owned())]);
+}
+
+#[test]
 fn a_sensor_that_falls_silent_does_not_fire_by_itself_and_a_doubtful_value_is_no_silence() {
     let falling = |second: i64| [95.0, 88.0, 70.0, 55.0].get(second as usize).copied();
     let off = |second: i64| Reading { spo2: falling(second), ..reading(second, second, "", 0.0) };
