@@ -45,6 +45,7 @@ mod store_faults;
 mod stores;
 mod values;
 mod ward_disorder;
+mod ward_live;
 mod webdriver;
 mod windows;
 mod workbench;
