@@ -228,11 +228,14 @@ class Case:
                 episodes.append(episode)
             elif event["kind"] == "ended" and event["id"] in standing:
                 standing.pop(event["id"]).update(ended=event["at"], end_batch=event["batch"])
-        episodes.sort(key=lambda episode: (episode["batch"], episode["end_batch"] or len(self.batches)))
+        episodes.sort(key=lambda episode: (episode["batch"], self.ended_by(episode)))
         for episode, after in zip(episodes, episodes[1:]):
-            if episode["end_batch"] is None or episode["end_batch"] > after["batch"]:
+            if self.ended_by(episode) > after["batch"]:
                 self.fault("doubled", rule, patient, f"{after} fires while {episode} stands")
         return episodes
+
+    def ended_by(self, episode):
+        return NEVER if episode["end_batch"] is None else episode["end_batch"]
 
     def batch_by(self, now):
         """The first batch whose `now` is not before."""
@@ -250,7 +253,7 @@ class Case:
         told = self.episodes(patient, UNJUDGED)
         values = [(rule["valid_for"], self.values(patient, rule)) for rule in self.rules]
         for batch, now in enumerate(self.batches):
-            is_told = any(one["batch"] <= batch and (one["end_batch"] or NEVER) > batch for one in told)
+            is_told = any(one["batch"] <= batch and self.ended_by(one) > batch for one in told)
             known = [(valid, *of_rule[batch]) for valid, of_rule in values if of_rule[batch]]
             if not is_told and any(reached - stamp > valid + self.delay for valid, stamp, reached in known):
                 self.fault("untold", UNJUDGED, patient, f"a rule has no value in batch {batch}")
@@ -356,10 +359,10 @@ class Case:
         return episode["batch"] <= run.first_batch and stands
 
     def truly_ended(self, episode):
-        return max((episode["ended"] or 1 << 60) - self.skew[clock] for clock in self.of_patient)
+        return max((episode["ended"] or NEVER) - self.skew[clock] for clock in self.of_patient)
 
     def is_over(self, episode, batch):
-        return episode["end_batch"] is not None and episode["end_batch"] < batch
+        return self.ended_by(episode) < batch
 
     def may_end(self, episode, gone, must, valid):
         """Whether it was gone by one of the clocks, and by none certainly true."""

@@ -241,9 +241,11 @@ impl Lanes {
         }
         self.others.retain(|lane| stamped.saturating_sub(lane.stamped) < lane.patience());
         let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane));
-        // Of those of the same clock, the one that has come furthest: a device has one lane, however its samples jitter.
+        // What was kept lies further behind its stamp than usual, but nothing less far while its clock goes on. Of lanes of one
+        // clock it is the one that has come furthest: a device has one lane, however its samples jitter.
         let far = |lane: &Lane| if lane.agrees(delay) { 0 } else { delay.saturating_sub(lane.delay).abs() };
-        match nearest.min_by_key(|lane| (far(lane), !lane.is_certain, Reverse(lane.newest))) {
+        let is_ahead = |lane: &Lane| !lane.agrees(delay) && delay < lane.delay;
+        match nearest.min_by_key(|lane| (is_ahead(lane), far(lane), !lane.is_certain, Reverse(lane.newest))) {
             Some(lane) if lane.is_certain => {
                 let (id, last) = (lane.id, Run::of(lane.newest, lane.stamped));
                 let stepped = lane.go_on(at, stamped);
@@ -465,6 +467,18 @@ mod tests {
         assert_eq!(steps, [0; 0]);
         assert!(placed[200..250].iter().all(|placed| *placed == Placed::Lane(1)), "{placed:?}");
         assert!(placed[250..].iter().step_by(2).all(|placed| *placed == Placed::Lane(0)), "{placed:?}");
+    }
+
+    #[test]
+    fn what_was_buffered_goes_on_in_its_own_lane_however_near_another_clock_is() {
+        let two = |second: i64| [(second + 138, second), (second, second)];
+        let mut samples: Vec<(i64, i64)> = (0..100).flat_map(two).collect();
+        samples.extend((100..180).map(|second| (second, second)));
+        samples.extend((100..180).map(|second| (second + 138, 180)));
+        samples.extend((180..200).flat_map(two));
+        let placed = places(&samples).0;
+        assert!(placed[200..280].iter().all(|placed| *placed == Placed::Lane(1)), "{placed:?}");
+        assert!(placed[280..360].iter().all(|placed| *placed == Placed::Lane(0)), "{placed:?}");
     }
 
     #[test]
