@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{Arrivals, Judged, OpenEpisodes, Rule, Wards};
+use crate::alert::{Arrivals, OpenEpisodes, Wards};
 use crate::encounter::{Encounters, Journal, Presence, Request, Version};
 use crate::frame::{Attached, Keyed, Unattached, attach};
 use crate::store::{AskedEncounter, EncounterAnswer};
@@ -212,20 +212,9 @@ impl Attaching {
         idle.into_iter().map(|patient| (patient, now)).collect()
     }
 
-    /// A rule's rows without those of patients who are not here: of samples, those who had left before the batch; of what is known
-    /// at a time, those who have left by now.
-    pub(super) fn of_present(
-        &self,
-        rule: &Rule,
-        rows: &RecordBatch,
-        key: &str,
-        absent: &BTreeSet<Arc<str>>,
-        now: DateTime<Utc>,
-    ) -> RecordBatch {
-        let is_gone = |patient: &str| match rule.judged {
-            Judged::BySample => absent.contains(patient),
-            Judged::ByBatch => matches!(self.encounters.presence(patient, now), Presence::Left(_)),
-        };
+    /// The rows of a rule about what is known now, without those of patients who have left.
+    pub(super) fn of_present(&self, rows: &RecordBatch, key: &str, now: DateTime<Utc>) -> RecordBatch {
+        let is_gone = |patient: &str| matches!(self.encounters.presence(patient, now), Presence::Left(_));
         let Some(keys) = rows.column_by_name(key).filter(|_| !self.encounters.is_empty()) else { return rows.clone() };
         let keys = match keys.data_type() {
             arrow::datatypes::DataType::Utf8View => Arc::clone(keys),
