@@ -109,7 +109,7 @@ impl Memory {
         if gone.is_empty() {
             return;
         }
-        gone.keys().for_each(|patient| self.streams.forget(patient));
+        self.streams.part_with(gone.keys());
         self.forget_rows(gone);
     }
 

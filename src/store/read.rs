@@ -79,6 +79,8 @@ pub struct Status {
     pub bad_rows: i64,
     /// All rows that were nobody's.
     pub unattached: i64,
+    /// Those of them that became somebody's later.
+    pub attached_later: i64,
 }
 
 /// A partition of which records wait and none is read.
@@ -381,7 +383,7 @@ impl Store {
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
         let sql = format!(
             "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`), \
-             SUM(`bad_rows`), SUM(`unattached`) FROM {} WHERE `job`=?",
+             SUM(`bad_rows`), SUM(`unattached`), SUM(`attached_later`) FROM {} WHERE `job`=?",
             quoted(BATCHES)
         );
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -407,6 +409,7 @@ impl Store {
             duplicates: sum(4),
             bad_rows: sum(5),
             unattached: sum(6),
+            attached_later: sum(7),
         })
     }
 
