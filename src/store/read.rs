@@ -14,7 +14,7 @@ use super::lease::LeaseRow;
 use super::pending::{Incomplete, TableFault};
 use super::row::{Row, readable};
 use super::statement::quoted;
-use super::system::{BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
+use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
 
 /// Where a job goes on.
@@ -371,9 +371,24 @@ impl Store {
     /// Whether any job has made its tables here.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not answer, or has the tables of an earlier version, which this one cannot read yet.
     pub fn has_tables(&mut self) -> Result<bool, StoreError> {
-        Ok(!self.database.columns(BATCHES)?.is_empty())
+        if self.database.columns(BATCHES)?.is_empty() {
+            return Ok(false);
+        }
+        for table in system::tables() {
+            let stored = self.database.columns(&table.name)?;
+            let missing =
+                table.columns().map(|(name, _)| name).find(|name| stored.iter().all(|known| known.name != *name));
+            if let Some(column) = missing {
+                return Err(StoreError::Refused(format!(
+                    "the store is of an earlier version: it has no column \"{column}\" of \"{}\"; the job adds what is \
+                     missing when this version of it starts",
+                    table.name
+                )));
+            }
+        }
+        Ok(true)
     }
 
     /// Reads what `status` shows.

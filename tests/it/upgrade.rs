@@ -257,6 +257,18 @@ fn a_store_of_the_version_before_is_upgraded_in_place_and_its_episodes_limits_an
         let counted = stored.map(|sql| held.rows(sql));
         assert_eq!(episodes(&held, "P2", "tachycardia"), ["pending 175 – –"], "{were:#?}");
 
+        // Whoever looks before it has started is told what to do, not what a database says.
+        for command in [vec!["status"], vec!["alerts", "list"]] {
+            let mut wardwatch = crate::bed::wardwatch();
+            let looked = wardwatch.args(command).arg(job.file()).current_dir(job.folder.path()).output().unwrap();
+            assert_eq!(looked.status.code(), Some(1), "{}", told(&looked));
+            assert!(
+                told(&looked).contains("the store is of an earlier version: it has no column"),
+                "{}",
+                told(&looked)
+            );
+        }
+
         // A start with nothing to read has the columns added, and changes nothing.
         job.run_once();
         assert_eq!(held.rows(EPISODES), were);
