@@ -181,10 +181,6 @@ impl Composed {
     pub(super) fn of_patient(&self, patient: &str) -> &[Entry] {
         self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
     }
-
-    pub(super) fn leave_out(&mut self, patient: &str) {
-        self.patients.remove(patient);
-    }
 }
 
 impl Composer {

@@ -261,6 +261,27 @@ impl OpenEpisodes {
         }
     }
 
+    /// Lets time pass in the streams of patients who have left until they did: what had held for long enough by then has fired.
+    pub fn let_time_pass_until(
+        &mut self,
+        rules: &[Rule],
+        left: &BTreeMap<Arc<str>, DateTime<Utc>>,
+        moment: &Moment<'_>,
+    ) {
+        for rule in rules.iter().filter(|_| !left.is_empty()) {
+            let Some(set) = rule.set(moment.streams) else { continue };
+            for (patient, at) in left {
+                let mut life = self.life(rule, patient, set, moment);
+                for track in life.tracks_where(|stream| stream != &*MOMENT) {
+                    if let Some(stream) = &track.stream {
+                        life.pass_in(self, stream, Passed { until: *at, edge: Edge::Closed });
+                    }
+                }
+                life.end(self);
+            }
+        }
+    }
+
     /// Brings up to date what no sample tells: conditions that time has made true for long enough, or gone; who has fallen
     /// silent; and which conditions a technical alert keeps from being judged. After all rules of the batch.
     pub fn let_time_pass(&mut self, rules: &[Rule], moment: &Moment<'_>) {

@@ -124,10 +124,8 @@ impl Memory {
         if gone.is_empty() {
             return;
         }
-        for patient in gone.keys() {
-            self.streams.forget(patient);
-            self.composer.forget(patient);
-        }
+        self.streams.part_with(gone.keys());
+        gone.keys().for_each(|patient| self.composer.forget(patient));
         self.forget_rows(gone);
     }
 

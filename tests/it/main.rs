@@ -44,6 +44,7 @@ mod source;
 mod standby;
 mod store_faults;
 mod stores;
+mod upgrade;
 mod values;
 mod ward_disorder;
 mod webdriver;

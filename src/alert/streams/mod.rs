@@ -82,6 +82,9 @@ pub struct ColumnSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetId(usize);
 
+/// Of so many patients who were let go of it stays known what has come; some kilobytes each.
+const MOST_PARTED: usize = 1_024;
+
 /// A column whose values are doubtful ones of another's.
 const DOUBTFUL: &str = "_doubtful";
 
@@ -188,6 +191,8 @@ impl Shape {
 pub struct Streams {
     shape: Arc<Shape>,
     patients: HashMap<Arc<str>, Patient>,
+    /// The same of patients who were let go of, so that what comes of them again, or late, is told apart.
+    parted: HashMap<Arc<str>, Patient>,
     /// The newest stamp that each partition has reached, in microseconds.
     reached: BTreeMap<i32, i64>,
 }
@@ -295,12 +300,6 @@ impl Samples {
         self.gaps.contains(&(set, record.row))
     }
 
-    /// Has nothing judged of a patient.
-    pub fn leave_out(&mut self, patient: &str) {
-        self.patients.remove(patient);
-        self.composed.iter_mut().for_each(|(_, composed)| composed.leave_out(patient));
-    }
-
     /// Whether a sample's lane takes the place of the others of its device, whose clock was set.
     pub(super) fn leads(&self, set: SetId, sample: SampleRow) -> bool {
         self.leading.contains(&(set, sample.row))
@@ -335,7 +334,8 @@ impl Streams {
         let named = |set: &ColumnSet| set.vitals.clone();
         let sets: Vec<Option<usize>> =
             shape.sets.iter().map(|set| self.shape.sets.iter().position(|known| named(known) == named(set))).collect();
-        for stream in self.patients.values_mut().flat_map(|patient| &mut patient.streams) {
+        let patients = self.patients.values_mut().chain(self.parted.values_mut());
+        for stream in patients.flat_map(|patient| &mut patient.streams) {
             let known = |index: &Option<usize>| index.map_or(LastValue::NEVER, |index| stream.columns[index]);
             stream.columns = columns.iter().map(known).collect();
             stream.sets =
@@ -385,7 +385,10 @@ impl Streams {
                 devices.as_ref().filter(|devices| devices.is_valid(row)).map_or("", |devices| devices.value(row));
             let known = match self.patients.get_mut(patient) {
                 Some(known) => known,
-                None => self.patients.entry(patient.into()).or_default(),
+                None => {
+                    let before = self.parted.remove(patient).unwrap_or_default();
+                    self.patients.entry(patient.into()).or_insert(before)
+                }
             };
             let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
             let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
@@ -486,9 +489,17 @@ impl Streams {
         self.patients.contains_key(patient)
     }
 
-    /// Lets go of what is known of a patient.
-    pub fn forget(&mut self, patient: &str) {
-        self.patients.remove(patient);
+    /// Lets go of patients. Of those who were let go of last, it stays known what has come.
+    pub fn part_with<'a>(&mut self, patients: impl Iterator<Item = &'a Arc<str>>) {
+        let parting = patients.filter_map(|patient| self.patients.remove_entry(patient));
+        self.parted.extend(parting);
+        let too_many = self.parted.len().saturating_sub(MOST_PARTED);
+        if too_many > 0 {
+            let last = |patient: &Patient| patient.streams.iter().map(|stream| stream.stamped).max();
+            let mut all: Vec<_> = self.parted.iter().map(|(name, known)| (last(known), Arc::clone(name))).collect();
+            all.sort();
+            all.iter().take(too_many).for_each(|(_, name)| drop(self.parted.remove(name)));
+        }
     }
 
     /// The patients of whom nothing has come for `after`, by the partitions' `arrivals`; those silent for longest come first.

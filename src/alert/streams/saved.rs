@@ -9,7 +9,7 @@ use super::lanes::{Lane, Lanes, Recent, Run, Spans};
 use super::{LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -20,10 +20,12 @@ impl Streams {
             to.extend(partition.to_le_bytes());
             number(to, **at);
         });
-        list(&mut to, &self.patients.iter().collect::<Vec<_>>(), |to, (name, patient)| {
-            text(to, name);
-            list(to, &patient.streams, stream);
-        });
+        for patients in [&self.patients, &self.parted] {
+            list(&mut to, &patients.iter().collect::<Vec<_>>(), |to, (name, patient)| {
+                text(to, name);
+                list(to, &patient.streams, stream);
+            });
+        }
         to
     }
 
@@ -36,11 +38,8 @@ impl Streams {
         }
         let reached: BTreeMap<i32, i64> =
             from.list(|from| Some((i32::from_le_bytes(from.take()?), from.number()?)))?.into_iter().collect();
-        let patients: HashMap<Arc<str>, Patient> = from
-            .list(|from| Some((from.text()?, Patient { streams: from.list(|from| from.stream(&shape))? })))?
-            .into_iter()
-            .collect();
-        from.0.is_empty().then(|| Self { shape: Arc::new(shape), patients, reached })
+        let (patients, parted) = (from.patients(&shape)?, from.patients(&shape)?);
+        from.0.is_empty().then(|| Self { shape: Arc::new(shape), patients, parted, reached })
     }
 }
 
@@ -154,6 +153,12 @@ impl<'a> Reader<'a> {
 
     pub(in crate::alert) fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         (0..self.count()?).map(|_| read(self)).collect()
+    }
+
+    fn patients(&mut self, shape: &Shape) -> Option<HashMap<Arc<str>, Patient>> {
+        let patient =
+            |from: &mut Self| Some((from.text()?, Patient { streams: from.list(|from| from.stream(shape))? }));
+        Some(self.list(patient)?.into_iter().collect())
     }
 
     fn stream(&mut self, shape: &Shape) -> Option<Stream> {
