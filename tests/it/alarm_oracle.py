@@ -5,7 +5,8 @@ Reads one case a line (JSON, as tests/it/ward_disorder.rs writes it) and prints 
     {"seed": 7, "lateness": 2000, "delay": 3000, "rules": [...], "clocks": [...], "records": [...], "batches": [...], "events": [...]}
 
 A *clock* is what the ward knows and the program does not: one device between two settings of its clock, with how far it
-goes ahead of true time. `delay` is by how much something may be told later than it is known. `records` are as Kafka had them, `events` what the program said of episodes. All times in ms.
+goes ahead of true time. `records` are as Kafka had them, `events` what the program said of episodes. Something may be told
+by `delay` later than it is known. All times in ms.
 
 What is promised, and held against `events`:
 
@@ -32,21 +33,18 @@ from zoneinfo import ZoneInfo
 SLACK = 1_500  # of a time by a device's clock: a sample and a half
 PAUSE = 2_500  # so long without a record, and one of several clocks without a name must show anew which it is
 
-# `until`: from then on the device said that it had no value, where it did before its next one.
-BERLIN = ZoneInfo("Europe/Berlin")
-
-# What tells that a rule is not judged.
-UNJUDGED = {"name": "unjudged"}
-
-Sample = namedtuple("Sample", "at is_true batch stamp is_proven place until")
 NEVER = 1 << 60
+BERLIN = ZoneInfo("Europe/Berlin")  # where devices are that tell local times
+UNJUDGED = {"name": "unjudged"}  # the technical alert that tells of a rule that is not judged
+
+# `until`: from then on the device said that it had no value.
+Sample = namedtuple("Sample", "at is_true batch stamp is_proven place until")
 
 
 class Run(namedtuple("Run", "clock start end fires_from samples is_late")):
     @property
     def first_batch(self):
         return min(sample.batch for sample in self.samples)
-
 
 
 def event_time(text, stamp):

@@ -271,7 +271,7 @@ impl Ward {
             let elsewhere = self.random.random_bool(0.2);
             let partition = if elsewhere { self.random.random_range(0..partitions) } else { home };
             let mut device = Device::new(patient, &format!("{name}-{patient}"), columns, cadence);
-            device.is_coarse = devices.is_empty() && self.random.random_bool(0.3);
+            device.is_coarse = self.random.random_bool(0.3);
             device.clocks = vec![(0, skew)];
             device.partitions = vec![(0, partition)];
             device.spells = spells;
