@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{Arrivals, Judged, OpenEpisodes, Rule, Wards};
+use crate::alert::{Arrivals, OpenEpisodes, Wards};
 use crate::decode::frame_schema;
 use crate::encounter::{Encounters, Journal, Presence, Request, Version};
 use crate::frame::{Attached, Keyed, Unattached, attach, patient};
@@ -254,12 +254,10 @@ impl Attaching {
         idle.into_iter().map(|patient| (patient, now)).collect()
     }
 
-    /// A rule's rows without those of patients who have left by now, where it tells what is known at a time. A sample is of a time at
-    /// which its patient was here, or it would be nobody's.
-    pub(super) fn of_present(&self, rule: &Rule, rows: &RecordBatch, key: &str, now: DateTime<Utc>) -> RecordBatch {
+    /// The rows of a rule about what is known now, without those of patients who have left.
+    pub(super) fn of_present(&self, rows: &RecordBatch, key: &str, now: DateTime<Utc>) -> RecordBatch {
         let is_gone = |patient: &str| matches!(self.encounters.presence(patient, now), Presence::Left(_));
-        let is_asked = rule.judged == Judged::ByBatch && !self.encounters.is_empty();
-        let Some(keys) = rows.column_by_name(key).filter(|_| is_asked) else { return rows.clone() };
+        let Some(keys) = rows.column_by_name(key).filter(|_| !self.encounters.is_empty()) else { return rows.clone() };
         let keys = match keys.data_type() {
             arrow::datatypes::DataType::Utf8View => Arc::clone(keys),
             _ => match arrow::compute::cast(keys, &arrow::datatypes::DataType::Utf8View) {

@@ -9,11 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::alert::{
-    self, Arrivals, Change, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Watch, address,
-    check_rows, is_system_rule,
+    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Watch,
+    address, check_rows, is_system_rule,
 };
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
-use crate::query::{Input, Outcome, QueryFailure};
+use crate::query::{self, Input, Outcome, QueryFailure};
 use crate::source::MicroBatch;
 use crate::store::{
     Alerting, AttachedLater, Commit, CoverageChanges, Failed, QueryCost, QueryState, Snapshot, Store, StoreError,
@@ -115,9 +115,11 @@ impl Taken {
             let present = state.attaching.encounters().present(self.event_now());
             encounters_now(&present, &plan.samples)
         });
+        let composed = composed_rows(plan, &self.samples);
         let input = Input {
             batch: self.id,
             rows: &self.rows.all,
+            judged: Some(query::Judged { rows: &self.rows.all, composed: &composed }),
             on_time: &self.rows.on_time,
             history: &state.memory.history(),
             open_alerts: open_alerts.as_ref(),
@@ -134,7 +136,8 @@ impl Taken {
         for outcome in &mut outcomes {
             let rule = plan.rules.iter().find(|rule| rule.name == outcome.query);
             if let (Some(rule), Ok(rows)) = (rule, &outcome.rows)
-                && let Err(fault) = check_rows(rule, rows, &self.rows.all, &plan.samples)
+                && let found = (Findings { rows, samples: outcome.samples.as_ref() })
+                && let Err(fault) = check_rows(rule, found, &self.rows.all, &plan.samples)
             {
                 outcome.rows = Err(QueryFailure(fault));
             }
@@ -168,10 +171,14 @@ impl Taken {
                 // What is known at a time is known of those who are here then.
                 episodes.leave_rule(&rule.name, &self.leaving);
             }
-            if let Some(Outcome { rows: Ok(conditions), clear, .. }) = outcome {
-                let key = &plan.samples.key;
-                let conditions = state.attaching.of_present(rule, conditions, key, moment.event_now);
-                episodes.judge(rule, &alert::Rows { conditions: &conditions, clear: clear.as_ref() }, &moment);
+            if let Some(Outcome { rows: Ok(rows), samples, clear, .. }) = outcome {
+                // A sample is of a time at which its patient was here, or it would be nobody's.
+                let here = (rule.judged == Judged::ByBatch)
+                    .then(|| state.attaching.of_present(rows, &plan.samples.key, moment.event_now));
+                let rows = here.as_ref().unwrap_or(rows);
+                let conditions = Findings { rows, samples: samples.as_ref() };
+                let clear = clear.as_ref().map(|(rows, samples)| Findings { rows, samples: samples.as_ref() });
+                episodes.judge(rule, &alert::Rows { conditions, clear }, &moment);
             }
         }
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
@@ -198,6 +205,13 @@ impl Taken {
     fn event_now(&self) -> DateTime<Utc> {
         self.event_time.now.unwrap_or(self.now)
     }
+}
+
+/// What each rule of several vitals is judged on, by its name.
+fn composed_rows(plan: &Plan, samples: &Samples) -> BTreeMap<String, RecordBatch> {
+    let composed =
+        plan.rules.iter().filter_map(|rule| Some((rule.name.clone(), samples.composed(rule)?.rows().clone())));
+    composed.collect()
 }
 
 /// What became of alerts with a batch that is in the store.

@@ -196,6 +196,7 @@ impl Recovery {
         let input = Input {
             batch: logged.batch,
             rows: &rows.all,
+            judged: None,
             on_time: &rows.on_time,
             history: &[],
             open_alerts: None,

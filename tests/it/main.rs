@@ -38,6 +38,7 @@ mod reload;
 mod report_guide;
 mod reports;
 mod services;
+mod several_devices;
 mod simulator;
 mod source;
 mod standby;

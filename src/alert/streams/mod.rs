@@ -22,7 +22,7 @@
 //! alert, and can be saved and read back.
 
 mod lanes;
-mod saved;
+pub(super) mod saved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -34,7 +34,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::terms::Partition;
 
-use super::SampleColumns;
+use super::composed::{Composed, Composition};
+use super::{Rule, SampleColumns};
 pub use lanes::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;
 use lanes::{Lanes, Noted, Recent, Spans};
@@ -120,6 +121,21 @@ impl ColumnSet {
         self.masks.iter().all(|mask| row & mask != 0)
     }
 
+    /// Whether a record has a value of each vital.
+    pub(super) fn given(&self, record: SampleRow) -> impl Iterator<Item = bool> {
+        self.masks.iter().map(move |mask| record.columns & mask != 0)
+    }
+
+    /// Whether a record has a doubtful value in place of one, vital by vital.
+    pub(super) fn doubted(&self, record: SampleRow) -> impl Iterator<Item = bool> {
+        self.masks.iter().map(move |mask| record.doubts & mask != 0)
+    }
+
+    /// The columns of each vital.
+    pub(super) fn vital_columns(&self) -> &[Vec<String>] {
+        &self.vitals
+    }
+
     /// Its columns, by the name of the first that may stand for each.
     pub fn vitals(&self) -> impl Iterator<Item = &str> {
         self.vitals.iter().map(|vital| vital[0].as_str())
@@ -132,12 +148,15 @@ fn bit(column: usize) -> u128 {
 }
 
 impl Shape {
-    /// The shape for rules that depend on these lists of columns, each list in its order.
+    /// The shape for rules that depend on these lists of columns, each list in its order. Of rules of several vitals, each has a
+    /// set of its own, too.
     pub fn new<'a>(device: Option<&str>, rules: impl Iterator<Item = &'a [String]> + Clone) -> Self {
         let columns: BTreeSet<&String> = rules.clone().flatten().collect();
         let columns: Vec<String> = columns.into_iter().cloned().collect();
-        let sets: BTreeSet<&[String]> = rules.chain(std::iter::once(&[] as &[String])).collect();
-        let sets = sets.into_iter().map(|names| ColumnSet::of(names, &columns)).collect();
+        let vitals = rules.clone().map(|names| ColumnSet::of(names, &columns).vitals).filter(|vitals| vitals.len() > 1);
+        let sets: BTreeSet<Vec<String>> =
+            rules.map(<[String]>::to_vec).chain(std::iter::once(Vec::new())).chain(vitals.flatten()).collect();
+        let sets = sets.iter().map(|names| ColumnSet::of(names, &columns)).collect();
         Self { device: device.map(str::to_owned), columns, sets }
     }
 
@@ -233,9 +252,11 @@ pub(super) struct SampleRow {
     /// Kafka's stamp, in microseconds; see [`Streams`].
     pub(super) stamped: i64,
     /// Which of the patient's streams it is of.
-    stream: usize,
+    pub(super) stream: usize,
     /// The judged columns that have a value.
     columns: u128,
+    /// Those that have a doubtful one in place of one.
+    doubts: u128,
 }
 
 /// The samples of a batch, patient by patient in the order in which they came.
@@ -248,11 +269,29 @@ pub struct Samples {
     leading: HashSet<(SetId, usize)>,
     /// The records without a value where each one before had one.
     gaps: HashSet<(SetId, usize)>,
+    /// What rules of several vitals are judged on.
+    composed: Vec<(Composition, Composed)>,
 }
 
 impl Samples {
     pub(super) fn of_patient(&self, patient: &str) -> &[SampleRow] {
         self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The records of each patient, in the order in which they came.
+    pub(super) fn patients(&self) -> &HashMap<Arc<str>, Vec<SampleRow>> {
+        &self.patients
+    }
+
+    pub(super) fn add_composed(&mut self, composition: Composition, composed: Composed) {
+        self.composed.push((composition, composed));
+    }
+
+    /// What a rule of several vitals is judged on.
+    #[must_use]
+    pub fn composed(&self, rule: &Rule) -> Option<&Composed> {
+        let wanted = Composition::of(rule)?;
+        self.composed.iter().find(|(known, _)| *known == wanted).map(|(_, composed)| composed)
     }
 
     /// Whether a record says that there is no value, for each one of its stream before it had one: a sensor is off. Where
@@ -370,7 +409,7 @@ impl Streams {
                 continue;
             }
             known.streams[stream].noted = now;
-            let sample = SampleRow { at, row, stamped, stream, columns: mask };
+            let sample = SampleRow { at, row, stamped, stream, columns: mask, doubts };
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
                 None => {

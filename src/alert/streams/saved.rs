@@ -96,16 +96,16 @@ fn run(to: &mut Vec<u8>, run: Run) {
     to.extend(run.samples.to_le_bytes());
 }
 
-fn number(to: &mut Vec<u8>, value: i64) {
+pub(in crate::alert) fn number(to: &mut Vec<u8>, value: i64) {
     to.extend(value.to_le_bytes());
 }
 
-fn text(to: &mut Vec<u8>, text: &str) {
+pub(in crate::alert) fn text(to: &mut Vec<u8>, text: &str) {
     length(to, text.len());
     to.extend(text.as_bytes());
 }
 
-fn list<T>(to: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+pub(in crate::alert) fn list<T>(to: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
     length(to, items.len());
     items.iter().for_each(|item| write(to, item));
 }
@@ -115,35 +115,43 @@ fn length(to: &mut Vec<u8>, length: usize) {
 }
 
 /// What is left to be read.
-struct Reader<'a>(&'a [u8]);
+pub(in crate::alert) struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+impl<'a> Reader<'a> {
+    pub(in crate::alert) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(in crate::alert) fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(in crate::alert) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*first)
     }
 
-    fn number(&mut self) -> Option<i64> {
+    pub(in crate::alert) fn number(&mut self) -> Option<i64> {
         self.take().map(i64::from_le_bytes)
     }
 
-    fn count(&mut self) -> Option<u32> {
+    pub(in crate::alert) fn count(&mut self) -> Option<u32> {
         self.take().map(u32::from_le_bytes)
     }
 
-    fn truth(&mut self) -> Option<bool> {
+    pub(in crate::alert) fn truth(&mut self) -> Option<bool> {
         self.take::<1>().map(|byte| byte != [0])
     }
 
-    fn text(&mut self) -> Option<Arc<str>> {
+    pub(in crate::alert) fn text(&mut self) -> Option<Arc<str>> {
         let length = self.count()? as usize;
         let (text, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         std::str::from_utf8(text).ok().map(Arc::from)
     }
 
-    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(in crate::alert) fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         (0..self.count()?).map(|_| read(self)).collect()
     }
 
