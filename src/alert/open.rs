@@ -334,6 +334,30 @@ impl OpenEpisodes {
         }
     }
 
+    /// Finds again which streams episodes were told of that are not known any more: those that had the very sample which told last. So
+    /// time goes on to pass in them, also where no sample comes.
+    pub fn find_streams(&mut self, rules: &[Rule], streams: &Streams) {
+        for rule in rules {
+            let Some(set) = rule.set(streams) else { continue };
+            let standing = self.rules.get_mut(&rule.name).into_iter().flat_map(HashMap::values_mut);
+            for live in standing.filter_map(|standing| standing.live.as_mut()) {
+                if live.tracks.iter().all(|track| track.stream.is_some()) {
+                    continue;
+                }
+                let episode = Arc::make_mut(live);
+                for track in episode.tracks.iter_mut().filter(|track| track.stream.is_none()) {
+                    let Some((stream, delay)) = streams.found_at(&episode.patient, set, track.at) else { continue };
+                    if track.valid_until == track.at {
+                        // A version that knew of no streams did not know how long values count either.
+                        track.valid_until = track.at.checked_add_signed(rule.valid_for()).unwrap_or(track.at);
+                        track.holds_until = track.valid_until;
+                    }
+                    (track.stream, track.delay) = (Some(stream), delay);
+                }
+            }
+        }
+    }
+
     /// The technical rule that fires for the patient now and says that `rule` cannot be judged.
     /// Since when it has fired, too.
     pub(super) fn standing_suppressor(&self, rule: &Rule, patient: &str) -> Option<(String, DateTime<Utc>)> {

@@ -338,6 +338,7 @@ pub(super) fn recover(
     // What was decided live stands, whatever reading again has made of it.
     recovery.memory.event_time = end;
     (state.memory, state.backfill) = (recovery.memory, recovery.given);
+    state.episodes.find_streams(&plan.rules, &state.memory.streams);
     Ok(())
 }
 

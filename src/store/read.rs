@@ -378,8 +378,9 @@ impl Store {
         }
         for table in system::tables() {
             let stored = self.database.columns(&table.name)?;
-            let missing =
-                table.columns().map(|(name, _)| name).find(|name| stored.iter().all(|known| known.name != *name));
+            // A table that is not there may be about to be made by a job that starts for the first time.
+            let is_missing = |name: &&str| !stored.is_empty() && stored.iter().all(|known| known.name != *name);
+            let missing = table.columns().map(|(name, _)| name).find(is_missing);
             if let Some(column) = missing {
                 return Err(StoreError::Refused(format!(
                     "the store is of an earlier version: it has no column \"{column}\" of \"{}\"; the job adds what is \

@@ -428,6 +428,18 @@ impl Streams {
         Some(StreamId { partition: Partition(stream.partition), device: Arc::clone(&stream.device), lane })
     }
 
+    /// The stream of the patient whose last sample of a set was at this time, and how far its clock lies behind stamps.
+    pub(super) fn found_at(&self, patient: &str, set: SetId, at: DateTime<Utc>) -> Option<(StreamId, TimeDelta)> {
+        let at = at.timestamp_micros();
+        self.patients.get(patient)?.streams.iter().find_map(|stream| {
+            let lanes = stream.sets.get(set.0)?;
+            let lane = lanes.first.iter().chain(&lanes.others).find(|lane| lane.is_certain && lane.newest == at)?;
+            let partition = Partition(stream.partition);
+            let id = StreamId { partition, device: Arc::clone(&stream.device), lane: lane.id };
+            Some((id, TimeDelta::microseconds(lane.delay)))
+        })
+    }
+
     /// Whether each vital of a set has had a value of this patient less than `within` before its partition's `arrivals`;
     /// of a set without vitals, whether there was a record.
     pub(super) fn are_known(&self, patient: &str, set: SetId, arrivals: &Arrivals, within: TimeDelta) -> bool {
