@@ -149,6 +149,11 @@ impl Topic {
         Self { name, producer: producer(brokers) }
     }
 
+    /// One that is there already.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), producer: producer(&kafka()) }
+    }
+
     /// Has the broker delete it and make it again, empty.
     pub fn make_anew(&self, partitions: i32) {
         let admin = admin(&kafka());
