@@ -54,6 +54,10 @@ fn main() {
     if is_wanted("rules") {
         many_rules(LIVE_SECONDS);
     }
+    // For itself only: it needs another version's program.
+    if std::env::args().any(|argument| argument == "before") {
+        before(LIVE_SECONDS);
+    }
     // For itself only: it takes twenty minutes.
     if std::env::args().any(|argument| argument == "soak") {
         live(20 * 60);
@@ -377,6 +381,46 @@ fn live(seconds: u64) {
     let (usual, minute) = (bare(&url, &tables[..2]), bare(&url, &tables));
     println!("  bare INSERTs of a usual batch's rows {:>12.1} ms", usual.as_secs_f64() * 1e3);
     println!("  bare INSERTs of a full minute's rows {:>12.1} ms", minute.as_secs_f64() * 1e3);
+}
+
+/// This program and one of before on the same records at the same time: what each takes. `WARDWATCH_BEFORE` is that program,
+/// `WARDWATCH_BEFORE_JOB` its shipped job.
+fn before(seconds: u64) {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    println!("\n1,000 patients at 1 Hz, every shipped query, into MySQL, {seconds} s: this program beside another one");
+    let topic_name = topic("before");
+    let now = || wardwatch_with(&shipped(), &topic_name, &database("now"), &["run"]);
+    let before = || {
+        let mut command = Command::new(variable("WARDWATCH_BEFORE"));
+        command.args(["run", &variable("WARDWATCH_BEFORE_JOB")]);
+        command.env("KAFKA_BROKERS", brokers()).env("KAFKA_TOPIC", &topic_name).env("NO_COLOR", "1");
+        command.env("MYSQL_URL", database("before"));
+        command
+    };
+    let start = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut jobs = [("before", start(before())), ("now", start(now()))];
+    let count = (seconds * 1_000).to_string();
+    let patients = ["--patients", "1000", "--scenarios", "sepsis,hypoxia,lead-off,bleeding"];
+    let mut simulator = wardwatch(&topic_name, "mysql://unused", &["simulate", "--records", &count]);
+    let mut simulator = simulator.args(patients).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(20)); // the start is not the steady state
+    let (from, cpu_before) = (Instant::now(), jobs.each_ref().map(|(_, job)| cpu_seconds(job.id())));
+    assert!(simulator.wait().unwrap().success());
+    let took = from.elapsed().as_secs_f64();
+    let cpu = jobs.each_ref().map(|(_, job)| cpu_seconds(job.id()));
+    let costs: Vec<(f64, f64)> = (0..2)
+        .map(|place| {
+            let memory = resident_mib(jobs[place].1.id()).unwrap();
+            ((cpu[place] - cpu_before[place]) / took * 100.0, memory as f64)
+        })
+        .collect();
+    for ((name, job), (cpu, memory)) in jobs.iter_mut().zip(&costs) {
+        println!("  {name:<6} {cpu:>6.1} % of one core, {memory:>5.0} MiB");
+        assert!(Command::new("kill").arg(job.id().to_string()).status().unwrap().success());
+        assert!(job.wait().unwrap().success());
+    }
+    let ratio = |of: fn(&(f64, f64)) -> f64| of(&costs[1]) / of(&costs[0]);
+    println!("  now by before: CPU {:.3} x, memory {:.3} x", ratio(|cost| cost.0), ratio(|cost| cost.1));
 }
 
 /// What the database alone takes for these rows in one transaction, by the least that a client can do; median of 9.
