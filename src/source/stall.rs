@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Offset, Partition, Positions, Stopwatch, Topic};
+use super::{Offset, Partition, Positions, Standstill, Stopwatch, Topic};
 
 /// A partition that does not move for so long is looked at.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -19,13 +19,21 @@ const LOOKED_AT: usize = 8;
 pub(super) struct Stalls {
     /// Where each partition stands, and since when.
     seen: BTreeMap<Partition, (Offset, Stopwatch)>,
-    /// Those that were told of.
-    told: BTreeMap<Partition, String>,
+    /// Those that were told of: since when, and why they stand still.
+    told: BTreeMap<Partition, (Stopwatch, String)>,
     /// The last one that was looked at.
     last: Option<Partition>,
 }
 
 impl Stalls {
+    /// The partitions that stand still, each since that was found out.
+    pub(super) fn standing(&self) -> BTreeMap<Partition, Standstill> {
+        let standing = self.told.iter().map(|(partition, (found, reason))| {
+            (*partition, Standstill { lasts: found.elapsed(), reason: reason.clone() })
+        });
+        standing.collect()
+    }
+
     /// Looks at partitions that have not moved for a while, and tells of those that should have.
     pub(super) fn look(&mut self, topic: &Topic, positions: &Positions) {
         for (partition, position) in positions {
@@ -59,7 +67,8 @@ impl Stalls {
                 self.told.remove(&partition);
                 continue;
             };
-            if self.told.insert(partition, reason.clone()).is_none() {
+            let found = self.told.get(&partition).map_or_else(Stopwatch::start, |(found, _)| *found);
+            if self.told.insert(partition, (found, reason.clone())).is_none() {
                 warn!(%partition, next_offset = %position, seconds = since.as_secs(), reason,
                     "nothing is read of a partition; it is tried again and again");
             }

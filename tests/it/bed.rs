@@ -149,6 +149,11 @@ impl Topic {
         Self { name, producer: producer(brokers) }
     }
 
+    /// One that is there.
+    pub fn existing(brokers: &str, name: &str) -> Self {
+        Self { name: name.to_owned(), producer: producer(brokers) }
+    }
+
     /// Has the broker delete it and make it again, empty.
     pub fn make_anew(&self, partitions: i32) {
         let admin = admin(&kafka());
@@ -184,6 +189,11 @@ impl Topic {
         let mut list = rdkafka::TopicPartitionList::new();
         list.add_partition_offset(&self.name, partition, rdkafka::Offset::Offset(offset)).unwrap();
         block_on(admin(&kafka()).delete_records(&list, &AdminOptions::new())).unwrap();
+    }
+
+    /// Waits for a second at most until what was put is there.
+    pub fn flush_if_possible(&self) {
+        let _ = self.producer.flush(Duration::from_secs(1));
     }
 
     pub fn flush(&self) {
