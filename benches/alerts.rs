@@ -26,8 +26,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
-    Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule, SampleColumns, Shape, Streams,
-    Wards,
+    Findings, Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule, SampleColumns, Shape,
+    Streams, Wards,
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
@@ -74,6 +74,7 @@ fn rule(schema: &arrow::datatypes::Schema) -> Rule {
         judged: Judged::BySample,
         looks_back: false,
         vitals: vec!["heart_rate".to_owned()],
+        composed: None,
         stale_after: Duration::from_secs(30),
         latches: true,
         suppressed_by: vec!["no_data".to_owned()],
@@ -111,7 +112,7 @@ fn lifecycle() {
             now: at(second),
             event_now: at(second),
         };
-        episodes.judge(&rules[0], &Rows { conditions: &frame, clear: None }, &moment);
+        episodes.judge(&rules[0], &Rows { conditions: Findings { rows: &frame, samples: None }, clear: None }, &moment);
         episodes.let_time_pass(&rules, &moment);
         let reach = Reach::new(&job.notify, &outstanding, job.alerts.unreached_after);
         let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), &reach, at(second));

@@ -115,6 +115,7 @@ fn run(engine: &mut Engine, second: i64, rows: &RecordBatch) -> Duration {
     let now = DateTime::from_timestamp(second, 0).unwrap();
     let input = Input {
         batch: BatchId(second as u64),
+        judged: None,
         rows,
         on_time: rows,
         history: &[],

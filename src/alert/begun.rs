@@ -4,12 +4,13 @@
 //! again after the episode that they began is over, begin one with the name of another. Which of them is meant nobody can tell
 //! from here, so what was is left as it was, and the new one is an alert of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::episode::{Episode, EpisodeId};
-use super::open::OpenEpisodes;
+use super::episode::{Episode, EpisodeId, State};
+use super::open::{Change, OpenEpisodes};
 
 /// What an episode is known by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,22 @@ impl OpenEpisodes {
         let is_new = |events: &[super::Event]| events.first().is_some_and(|event| event.number == 1);
         let begun = self.changes.values().filter(|change| is_new(&change.events));
         begun.map(|change| EpisodeKey::of(&change.episode)).collect()
+    }
+
+    /// The episodes that this batch has begun and ended again of patients who have left.
+    #[must_use]
+    pub fn begun_of(&self, left: &BTreeMap<Arc<str>, DateTime<Utc>>) -> Vec<Arc<Episode>> {
+        let is_new = |change: &&Change| change.events.first().is_some_and(|event| event.number == 1);
+        let begun = self.changes.values().filter(is_new).map(|change| &change.episode);
+        let of_left = |episode: &&Arc<Episode>| episode.state == State::Ended && left.contains_key(&episode.patient);
+        let mut found: Vec<Arc<Episode>> = begun.filter(of_left).cloned().collect();
+        found.sort_by_key(|episode| episode.id.rank());
+        found
+    }
+
+    /// Has an episode that this batch has begun and ended never have been.
+    pub fn take_back(&mut self, id: &EpisodeId) {
+        self.changes.remove(id);
     }
 
     /// Has an episode that this batch has begun begin a microsecond earlier, under the name that follows from that. Returns what

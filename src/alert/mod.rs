@@ -12,6 +12,7 @@
 mod action;
 mod begun;
 mod care;
+mod composed;
 mod coverage;
 mod episode;
 mod lifecycle;
@@ -32,11 +33,12 @@ use chrono::TimeDelta;
 pub use action::{Action, ActionId, Answer, Ask, Scope, Silence, SilenceKind};
 pub use begun::EpisodeKey;
 pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address, notification_id};
+pub use composed::{Composed, Composer};
 pub use coverage::{BadValue, BadValues, EVERY_RULE, Unjudged, ValidFor, Watch, Why, unjudged_patients};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
 pub use message::{Message, MessageFault};
-pub use open::{Change, Judged, Moment, OpenEpisodes, Rows};
+pub use open::{Change, Findings, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::check_rows;
 pub use streams::{
     Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Needs, Samples, SetId, Shape, Step, StreamId, Streams,
@@ -67,6 +69,8 @@ pub struct Rule {
     pub looks_back: bool,
     /// The columns of the source that its condition depends on: where one has no value, nothing is known.
     pub vitals: Vec<String>,
+    /// Where it is judged on values of several streams: how long one of each of `vitals` counts.
+    pub composed: Option<Vec<Duration>>,
     /// After how long without a known sample its episodes are stale.
     pub stale_after: Duration,
     /// Whether an episode that nobody has acknowledged outlasts its condition.

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::action::Silence;
+use super::composed::Entry;
 use super::episode::{End, Episode, EpisodeId, Event, State};
 use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
-use super::samples::Conditions;
+use super::samples::{Conditions, Place};
 use super::streams::{Arrivals, ColumnSet, Others, Placed, SampleRow, Samples, SetId, StreamId, Streams};
 use super::track::Track;
 use super::{Rule, SampleColumns};
@@ -46,11 +47,20 @@ pub struct Moment<'a> {
 /// What a rule gave on a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    /// The rows at which it is true. Where they lack the event time, it holds for every sample of the patients that
-    /// they name.
-    pub conditions: &'a RecordBatch,
+    /// The rows at which it is true.
+    pub conditions: Findings<'a>,
     /// Those at which `@clear_when` is true, where the rule has one.
-    pub clear: Option<&'a RecordBatch>,
+    pub clear: Option<Findings<'a>>,
+}
+
+/// Rows of a rule, and of which samples they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Findings<'a> {
+    /// The rows.
+    pub rows: &'a RecordBatch,
+    /// For each, of which row of the batch it is, or of which one of [`Composed`](super::Composed). Without, rows are of the
+    /// samples with their patient and event time; where they lack the time, too, of every sample of their patient.
+    pub samples: Option<&'a Int64Array>,
 }
 
 /// What became of one episode with a batch.
@@ -128,42 +138,33 @@ impl OpenEpisodes {
         let conditions = Conditions::of(rows.conditions, moment.columns);
         let clear = rows.clear.map(|clear| Conditions::of(clear, moment.columns));
         let Some(set) = rule.set(moment.streams) else { return };
-        let columns = moment.streams.shape().columns_of(set);
+        let composed = moment.samples.composed(rule);
         for patient in self.concerned(rule, &conditions) {
-            let samples = moment.samples.of_patient(&patient);
             let mut life = self.life(rule, &patient, set, moment);
-            for sample in samples.iter().copied() {
-                let placed = moment.samples.place(set, sample);
-                if !columns.judges(sample) {
-                    life.pass(self, sample, moment.samples.is_gap(set, sample));
-                    continue;
-                }
-                let row = conditions.row(&patient, sample.at);
-                let verdict = match row {
-                    Some(row) if !is_anothers(columns, sample, samples) => Verdict::True(row),
-                    _ if columns.lacks_a_value(sample) => Verdict::Unknown,
-                    _ => verdict_of_false(clear.as_ref(), &patient, sample.at),
-                };
-                life.sample(self, rows.conditions, sample, placed, verdict);
+            let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
+            match composed {
+                Some(composed) => life.composed_samples(self, composed.of_patient(&patient), &found),
+                None => life.samples(self, &found),
             }
             life.end(self);
         }
     }
 
     fn judge_by_batch(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
-        let conditions = Conditions::now(rows.conditions, moment.columns);
-        let clear = rows.clear.map(|clear| Conditions::now(clear, moment.columns));
+        let conditions = Conditions::now(rows.conditions.rows, moment.columns);
+        let clear = rows.clear.map(|clear| Conditions::now(clear.rows, moment.columns));
         let Some(set) = rule.set(moment.streams) else { return };
         for patient in self.concerned(rule, &conditions) {
             let is_known =
                 || rule.is_technical() || moment.streams.are_known(&patient, set, moment.arrivals, rule.valid_for());
-            let verdict = match conditions.row(&patient, moment.event_now) {
+            let at = Place { patient: &patient, at: moment.event_now, row: None };
+            let verdict = match conditions.row(&at) {
                 Some(row) => Verdict::True(row),
                 None if !is_known() => Verdict::Unknown,
-                None => verdict_of_false(clear.as_ref(), &patient, moment.event_now),
+                None => verdict_of_false(clear.as_ref(), &at),
             };
             let mut life = self.life(rule, &patient, set, moment);
-            life.moment(self, rows.conditions, verdict);
+            life.moment(self, rows.conditions.rows, verdict);
             life.end(self);
         }
     }
@@ -260,6 +261,27 @@ impl OpenEpisodes {
         }
     }
 
+    /// Lets time pass in the streams of patients who have left until they did: what had held for long enough by then has fired.
+    pub fn let_time_pass_until(
+        &mut self,
+        rules: &[Rule],
+        left: &BTreeMap<Arc<str>, DateTime<Utc>>,
+        moment: &Moment<'_>,
+    ) {
+        for rule in rules.iter().filter(|_| !left.is_empty()) {
+            let Some(set) = rule.set(moment.streams) else { continue };
+            for (patient, at) in left {
+                let mut life = self.life(rule, patient, set, moment);
+                for track in life.tracks_where(|stream| stream != &*MOMENT) {
+                    if let Some(stream) = &track.stream {
+                        life.pass_in(self, stream, Passed { until: *at, edge: Edge::Closed });
+                    }
+                }
+                life.end(self);
+            }
+        }
+    }
+
     /// Brings up to date what no sample tells: conditions that time has made true for long enough, or gone; who has fallen
     /// silent; and which conditions a technical alert keeps from being judged. After all rules of the batch.
     pub fn let_time_pass(&mut self, rules: &[Rule], moment: &Moment<'_>) {
@@ -308,6 +330,30 @@ impl OpenEpisodes {
             if let Some(episode) = &mut standing.live {
                 let tracks = Arc::make_mut(episode).tracks.iter_mut();
                 tracks.filter(|track| track.stream.as_ref() != Some(&MOMENT)).for_each(|track| track.stream = None);
+            }
+        }
+    }
+
+    /// Finds again which streams episodes were told of that are not known any more: those that had the very sample which told last. So
+    /// time goes on to pass in them, also where no sample comes.
+    pub fn find_streams(&mut self, rules: &[Rule], streams: &Streams) {
+        for rule in rules {
+            let Some(set) = rule.set(streams) else { continue };
+            let standing = self.rules.get_mut(&rule.name).into_iter().flat_map(HashMap::values_mut);
+            for live in standing.filter_map(|standing| standing.live.as_mut()) {
+                if live.tracks.iter().all(|track| track.stream.is_some()) {
+                    continue;
+                }
+                let episode = Arc::make_mut(live);
+                for track in episode.tracks.iter_mut().filter(|track| track.stream.is_none()) {
+                    let Some((stream, delay)) = streams.found_at(&episode.patient, set, track.at) else { continue };
+                    if track.valid_until == track.at {
+                        // A version that knew of no streams did not know how long values count either.
+                        track.valid_until = track.at.checked_add_signed(rule.valid_for()).unwrap_or(track.at);
+                        track.holds_until = track.valid_until;
+                    }
+                    (track.stream, track.delay) = (Some(stream), delay);
+                }
             }
         }
     }
@@ -411,6 +457,57 @@ struct Life<'m> {
 }
 
 impl Life<'_> {
+    /// The patient's samples, as they came.
+    fn samples(&mut self, open: &mut OpenEpisodes, found: &Found<'_>) {
+        let moment = self.moment;
+        let columns = moment.streams.shape().columns_of(self.set);
+        let samples = moment.samples.of_patient(&self.patient);
+        for sample in samples.iter().copied() {
+            let placed = moment.samples.place(self.set, sample);
+            if !columns.judges(sample) {
+                self.pass(open, sample, moment.samples.is_gap(self.set, sample));
+                continue;
+            }
+            let at = Place { patient: &self.patient, at: sample.at, row: i64::try_from(sample.row).ok() };
+            let is_own = found.conditions.are_numbered() || !is_anothers(columns, sample, samples);
+            let verdict = match found.conditions.row(&at) {
+                Some(row) if is_own => Verdict::True(row),
+                _ if columns.lacks_a_value(sample) => Verdict::Unknown,
+                _ => verdict_of_false(found.clear, &at),
+            };
+            self.sample(open, found.rows, sample, placed, verdict);
+        }
+    }
+
+    /// The same for a rule of several vitals.
+    fn composed_samples(&mut self, open: &mut OpenEpisodes, entries: &[Entry], found: &Found<'_>) {
+        for entry in entries {
+            let sample = match entry {
+                Entry::Other { record, is_gap } => {
+                    self.pass(open, *record, *is_gap);
+                    continue;
+                }
+                Entry::Sample(sample) => sample,
+            };
+            let at = Place { patient: &self.patient, at: sample.record.at, row: sample.row };
+            let verdict = match found.conditions.row(&at).filter(|_| sample.row.is_some()) {
+                Some(row) => Verdict::True(row),
+                None if !sample.is_complete => Verdict::Unknown,
+                None => verdict_of_false(found.clear, &at),
+            };
+            let is_for_itself = matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero();
+            if sample.is_alone && !is_for_itself {
+                continue;
+            }
+            if let Some(episode) = self.episode.as_mut().filter(|_| sample.leads) {
+                lifecycle::take_over(episode, &sample.stream);
+            }
+            let (stamped, valid_for) = (sample.record.stamped, sample.valid_for);
+            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for };
+            self.step(open, found.rows, &told, verdict);
+        }
+    }
+
     /// A sample that the rule is judged at.
     fn sample(
         &mut self,
@@ -605,6 +702,13 @@ fn others_passed<'a>(
     }
 }
 
+/// What a rule gave on a batch, by samples.
+struct Found<'a> {
+    rows: &'a RecordBatch,
+    conditions: &'a Conditions,
+    clear: Option<&'a Conditions>,
+}
+
 /// When and where something is said of a condition.
 struct Told<'a> {
     stream: &'a StreamId,
@@ -628,9 +732,9 @@ enum Verdict {
     Unknown,
 }
 
-fn verdict_of_false(clear: Option<&Conditions>, patient: &str, at: DateTime<Utc>) -> Verdict {
+fn verdict_of_false(clear: Option<&Conditions>, at: &Place<'_>) -> Verdict {
     match clear {
-        Some(clear) if clear.row(patient, at).is_none() => Verdict::Between,
+        Some(clear) if clear.row(at).is_none() => Verdict::Between,
         _ => Verdict::False,
     }
 }

@@ -1,19 +1,31 @@
 //! At which samples of a batch a rule is true, by its rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use arrow::array::{Array, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use super::streams::texts;
-use super::{Judged, Rule, SampleColumns};
+use super::{Findings, Judged, Rule, SampleColumns};
 
 /// Room for so many patients is made at once; more than that are few jobs' patients.
 const MOST_AT_ONCE: usize = 16_384;
 
-/// The rows of a rule by patient and, where the rule returns it, event time.
-pub(super) struct Conditions(HashMap<String, At>);
+/// The rows of a rule by patient and by sample: by its number, or else by its event time.
+pub(super) struct Conditions {
+    patients: HashMap<String, At>,
+    /// The first row of each sample, where rows bear their samples' numbers.
+    numbered: Option<HashMap<i64, usize>>,
+}
+
+/// A sample, or the moment, of which a rule is asked.
+pub(super) struct Place<'a> {
+    pub(super) patient: &'a str,
+    pub(super) at: DateTime<Utc>,
+    /// Its row in the rows that the rule was run on.
+    pub(super) row: Option<i64>,
+}
 
 enum At {
     /// At each of these times, with the first row that says so; in the order of times once all are there.
@@ -24,9 +36,18 @@ enum At {
 
 impl Conditions {
     /// Rows without a patient or, where there is the column, without a time name no sample and are left out.
-    pub(super) fn of(rows: &RecordBatch, columns: &SampleColumns) -> Self {
-        let times = rows.column_by_name(&columns.event_time);
-        Self::at(rows, columns, times.map(|times| times.as_primitive::<TimestampMicrosecondType>()))
+    pub(super) fn of(found: Findings<'_>, columns: &SampleColumns) -> Self {
+        let Some(numbers) = found.samples else {
+            let times = found.rows.column_by_name(&columns.event_time);
+            return Self::at(found.rows, columns, times.map(|times| times.as_primitive::<TimestampMicrosecondType>()));
+        };
+        let mut numbered = HashMap::with_capacity(numbers.len());
+        for (row, number) in numbers.iter().enumerate() {
+            if let Some(number) = number {
+                numbered.entry(number).or_insert(row);
+            }
+        }
+        Self { numbered: Some(numbered), ..Self::at(found.rows, columns, None) }
     }
 
     /// Rows that are true of a patient now, whatever times they bear.
@@ -36,7 +57,7 @@ impl Conditions {
 
     fn at(rows: &RecordBatch, columns: &SampleColumns, times: Option<&TimestampMicrosecondArray>) -> Self {
         let mut found: HashMap<String, At> = HashMap::with_capacity(rows.num_rows().min(MOST_AT_ONCE));
-        let Some(patients) = texts(rows, &columns.key) else { return Self(found) };
+        let Some(patients) = texts(rows, &columns.key) else { return Self { patients: found, numbered: None } };
         for (row, patient) in patients.iter().enumerate() {
             let Some(patient) = patient else { continue };
             match times {
@@ -59,22 +80,31 @@ impl Conditions {
                 times.sort_unstable(); // of one time, the first row comes first
             }
         }
-        Self(found)
+        Self { patients: found, numbered: None }
+    }
+
+    /// Whether each sample has its own row.
+    pub(super) fn are_numbered(&self) -> bool {
+        self.numbered.is_some()
     }
 
     pub(super) fn patients(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.patients.keys().map(String::as_str)
     }
 
     pub(super) fn has(&self, patient: &str) -> bool {
-        self.0.contains_key(patient)
+        self.patients.contains_key(patient)
     }
 
     /// The rule's row for a sample; `None` where the rule is false.
-    pub(super) fn row(&self, patient: &str, at: DateTime<Utc>) -> Option<usize> {
-        match self.0.get(patient)? {
+    pub(super) fn row(&self, place: &Place<'_>) -> Option<usize> {
+        let found = self.patients.get(place.patient)?;
+        if let Some(numbered) = &self.numbered {
+            return numbered.get(&place.row?).copied();
+        }
+        match found {
             At::Times(times) => {
-                let at = at.timestamp_micros();
+                let at = place.at.timestamp_micros();
                 let (time, row) = times.get(times.partition_point(|(time, _)| *time < at))?;
                 (*time == at).then_some(*row)
             }
@@ -89,8 +119,17 @@ impl Conditions {
 ///
 /// # Errors
 /// The first patient with more rows than samples.
-pub fn check_rows(rule: &Rule, rows: &RecordBatch, frame: &RecordBatch, columns: &SampleColumns) -> Result<(), String> {
+pub fn check_rows(
+    rule: &Rule,
+    found: Findings<'_>,
+    frame: &RecordBatch,
+    columns: &SampleColumns,
+) -> Result<(), String> {
+    let rows = found.rows;
     let Some(patients) = texts(rows, &columns.key) else { return Ok(()) };
+    if let Some(numbers) = found.samples {
+        return check_numbers(numbers, &patients);
+    }
     let by_sample = rule.judged == Judged::BySample;
     let times_of = |rows: &RecordBatch| {
         let times = rows.column_by_name(&columns.event_time).filter(|_| by_sample)?;
@@ -131,6 +170,19 @@ pub fn check_rows(rule: &Rule, rows: &RecordBatch, frame: &RecordBatch, columns:
         Some((patient, Some(at))) => Err(format!(
             "it gives two rows for one sample of patient \"{patient}\", at {}; join by the whole key of what you join",
             DateTime::from_timestamp_micros(at).unwrap_or_default().to_rfc3339()
+        )),
+    }
+}
+
+/// Refuses two rows of one sample, where rows bear their samples' numbers.
+fn check_numbers(numbers: &Int64Array, patients: &StringViewArray) -> Result<(), String> {
+    let mut seen = HashSet::with_capacity(numbers.len());
+    let twice = (0..numbers.len()).find(|row| numbers.is_valid(*row) && !seen.insert(numbers.value(*row)));
+    match twice {
+        None => Ok(()),
+        Some(row) => Err(format!(
+            "it gives two rows for one sample of patient \"{}\"; join by the whole key of what you join",
+            if patients.is_valid(row) { patients.value(row) } else { "" }
         )),
     }
 }

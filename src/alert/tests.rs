@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::*;
 use crate::terms::Partition;
 
+mod composed;
 mod model;
 mod streams;
 
@@ -53,12 +54,18 @@ fn rule(hold: u64, clear_after: u64) -> Rule {
         judged: Judged::BySample,
         looks_back: false,
         vitals: vec!["heart_rate".to_owned()],
+        composed: None,
         stale_after: Duration::from_secs(30),
         latches: false,
         suppressed_by: Vec::new(),
         measure: Measure { value: Some(2), limit: None, worse: Extreme::Max },
         header,
     }
+}
+
+/// Rows without the numbers of their samples.
+fn found(rows: &RecordBatch) -> Findings<'_> {
+    Findings { rows, samples: None }
 }
 
 fn technical(name: &str) -> Rule {
@@ -139,7 +146,7 @@ impl Ward {
         for rule in &self.rules {
             let conditions = if rule.is_technical() { &zero } else { &above };
             let clear = clear.as_ref().filter(|_| !rule.is_technical());
-            self.open.judge(rule, &Rows { conditions, clear }, &moment);
+            self.open.judge(rule, &Rows { conditions: found(conditions), clear: clear.map(found) }, &moment);
         }
         self.open.let_time_pass(&self.rules, &moment);
         let patience = self.policy.unreached_after;
@@ -576,12 +583,12 @@ fn two_rows_for_one_sample_are_refused_and_two_records_of_one_time_are_not() {
     let rule = rule(0, 0);
     let one = frame(&some(&[(0, 130.0), (1, 131.0)]));
     let doubled = frame(&some(&[(0, 130.0), (0, 130.0), (1, 131.0)]));
-    assert_eq!(check_rows(&rule, &one, &one, &columns()), Ok(()));
-    assert_eq!(check_rows(&rule, &doubled, &doubled, &columns()), Ok(()));
-    let refused = check_rows(&rule, &doubled, &one, &columns()).expect_err("a join doubled it");
+    assert_eq!(check_rows(&rule, found(&one), &one, &columns()), Ok(()));
+    assert_eq!(check_rows(&rule, found(&doubled), &doubled, &columns()), Ok(()));
+    let refused = check_rows(&rule, found(&doubled), &one, &columns()).expect_err("a join doubled it");
     assert!(refused.contains("two rows for one sample of patient \"P1\""), "{refused}");
     let by_batch = Rule { judged: Judged::ByBatch, ..rule };
-    let refused = check_rows(&by_batch, &one, &frame(&[]), &columns()).expect_err("two rows");
+    let refused = check_rows(&by_batch, found(&one), &frame(&[]), &columns()).expect_err("two rows");
     assert!(refused.contains("two rows for patient \"P1\""), "{refused}");
 }
 

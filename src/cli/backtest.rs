@@ -62,7 +62,7 @@ impl Backtest {
         if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {bar:30} {human_pos}/{human_len} rows") {
             bar.set_style(style);
         }
-        let tested = backtest(plan, &rule, &past.rows, &self.holds, &|done, all| {
+        let tested = backtest(plan, &rule, &past, &self.holds, &|done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         });

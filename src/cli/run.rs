@@ -83,7 +83,7 @@ impl Run {
             match self.run_once_admitted(&mut plan, &scheduled, &health, &is_stopped) {
                 Err(error) if self.standby && error.is_fenced() => {
                     warn!(%error, "standing by from now on");
-                    plan = Plan::load(&self.file.job)?;
+                    plan = self.plan_again(plan);
                 }
                 done => break done,
             }
@@ -112,6 +112,19 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// The plan of the files as they are now. Where these have a fault, the one that ran goes on, with nothing in its windows: a standby
+    /// that ends over somebody's edit leaves the ward without one.
+    fn plan_again(&self, mut ran: Plan) -> Plan {
+        match Plan::load(&self.file.job) {
+            Ok(plan) => plan,
+            Err(fault) => {
+                warn!(%fault, "the files have faults; it stands by with the job as it ran");
+                ran.engine.start_over();
+                ran
+            }
+        }
     }
 
     /// Runs the job until it ends; reports are made while this process writes for it, and not while it stands by.

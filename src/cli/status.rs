@@ -325,7 +325,12 @@ fn tell_tables(status: &store::Status) {
         );
     }
     if status.unattached > 0 {
-        println!("{} records that were nobody's when they were measured, in the table unattached", status.unattached);
+        let later = match status.attached_later {
+            0 => String::new(),
+            later => format!("; {later} became somebody's later"),
+        };
+        let left = status.unattached - status.attached_later;
+        println!("{left} records that were nobody's when they were measured, in the table unattached{later}");
     }
     if status.bad_rows > 0 {
         println!("{} rows that no table takes, each with its reason in the table bad_rows", status.bad_rows);

@@ -74,6 +74,35 @@ pub struct Column {
     pub limits: Option<[f64; 2]>,
     /// How long a value counts for alerts while no newer one comes; `None`: as long as the job says of all.
     pub valid_for: Option<Duration>,
+    /// What words mean; a word that is not among them is an artefact.
+    pub words: Option<Words>,
+}
+
+/// The words that a text column takes, each with what it becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words(Vec<(String, String)>);
+
+impl Words {
+    /// `meanings` are of distinct words. What a word becomes is a word of this meaning, too.
+    pub(super) fn new(meanings: Vec<(String, String)>) -> Self {
+        let mut words: Vec<(String, String)> = Vec::new();
+        for (_, meaning) in &meanings {
+            if !words.iter().any(|(word, _)| word == meaning) {
+                words.push((meaning.clone(), meaning.clone()));
+            }
+        }
+        words.extend(meanings);
+        Self(words)
+    }
+
+    /// What a text means, whether its letters are large or small; `None` where it is not a word of the column's.
+    #[must_use]
+    pub fn meaning(&self, text: &str) -> Option<&str> {
+        let is_it = |word: &str| {
+            word.eq_ignore_ascii_case(text) || (!text.is_ascii() && word.to_lowercase() == text.to_lowercase())
+        };
+        self.0.iter().find(|(word, _)| is_it(word)).map(|(_, meaning)| meaning.as_str())
+    }
 }
 
 /// What the name of a column's doubtful twin ends with.

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
-pub use columns::{Column, ColumnType, Columns, SourcePath};
+pub use columns::{Column, ColumnType, Columns, SourcePath, Words};
 pub use dashboard::{DashboardSpec, Privacy};
 pub use parse::load;
 pub use raw::schema;

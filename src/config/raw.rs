@@ -145,6 +145,8 @@ pub(super) struct RawColumn {
     pub(super) limits: Option<Spanned<[f64; 2]>>,
     /// How long a value counts for alerts while no newer one comes: "30s"; without it, stale_after of alerts.
     pub(super) valid_for: Option<Text>,
+    /// What the words of a text column mean: { Alert = "A", Confusion = "C" }. Any other word is NULL, and kept as an artefact.
+    pub(super) map: Option<BTreeMap<Text, String>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

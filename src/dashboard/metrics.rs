@@ -60,6 +60,7 @@ pub(super) fn metrics(
         ("duplicates", "Rows that had come before", status.duplicates),
         ("bad_rows", "Rows that no table takes", status.bad_rows),
         ("unattached", "Records that were nobody's when they were measured", status.unattached),
+        ("attached_later", "Those of them that became somebody's later", status.attached_later),
     ];
     for (name, help, value) in counters {
         text.family(&format!("{name}_total"), "counter", help);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder,
-    PrimitiveArray, PrimitiveBuilder, RecordBatch, StringViewArray, StructArray, TimestampMicrosecondArray,
-    new_null_array,
+    PrimitiveArray, PrimitiveBuilder, RecordBatch, StringViewArray, StringViewBuilder, StructArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::compute::kernels::zip::zip;
@@ -13,7 +13,7 @@ use arrow::compute::{is_not_null, max, min};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono_tz::Tz;
 
-use crate::config::{Column, ColumnType, Columns, SourcePath};
+use crate::config::{Column, ColumnType, Columns, SourcePath, Words};
 
 use super::json::{self, Parsed};
 use super::quoted;
@@ -117,7 +117,10 @@ impl Reader<'_> {
     /// The parsed values of one place as the column's type.
     fn typed(&mut self, parsed: ArrayRef, found: Option<&ArrayRef>) -> ArrayRef {
         match self.column.r#type {
-            ColumnType::Text => without_empty(parsed),
+            ColumnType::Text => match &self.column.words {
+                None => without_empty(parsed),
+                Some(words) => self.meanings(&parsed, words, found),
+            },
             ColumnType::Float => nan_to_null(parsed),
             ColumnType::Bool => parsed,
             ColumnType::Time | ColumnType::Int => {
@@ -128,6 +131,22 @@ impl Reader<'_> {
                 self.read(texts)
             }
         }
+    }
+
+    /// What texts mean by the column's words; those that are none of them are noted.
+    fn meanings(&mut self, parsed: &ArrayRef, words: &Words, found: Option<&ArrayRef>) -> ArrayRef {
+        let texts = parsed.as_string_view();
+        let mut built = StringViewBuilder::with_capacity(texts.len()).with_deduplicate_strings();
+        for (row, text) in texts.iter().enumerate() {
+            let is_open = found.is_none_or(|found| found.is_null(row));
+            let text = text.filter(|_| is_open).and_then(value_text);
+            let meaning = text.and_then(|text| words.meaning(text));
+            if let Some(text) = text.filter(|_| meaning.is_none()) {
+                self.note(row, text, "is not a word that the column knows".to_owned());
+            }
+            built.append_option(meaning);
+        }
+        Arc::new(built.finish())
     }
 
     /// Texts as the column's type, which is not text; those that cannot be read are noted.

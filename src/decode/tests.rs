@@ -170,6 +170,30 @@ fn artefact(column: &str, value: Option<f64>, text: &str, reason: &str) -> (Stri
 }
 
 #[test]
+fn a_word_is_read_as_what_it_means_and_one_that_is_not_known_costs_itself_alone() {
+    let columns = format!(
+        "{WIDE}mood = {{ type = \"text\", from = [\"mood\", \"acvpu\"], map = {{ Alert = \"A\", \"sehr müde\" = \"V\" }} }}\n"
+    );
+    let read = |fields: &str| {
+        let payload = format!(r#"{{"patient_id":"P1","event_time":"2026-01-01T00:00:00Z","heart_rate":80,{fields}}}"#);
+        let decoded = decoder(&columns, "").decode(&records(&[GOOD, payload.as_bytes()]));
+        assert_eq!(decoded.rejects, [], "{fields}");
+        let mood = decoded.rows["mood"].as_string_view();
+        let told: Vec<String> = decoded.artefacts.iter().map(|told| format!("{} {}", told.text, told.reason)).collect();
+        (mood.is_valid(1).then(|| mood.value(1).to_owned()), told)
+    };
+    for (sent, meaning) in [("Alert", "A"), (" ALERT ", "A"), ("a", "A"), ("v", "V"), ("SEHR MÜDE", "V")] {
+        assert_eq!(read(&format!("\"mood\":\"{sent}\"")), (Some(meaning.to_owned()), Vec::new()), "{sent}");
+    }
+    let unknown = "is not a word that the column knows".to_owned();
+    assert_eq!(read("\"mood\":\"Drowsy\""), (None, vec![format!("Drowsy {unknown}")]));
+    assert_eq!(read("\"mood\":3"), (None, vec![format!("3 {unknown}")]));
+    // Another place may have it; nothing is said of what means no value.
+    assert_eq!(read("\"mood\":\"\",\"acvpu\":\"V\""), (Some("V".to_owned()), Vec::new()));
+    assert_eq!(read("\"mood\":null"), (None, Vec::new()));
+}
+
+#[test]
 fn a_value_that_cannot_be_read_costs_itself_alone() {
     for text in ["--", "N/A", "unavailable", "None", "-?-", "***", "OFF", "72 bpm", "98 %", "36,6", "<40", "1e", "-"] {
         let expected = [artefact("heart_rate", None, text, "is not a valid number")];

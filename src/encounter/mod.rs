@@ -63,6 +63,13 @@ impl Journal {
         }
     }
 
+    /// The request that was applied as a version.
+    #[must_use]
+    pub fn request(&self, version: Version) -> Option<&Request> {
+        let place = self.0.binary_search_by_key(&version, |(version, _)| *version).ok()?;
+        self.0.get(place).map(|(_, request)| request)
+    }
+
     /// The last version.
     #[must_use]
     pub fn last(&self) -> Version {

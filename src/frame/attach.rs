@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringViewBuilder};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use arrow::json::ReaderBuilder;
 use chrono::{DateTime, Utc};
 
 use crate::decode::{Artefact, OFFSET_COLUMN, PARTITION_COLUMN};
@@ -88,7 +91,9 @@ pub fn attach_artefacts(artefacts: &mut [Artefact], keyed: Keyed, encounters: &E
     }
 }
 
-fn patient<'a>(name: &'a str, at: DateTime<Utc>, keyed: Keyed, encounters: &'a Encounters) -> Option<&'a str> {
+/// Whose a record of this key and event time is.
+#[must_use]
+pub fn patient<'a>(name: &'a str, at: DateTime<Utc>, keyed: Keyed, encounters: &'a Encounters) -> Option<&'a str> {
     match keyed {
         Keyed::ByDevice => encounters.patient_of(name, at).map(|patient| &**patient),
         Keyed::ByPatient => (!matches!(encounters.presence(name, at), Presence::Left(_))).then_some(name),
@@ -114,4 +119,100 @@ pub fn unattached(rows: &RecordBatch, places: &[usize], (key, event_time): (&str
             values: as_json(rows, row),
         })
         .collect()
+}
+
+/// Rows that [`unattached`] has put into words, as they were decoded: the inverse of what it does to values.
+///
+/// Shape: a row for each of `values` that is still one, in their order, with the places of the others. A column that the
+/// words lack is NULL. Errors: none; what is no row of `schema` any more, because the job has other columns now or somebody
+/// has written into the table, is told by its place.
+///
+/// # Panics
+/// Never: batches of one schema can be put together.
+#[must_use]
+pub fn decoded_again(schema: &SchemaRef, values: &[String]) -> (RecordBatch, Vec<usize>) {
+    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
+    match read_rows(schema, values) {
+        Ok(all) => rows.push(all),
+        Err(_) => {
+            for (place, value) in values.iter().enumerate() {
+                match read_rows(schema, std::slice::from_ref(value)) {
+                    Ok(row) => rows.push(row),
+                    Err(_) => unreadable.push(place),
+                }
+            }
+        }
+    }
+    let rows = concat_batches(schema, &rows).unwrap_or_else(|error| panic!("rows of one schema: {error}"));
+    (rows, unreadable)
+}
+
+/// As many rows as there are texts, or an error.
+fn read_rows(schema: &SchemaRef, values: &[String]) -> Result<RecordBatch, ArrowError> {
+    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(values.len().max(1)).build_decoder()?;
+    for value in values {
+        decoder.decode(value.as_bytes())?;
+        decoder.decode(b"\n")?;
+    }
+    let rows = decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema)));
+    if rows.num_rows() == values.len() {
+        Ok(rows)
+    } else {
+        Err(ArrowError::JsonError(format!("{} rows in {} texts", rows.num_rows(), values.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        BooleanArray, Float64Array, Int32Array, Int64Array, StringViewArray, TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::Schema;
+
+    use super::*;
+    use crate::decode::{STAMP_COLUMN, TOPIC_COLUMN};
+
+    fn rows() -> RecordBatch {
+        let times = |micros: [Option<i64>; 3]| {
+            Arc::new(micros.into_iter().collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as _
+        };
+        let text = |texts: [Option<&str>; 3]| Arc::new(StringViewArray::from_iter(texts)) as _;
+        RecordBatch::try_from_iter_with_nullable([
+            ("device_id", text([Some("D1"), Some("Gerät \"2\"\n"), Some("")]), false),
+            ("event_time", times([Some(1_767_261_600_123_456), Some(0), Some(-1)]), false),
+            ("heart_rate", Arc::new(Float64Array::from(vec![Some(0.1 + 0.2), None, Some(-0.0)])) as _, true),
+            ("count", Arc::new(Int64Array::from(vec![Some(i64::MAX), Some(i64::MIN), None])) as _, true),
+            ("oxygen", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])) as _, true),
+            (TOPIC_COLUMN, text([Some("vitals"); 3]), false),
+            (PARTITION_COLUMN, Arc::new(Int32Array::from(vec![0, 1, 2])) as _, false),
+            (OFFSET_COLUMN, Arc::new(Int64Array::from(vec![7, 8, 9])) as _, false),
+            (STAMP_COLUMN, times([Some(1_767_261_600_200_000), None, Some(1)]), true),
+        ])
+        .expect("rows")
+    }
+
+    fn words(rows: &RecordBatch) -> Vec<String> {
+        let waiting = unattached(rows, &[0, 1, 2], ("device_id", "event_time"));
+        waiting.into_iter().map(|row| row.values).collect()
+    }
+
+    #[test]
+    fn rows_that_wait_come_back_as_they_were() {
+        let rows = rows();
+        assert_eq!(decoded_again(&rows.schema(), &words(&rows)), (rows, Vec::new()));
+    }
+
+    #[test]
+    fn a_text_that_is_no_row_any_more_costs_itself_and_a_new_column_is_empty() {
+        let rows = rows();
+        let mut words = words(&rows);
+        words[1] = "{\"device_id\":".to_owned();
+        let fields = rows.schema().fields().iter().cloned().collect::<Vec<_>>();
+        let new = Arc::new(arrow::datatypes::Field::new("spo2", arrow::datatypes::DataType::Float64, true));
+        let schema = Arc::new(Schema::new([fields, vec![new]].concat()));
+        let (again, unreadable) = decoded_again(&schema, &words);
+        assert_eq!(unreadable, [1]);
+        assert_eq!(again[OFFSET_COLUMN].as_primitive::<Int64Type>().values(), &[7, 9]);
+        assert_eq!(again["spo2"].null_count(), 2);
+    }
 }

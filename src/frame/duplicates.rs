@@ -1,6 +1,8 @@
 //! Rows that came twice.
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use polars::prelude::{Column, DataFrame};
@@ -11,6 +13,9 @@ use crate::terms::Partition;
 use super::crossing::{CrossingError, to_polars};
 use super::lateness::{Watermarks, without};
 
+/// Which of a row's columns have a value, as a column of its key.
+const FILLED: &str = "_filled";
+
 /// The keys that may still come again: those that are not late yet.
 #[derive(Debug, Clone)]
 pub struct SeenKeys {
@@ -20,7 +25,8 @@ pub struct SeenKeys {
 }
 
 impl SeenKeys {
-    /// Rows are the same when they come from one partition and agree in `columns` and in the event time.
+    /// Rows are the same when they come from one partition, agree in `columns` and in the event time, and have values in the same
+    /// columns: with clocks of whole seconds, the pressure of a cuff shares its time with the heart rate of a monitor.
     #[must_use]
     pub fn new(columns: &[String], event_time: &str) -> Self {
         let others = columns.iter().filter(|column| *column != event_time).cloned();
@@ -53,7 +59,9 @@ impl SeenKeys {
     }
 
     fn keys(&self, rows: &RecordBatch) -> RecordBatch {
-        let columns = self.columns.iter().map(|name| (name, ArrayRef::clone(&rows[name.as_str()]), true));
+        let filled: ArrayRef = Arc::new(filled(rows));
+        let columns = self.columns.iter().map(|name| (name.as_str(), ArrayRef::clone(&rows[name.as_str()]), true));
+        let columns = columns.chain([(FILLED, filled, true)]);
         RecordBatch::try_from_iter_with_nullable(columns)
             .unwrap_or_else(|error| panic!("columns of one batch are equally long: {error}"))
     }
@@ -70,6 +78,18 @@ impl SeenKeys {
             .collect();
         filter_record_batch(keys, &wanted).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"))
     }
+}
+
+/// Which columns have a value in each row, but for where it was read: a bit each, which those beyond the sixty-third share.
+fn filled(rows: &RecordBatch) -> Int64Array {
+    let mut bits = vec![0_i64; rows.num_rows()];
+    let schema = rows.schema();
+    let columns = schema.fields().iter().zip(rows.columns()).filter(|(field, _)| !field.name().starts_with('_'));
+    for (index, (_, values)) in columns.enumerate().filter(|(_, (_, values))| values.null_count() < values.len()) {
+        let bit = 1 << index.min(62);
+        (0..values.len()).filter(|row| values.is_valid(*row)).for_each(|row| bits[row] |= bit);
+    }
+    bits.into()
 }
 
 /// Whether each row is the first of those with its values.

@@ -11,7 +11,7 @@ mod features;
 mod history;
 mod lateness;
 
-pub use attach::{Attached, Keyed, Unattached, attach, attach_artefacts, unattached};
+pub use attach::{Attached, Keyed, Unattached, attach, attach_artefacts, decoded_again, patient, unattached};
 pub use duplicates::{SeenKeys, without_rows};
 pub use event_time::{EventTime, Patience, Seen};
 pub use features::{Features, schema_with};

@@ -8,14 +8,16 @@ use arrow::compute::filter_record_batch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::alert::{Arrivals, Judged, OpenEpisodes, Rule, Wards};
+use crate::alert::{Arrivals, OpenEpisodes, Wards};
+use crate::decode::frame_schema;
 use crate::encounter::{Encounters, Journal, Presence, Request, Version};
-use crate::frame::{Attached, Keyed, Unattached, attach};
-use crate::store::{AskedEncounter, EncounterAnswer};
+use crate::frame::{Attached, Keyed, Unattached, attach, patient};
+use crate::store::{AskedEncounter, AttachedLater, EncounterAnswer, Store, StoreError, WaitingRow};
 use crate::terms::BatchId;
 
 use super::memory::Memory;
 use super::plan::Plan;
+use super::waiting::{WaitedRows, Waiting};
 
 /// Once in so many batches it is looked for patients of whom nothing has come for long; the batch's number says when, so that a
 /// replay looks with the same batches.
@@ -39,11 +41,20 @@ pub(super) struct Attaching {
     answers: Vec<EncounterAnswer>,
     /// What sends records that are nobody's.
     nobody: Nobody,
+    /// Rows that were nobody's and are somebody's now.
+    waiting: Waiting,
 }
 
 /// The devices whose records are nobody's, each with the event time of the newest. Where records name patients: those who had left.
 #[derive(Debug, Default)]
 struct Nobody(BTreeMap<String, DateTime<Utc>>);
+
+/// The places that waited, each with whose it is: of rows whose key names the patient now, and of which these are the first.
+pub(super) fn attached_later(places: Vec<WaitingRow>, rows: &RecordBatch, key: &str) -> Vec<AttachedLater> {
+    let patients = rows[key].as_string_view();
+    let of = |(row, place): (usize, WaitingRow)| AttachedLater { row: place, patient: patients.value(row).to_owned() };
+    places.into_iter().enumerate().map(of).collect()
+}
 
 /// The patients who are let go of with a batch, each with the time from which on.
 pub(super) type Leaving = BTreeMap<Arc<str>, DateTime<Utc>>;
@@ -70,6 +81,7 @@ impl Attaching {
             looked: None,
             answers: Vec::new(),
             nobody: Nobody::default(),
+            waiting: Waiting::new(frame_schema(&plan.job.source.columns), &plan.job.source.topic),
         }
     }
 
@@ -85,6 +97,10 @@ impl Attaching {
             let outcome = request.and_then(|request| {
                 let remark = self.encounters.apply(&request)?;
                 let version = self.encounters.version();
+                self.waiting.look_for(match self.keyed {
+                    Keyed::ByDevice => &request.given.device,
+                    Keyed::ByPatient => &request.patient,
+                });
                 self.journal.push(version, request);
                 Ok((version, remark))
             });
@@ -94,6 +110,39 @@ impl Attaching {
             }
             self.answers.push(EncounterAnswer { id, at, outcome });
         }
+    }
+
+    /// Reads the rows that waited in `unattached` and that the next batch takes, because they are somebody's now; people are told how
+    /// many.
+    ///
+    /// Errors: the store does not answer; it can be asked again then.
+    pub(super) fn read_waiting(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        if self.encounters.is_empty() {
+            return Ok(());
+        }
+        let (keyed, encounters) = (self.keyed, &self.encounters);
+        let found = self.waiting.read(store, &|device, at| patient(device, at, keyed, encounters).is_some())?;
+        for answer in &mut self.answers {
+            let Ok((version, remark)) = &mut answer.outcome else { continue };
+            let Some(request) = self.journal.request(*version) else { continue };
+            let is_theirs = |device: &str, at| patient(device, at, keyed, encounters) == Some(&request.patient);
+            let theirs = found.iter().filter(|row| is_theirs(&row.device, row.event_time)).count();
+            if theirs > 0 {
+                let separator = if remark.is_empty() { "" } else { "; " };
+                remark.push_str(&format!("{separator}{theirs} records that waited are theirs"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next batch has something to write, also when nothing comes.
+    pub(super) fn is_due(&self) -> bool {
+        !self.answers.is_empty() || self.waiting.is_due()
+    }
+
+    /// The rows that the next batch takes in front of its own.
+    pub(super) fn take_waited(&mut self) -> WaitedRows {
+        self.waiting.take()
     }
 
     /// What became of requests and is not in the store yet.
@@ -177,13 +226,6 @@ impl Attaching {
         left
     }
 
-    /// The patients with rows in `rows` who had left when the batch before ended.
-    pub(super) fn absent(&self, rows: &RecordBatch, key: &str, before: Option<DateTime<Utc>>) -> BTreeSet<Arc<str>> {
-        let Some(before) = before.filter(|_| !self.encounters.is_empty()) else { return BTreeSet::new() };
-        let had_left = |patient: &&str| matches!(self.encounters.presence(patient, before), Presence::Left(_));
-        patients(rows, key).into_iter().filter(had_left).map(Arc::from).collect()
-    }
-
     /// Those of whom nothing has come for so long that they are let go of, and those who make room for others.
     pub(super) fn idle(
         &self,
@@ -217,20 +259,9 @@ impl Attaching {
         idle.into_iter().map(|patient| (patient, now)).collect()
     }
 
-    /// A rule's rows without those of patients who are not here: of samples, those who had left before the batch; of what is known
-    /// at a time, those who have left by now.
-    pub(super) fn of_present(
-        &self,
-        rule: &Rule,
-        rows: &RecordBatch,
-        key: &str,
-        absent: &BTreeSet<Arc<str>>,
-        now: DateTime<Utc>,
-    ) -> RecordBatch {
-        let is_gone = |patient: &str| match rule.judged {
-            Judged::BySample => absent.contains(patient),
-            Judged::ByBatch => matches!(self.encounters.presence(patient, now), Presence::Left(_)),
-        };
+    /// The rows of a rule about what is known now, without those of patients who have left.
+    pub(super) fn of_present(&self, rows: &RecordBatch, key: &str, now: DateTime<Utc>) -> RecordBatch {
+        let is_gone = |patient: &str| matches!(self.encounters.presence(patient, now), Presence::Left(_));
         let Some(keys) = rows.column_by_name(key).filter(|_| !self.encounters.is_empty()) else { return rows.clone() };
         let keys = match keys.data_type() {
             arrow::datatypes::DataType::Utf8View => Arc::clone(keys),

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::{Change, Episode, EpisodeId, Judged, State};
 
+use super::past::Past;
 use super::plan::Plan;
 use super::rehearse::Rehearsal;
 
@@ -56,17 +57,21 @@ pub struct Delay {
     pub median: Option<Duration>,
 }
 
-/// Runs `rule`, which is one of the plan's, over `rows`, which are in the order of their event times, with its own delay and
-/// with those of `holds`. `on_progress` is told how many rows of how many have been judged.
+/// Runs `rule`, which is one of the plan's, over the rows of `past` and the values that were none, with its own delay and with
+/// those of `holds`. `on_progress` is told how many rows of how many have been judged.
 #[must_use]
 pub fn backtest(
     plan: Plan,
     rule: &str,
-    rows: &RecordBatch,
+    past: &Past,
     holds: &[Duration],
     on_progress: &dyn Fn(usize, usize),
 ) -> Backtest {
+    let rows = &past.rows;
     let (times, patients) = (times(&plan, rows), patients(&plan, rows));
+    let mut artefacts = past.artefacts.clone();
+    artefacts.sort_by_key(|artefact| artefact.event_time);
+    let mut artefacts = artefacts.as_slice();
     let by_sample = plan.rules.iter().all(|rule| rule.judged == Judged::BySample);
     let every = if by_sample { LONG } else { plan.job.trigger.every };
     let own = plan.rules.iter().find(|known| known.name == rule).map(|known| known.header.hold).unwrap_or_default();
@@ -78,7 +83,10 @@ pub fn backtest(
     let mut done = 0;
     let mut take = |rehearsal: &mut Rehearsal, from: usize, to: usize, now: i64| {
         let now = DateTime::from_timestamp_micros(now).unwrap_or_default();
-        let rehearsed = rehearsal.batch(&rows.slice(from, to - from), &[], now);
+        // Values that were none come with the rows that lack them.
+        let (of_batch, later) = artefacts.split_at(artefacts.partition_point(|artefact| artefact.event_time < now));
+        artefacts = later;
+        let rehearsed = rehearsal.batch(&rows.slice(from, to - from), of_batch, now);
         for outcome in rehearsed.outcomes {
             if let Err(failure) = outcome.rows {
                 failures.entry(outcome.query).or_insert(failure.to_string());

@@ -4,23 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::alert::{
-    self, Arrivals, Change, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Unread, Watch,
-    address, check_rows, is_system_rule,
+    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged,
+    Unread, Watch, address, check_rows, is_system_rule,
 };
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
-use crate::query::{Input, Outcome, QueryFailure};
+use crate::query::{self, Input, Outcome, QueryFailure};
 use crate::source::{self, MicroBatch, Standstill};
 use crate::store::{
-    Alerting, Commit, CoverageChanges, Failed, QueryCost, QueryState, Snapshot, Store, StoreError, TableFault,
-    TableRows, Way,
+    Alerting, AttachedLater, Commit, CoverageChanges, Failed, QueryCost, QueryState, Snapshot, Store, StoreError,
+    TableFault, TableRows, Way,
 };
 use crate::terms::{BatchId, Partition};
 
-use super::attaching::Leaving;
+use super::attaching::{Leaving, attached_later};
 use super::given::{artefacts, encounters_now, open_alerts};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
@@ -43,10 +44,10 @@ pub(super) struct Taken {
     partition_nows: BTreeMap<Partition, DateTime<Utc>>,
     /// The rows that are nobody's.
     unattached: Vec<Unattached>,
+    /// The first of its rows, which waited for somebody to say whose they are.
+    attached_later: Vec<AttachedLater>,
     /// The patients who are let go of with it.
     leaving: Leaving,
-    /// The patients with rows in it who had left before.
-    absent: BTreeSet<Arc<str>>,
     /// At what its rules are judged.
     samples: Samples,
     /// How far each partition has got, by Kafka's stamps.
@@ -59,14 +60,15 @@ impl Taken {
     pub(super) fn of(mut batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
         let now = state.after_last(now);
         let attaching = &mut state.attaching;
+        let waited = attaching.take_waited();
+        batch.rows = in_front(&waited.rows, &batch.rows);
         let Attached { rows: attached, nobody } = attaching.attach(plan, &batch.rows);
+        let attached_later = attached_later(waited.places, &attached, &plan.samples.key);
         let unattached = unattached(&batch.rows, &nobody, (&plan.samples.key, &plan.samples.event_time));
         attach_artefacts(&mut batch.artefacts, attaching.keyed(), attaching.encounters());
         let decoded = std::mem::replace(&mut batch.rows, attached);
         let rows = state.memory.take(plan, &batch.rows, &nobody, now);
-        let absent = state.attaching.absent(&rows.all, &plan.samples.key, state.memory.event_time.now);
-        let mut samples = state.memory.note_samples(plan, &rows.all, now);
-        absent.iter().for_each(|patient| samples.leave_out(patient));
+        let samples = state.memory.note_samples(plan, &rows.all, now);
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
         state.coverage.forgive(&state.memory.streams);
@@ -100,8 +102,8 @@ impl Taken {
             event_time,
             decoded,
             unattached,
+            attached_later,
             leaving,
-            absent,
             samples,
             rows,
             batch,
@@ -116,9 +118,11 @@ impl Taken {
             let present = state.attaching.encounters().present(self.event_now());
             encounters_now(&present, &plan.samples)
         });
+        let composed = composed_rows(plan, &self.samples);
         let input = Input {
             batch: self.id,
             rows: &self.rows.all,
+            judged: Some(query::Judged { rows: &self.rows.all, composed: &composed }),
             on_time: &self.rows.on_time,
             history: &state.memory.history(),
             open_alerts: open_alerts.as_ref(),
@@ -135,7 +139,8 @@ impl Taken {
         for outcome in &mut outcomes {
             let rule = plan.rules.iter().find(|rule| rule.name == outcome.query);
             if let (Some(rule), Ok(rows)) = (rule, &outcome.rows)
-                && let Err(fault) = check_rows(rule, rows, &self.rows.all, &plan.samples)
+                && let found = (Findings { rows, samples: outcome.samples.as_ref() })
+                && let Err(fault) = check_rows(rule, found, &self.rows.all, &plan.samples)
             {
                 outcome.rows = Err(QueryFailure(fault));
             }
@@ -169,12 +174,17 @@ impl Taken {
                 // What is known at a time is known of those who are here then.
                 episodes.leave_rule(&rule.name, &self.leaving);
             }
-            if let Some(Outcome { rows: Ok(conditions), clear, .. }) = outcome {
-                let key = &plan.samples.key;
-                let conditions = state.attaching.of_present(rule, conditions, key, &self.absent, moment.event_now);
-                episodes.judge(rule, &alert::Rows { conditions: &conditions, clear: clear.as_ref() }, &moment);
+            if let Some(Outcome { rows: Ok(rows), samples, clear, .. }) = outcome {
+                // A sample is of a time at which its patient was here, or it would be nobody's.
+                let here = (rule.judged == Judged::ByBatch)
+                    .then(|| state.attaching.of_present(rows, &plan.samples.key, moment.event_now));
+                let rows = here.as_ref().unwrap_or(rows);
+                let conditions = Findings { rows, samples: samples.as_ref() };
+                let clear = clear.as_ref().map(|(rows, samples)| Findings { rows, samples: samples.as_ref() });
+                episodes.judge(rule, &alert::Rows { conditions, clear }, &moment);
             }
         }
+        episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);
         episodes.let_time_pass(rules, &moment);
         episodes.judge_unattached(&state.attaching.tell_of_nobody(), &moment);
@@ -240,6 +250,13 @@ impl Taken {
     }
 }
 
+/// What each rule of several vitals is judged on, by its name.
+fn composed_rows(plan: &Plan, samples: &Samples) -> BTreeMap<String, RecordBatch> {
+    let composed =
+        plan.rules.iter().filter_map(|rule| Some((rule.name.clone(), samples.composed(rule)?.rows().clone())));
+    composed.collect()
+}
+
 /// What became of alerts with a batch that is in the store.
 pub(super) struct Told {
     pub(super) changes: Vec<Change>,
@@ -294,6 +311,7 @@ impl Prepared<'_> {
         let (now, event_now) = (self.taken.now, self.taken.event_now());
         let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
         episodes.judge_unreached(&self.outstanding, outlets, patience, (now, event_now));
+        leave_out_known(&mut episodes, &self.taken.leaving, store, options)?;
         tell_apart(&mut episodes, store, options)?;
         let wards = state.attaching.wards(plan, event_now);
         let mut answers = episodes.act(&actions, &plan.job.alerts, &wards, now, event_now);
@@ -355,6 +373,7 @@ impl Prepared<'_> {
         written.ranges.is_empty()
             && written.alerting.is_empty()
             && written.encounters.is_empty()
+            && written.attached_later.is_empty()
             && written.failures.is_empty()
             && written.queries.is_empty()
             && written.edits.is_empty()
@@ -416,7 +435,7 @@ impl Prepared<'_> {
             event_time: &self.taken.event_time,
             spans: &rows.spans,
             records: batch.records,
-            frame_rows: batch.rows.num_rows(),
+            frame_rows: batch.rows.num_rows() - self.taken.attached_later.len(),
             rejects: &batch.rejects,
             artefacts: &batch.artefacts,
             late: &rows.late,
@@ -425,6 +444,7 @@ impl Prepared<'_> {
             table_faults,
             most_pending: MOST_PENDING,
             unattached: &self.taken.unattached,
+            attached_later: &self.taken.attached_later,
             encounters: state.attaching.answers(),
             encounters_version: state.attaching.encounters().version(),
             alerting,
@@ -438,6 +458,29 @@ impl Prepared<'_> {
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }
     }
+}
+
+/// Leaves out what a late sample of somebody who has left says again: of that time there is an alert that ended when they left.
+fn leave_out_known(
+    episodes: &mut OpenEpisodes,
+    leaving: &Leaving,
+    store: &mut Store,
+    options: &RunOptions<'_>,
+) -> Result<(), RunError> {
+    let found_late = episodes.begun_of(leaving);
+    if found_late.is_empty() {
+        return Ok(());
+    }
+    let known = options.retry().until_done(|| store.overlapped_by_left(&found_late))?;
+    known.iter().for_each(|episode| episodes.take_back(episode));
+    let new = found_late.len() - known.len();
+    if new > 0 {
+        warn!(
+            episodes = new,
+            "late records tell of alerts of patients who have left; they stand in alerts, ended as left"
+        );
+    }
+    Ok(())
 }
 
 /// Gives an episode that has just begun another name than any that the store has: what is over, and who acknowledged it, stays.
@@ -463,6 +506,15 @@ fn with_tables(
     let is_new = |fault: &&TableFault| failing.iter().all(|state| state.query != fault.table);
     let of_tables = faults.iter().filter(is_new).map(|fault| quarantine.state(&fault.table, batch));
     failing.iter().cloned().chain(of_tables).collect()
+}
+
+/// Rows with others in front of them.
+pub(super) fn in_front(first: &RecordBatch, rows: &RecordBatch) -> RecordBatch {
+    if first.num_rows() == 0 {
+        return rows.clone();
+    }
+    concat_batches(&rows.schema(), [first, rows])
+        .unwrap_or_else(|error| panic!("both are of a decoder's schema: {error}"))
 }
 
 impl JobState {

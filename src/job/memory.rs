@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Samples, Streams};
+use crate::alert::{Composer, Samples, Streams};
 use crate::config::SourceSpec;
 use crate::frame::{
     EventTime, Features, History, LateRecord, Patience, SeenKeys, Span, Split, Watermarks, late_records, split_late,
@@ -20,6 +20,10 @@ use super::plan::Plan;
 /// The name of the snapshot of streams; no query can bear it.
 pub(super) const STREAMS: &str = "(streams)";
 
+/// The parts of the snapshot of streams.
+const OF_STREAMS: i64 = 0;
+const OF_VALUES: i64 = 1;
+
 /// What is remembered of rows. All of it can be made again by reading the last while again.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
@@ -27,6 +31,8 @@ pub(super) struct Memory {
     pub(super) event_time: EventTime,
     /// What orders the samples of each patient.
     pub(super) streams: Streams,
+    /// The newest values that rules of several vitals are judged on.
+    composer: Composer,
     /// The rows of the last while, where a query reads them.
     pub(super) history: Option<History>,
     /// The column that names the patient.
@@ -60,6 +66,7 @@ impl Memory {
             event_time,
             key: plan.samples.key.clone(),
             streams: Streams::new(plan.streams()),
+            composer: Composer::new(&plan.rules),
             history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
             seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&source.dedupe, time)),
             features: (!plan.job.features.is_empty())
@@ -101,7 +108,15 @@ impl Memory {
 
     /// Takes note of the samples of a batch, and says at which of them rules are to be judged.
     pub(super) fn note_samples(&mut self, plan: &Plan, rows: &RecordBatch, now: DateTime<Utc>) -> Samples {
-        self.streams.note(rows, &plan.samples, now)
+        let mut samples = self.streams.note(rows, &plan.samples, now);
+        self.composer.compose(&mut samples, &self.streams, rows);
+        samples
+    }
+
+    /// Goes on with another set of rules.
+    pub(super) fn reshape(&mut self, plan: &Plan) {
+        self.streams.reshape(plan.streams());
+        self.composer.reshape(&plan.rules);
     }
 
     /// Lets go of what is kept for patients.
@@ -109,7 +124,8 @@ impl Memory {
         if gone.is_empty() {
             return;
         }
-        gone.keys().for_each(|patient| self.streams.forget(patient));
+        self.streams.part_with(gone.keys());
+        gone.keys().for_each(|patient| self.composer.forget(patient));
         self.forget_rows(gone);
     }
 
@@ -128,26 +144,34 @@ impl Memory {
     pub(super) fn snapshot_of_streams(&self) -> Snapshot {
         Snapshot {
             query: STREAMS.to_owned(),
-            fingerprint: self.streams.shape().fingerprint(),
+            fingerprint: self.fingerprint(),
             closed_to: None,
             incomplete_before: None,
-            changed: vec![(0, self.streams.save())],
-            panes: vec![0],
+            changed: vec![(OF_STREAMS, self.streams.save()), (OF_VALUES, self.composer.save())],
+            panes: vec![OF_STREAMS, OF_VALUES],
         }
     }
 
     /// Goes on with what a snapshot holds of streams; `false` where it is of no use.
     pub(super) fn restore_streams(&mut self, snapshot: &StoredSnapshot) -> bool {
         let shape = self.streams.shape().as_ref().clone();
-        let bytes = snapshot.panes.as_ref().and_then(|panes| panes.get(&0));
-        let streams = bytes
-            .filter(|_| snapshot.fingerprint == shape.fingerprint())
-            .and_then(|bytes| Streams::restore(shape, bytes));
-        let is_of_use = streams.is_some();
-        if let Some(streams) = streams {
-            self.streams = streams;
+        let fits = snapshot.fingerprint == self.fingerprint();
+        let panes = snapshot.panes.as_ref().filter(|_| fits);
+        let Some((streams, values)) = panes.and_then(|panes| panes.get(&OF_STREAMS).zip(panes.get(&OF_VALUES))) else {
+            return false;
+        };
+        match Streams::restore(shape, streams) {
+            Some(streams) if self.composer.restore(values) => {
+                self.streams = streams;
+                true
+            }
+            _ => false,
         }
-        is_of_use
+    }
+
+    /// What must be the same for what was saved of streams to be of use.
+    fn fingerprint(&self) -> String {
+        format!("{}; {}", self.streams.shape().fingerprint(), self.composer.fingerprint())
     }
 
     pub(super) fn history(&self) -> Vec<RecordBatch> {

@@ -24,6 +24,7 @@ mod run;
 mod start;
 mod state;
 mod tables;
+mod waiting;
 
 pub use backtest::{Backtest, Delay, backtest};
 pub use past::{Past, PastError};

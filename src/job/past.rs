@@ -1,12 +1,13 @@
 //! Records of the past as the job would have decoded them: from a file of records, from the topic, or from a table with a row
 //! per record.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
-use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::array::{Array, AsArray, Float64Array, RecordBatch, UInt64Array};
+use arrow::compute::{cast, concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
@@ -55,7 +56,7 @@ pub struct Past {
     pub rejects: usize,
     /// Why the first of these could not.
     pub first_reject: Option<String>,
-    /// The values that could not be read or could not be true; none is known of a table's rows.
+    /// The values that could not be read or could not be true.
     pub artefacts: Vec<Artefact>,
 }
 
@@ -99,7 +100,8 @@ impl Past {
         Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts })
     }
 
-    /// Reads the table with a row per record that the job's charts are drawn from. Columns that the table lacks are NULL.
+    /// Reads the table with a row per record that the job's charts are drawn from, and the values that the job has put aside.
+    /// Columns that the table lacks are NULL, but for doubtful values: these are among those that were put aside.
     ///
     /// # Errors
     /// The database does not answer, or has no such table.
@@ -112,7 +114,9 @@ impl Past {
         let schema = frame_schema(&job.source.columns);
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
-        Ok(Self { rows: in_order(&rows, job), rejects: 0, first_reject: None, artefacts: Vec::new() })
+        let artefacts = store.artefacts(&job.source.topic, (from, to))?;
+        let rows = with_doubtful(&in_order(&rows, job), job, &artefacts);
+        Ok(Self { rows, rejects: 0, first_reject: None, artefacts })
     }
 
     /// Reads the newest `count` records of the job's topic.
@@ -165,6 +169,38 @@ fn in_order(rows: &RecordBatch, job: &Job) -> RecordBatch {
     let times: Arc<dyn Array> = Arc::new(times(rows, job));
     let sorted = sort_to_indices(&times, None, None).and_then(|order| take_record_batch(rows, &order));
     sorted.unwrap_or_else(|error| panic!("times can be sorted: {error}"))
+}
+
+/// The rows with their doubtful values, where a table of readings has none: a patient's row of that time that lacks the value.
+fn with_doubtful(rows: &RecordBatch, job: &Job, artefacts: &[Artefact]) -> RecordBatch {
+    let schema = rows.schema();
+    let times = times(rows, job);
+    let keys = rows[job.source.columns.key().name.as_str()].as_string_view().clone();
+    let mut columns = rows.columns().to_vec();
+    for column in job.source.columns.all() {
+        let is_doubtful = |artefact: &&Artefact| {
+            artefact.column == column.name && artefact.value.is_some_and(|value| column.is_doubtful(value))
+        };
+        let doubtful: HashMap<(&str, i64), f64> = artefacts
+            .iter()
+            .filter(is_doubtful)
+            .filter_map(|artefact| {
+                Some(((artefact.patient.as_str(), artefact.event_time.timestamp_micros()), artefact.value?))
+            })
+            .collect();
+        let twin = column.doubtful_name().and_then(|name| schema.index_of(&name).ok());
+        let Some(twin) = twin.filter(|twin| !doubtful.is_empty() && columns[*twin].null_count() == rows.num_rows())
+        else {
+            continue; // there are none, or the table has them
+        };
+        let measured = &rows[column.name.as_str()];
+        let value = |row: usize| doubtful.get(&(keys.value(row), times.value(row))).copied();
+        let values: Float64Array =
+            (0..rows.num_rows()).map(|row| value(row).filter(|_| measured.is_null(row))).collect();
+        columns[twin] = cast(&values, schema.field(twin).data_type())
+            .unwrap_or_else(|error| panic!("a doubtful value is a number, as its column's are: {error}"));
+    }
+    RecordBatch::try_new(schema, columns).unwrap_or_else(|error| panic!("the columns are as they were: {error}"))
 }
 
 fn within(rows: &RecordBatch, job: &Job, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> RecordBatch {

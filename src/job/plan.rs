@@ -11,7 +11,9 @@ use crate::config::{self, Job};
 use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN, frame_schema};
 use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use crate::frame::schema_with;
-use crate::query::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
+use crate::query::{
+    Engine, Limits, Planned, QueryFile, QueryKind, RuleHeader, Seed, Source, load_draft, load_seeds, load_set,
+};
 use crate::store::{SYSTEM_TABLES, TableSpec};
 use crate::terms::Severity;
 
@@ -324,12 +326,19 @@ fn rule(query: &Planned, job: &Job) -> Result<Rule, Diagnostic> {
         judged: if query.per_row { Judged::BySample } else { Judged::ByBatch },
         looks_back: query.looks_back,
         vitals: query.vitals.clone(),
+        composed: query.composed.then(|| query.vitals.iter().map(|name| counts_for(name, header, job)).collect()),
         stale_after: header.stale_after.unwrap_or_else(|| valid_for(&query.vitals, job)),
         latches: header.latch.unwrap_or(header.severity == Severity::High),
         suppressed_by: Vec::new(),
         measure,
         header: (**header).clone(),
     })
+}
+
+/// How long a value of a column counts to a rule of several.
+fn counts_for(column: &str, header: &RuleHeader, job: &Job) -> Duration {
+    let own = job.source.columns.get(column).and_then(|column| column.valid_for);
+    header.stale_after.or(own).unwrap_or(job.alerts.stale_after)
 }
 
 /// How long a sample of these columns counts: as long as that of the column whose values are valid for the shortest time.

@@ -11,14 +11,14 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
-use crate::frame::{Attached, EventTime};
+use crate::frame::{Attached, EventTime, decoded_again};
 use crate::query::{Engine, Input};
 use crate::source::{Repeated, Topic, repeat};
 use crate::store::{LoggedBatch, Store, StoredSnapshot};
 use crate::terms::{BatchId, Partition, Ranges, Watermark};
 
 use super::attaching::Attaching;
-use super::batch::Taken;
+use super::batch::{Taken, in_front};
 use super::memory::{Memory, STREAMS};
 use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
 use super::plan::Plan;
@@ -67,7 +67,12 @@ impl Recovery {
         let kept = Kept { end, snapshots, from_earliest: &from_earliest };
         let needs = Needs::of(plan, store, &memory, &kept, retry)?;
         // What comes behind the last batch is replayed whole: an edit is made ready while the job goes on.
-        let next = needs.all_from().min(last.next());
+        let mut next = needs.all_from().min(last.next());
+        // A batch that took rows that had waited may have none of its own by which its partitions would find it.
+        if let Some(first) = needs.rows.values().min().filter(|first| **first < next) {
+            next =
+                retry.until_done(|| store.first_attached_later(&topic, *first))?.map_or(next, |batch| batch.min(next));
+        }
         let earlier: BTreeMap<Partition, BatchId> = needs
             .rows
             .iter()
@@ -127,6 +132,7 @@ impl Recovery {
         let failed = retry.until_done(|| {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
+        let waited = retry.until_done(|| store.attached_later(&spec.topic, (self.next, last)))?;
         let ranges: Vec<Ranges> = log.iter().map(|batch| batch.ranges.clone()).collect();
         let records: i64 = ranges.iter().flat_map(Ranges::values).map(|range| range.end.0 - range.start.0).sum();
         if records > 0 {
@@ -135,7 +141,8 @@ impl Recovery {
         }
         repeat(topic, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
             let Repeated { index, batch, missing } = &repeated;
-            self.one(plan, &log[*index], &batch.rows, &failed);
+            let rows = with_waited(waited.get(&log[*index].batch), &batch.rows);
+            self.one(plan, &log[*index], &rows, &failed);
             if *missing > 0 {
                 self.lost_to = Some((log[*index].batch, log[*index].event_now));
             }
@@ -189,6 +196,7 @@ impl Recovery {
         let input = Input {
             batch: logged.batch,
             rows: &rows.all,
+            judged: None,
             on_time: &rows.on_time,
             history: &[],
             open_alerts: None,
@@ -235,6 +243,12 @@ impl Recovery {
             info!(until = %time.to_rfc3339(), "Kafka no longer holds all rows of the last while");
         }
     }
+}
+
+/// The rows of a batch behind those that it took because they had waited, as the store keeps them.
+fn with_waited(waited: Option<&Vec<String>>, rows: &RecordBatch) -> RecordBatch {
+    let Some(values) = waited else { return rows.clone() };
+    in_front(&decoded_again(&rows.schema(), values).0, rows)
 }
 
 /// The batches that the loop has committed last, with their rows, the oldest first.
@@ -324,6 +338,7 @@ pub(super) fn recover(
     // What was decided live stands, whatever reading again has made of it.
     recovery.memory.event_time = end;
     (state.memory, state.backfill) = (recovery.memory, recovery.given);
+    state.episodes.find_streams(&plan.rules, &state.memory.streams);
     Ok(())
 }
 

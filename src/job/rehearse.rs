@@ -226,6 +226,7 @@ impl Rehearsal {
             let input = Input {
                 batch: *batch,
                 rows: &rows.all,
+                judged: None,
                 on_time: &rows.on_time,
                 history: &[],
                 open_alerts: None,

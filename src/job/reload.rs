@@ -525,7 +525,7 @@ impl Ready {
             true => memory.history.take().or(history),
             false => None,
         };
-        memory.streams.reshape(self.plan.streams());
+        memory.reshape(&self.plan);
         info!(tables = self.plan.tables.len(), rules = self.plan.rules.len(), batch = %last.next(), "edit taken over");
         *running = self.plan;
         Ok(given)

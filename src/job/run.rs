@@ -254,9 +254,10 @@ fn run_as_holder(
                 }
                 // Whom people have discharged is gone now, not with the next record.
                 take_encounters(store, &mut state, clock.now(), &options.retry())?;
-                if !state.attaching.answers().is_empty() {
+                while state.attaching.is_due() && !(options.stopped)() {
                     let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                    take_encounters(store, &mut state, clock.now(), &options.retry())?;
                 }
                 // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
                 while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
@@ -277,7 +278,7 @@ fn run_as_holder(
     Ok(summary)
 }
 
-/// Applies what people and systems have said of encounters since the batch before.
+/// Applies what people and systems have said of encounters since the batch before, and reads what waited for that.
 fn take_encounters(
     store: &mut Store,
     state: &mut JobState,
@@ -287,7 +288,7 @@ fn take_encounters(
     let event_now = state.memory.event_time.now.unwrap_or(now);
     let asked = retry.until_done(|| store.open_encounters(event_now))?;
     state.attaching.apply(asked);
-    Ok(())
+    retry.until_done(|| state.attaching.read_waiting(store))
 }
 
 /// Since when Kafka has not answered, if it does not.

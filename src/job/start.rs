@@ -70,6 +70,7 @@ pub(super) fn start(
         state.edits.note(Edited { at, files: vec!["seeds".to_owned()], error: odd.join("\n") });
     }
     state.waiting_since = (options.until == Until::Stopped).then(|| clock.now());
+    retry.until_done(|| state.attaching.read_waiting(store))?;
     if is_anything_to_do(plan, store, (&state, clock.now()), &bounds, options, &retry)? {
         recover(plan, store, &topic, &mut state, options, &retry)?;
         topic.check_id()?;
@@ -96,7 +97,7 @@ fn is_anything_to_do(
         return Ok(true);
     }
     // Somebody may have come or gone.
-    if !retry.until_done(|| store.open_encounters(now))?.is_empty() {
+    if state.attaching.is_due() || !retry.until_done(|| store.open_encounters(now))?.is_empty() {
         return Ok(true);
     }
     // Rows may be due that a table did not take, and windows that could not be computed or that a new query is to give out.

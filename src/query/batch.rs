@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use chrono::{DateTime, Utc};
 
 use crate::terms::{BatchId, Partition, Watermark};
@@ -18,6 +18,8 @@ pub struct Input<'a> {
     pub batch: BatchId,
     /// Every row of it.
     pub rows: &'a RecordBatch,
+    /// What rules see of it that are judged at its samples; a batch that is repeated is not judged again.
+    pub judged: Option<Judged<'a>>,
     /// Those that were on time: what windows count.
     pub on_time: &'a RecordBatch,
     /// The rows of the last while, those of this batch included.
@@ -42,6 +44,15 @@ pub struct Input<'a> {
     pub show_open: bool,
 }
 
+/// The rows of a batch as rules see them that are judged sample by sample.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    /// Every row.
+    pub rows: &'a RecordBatch,
+    /// For rules of several vitals: rows with what they lack filled in, by the rule's name.
+    pub composed: &'a BTreeMap<String, RecordBatch>,
+}
+
 /// What one query gave on one batch.
 #[derive(Debug)]
 pub struct Outcome {
@@ -49,8 +60,10 @@ pub struct Outcome {
     pub query: String,
     /// Its rows; those of a table query are in the order of their key.
     pub rows: Result<RecordBatch, QueryFailure>,
-    /// Of a rule with `@clear_when`: the rows at which that is true.
-    pub clear: Option<RecordBatch>,
+    /// Of a rule that is judged sample by sample: of which row of [`Judged`] each of its rows is, where each is of one.
+    pub samples: Option<Int64Array>,
+    /// Of a rule with `@clear_when`: the rows at which that is true, and of which samples they are.
+    pub clear: Option<(RecordBatch, Option<Int64Array>)>,
     /// Whether the batch's rows are in its windows; `true` for a query without windows.
     pub counted: bool,
     /// What went wrong beside, though there are rows: the batch was not counted, or some window not computed.

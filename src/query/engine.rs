@@ -18,6 +18,7 @@ use super::functions::FrozenTimes;
 use super::latest::Latest;
 use super::planner::{Body, Planner, Query};
 use super::run::{Giving, Run, batch_number, own_watermark};
+use super::sampled::numbered;
 use super::seed::Seed;
 use super::slot::Slot;
 use super::window::Open;
@@ -46,6 +47,8 @@ pub struct Engine {
 pub(super) struct Slots {
     /// Every row of the batch.
     pub(super) all: Slot,
+    /// The same with their numbers, for rules.
+    pub(super) judged: Slot,
     /// Those that were on time.
     pub(super) on_time: Slot,
     /// The rows of the last while.
@@ -82,6 +85,8 @@ pub struct Planned {
     pub looks_back: bool,
     /// Of a query without windows: whether its rows depend on which records came in one batch.
     pub by_batch: bool,
+    /// Of a rule: whether it is judged on rows with what they lack filled in, since its condition depends on several vitals.
+    pub composed: bool,
     /// Of a rule: the columns of the source that its condition depends on.
     pub vitals: Vec<String>,
 }
@@ -199,6 +204,13 @@ impl Engine {
         let partitions = input.partition_nows.iter();
         self.times.partitions().set(partitions.map(|(partition, now)| (partition.0, now.timestamp_micros())));
         self.slots.all.fill(input.rows);
+        if let Some(judged) = input.judged {
+            self.slots.judged.fill(&numbered(judged.rows));
+            for query in &self.queries {
+                let rows = judged.composed.get(&query.planned.file.name).unwrap_or(judged.rows);
+                query.judged.iter().for_each(|slot| slot.fill(&numbered(rows)));
+            }
+        }
         self.slots.on_time.fill(input.on_time);
         self.slots.open_alerts.fill_all(input.open_alerts.map_or(&[], std::slice::from_ref));
         self.slots.artefacts.fill_all(input.artefacts.map_or(&[], std::slice::from_ref));
@@ -231,13 +243,13 @@ impl Engine {
     }
 
     fn clear(&mut self) {
-        let Slots { all, on_time, history, open_alerts, artefacts, encounters_now, .. } = &self.slots;
-        for slot in [all, on_time, history, open_alerts, artefacts, encounters_now] {
+        let Slots { all, judged, on_time, history, open_alerts, artefacts, encounters_now, .. } = &self.slots;
+        for slot in [all, judged, on_time, history, open_alerts, artefacts, encounters_now] {
             slot.clear();
         }
         self.latest.iter().for_each(|latest| latest.slot.clear());
         for query in &self.queries {
-            query.closed.iter().chain(&query.current).for_each(Slot::clear);
+            query.closed.iter().chain(&query.current).chain(&query.judged).for_each(Slot::clear);
         }
     }
 

@@ -22,6 +22,7 @@ mod reference;
 mod refuse;
 mod result;
 mod run;
+mod sampled;
 mod seed;
 mod session;
 mod slot;
@@ -30,7 +31,7 @@ mod stored;
 mod syntax;
 mod window;
 
-pub use batch::{Input, Outcome};
+pub use batch::{Input, Judged, Outcome};
 pub use engine::{Engine, Planned, Source};
 pub use execute::{Limits, QueryFailure};
 pub use file::{QueryFile, QueryKind, load_draft, load_set};

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -13,6 +15,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Warning};
+use crate::terms::Severity;
 
 use super::batching::{is_by_batch, refuse_partial_aggregates};
 use super::condition::{Lineage, with_condition};
@@ -28,6 +31,7 @@ use super::given::{
 use super::latest::{Latest, latest_sql};
 use super::refuse::refused_function;
 use super::result::{check_result, check_window};
+use super::sampled::{carry, numbered_schema};
 use super::seed::Seed;
 use super::session::context;
 use super::slot::Slot;
@@ -42,6 +46,8 @@ pub(super) struct Query {
     pub(super) body: Body,
     /// A rule's rows under `@clear_when`.
     pub(super) clear: Option<Arc<dyn ExecutionPlan>>,
+    /// Of a rule of several vitals: the rows that it is judged on.
+    pub(super) judged: Option<Slot>,
     /// Its closed windows, where a windowed query reads them.
     pub(super) closed: Option<Slot>,
     /// Its rows, or its windows as they stand, where a query without windows reads them.
@@ -83,6 +89,14 @@ impl Known {
     }
 }
 
+/// A view whose rows come each from one of the source, as a rule's plan takes it in.
+#[derive(Debug)]
+struct RowView {
+    name: String,
+    statement: Statement,
+    reads: Vec<String>,
+}
+
 /// Plans queries one after the other and collects faults.
 pub(super) struct Planner<'a> {
     source: &'a Source<'a>,
@@ -90,6 +104,9 @@ pub(super) struct Planner<'a> {
     plain: SessionContext,
     /// For windowed queries: they see what was on time, and closed windows.
     windowed: SessionContext,
+    /// For rules that are judged sample by sample: they see every row by its number.
+    judged: SessionContext,
+    row_views: Vec<RowView>,
     known: BTreeMap<String, Known>,
     lineage: Lineage,
     slots: Slots,
@@ -107,6 +124,7 @@ impl<'a> Planner<'a> {
         let slot = || Slot::new(Arc::clone(&source.schema));
         let slots = Slots {
             all: slot(),
+            judged: Slot::new(numbered_schema(&source.schema)),
             on_time: slot(),
             history: slot(),
             open_alerts: Slot::new(open_alerts_schema(source.key)),
@@ -118,6 +136,8 @@ impl<'a> Planner<'a> {
             source,
             plain: context(&times),
             windowed: context(&times),
+            judged: context(&times),
+            row_views: Vec::new(),
             known: BTreeMap::new(),
             lineage: Lineage::default(),
             slots: slots.clone(),
@@ -231,7 +251,7 @@ impl<'a> Planner<'a> {
     }
 
     fn register(&mut self, name: &str, file: &Path, plain: &Slot, windowed: &Slot, known: Known) {
-        for (context, slot) in [(&self.plain, plain), (&self.windowed, windowed)] {
+        for (context, slot) in [(&self.plain, plain), (&self.windowed, windowed), (&self.judged, plain)] {
             let registered = slot.table().and_then(|table| context.register_table(name, table));
             if let Err(error) = registered {
                 let message = tidy(&error.strip_backtrace());
@@ -262,14 +282,8 @@ impl<'a> Planner<'a> {
                 return None;
             }
         };
-        let clear = match self.clear(&file, &statement) {
-            Ok(clear) => clear,
-            Err(fault) => {
-                self.faults.push(fault);
-                return None;
-            }
-        };
-        let vitals = self.trace(&file, &statement, &names);
+        let reads: Vec<String> = names.iter().map(|(name, ..)| name.clone()).collect();
+        let vitals = self.trace(&file, &statement, &reads);
         let mut faults = check_result(&file, &schema, self.source);
         faults.extend(check_window(&file, &body));
         if !faults.is_empty() {
@@ -281,11 +295,36 @@ impl<'a> Planner<'a> {
             Body::Plain(_) => None,
         };
         let looks_back = read.iter().any(|known| known.looks_back);
-        let reads: Vec<String> = names.iter().map(|(name, ..)| name.clone()).collect();
         let per_row = windowed.is_none() && read.iter().any(|known| known.per_row);
         let needs_rows = per_row && read.iter().all(|known| known.needs_rows);
+        let by_sample = per_row && !looks_back;
+        let judged = match &file.kind {
+            QueryKind::Rule(header) if by_sample => {
+                let is_composed = header.severity != Severity::Technical && self.distinct(&vitals) > 1;
+                Some(if is_composed {
+                    Slot::new(numbered_schema(&self.source.schema))
+                } else {
+                    self.slots.judged.clone()
+                })
+            }
+            _ => None,
+        };
+        let clear = match self.clear(&file, &statement, judged.as_ref().map(|slot| (slot, reads.as_slice()))) {
+            Ok(clear) => clear,
+            Err(fault) => {
+                self.faults.push(fault);
+                return None;
+            }
+        };
+        let judged_plan = match judged.as_ref().map(|slot| self.judged_plan(&statement, slot, &reads)).transpose() {
+            Ok(plan) => plan.flatten(),
+            Err(error) => {
+                self.faults.push(diagnose(&file, &error));
+                return None;
+            }
+        };
+        let judged = judged.filter(|slot| judged_plan.is_some() && !slot.is(&self.slots.judged));
         if let Statement::Statement(sql) = &statement {
-            let by_sample = per_row && !looks_back;
             self.warnings.extend(smells(&file, sql, &reads, windowed.is_some(), by_sample, &self.tables));
             self.tables.made(&file.name, sql);
             if let QueryKind::Table(header) = &file.kind {
@@ -311,6 +350,9 @@ impl<'a> Planner<'a> {
             let known = Known { input, per_row, needs_rows, looks_back, time_column };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
+        if file.kind == QueryKind::View && by_sample {
+            self.row_views.push(RowView { name: file.name.clone(), statement, reads });
+        }
         let (given, reads) = names.into_iter().map(|(name, ..)| name).partition(|name| self.is_given(name));
         let planned = Planned {
             schema,
@@ -320,15 +362,70 @@ impl<'a> Planner<'a> {
             needs_rows,
             looks_back,
             by_batch,
+            composed: judged.is_some(),
             windowed: closed.is_some(),
             vitals,
             file,
         };
-        Some(Query { planned, body, clear, closed, current: slot })
+        let body = judged_plan.map_or(body, Body::Plain);
+        Some(Query { planned, body, clear, judged, closed, current: slot })
+    }
+
+    /// A rule as it is run at each sample of the rows in `slot`; `None` where its rows are not each of one sample.
+    fn judged_plan(
+        &self,
+        statement: &Statement,
+        slot: &Slot,
+        reads: &[String],
+    ) -> datafusion::error::Result<Option<Arc<dyn ExecutionPlan>>> {
+        let register = |name: &str, table: Arc<dyn TableProvider>| {
+            self.judged.deregister_table(name)?;
+            self.judged.register_table(name, table)
+        };
+        register(self.source.table, slot.table()?)?;
+        self.runner.block_on(async {
+            // What a view shows is of the same rows.
+            for view in self.views_of(reads) {
+                let plan = self.judged.state().statement_to_plan(view.statement.clone()).await?;
+                register(&view.name, Arc::new(ViewTable::new(plan, None)))?;
+            }
+            let state = self.judged.state();
+            match carry(&state.statement_to_plan(statement.clone()).await?)? {
+                Some(carried) => state.create_physical_plan(&carried).await.map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// The views of rows among `reads`, and those that they read, before those that read them.
+    fn views_of(&self, reads: &[String]) -> Vec<&RowView> {
+        let mut wanted: BTreeSet<&String> = reads.iter().collect();
+        let mut found: Vec<&RowView> = Vec::new();
+        for view in self.row_views.iter().rev() {
+            if wanted.contains(&view.name) {
+                wanted.extend(&view.reads);
+                found.push(view);
+            }
+        }
+        found.reverse();
+        found
+    }
+
+    /// How many vitals `columns` are of: doubtful values are of the same one.
+    fn distinct(&self, columns: &[String]) -> usize {
+        let is_twin = |name: &&String| {
+            self.source.doubtful.iter().any(|(twin, column)| twin == *name && columns.contains(column))
+        };
+        columns.iter().filter(|name| !is_twin(name)).count()
     }
 
     /// The rule again, with `@clear_when` for its condition.
-    fn clear(&self, file: &QueryFile, rule: &Statement) -> Result<Option<Arc<dyn ExecutionPlan>>, Diagnostic> {
+    fn clear(
+        &self,
+        file: &QueryFile,
+        rule: &Statement,
+        judged: Option<(&Slot, &[String])>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>, Diagnostic> {
         let QueryKind::Rule(header) = &file.kind else { return Ok(None) };
         let Some(condition) = &header.clear_when else { return Ok(None) };
         let fault =
@@ -342,22 +439,26 @@ impl<'a> Planner<'a> {
         if let Some((_, message)) = refused_function(parsed) {
             return Err(fault(message));
         }
-        let statement = with_condition(rule, parsed).map_err(fault)?;
+        let statement = Statement::Statement(Box::new(with_condition(rule, parsed).map_err(fault)?));
+        if let Some((slot, reads)) = judged
+            && let Some(plan) = self.judged_plan(&statement, slot, reads).map_err(wrong)?
+        {
+            return Ok(Some(plan));
+        }
         let plan = self.runner.block_on(async {
-            let logical = state.statement_to_plan(Statement::Statement(Box::new(statement))).await?;
+            let logical = state.statement_to_plan(statement).await?;
             state.create_physical_plan(&logical).await
         });
         plan.map(Some).map_err(wrong)
     }
 
     /// Takes note of what a query's columns are made of; of a rule, returns what decides its condition.
-    fn trace(&mut self, file: &QueryFile, statement: &Statement, names: &[(String, usize, usize)]) -> Vec<String> {
+    fn trace(&mut self, file: &QueryFile, statement: &Statement, reads: &[String]) -> Vec<String> {
         let Statement::Statement(sql) = statement else { return Vec::new() };
-        let reads: Vec<String> = names.iter().map(|(name, ..)| name.clone()).collect();
         match file.kind {
-            QueryKind::Rule(_) => self.lineage.deciding(sql, &reads),
+            QueryKind::Rule(_) => self.lineage.deciding(sql, reads),
             QueryKind::Table(_) | QueryKind::View => {
-                self.lineage.made(&file.name, sql, &reads);
+                self.lineage.made(&file.name, sql, reads);
                 Vec::new()
             }
         }

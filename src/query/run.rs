@@ -15,6 +15,7 @@ use super::file::{QueryFile, QueryKind};
 use super::header::Emit;
 use super::keyed::in_key_order;
 use super::planner::{Body, Query};
+use super::sampled::split;
 use super::slot::Slot;
 use super::window::{Open, Windowed};
 
@@ -100,7 +101,12 @@ impl Run {
                 if let (Some(slot), Ok(rows)) = (&query.current, &rows) {
                     slot.fill(rows);
                 }
-                Outcome { query: name, rows, clear, counted: true, trouble: None, took: Duration::ZERO }
+                let clear = clear.map(|rows| split(&rows));
+                let (rows, samples) = match rows.map(|rows| split(&rows)) {
+                    Ok((rows, samples)) => (Ok(rows), samples),
+                    Err(failure) => (Err(failure), None),
+                };
+                Outcome { query: name, rows, samples, clear, counted: true, trouble: None, took: Duration::ZERO }
             }
         };
         self.outcomes.push(outcome);
@@ -171,7 +177,8 @@ impl Run {
         }
         let rows = concat_batches(&planned.schema, &given).map_err(|error| QueryFailure(error.to_string()));
         let rows = rows.and_then(|rows| keyed(&planned.file, rows));
-        Outcome { query: planned.file.name.clone(), rows, clear: None, counted, trouble, took: Duration::ZERO }
+        let (samples, clear, took) = (None, None, Duration::ZERO);
+        Outcome { query: planned.file.name.clone(), rows, samples, clear, counted, trouble, took }
     }
 
     /// The open windows of a query as they stand. Where it reads another's windows, those that are open count too, but

@@ -27,6 +27,11 @@ impl Slot {
         Self { schema, rows: Arc::default() }
     }
 
+    /// Whether both are the same slot.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rows, &other.rows)
+    }
+
     /// The schema of its rows.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema

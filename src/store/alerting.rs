@@ -2,6 +2,7 @@
 //! back.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -214,6 +215,34 @@ impl Store {
             known.extend(keys.iter().filter(is_known).cloned());
         }
         Ok(known)
+    }
+
+    /// Those of `episodes` of whose time the store knows another of the same rule and patient, which fired and ended because the
+    /// patient left.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn overlapped_by_left(&mut self, episodes: &[Arc<Episode>]) -> Result<Vec<EpisodeId>, StoreError> {
+        let sql = format!(
+            "SELECT 1 FROM {} WHERE `job`=? AND `rule`=? AND `patient_id`=? AND `end_reason`=? AND `firing_at` IS NOT NULL \
+             AND `started_at`<=? AND `ended_at`>=? LIMIT 1",
+            quoted(ALERTS)
+        );
+        let mut overlapped = Vec::new();
+        for episode in episodes {
+            let values = [
+                Value::text(&self.job),
+                Value::text(&episode.rule),
+                Value::text(&episode.patient),
+                Value::text(End::Left.name()),
+                Value::Time(episode.ended_at.unwrap_or(episode.last_at)),
+                Value::Time(episode.started_at),
+            ];
+            if !self.database.query(&sql, &values)?.is_empty() {
+                overlapped.push(episode.id.clone());
+            }
+        }
+        Ok(overlapped)
     }
 
     /// The ids of the episodes that are not over.

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::terms::BatchId;
 
 use super::commit::{Duplicates, batch_value, insert_system};
+use super::database::Failure;
 use super::system::BAD_ROWS;
 use super::{Store, StoreError, Value};
 
@@ -31,6 +32,10 @@ struct BadRow {
 pub(super) struct BadRows {
     first: Vec<BadRow>,
     count: usize,
+    /// How many rows the table has taken.
+    pub(super) written: usize,
+    /// What a trigger has raised last, if one has.
+    pub(super) raised: Option<Failure>,
 }
 
 impl BadRows {
@@ -55,19 +60,28 @@ struct OfTable {
     /// The reason and the values of the first ones.
     first: Vec<(String, String)>,
     count: usize,
+    /// How many rows the table has taken.
+    written: usize,
+    /// What a trigger has raised last.
+    raised: Option<Failure>,
 }
 
 impl BadRowsOfBatch {
-    /// Takes note of rows of a table with these columns.
+    /// Takes note of what became of rows of a table with these columns.
     pub(super) fn add(&mut self, table: &str, columns: &[String], rows: BadRows) {
-        if rows.count == 0 {
-            return;
-        }
         let known = self.0.entry(table.to_owned()).or_default();
         known.count += rows.count;
+        known.written += rows.written;
+        known.raised = rows.raised.or_else(|| known.raised.take());
         let room = MOST_BAD.saturating_sub(known.first.len());
         let first = rows.first.into_iter().take(room);
         known.first.extend(first.map(|BadRow { values, reason }| (reason, as_json(columns, &values))));
+    }
+
+    /// What a trigger has raised where the table has taken no row of the batch: then it is the table that refuses them.
+    pub(super) fn raised_by_all(&self, table: &str) -> Option<Failure> {
+        let known = self.0.get(table).filter(|known| known.written == 0)?;
+        known.raised.clone()
     }
 
     /// How many there are in all.
@@ -77,7 +91,7 @@ impl BadRowsOfBatch {
 
     /// How many there are of each table, with the first one's reason.
     pub(super) fn by_table(&self) -> impl Iterator<Item = (&str, usize, &str)> {
-        self.0.iter().map(|(table, rows)| {
+        self.0.iter().filter(|(_, rows)| rows.count > 0).map(|(table, rows)| {
             (table.as_str(), rows.count, rows.first.first().map_or("", |(reason, _)| reason.as_str()))
         })
     }

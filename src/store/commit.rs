@@ -14,7 +14,7 @@ use super::bad_rows::{BadRowsOfBatch, clipped};
 use super::cost::QueryCost;
 use super::coverage::CoverageChanges;
 use super::database::Database;
-use super::encounters::EncounterAnswer;
+use super::encounters::{AttachedLater, EncounterAnswer};
 use super::own::OwnRow;
 use super::pending::{Pending, TableFault, TableRows, Way};
 use super::reference::ReferenceChange;
@@ -63,6 +63,8 @@ pub struct Commit<'a> {
     pub most_pending: i64,
     /// Rows that are nobody's.
     pub unattached: &'a [Unattached],
+    /// Rows that waited in `unattached` and are somebody's with this batch.
+    pub attached_later: &'a [AttachedLater],
     /// What became of requests about encounters.
     pub encounters: &'a [EncounterAnswer],
     /// As of which version rows were attached.
@@ -190,6 +192,7 @@ impl Store {
         self.write_table_faults(commit.batch, commit.table_faults)?;
         self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
         self.write_encounters(commit.batch, commit.encounters)?;
+        self.write_attached_later(commit.batch, commit.topic, commit.attached_later)?;
         self.write_costs(commit.costs)?;
         if let Some(coverage) = commit.coverage {
             self.write_coverage(commit.batch, coverage)?;
@@ -389,6 +392,7 @@ impl Store {
             Value::count(bad_rows),
             Value::Int(i64::try_from(commit.encounters_version.0).unwrap_or(i64::MAX)),
             Value::count(commit.unattached.len()),
+            Value::count(commit.attached_later.len()),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }
@@ -449,7 +453,7 @@ impl Store {
     }
 
     fn rename_topic(&mut self, topic: &str, former: &str) -> Result<(), StoreError> {
-        for table in [OFFSETS, BATCH_RANGES, REJECTS, ARTEFACTS, LATE_ROWS] {
+        for table in [OFFSETS, BATCH_RANGES, REJECTS, ARTEFACTS, LATE_ROWS, UNATTACHED] {
             let sql = format!("UPDATE {} SET `topic`=? WHERE `job`=? AND `topic`=?", quoted(table));
             self.database.execute(&sql, &[Value::text(former), Value::text(&self.job), Value::text(topic)])?;
         }
@@ -555,7 +559,10 @@ pub(super) fn insert_own(
     });
     let refused = insert_good(database, target(&spec, &columns, duplicates), &mut fitting)?;
     bad.add(name, &columns, refused);
-    Ok(())
+    match bad.raised_by_all(name) {
+        Some(failure) => Err(failure.of_table(name)),
+        None => Ok(()),
+    }
 }
 
 /// The longest text of a row of ours, in bytes: several of them fit a packet, and each its column.

@@ -88,6 +88,9 @@ pub(super) enum FailureKind {
     Blocked,
     /// The values of a row are at fault. The statement is undone by itself, and the transaction goes on.
     Row,
+    /// A trigger of the table refuses it: the row is at fault where the table takes others, else the table. The statement is undone by
+    /// itself, and the transaction goes on.
+    Raised,
     /// The table is at fault, whatever the rows: it is missing, crashed, not granted, read-only.
     Table,
     /// It cannot be told what is at fault.
@@ -103,9 +106,11 @@ impl From<Failure> for StoreError {
         match failure.kind {
             FailureKind::Passing => Self::Unavailable(failure.message),
             FailureKind::Blocked => Self::Blocked(failure.message),
-            FailureKind::Row | FailureKind::Table | FailureKind::Unknown | FailureKind::Access => {
-                Self::Refused(failure.message)
-            }
+            FailureKind::Row
+            | FailureKind::Raised
+            | FailureKind::Table
+            | FailureKind::Unknown
+            | FailureKind::Access => Self::Refused(failure.message),
             FailureKind::Fenced => Self::Fenced(failure.message),
         }
     }
@@ -116,7 +121,9 @@ impl Failure {
     pub(super) fn of_table(self, table: &str) -> StoreError {
         let table = table.to_owned();
         match self.kind {
-            FailureKind::Row | FailureKind::Table => StoreError::Table { table, reason: self.message },
+            FailureKind::Row | FailureKind::Raised | FailureKind::Table => {
+                StoreError::Table { table, reason: self.message }
+            }
             FailureKind::Unknown => StoreError::Unclear { table, reason: self.message },
             FailureKind::Passing | FailureKind::Blocked | FailureKind::Access | FailureKind::Fenced => self.into(),
         }

@@ -1,10 +1,12 @@
 //! Who comes, moves and goes: requests as people and systems write them down, and what the job made of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 
 use crate::diagnostic::unknown;
 use crate::encounter::{Given, Kind, Origin, Request, RequestId, Version};
-use crate::terms::BatchId;
+use crate::terms::{BatchId, Offset, Partition};
 
 use super::commit::{Duplicates, batch_value, insert_system};
 use super::row::Row;
@@ -12,8 +14,11 @@ use super::statement::quoted;
 use super::system::{ENCOUNTERS, UNATTACHED};
 use super::{Store, StoreError, Value};
 
-/// As many rows of nobody are kept; then the oldest go.
+/// As many rows of nobody are kept; then the oldest go. So are those that were attached later, of which a replay may have need.
 const MOST_UNATTACHED: i64 = 100_000;
+
+/// So many names or offsets are asked for by one statement.
+const AT_ONCE: usize = 500;
 
 const COLUMNS: &str = "`id`, `kind`, `patient_id`, `device`, `from_at`, `until_at`, `ward`, `place`, `name`, `born`, \
     `age_band`, `stay`, `source`, `author`, `note`";
@@ -36,6 +41,28 @@ pub struct EncounterAnswer {
     pub at: Option<DateTime<Utc>>,
     /// Its version and what people should know beside, or why it was refused.
     pub outcome: Result<(Version, String), String>,
+}
+
+/// A row that waits in `unattached`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingRow {
+    /// Where it was read.
+    pub partition: Partition,
+    /// Where it was read.
+    pub offset: Offset,
+    /// The device or, where records name the patient, the patient who had left.
+    pub device: String,
+    /// When the device measured.
+    pub event_time: DateTime<Utc>,
+}
+
+/// A row that waited in `unattached` and is somebody's with a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedLater {
+    /// The row.
+    pub row: WaitingRow,
+    /// Whose it is.
+    pub patient: String,
 }
 
 /// A row of the table as people look at it.
@@ -203,18 +230,180 @@ impl Store {
         Ok(())
     }
 
-    /// Lets the oldest rows of nobody go where there are more than are kept.
-    pub(super) fn bound_unattached(&mut self) -> Result<(), StoreError> {
-        let table = quoted(UNATTACHED);
-        let sql =
-            format!("SELECT `batch` FROM {table} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1 OFFSET {MOST_UNATTACHED}");
-        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        if let Some(last) = rows.first().and_then(|row| row.first()?.as_int()) {
-            let sql = format!("DELETE FROM {table} WHERE `job`=? AND `batch`<=?");
-            self.database.execute(&sql, &[Value::text(&self.job), Value::Int(last)])?;
+    /// The devices of which rows wait in `unattached`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn waiting_devices(&mut self, topic: &str) -> Result<Vec<String>, StoreError> {
+        let sql = format!(
+            "SELECT DISTINCT `device` FROM {} WHERE `job`=? AND `topic`=? AND `attached_batch` IS NULL",
+            quoted(UNATTACHED)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+        Ok(rows.iter().filter_map(|row| row.first()?.as_text().map(str::to_owned)).collect())
+    }
+
+    /// The rows of these devices that wait in `unattached`, by partition in the order in which they came.
+    ///
+    /// # Errors
+    /// The database does not answer. A row that somebody has made unreadable is left out and told.
+    pub fn waiting_rows(&mut self, topic: &str, devices: &BTreeSet<String>) -> Result<Vec<WaitingRow>, StoreError> {
+        let mut waiting = Vec::new();
+        let devices: Vec<&String> = devices.iter().collect();
+        for devices in devices.chunks(AT_ONCE) {
+            let sql = format!(
+                "SELECT `partition`, `offset`, `device`, `event_time` FROM {} \
+                 WHERE `job`=? AND `topic`=? AND `attached_batch` IS NULL AND `device` IN ({})",
+                quoted(UNATTACHED),
+                places(devices.len())
+            );
+            let head = [Value::text(&self.job), Value::text(topic)];
+            let values: Vec<Value> = head.into_iter().chain(devices.iter().map(|device| Value::text(device))).collect();
+            let rows = self.database.query(&sql, &values)?;
+            waiting.extend(self.odd.leave_out(&rows, |row| {
+                let mut row = Row::new(UNATTACHED, row);
+                let (partition, offset) = place(&mut row)?;
+                Ok(WaitingRow { partition, offset, device: row.text()?, event_time: row.time()? })
+            }));
+        }
+        waiting.sort_by_key(|row| (row.partition, row.offset));
+        Ok(waiting)
+    }
+
+    /// What stands in these rows of `unattached`, one JSON object each, in their order. One that is gone is left out.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn waiting_values(
+        &mut self,
+        topic: &str,
+        rows: &[WaitingRow],
+    ) -> Result<Vec<(WaitingRow, String)>, StoreError> {
+        let mut offsets: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
+        rows.iter().for_each(|row| offsets.entry(row.partition).or_default().push(row.offset));
+        let mut values: BTreeMap<(Partition, Offset), String> = BTreeMap::new();
+        for (partition, offsets) in offsets {
+            for offsets in offsets.chunks(AT_ONCE) {
+                let sql = format!(
+                    "SELECT `partition`, `offset`, `row_values` FROM {} \
+                     WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset` IN ({})",
+                    quoted(UNATTACHED),
+                    places(offsets.len())
+                );
+                let found = self.database.query(&sql, &self.key_of(topic, partition, offsets))?;
+                values.extend(self.odd.leave_out(&found, |row| {
+                    let mut row = Row::new(UNATTACHED, row);
+                    Ok((place(&mut row)?, row.text()?))
+                }));
+            }
+        }
+        let of = |row: &WaitingRow| Some((row.clone(), values.remove(&(row.partition, row.offset))?));
+        Ok(rows.iter().filter_map(of).collect())
+    }
+
+    fn key_of(&self, topic: &str, partition: Partition, offsets: &[Offset]) -> Vec<Value> {
+        let head = [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into())];
+        head.into_iter().chain(offsets.iter().map(|offset| Value::Int(offset.0))).collect()
+    }
+
+    /// What stands in the rows that were attached later with batches from `from` up to `to`, both included: by batch, in the
+    /// order in which they stood in it.
+    ///
+    /// # Errors
+    /// The database does not answer. A row that somebody has made unreadable is left out and told.
+    pub fn attached_later(
+        &mut self,
+        topic: &str,
+        (from, to): (BatchId, BatchId),
+    ) -> Result<BTreeMap<BatchId, Vec<String>>, StoreError> {
+        let sql = format!(
+            "SELECT `attached_batch`, `row_values` FROM {} \
+             WHERE `job`=? AND `topic`=? AND `attached_batch`>=? AND `attached_batch`<=? \
+             ORDER BY `attached_batch`, `partition`, `offset`",
+            quoted(UNATTACHED)
+        );
+        let key = [Value::text(&self.job), Value::text(topic), batch_value(from), batch_value(to)];
+        let rows = self.database.query(&sql, &key)?;
+        let rows = self.odd.leave_out(&rows, |row| {
+            let mut row = Row::new(UNATTACHED, row);
+            Ok((row.batch()?, row.text()?))
+        });
+        let mut batches: BTreeMap<BatchId, Vec<String>> = BTreeMap::new();
+        rows.into_iter().for_each(|(batch, values)| batches.entry(batch).or_default().push(values));
+        Ok(batches)
+    }
+
+    /// The first batch from `from` on with which rows were attached later.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn first_attached_later(&mut self, topic: &str, from: BatchId) -> Result<Option<BatchId>, StoreError> {
+        let sql = format!(
+            "SELECT MIN(`attached_batch`) FROM {} WHERE `job`=? AND `topic`=? AND `attached_batch`>=?",
+            quoted(UNATTACHED)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic), batch_value(from)])?;
+        let first = rows.first().and_then(|row| row.first()?.as_int()).and_then(|batch| u64::try_from(batch).ok());
+        Ok(first.map(BatchId))
+    }
+
+    /// Writes down whose rows are that waited.
+    pub(super) fn write_attached_later(
+        &mut self,
+        batch: BatchId,
+        topic: &str,
+        attached: &[AttachedLater],
+    ) -> Result<(), StoreError> {
+        let mut by_patient: BTreeMap<(&str, Partition), Vec<Offset>> = BTreeMap::new();
+        for AttachedLater { row, patient } in attached {
+            by_patient.entry((patient, row.partition)).or_default().push(row.offset);
+        }
+        for ((patient, partition), offsets) in by_patient {
+            for offsets in offsets.chunks(AT_ONCE) {
+                let sql = format!(
+                    "UPDATE {} SET `patient_id`=?, `attached_batch`=? \
+                     WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset` IN ({})",
+                    quoted(UNATTACHED),
+                    places(offsets.len())
+                );
+                let said = [Value::text(patient), batch_value(batch)];
+                let values: Vec<Value> = said.into_iter().chain(self.key_of(topic, partition, offsets)).collect();
+                self.database.execute(&sql, &values)?;
+            }
         }
         Ok(())
     }
+
+    /// Lets the oldest rows of nobody go where there are more than are kept, and the oldest of those that were attached later.
+    pub(super) fn bound_unattached(&mut self) -> Result<(), StoreError> {
+        let table = quoted(UNATTACHED);
+        for (batch, kept) in [("batch", "`attached_batch` IS NULL"), ("attached_batch", "`attached_batch` IS NOT NULL")]
+        {
+            let sql = format!(
+                "SELECT `{batch}` FROM {table} WHERE `job`=? AND {kept} ORDER BY `{batch}` DESC LIMIT 1 OFFSET {MOST_UNATTACHED}"
+            );
+            let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+            if let Some(last) = rows.first().and_then(|row| row.first()?.as_int()) {
+                let sql = format!("DELETE FROM {table} WHERE `job`=? AND {kept} AND `{batch}`<=?");
+                let gone = self.database.execute(&sql, &[Value::text(&self.job), Value::Int(last)])?;
+                tracing::warn!(
+                    rows = gone,
+                    most = MOST_UNATTACHED,
+                    kept,
+                    "the oldest rows of unattached are let go of"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn places(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+fn place(row: &mut Row<'_>) -> Result<(Partition, Offset), StoreError> {
+    Ok((Partition(i32::try_from(row.int()?).unwrap_or(-1)), Offset(row.int()?)))
 }
 
 fn version(value: Option<&Value>) -> Option<Version> {

@@ -39,7 +39,7 @@ pub use alerting::{Alerting, EpisodesLike, PatientEpisode};
 pub use commit::{Commit, CommitOutcome, Edited, Failed, QueryState};
 pub use cost::QueryCost;
 pub use coverage::CoverageChanges;
-pub use encounters::{AskedEncounter, EncounterAnswer, EncounterOutcome, EncounterRow};
+pub use encounters::{AskedEncounter, AttachedLater, EncounterAnswer, EncounterOutcome, EncounterRow, WaitingRow};
 pub use lease::LeaseRow;
 pub use live::{BatchRow, CostRow, EditRow, LateRow, RejectRow, Timed};
 pub use outbox::{Attempt, Outcome, OutletState, Waiting};

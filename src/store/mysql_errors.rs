@@ -112,6 +112,8 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
         // truncated, wrong text or value, too large for a page or the undo log, no partition for it, check constraints of
         // MySQL and MariaDB; the other codes of rows have an SQLSTATE that says so
         1265 | 1300 | 1366 | 1367 | 1411 | 1526 | 1713 | 1748 | 3819 | 4025 => FailureKind::Row,
+        // What a trigger raises in its owner's own words.
+        1644 => FailureKind::Raised,
         _ => match state.get(..2) {
             // data exceptions, and constraints of keys and of NOT NULL
             Some("22" | "23") => FailureKind::Row,
@@ -146,7 +148,8 @@ mod tests {
         check(1213, "40001", "Deadlock found when trying to get lock", FailureKind::Passing);
         check(1047, "08S01", "WSREP has not yet prepared node for application use", FailureKind::Passing);
         check(3101, "40000", "Plugin instructed the server to rollback the current transaction.", FailureKind::Passing);
-        for (code, state) in [(1461, "42000"), (1105, "HY000"), (9001, "HY000"), (9006, "Y0000"), (1644, "45000")] {
+        check(1644, "45000", "no pressure without a cuff", FailureKind::Raised);
+        for (code, state) in [(1461, "42000"), (1105, "HY000"), (9001, "HY000"), (9006, "Y0000")] {
             check(code, state, "who knows", FailureKind::Unknown);
         }
     }

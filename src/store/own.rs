@@ -75,6 +75,8 @@ impl OwnRow<'_> {
                     Value::Time(row.event_time),
                     Value::text(&row.values),
                     batch_value(batch),
+                    Value::Null,
+                    Value::Null,
                 ];
                 head().into_iter().chain(place(row.partition.0, row.offset.0)).chain(rest).collect()
             }

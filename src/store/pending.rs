@@ -142,7 +142,10 @@ impl Store {
         } else {
             self.keep(commit, table, &mut pending)?;
         }
-        Ok(pending)
+        match bad.raised_by_all(&table.spec.name) {
+            Some(failure) => Err(failure.of_table(&table.spec.name)),
+            None => Ok(pending),
+        }
     }
 
     fn write_rows(&mut self, spec: &TableSpec, rows: &RecordBatch, bad: &mut BadRowsOfBatch) -> Result<(), StoreError> {
@@ -495,6 +498,7 @@ mod tests {
                 table_faults: &[],
                 most_pending: self.most,
                 unattached: &[],
+                attached_later: &[],
                 encounters: &[],
                 encounters_version: Version::default(),
                 alerting: Alerting { changes: &[], answers: &[], notifications: &[] },

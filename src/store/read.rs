@@ -14,7 +14,7 @@ use super::lease::LeaseRow;
 use super::pending::{Incomplete, TableFault};
 use super::row::{Row, readable};
 use super::statement::quoted;
-use super::system::{BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
+use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
 
 /// Where a job goes on.
@@ -79,6 +79,8 @@ pub struct Status {
     pub bad_rows: i64,
     /// All rows that were nobody's.
     pub unattached: i64,
+    /// Those of them that became somebody's later.
+    pub attached_later: i64,
 }
 
 /// A partition of which records wait and none is read.
@@ -368,9 +370,25 @@ impl Store {
     /// Whether any job has made its tables here.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not answer, or has the tables of an earlier version, which this one cannot read yet.
     pub fn has_tables(&mut self) -> Result<bool, StoreError> {
-        Ok(!self.database.columns(BATCHES)?.is_empty())
+        if self.database.columns(BATCHES)?.is_empty() {
+            return Ok(false);
+        }
+        for table in system::tables() {
+            let stored = self.database.columns(&table.name)?;
+            // A table that is not there may be about to be made by a job that starts for the first time.
+            let is_missing = |name: &&str| !stored.is_empty() && stored.iter().all(|known| known.name != *name);
+            let missing = table.columns().map(|(name, _)| name).find(is_missing);
+            if let Some(column) = missing {
+                return Err(StoreError::Refused(format!(
+                    "the store is of an earlier version: it has no column \"{column}\" of \"{}\"; the job adds what is \
+                     missing when this version of it starts",
+                    table.name
+                )));
+            }
+        }
+        Ok(true)
     }
 
     /// Reads what `status` shows.
@@ -380,7 +398,7 @@ impl Store {
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
         let sql = format!(
             "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`), \
-             SUM(`bad_rows`), SUM(`unattached`) FROM {} WHERE `job`=?",
+             SUM(`bad_rows`), SUM(`unattached`), SUM(`attached_later`) FROM {} WHERE `job`=?",
             quoted(BATCHES)
         );
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -406,6 +424,7 @@ impl Store {
             duplicates: sum(4),
             bad_rows: sum(5),
             unattached: sum(6),
+            attached_later: sum(7),
         })
     }
 

@@ -12,10 +12,13 @@ use arrow::util::display::array_value_to_string;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
+use crate::decode::Artefact;
+use crate::terms::{Offset, Partition};
+
 use super::database::Dialect;
 use super::row::Row;
 use super::statement::{OnDuplicate, Target, insert, quoted};
-use super::system::REFERENCE_CHANGES;
+use super::system::{ARTEFACTS, REFERENCE_CHANGES};
 use super::{Store, StoreError, TableSpec, Value};
 
 /// A row of a reference table that is another than before. Rows are texts in JSON, without what is NULL; one that is not
@@ -203,6 +206,50 @@ impl Store {
 }
 
 impl Store {
+    /// The values of a topic that could not be read or could not be true, whose event times lie at or after the first of `range` and
+    /// before the second, in the order of those.
+    ///
+    /// # Errors
+    /// The database does not answer. A row that somebody has made unreadable is left out and told.
+    pub fn artefacts(
+        &mut self,
+        topic: &str,
+        range: (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    ) -> Result<Vec<Artefact>, StoreError> {
+        let stored = self.database.columns(ARTEFACTS)?;
+        if stored.is_empty() {
+            return Ok(Vec::new()); // the job has not run yet
+        }
+        // A store of the version before lacks these until the job has started.
+        let or_null = |name: &str| {
+            let is_there = stored.iter().any(|column| column.name == name);
+            if is_there { quoted(name) } else { "NULL".to_owned() }
+        };
+        let sql = format!(
+            "SELECT `partition`, `offset`, `patient_id`, `event_time`, `column_name`, `value`, {}, {} FROM {} \
+             WHERE `job`=? AND `topic`=? AND `event_time`>=? AND `event_time`<? ORDER BY `event_time`, `partition`, `offset`",
+            or_null("text"),
+            or_null("reason"),
+            quoted(ARTEFACTS)
+        );
+        let (from, to) = (range.0.unwrap_or(DateTime::UNIX_EPOCH), range.1.unwrap_or(FAR));
+        let values = [Value::text(&self.job), Value::text(topic), Value::Time(from), Value::Time(to)];
+        let rows = self.database.query(&sql, &values)?;
+        Ok(self.odd.leave_out(&rows, |row| {
+            let mut row = Row::new(ARTEFACTS, row);
+            Ok(Artefact {
+                partition: Partition(i32::try_from(row.int()?).unwrap_or(-1)),
+                offset: Offset(row.int()?),
+                patient: row.text()?,
+                event_time: row.time()?,
+                column: row.text()?,
+                value: row.optional_float(),
+                text: row.optional_text().unwrap_or_default(),
+                reason: row.optional_text().unwrap_or_default(),
+            })
+        }))
+    }
+
     /// The rows of a table that a query fills, as rows of `schema`, whose times lie at or after the first of `range` and
     /// before the second. Columns that the table lacks are NULL or, where that cannot be, zero or empty.
     ///

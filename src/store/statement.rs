@@ -46,7 +46,8 @@ pub(super) fn insert(
 
 /// Writes the rows that can be written; the others come back, each with the reason.
 ///
-/// Errors: something else than a row is at fault, as it is where the table takes none of very many rows.
+/// Errors: something else than a row is at fault, as it is where the table takes none of very many rows. Of what triggers raise, see
+/// [`BadRows::raised`].
 pub(super) fn insert_good(
     database: &mut dyn Database,
     target: Target<'_>,
@@ -73,7 +74,7 @@ fn insert_by(
     let (most_bytes, most_values) = database.statement_limits();
     let most_rows = if rows.size_hint().0 >= MANY { MOST_OF_MANY } else { MOST_ROWS };
     let most_rows = (most_values / target.columns.len().max(1)).clamp(1, most_rows);
-    let mut inserting = Inserting { database, target, bad_row, written: 0, bad: BadRows::default() };
+    let mut inserting = Inserting { database, target, bad_row, bad: BadRows::default() };
     let (mut waiting, mut count, mut bytes) = (Vec::with_capacity(most_rows * target.columns.len()), 0, 0);
     for row in rows {
         let size: usize = row.iter().map(Value::size).sum();
@@ -113,8 +114,6 @@ struct Inserting<'a> {
     database: &'a mut dyn Database,
     target: Target<'a>,
     bad_row: BadRow,
-    /// How many rows the table has taken.
-    written: usize,
     bad: BadRows,
 }
 
@@ -139,14 +138,22 @@ impl Inserting<'_> {
         let sql = insert_sql(self.database, self.target, rows);
         match self.database.execute(&sql, values) {
             Ok(_) => {
-                self.written += rows;
+                self.bad.written += rows;
                 Ok(())
             }
-            Err(failure) if failure.kind != FailureKind::Row || self.bad_row == BadRow::Refused => Err(failure),
+            Err(failure)
+                if !matches!(failure.kind, FailureKind::Row | FailureKind::Raised)
+                    || self.bad_row == BadRow::Refused =>
+            {
+                Err(failure)
+            }
             Err(failure) if rows == 1 => {
                 self.bad.add(values, failure.message.clone());
+                if failure.kind == FailureKind::Raised {
+                    self.bad.raised = Some(failure.clone());
+                }
                 // A column that is too narrow for every row is the table's fault, however it is called.
-                let takes_none = self.written == 0 && self.bad.count() > MOST_BAD;
+                let takes_none = self.bad.written == 0 && self.bad.count() > MOST_BAD;
                 if takes_none { Err(Failure { kind: FailureKind::Table, ..failure }) } else { Ok(()) }
             }
             // A statement that is refused for a row is undone by itself, so the transaction stands as before it.

@@ -136,6 +136,7 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("bad_rows", Kind::Int),
                 ("encounters", Kind::Int),
                 ("unattached", Kind::Int),
+                ("attached_later", Kind::Int),
             ],
         ),
         // A start looks for what a partition had last, which may be long ago.
@@ -241,7 +242,8 @@ pub(super) fn tables() -> Vec<TableSpec> {
         )
         .indexed_by(&["job", "is_open"])
         .for_requests(),
-        // Records that were nobody's when they were measured: no query sees them.
+        // Records that were nobody's when they came: no query saw them then. `attached_batch` is the batch with which they became
+        // the patient's all the same, because somebody said so later.
         TableSpec::system(
             UNATTACHED,
             &["job", "topic", "partition", "offset"],
@@ -254,6 +256,8 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("event_time", Kind::Time),
                 ("row_values", Kind::Text),
                 ("batch", Kind::Int),
+                ("patient_id", Kind::Text),
+                ("attached_batch", Kind::Int),
             ],
         )
         .indexed_by(&["job", "batch"]),

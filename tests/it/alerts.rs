@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, repository, told, wait_until};
+use crate::bed::{Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url, repository, told, wait_until};
 
 fn ward() -> (TestJob, Topic, Database) {
     let (job, topic, database) = TestJob::on_mysql();
@@ -338,6 +338,49 @@ fn a_rule_is_tried_on_the_past_with_its_lifecycle_and_several_delays() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(expected), "\"{expected}\" in\n{said}");
     }
+}
+
+#[test]
+fn a_rule_that_reads_artefacts_or_doubtful_values_is_tried_on_the_past_as_it_would_have_been_live() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let columns = crate::bed::COLUMNS.replace("plausible = [50, 100]", "plausible = [50, 100], doubtful = [0, 100]");
+    let job = TestJob::new(&topic.name, &database.url).columns(&columns).query("tables/readings", READINGS);
+    let folder = job.folder.path();
+    let records: String = ["97", "44", "43", "42", "\"--\"", "98"]
+        .iter()
+        .zip(0..)
+        .map(|(spo2, second)| {
+            let at = format!("2026-01-01T00:00:0{second}Z");
+            format!("{{\"patient_id\":\"P1\",\"event_time\":\"{at}\",\"heart_rate\":80,\"spo2\":{spo2}}}\n")
+        })
+        .collect();
+    std::fs::write(folder.join("records.jsonl"), &records).unwrap();
+    let doubtful = "-- @severity: high\n-- @latch: no\n-- @message: SpO₂ {low:.0}
+SELECT patient_id, event_time, coalesce(spo2, spo2_doubtful) AS low FROM vitals WHERE coalesce(spo2, spo2_doubtful) < 90
+";
+    let implausible = "-- @severity: technical\n-- @message: {text} {reason}
+SELECT patient_id, event_time, text, reason FROM vitals_artefacts WHERE column_name = 'spo2' AND value IS NULL
+";
+    std::fs::write(folder.join("low.sql"), doubtful).unwrap();
+    std::fs::write(folder.join("no_number.sql"), implausible).unwrap();
+    records.lines().for_each(|record| topic.put(0, None, record.as_bytes()));
+    topic.flush();
+    job.run_once();
+    for source in [&["--input", "records.jsonl"][..], &[]] {
+        for (rule, started, text) in [
+            ("low.sql", "2026-01-01T00:00:01Z", "SpO₂ 44"),
+            ("no_number.sql", "2026-01-01T00:00:04Z", "-- is not a valid number"),
+        ] {
+            let (code, report) = backtest(&job, &[&[rule, "--for", "0s"], source].concat());
+            assert_eq!(code, 0, "{report}");
+            let episode = report.lines().find(|line| line.trim_start().starts_with("P1 "));
+            let episode = episode.unwrap_or_else(|| panic!("no episode of {rule} by {source:?} in\n{report}"));
+            assert!(episode.contains(started) && episode.trim_end().ends_with(text), "{source:?}\n{report}");
+        }
+    }
+    // What lies before the time that is asked for is not given.
+    let (_, report) = backtest(&job, &["no_number.sql", "--from", "2026-01-01T00:00:05Z"]);
+    assert!(!report.contains("is not a valid number"), "{report}");
 }
 
 #[test]

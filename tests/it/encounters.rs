@@ -307,3 +307,205 @@ fn where_there_are_too_many_patients_who_was_silent_for_longest_makes_room_and_i
         assert!(told, "{failures:?}");
     }
 }
+
+const READINGS_OF: &str = "SELECT patient_id, COUNT(*), COUNT(DISTINCT event_time) FROM readings GROUP BY patient_id";
+
+#[test]
+fn records_that_waited_are_theirs_once_somebody_says_so_and_are_judged_and_told() {
+    let (job, topic, database) = by_device();
+    let job = job.query("tables/minute", MINUTE).more("[trigger]\nmax_rows = 50");
+    let rate = |second: u32| if (60..90).contains(&second) { 130.0 } else { 80.0 };
+    put(&topic, "device_id", "D1", (0..120).map(|second| (second, rate(second))));
+    job.run_once();
+    assert_eq!(database.rows("SELECT COUNT(*), COUNT(patient_id) FROM unattached"), ["120|0"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["0"]);
+
+    // Told late, of all but the first ten seconds.
+    ask(&database, "patient_id, device, from_at", &format!("'A', 'D1', '{}'", at(10)));
+    job.run_once();
+    assert_eq!(database.rows(READINGS_OF), ["A|110|110"], "also where nothing comes");
+    assert_eq!(database.rows("SELECT remark FROM encounters"), ["110 records that waited are theirs"]);
+    let waiting =
+        "SELECT patient_id, COUNT(*), MIN(event_time) FROM unattached GROUP BY patient_id ORDER BY patient_id";
+    let whole = |from: u32| format!("{}.000000", at(from));
+    assert_eq!(database.rows(waiting), [format!("NULL|10|{}", whole(0)), format!("A|110|{}", whole(10))]);
+    let counted = "SELECT SUM(unattached), SUM(attached_later), SUM(records), SUM(frame_rows) FROM batches";
+    assert_eq!(database.rows(counted), ["120|110|120|120"]);
+    let alerts = "SELECT patient_id, state, started_at, firing_at FROM alerts WHERE rule = 'tachycardia'";
+    let fired = format!("A|latched|{}|{}", whole(60), whole(70));
+    assert_eq!(database.rows(alerts), std::slice::from_ref(&fired), "nobody has acknowledged it");
+    let status = crate::bed::told(&job.command("status").output().unwrap());
+    let line =
+        "10 records that were nobody's when they were measured, in the table unattached; 110 became somebody's later";
+    assert!(status.contains(line), "{status}");
+
+    // Windows that had closed by time lack what came late, and say so; the others are complete, also when they are made again.
+    let late = "SELECT COUNT(*), MAX(event_time) FROM late_rows WHERE patient_id = 'A'";
+    assert_eq!(database.rows(late), [format!("99|{}", whole(108))]);
+    let mut connection = database.connect();
+    connection.query_drop("DELETE FROM window_snapshots").unwrap();
+    connection.query_drop("DELETE FROM window_panes").unwrap();
+    put(&topic, "device_id", "D1", (120..200).map(|second| (second, 80.0)));
+    job.run_once();
+    let closed = "SELECT window_start, records FROM minute WHERE patient_id = 'A' ORDER BY window_start";
+    assert_eq!(database.rows(closed), [format!("{}|11", whole(60)), format!("{}|60", whole(120))]);
+    assert_eq!(database.rows(READINGS_OF), ["A|190|190"], "and none is counted twice");
+    assert_eq!(database.rows(alerts), [fired]);
+}
+
+#[test]
+fn who_was_discharged_by_mistake_gets_back_what_came_meanwhile() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("tables/readings", READINGS);
+    put(&topic, "patient_id", "P1", (0..60).map(|second| (second, 80.0)));
+    job.run_once();
+    ask(&database, "kind, patient_id, from_at", &format!("'discharge', 'P1', '{}'", at(60)));
+    put(&topic, "patient_id", "P1", (60..120).map(|second| (second, 130.0)));
+    job.run_once();
+    assert_eq!(database.rows(READINGS_OF), ["P1|60|60"]);
+    assert_eq!(database.rows("SELECT state FROM alerts WHERE rule = 'unattached'"), ["firing"]);
+    ask(&database, "patient_id, from_at", &format!("'P1', '{}'", at(60)));
+    put(&topic, "patient_id", "P1", (120..125).map(|second| (second, 130.0)));
+    job.run_once();
+    assert_eq!(database.rows(READINGS_OF), ["P1|125|125"]);
+    let alerts = "SELECT rule, state FROM alerts ORDER BY rule";
+    assert_eq!(database.rows(alerts), ["tachycardia|firing", "unattached|ended"]);
+}
+
+#[test]
+fn more_records_than_a_batch_takes_wait_for_the_next_and_a_kill_between_two_loses_none() {
+    let (job, topic, database) = by_device();
+    job.run_once();
+    put(&topic, "device_id", "D1", (0..45_000).map(|second| (second, 80.0)));
+    job.run_once();
+    assert_eq!(database.rows("SELECT COUNT(*) FROM unattached"), ["45000"]);
+    ask(&database, "patient_id, device, from_at", &format!("'A', 'D1', '{}'", at(0)));
+    let mut running = job.start();
+    running.wait_until("some are taken", || {
+        let taken = database.so_far("SELECT COUNT(*) FROM unattached WHERE attached_batch IS NOT NULL");
+        taken.parse::<u32>().is_ok_and(|taken| taken > 0)
+    });
+    running.signal("KILL");
+    running.wait();
+    job.run_once();
+    assert_eq!(database.rows(READINGS_OF), ["A|45000|45000"]);
+    let by_batch = database.rows("SELECT COUNT(*) FROM unattached GROUP BY attached_batch ORDER BY attached_batch");
+    assert_eq!(by_batch, ["20000", "20000", "5000"]);
+}
+
+#[test]
+fn what_comes_late_of_somebody_who_has_left_is_judged_for_the_time_when_they_were_here_and_once() {
+    let (job, topic, database) = by_device();
+    job.run_once();
+    let stay = |patient: &str, device: &str| format!("'{patient}', '{device}', '{}', '{}'", at(0), at(300));
+    for (patient, device) in [("A", "D1"), ("B", "D2"), ("C", "D3")] {
+        ask(&database, "patient_id, device, from_at, until_at", &stay(patient, device));
+    }
+    ask(&database, "patient_id, device, from_at", &format!("'Z', 'D9', '{}'", at(0)));
+    for device in ["D1", "D2", "D3"] {
+        put(&topic, "device_id", device, (0..200).step_by(5).map(|second| (second, 80.0)));
+    }
+    put(&topic, "device_id", "D9", (0..400).step_by(5).map(|second| (second, 80.0)));
+    job.run_once();
+    assert_eq!(database.rows("SELECT COUNT(*) FROM alerts WHERE severity <> 'technical'"), ["0"]);
+
+    // All three have left. What their devices had kept arrives: a condition that is gone by the discharge or stands, and one that
+    // has held for long enough by it only because its last value is still valid.
+    let burst = || {
+        let rate = |second: u32| if (250..280).contains(&second) { 130.0 } else { 80.0 };
+        put(&topic, "device_id", "D1", (200..310).map(|second| (second, rate(second))));
+        put(&topic, "device_id", "D2", [(280, 80.0), (285, 130.0)]);
+        put(&topic, "device_id", "D3", [(280, 80.0), (295, 130.0)]);
+    };
+    burst();
+    let log = crate::bed::told(&job.command("run").arg("--once").output().unwrap());
+    let alerts = "SELECT patient_id, state, end_reason, started_at, firing_at, ended_at FROM alerts \
+        WHERE severity <> 'technical' ORDER BY patient_id";
+    let whole = |second: u32| format!("{}.000000", at(second));
+    let expected = [
+        format!("A|ended|left|{}|{}|{}", whole(250), whole(260), whole(300)),
+        format!("B|ended|left|{}|{}|{}", whole(285), whole(295), whole(300)),
+    ];
+    assert_eq!(database.rows(alerts), expected, "C's had not held for long enough\n{log}");
+    assert!(
+        log.contains("late records tell of alerts of patients who have left") && log.contains("episodes=2"),
+        "{log}"
+    );
+    assert_eq!(database.rows("SELECT COUNT(*) FROM unattached WHERE device = 'D1'"), ["10"], "behind the discharge");
+
+    // It comes again: nothing begins, also where the job has started anew since.
+    burst();
+    job.run_once();
+    assert_eq!(database.rows(alerts), expected);
+    // Nor does a late sample begin another alert of a time of which there is one.
+    put(&topic, "device_id", "D1", (255..262).map(|second| (second, 131.0)));
+    job.run_once();
+    assert_eq!(database.rows(alerts), expected);
+}
+
+#[test]
+fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_nobody() {
+    let port = crate::page::free_port();
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("tables/readings", READINGS).more(&format!("[dashboard]\nlisten = \"127.0.0.1:{port}\""));
+    let get = |path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let output = std::process::Command::new("curl").args(["-s", &url]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let now = chrono::Utc::now();
+    let record = |patient: &str, seconds_ago: i64| {
+        let at = (now - chrono::TimeDelta::seconds(seconds_ago)).to_rfc3339();
+        topic.put(0, None, format!(r#"{{"patient_id":"{patient}","event_time":"{at}","heart_rate":80}}"#).as_bytes());
+        topic.flush();
+    };
+    record("LEFT", 5);
+    record("STAYS", 5);
+    let mut running = job.start();
+    running.wait_until("both have a tile", || {
+        ["/patients/LEFT", "/patients/STAYS"].iter().all(|tile| get("/").contains(tile))
+    });
+    done(&job, "discharge", &["--patient", "LEFT", "--at", &(now - chrono::TimeDelta::seconds(1)).to_rfc3339()]);
+    running.wait_until("the tile is gone", || !get("/").contains("/patients/LEFT"));
+    assert!(get("/").contains("/patients/STAYS"));
+    assert!(!get("/api/v1/patients").contains("LEFT"), "{}", get("/api/v1/patients"));
+
+    record("LEFT", 0);
+    running.wait_until("it is told", || get("/metrics").contains("\nwardwatch_unattached_total 1\n"));
+    assert!(get("/metrics").contains("\nwardwatch_attached_later_total 0\n"), "{}", get("/metrics"));
+    running.wait_until("it is an alert", || {
+        database.so_far("SELECT text FROM alerts WHERE rule = 'unattached' AND state = 'firing'")
+            == "records still come of a patient who has left; they are not judged"
+    });
+    let status = crate::bed::told(&job.command("status").output().unwrap());
+    assert!(status.contains("1 records that were nobody's when they were measured"), "{status}");
+    assert!(!get("/").contains("/patients/LEFT"));
+}
+
+#[test]
+fn no_more_than_a_hundred_thousand_records_of_nobody_wait_and_the_newest_stay() {
+    let (job, topic, database) = by_device();
+    let job = job.more("[trigger]\nmax_rows = 1");
+    job.run_once();
+    let digits = "(SELECT 0 AS n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 \
+        UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
+    let many = |from: u32, attached: &str| {
+        let sql = format!(
+            "INSERT INTO unattached (job, topic, `partition`, `offset`, device, event_time, row_values, batch, attached_batch) \
+             SELECT 'test', 'former', 0, {from} + a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n, 'D0', '2026-01-01 09:00:00', \
+             '{{}}', d.n - 9, {attached} FROM {digits} AS a, {digits} AS b, {digits} AS c, {digits} AS d, {digits} AS e"
+        );
+        database.connect().query_drop(sql).unwrap();
+    };
+    many(0, "NULL");
+    many(100_000, "d.n - 9");
+    put(&topic, "device_id", "D1", (0..64).map(|second| (second, 80.0)));
+    let log = crate::bed::told(&job.command("run").arg("--once").output().unwrap());
+    assert_eq!(database.rows("SELECT MAX(batch) FROM batches"), ["64"], "{log}");
+    let left =
+        "SELECT attached_batch IS NULL, COUNT(*), MIN(batch) FROM unattached WHERE device = 'D0' GROUP BY 1 ORDER BY 1";
+    // Whole batches go, the oldest first. Those that somebody has got are kept apart, and are no more than may be.
+    assert_eq!(database.rows(left), ["0|100000|-9", "1|90000|-8"]);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM unattached WHERE device = 'D1'"), ["64"], "the newest stay");
+    assert!(log.contains("the oldest rows of unattached are let go of") && log.contains("rows=10000"), "{log}");
+}

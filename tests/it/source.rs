@@ -169,6 +169,26 @@ fn windows_of_a_topic_that_is_gone_are_not_written_over_by_what_the_new_one_has_
     assert_eq!(database.rows(MINUTES), ["2026-01-01 00:00:00.000000|3", "2026-01-01 00:01:00.000000|1"]);
 }
 
+/// That its windows are to come from the earliest record on is of the topic that is gone: of the new one, it has seen all.
+#[test]
+fn a_new_query_that_begins_with_the_earliest_record_has_all_of_a_new_topic() {
+    let (job, topic, database) = TestJob::on_mysql();
+    topic.put_samples("P1", &[(0, 80.0), (10, 80.0), (20, 80.0)]);
+    job.run_once();
+    topic.make_anew(1);
+    topic.put_samples("P1", &[(61, 90.0), (70, 91.0), (100, 92.0), (125, 93.0), (140, 94.0)]);
+    let job = job.query("tables/minute", &MINUTE.replace("-- @key", "-- @start: earliest\n-- @key"));
+    // Without being told to, it stops, and forgets nothing over that.
+    let refused = job.command("run").arg("--once").output().unwrap();
+    assert!(told(&refused).contains("was deleted and made anew"), "{}", told(&refused));
+    let output = job.command("run").args(["--once", "--new-topic"]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(database.rows(MINUTES), ["2026-01-01 00:01:00.000000|3"]);
+    topic.put_samples("P1", &[(150, 95.0), (200, 96.0)]);
+    job.run_once();
+    assert_eq!(database.rows(MINUTES), ["2026-01-01 00:01:00.000000|3", "2026-01-01 00:02:00.000000|3"]);
+}
+
 #[test]
 fn a_topic_that_is_made_anew_under_a_running_job_stops_it_before_anything_of_it_is_stored() {
     let (job, topic, database) = TestJob::on_mysql();

@@ -141,6 +141,33 @@ fn a_process_that_comes_back_stands_by_where_it_was_told_to() {
 }
 
 #[test]
+fn a_fenced_process_whose_files_have_faults_stands_by_with_the_job_as_it_ran() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query(
+        "tables/minute",
+        "-- @key: patient_id, window_start
+SELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, count(*) AS records
+FROM vitals GROUP BY patient_id, tumble(event_time, INTERVAL '1 minute')
+",
+    );
+    let (mut first, mut second) = two_of(&job, &topic, &database, &["--standby"]);
+    first.signal("STOP");
+    must_take_over(&topic, &database, &mut second, 1);
+    let job = job.query("tables/broken", "-- @key: patient_id\nSELECT patient_id FROM nowhere\n");
+    first.signal("CONT");
+    let log = first.log_file();
+    first.wait_until("it stands by", || std::fs::read_to_string(&log).unwrap().contains(": standing by holder="));
+    assert!(first.log().contains("the files have faults"), "{}", first.log());
+    second.signal("KILL");
+    second.wait();
+    must_take_over(&topic, &database, &mut first, 2);
+    topic.put_samples("P1", &[(90, 80.0)]);
+    let minute = "SELECT records FROM minute";
+    first.wait_until("the minute closes with all its records", || database.so_far(minute) == "3");
+    drop(job);
+}
+
+#[test]
 fn a_standby_takes_over_from_a_process_that_has_lost_the_network_and_that_one_is_fenced() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
     let (vanishing, is_gone) = proxy::that_can_vanish(&database.url);

@@ -192,6 +192,78 @@ fn a_table_with_an_unknown_error_is_left_alone_over_kills_and_loses_nothing() {
     }
 }
 
+/// As proxies and clusters have them. A code that says of itself that it passes holds the batch; of another nobody knows, and the
+/// store is tried without the table.
+#[test]
+fn codes_of_proxies_and_clusters_drop_no_row() {
+    for server in servers() {
+        let mut disturbed = Disturbed::start(&server);
+        let unclear = [(1105, "HY000", false), (9006, "Y0000", false), (1461, "42000", false)];
+        // A crashed table, and a node of a cluster that is not ready.
+        let clear = [(1194, "HY000", false), (1047, "08S01", true)];
+        for (code, state, passes) in unclear.into_iter().chain(clear) {
+            disturbed.execute(&format!(
+                "CREATE TRIGGER refuse BEFORE INSERT ON readings FOR EACH ROW \
+                 SIGNAL SQLSTATE '{state}' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'who knows'"
+            ));
+            if passes {
+                let stood = disturbed.database.rows("SELECT MAX(next_offset) FROM offsets");
+                disturbed.put(5);
+                let log = disturbed.running.log_file();
+                let told = || std::fs::read_to_string(&log).unwrap().contains("(error 1047)");
+                disturbed.running.wait_until("it is told", told);
+                assert_eq!(disturbed.database.rows("SELECT MAX(next_offset) FROM offsets"), stood, "the batch is held");
+            } else {
+                disturbed.put(5);
+                disturbed.is_caught_up();
+                let told = format!(
+                    "SELECT COUNT(*) FROM table_faults WHERE is_at_fault = 1 AND reason LIKE '%(error {code})'"
+                );
+                disturbed.wait_for("it is told", &told, "1");
+            }
+            disturbed.execute("DROP TRIGGER refuse");
+            disturbed.put(5);
+            disturbed.is_caught_up();
+            disturbed.is_well();
+        }
+        disturbed.put(20);
+        disturbed.is_caught_up();
+        disturbed.equals_an_undisturbed_run();
+    }
+}
+
+#[test]
+fn a_trigger_that_refuses_one_row_costs_that_row_and_one_that_refuses_all_costs_none() {
+    for server in servers() {
+        let mut disturbed = Disturbed::start(&server);
+        disturbed.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON readings FOR EACH ROW \
+             IF NEW.patient_id = 'ODD' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no such patient'; END IF",
+        );
+        disturbed.topic.put_samples("ODD", &[(disturbed.second, 80.0)]);
+        disturbed.put(10);
+        let bad = "SELECT reason, row_values LIKE '%\"ODD\"%' FROM bad_rows WHERE table_name = 'readings'";
+        disturbed.wait_for("it is one row", bad, "no such patient (error 1644)|1");
+        let all = (2 * disturbed.second).to_string();
+        disturbed.wait_for("the others are written", "SELECT COUNT(*) FROM readings", &all);
+        disturbed.is_well();
+
+        disturbed.execute("DROP TRIGGER refuse");
+        disturbed.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON readings FOR EACH ROW \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'closed for today'",
+        );
+        disturbed.put(10);
+        let told = "SELECT COUNT(*) FROM table_faults WHERE is_at_fault = 1 AND reason LIKE 'closed for today%'";
+        disturbed.wait_for("it is the table", told, "1");
+        disturbed.execute("DROP TRIGGER refuse");
+        disturbed.put(10);
+        let all = (2 * disturbed.second).to_string();
+        disturbed.wait_for("every row is written", "SELECT COUNT(*) FROM readings", &all);
+        assert_eq!(disturbed.database.rows("SELECT COUNT(*) FROM bad_rows"), ["1"]);
+    }
+}
+
 #[test]
 fn an_unknown_error_of_a_table_of_ours_holds_the_batch_until_it_is_over() {
     let mut disturbed = Disturbed::start(&mysql_url());

@@ -42,20 +42,19 @@ fn base64(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Sends records to a topic of their own and has a job read them once.
+/// A job of the field, with a topic and a database of its own.
 struct Sent {
     database: Database,
+    topic: Topic,
+    folder: tempfile::TempDir,
     log: String,
 }
 
 impl Sent {
-    /// By a job file's text, in which `topic = "…"` is replaced; its folder of queries is taken from `folder`.
-    fn by(job: &str, folder: &std::path::Path, records: &[(Option<i64>, Vec<u8>)]) -> Self {
+    /// A job that has read nothing yet, by its file's text, in which `topic = "…"` is replaced; its folder of queries is taken from
+    /// `folder`.
+    fn nothing(job: &str, folder: &std::path::Path) -> Self {
         let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
-        for (stamp, payload) in records {
-            topic.put(0, *stamp, payload);
-        }
-        topic.flush();
         let at = tempfile::tempdir().unwrap();
         let lines = job.lines().map(|line| match line.split_once(" = ") {
             Some(("topic", _)) => format!("topic = {:?}", topic.name),
@@ -64,18 +63,34 @@ impl Sent {
             }
             _ => line.to_owned(),
         });
-        let file = at.path().join("job.toml");
-        std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
-        let run = Self::command(&file, &database).output().unwrap();
-        assert!(run.status.success(), "{}", told(&run));
-        Self { database, log: told(&run) }
+        std::fs::write(at.path().join("job.toml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+        Self { database, topic, folder: at, log: String::new() }
     }
 
-    fn command(file: &std::path::Path, database: &Database) -> Command {
-        let mut command = wardwatch();
-        command.args(["run", "--once"]).arg(file).env("KAFKA_BROKERS", crate::bed::kafka());
-        command.env("MYSQL_URL", &database.url);
-        command
+    /// The same when it has read these records.
+    fn by(job: &str, folder: &std::path::Path, records: &[(Option<i64>, Vec<u8>)]) -> Self {
+        let mut sent = Self::nothing(job, folder);
+        sent.put(records);
+        sent.run(&["--once"]);
+        sent
+    }
+
+    fn put(&self, records: &[(Option<i64>, Vec<u8>)]) {
+        records.iter().for_each(|(stamp, payload)| self.topic.put(0, *stamp, payload));
+        self.topic.flush();
+    }
+
+    fn run(&mut self, arguments: &[&str]) {
+        let run = self.command("run").args(arguments).output().unwrap();
+        assert!(run.status.success(), "{}", told(&run));
+        self.log = told(&run);
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut wardwatch = wardwatch();
+        wardwatch.arg(command).arg(self.folder.path().join("job.toml")).env("KAFKA_BROKERS", crate::bed::kafka());
+        wardwatch.env("MYSQL_URL", &self.database.url);
+        wardwatch
     }
 
     /// By the case's own job and queries.
@@ -235,6 +250,133 @@ fn the_hour_that_comes_twice_is_told_by_kafkas_stamps() {
         sent.rows("SELECT CAST(started_at AS CHAR) FROM alerts WHERE rule = 'tachycardia' AND firing_at IS NOT NULL");
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     assert!(alerts[0].starts_with("2026-10-25 01:20:0"), "in the second hour, by UTC: {alerts:?}");
+}
+
+#[test]
+fn consciousness_in_words_is_scored_and_a_word_that_nobody_knows_alarms() {
+    let Some(folder) = case("31-consciousness-in-words") else { return };
+    let job = std::fs::read_to_string(repository().join("jobs/patient_vitals.toml")).unwrap();
+    let mut sent = Sent::nothing(&job, &repository().join("jobs"));
+    sent.put(&case_records(&folder));
+    let of_p5 = |second: u32| {
+        let at = format!("2026-01-01T10:00:{second:02}Z");
+        let text = format!(r#"{{"patient_id":"P5","event_time":"{at}","heart_rate":72,"consciousness":"Rousable"}}"#);
+        (None, text.into_bytes())
+    };
+    sent.put(&(0..60).step_by(10).map(of_p5).collect::<Vec<_>>());
+    sent.run(&["--once", "--close-windows"]);
+    let scores = sent.rows("SELECT patient_id, consciousness, consciousness_score, red FROM news2_1m ORDER BY 1");
+    assert_eq!(
+        scores,
+        ["P1|A|0|", "P2|U|3|consciousness", "P3|C|3|consciousness", "P4|V|3|consciousness", "P5|NULL|NULL|"],
+        "{}",
+        sent.log
+    );
+    let kept = sent.rows("SELECT DISTINCT patient_id, column_name, text, reason FROM artefacts");
+    assert_eq!(kept, ["P5|consciousness|Rousable|is not a word that the column knows"]);
+    let alerts = sent.alerts();
+    let told = "P5|implausible|technical|firing|consciousness: \"Rousable\" is not a word that the column knows";
+    assert!(alerts.contains(&told.to_owned()), "{alerts:?}");
+}
+
+#[test]
+fn two_devices_that_share_a_second_are_no_duplicates_and_what_is_sent_again_is() {
+    let Some(sent) = Sent::of_case("34-dedupe-drops-the-other-device") else { return };
+    assert!(sent.log.contains(" 1 duplicates"), "{}", sent.log);
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM readings WHERE event_time = '2026-01-01 10:00:00'"), ["2"]);
+}
+
+#[test]
+fn the_slower_clock_of_two_devices_is_judged_and_the_difference_is_told() {
+    let Some(sent) = Sent::of_case("47-two-devices-of-one-patient-half-a-minute-apart") else { return };
+    let alerts = sent.rows("SELECT rule, CAST(started_at AS CHAR), CAST(firing_at AS CHAR) FROM alerts ORDER BY rule");
+    let hypoxia: Vec<&String> = alerts.iter().filter(|alert| alert.starts_with("hypoxia|")).collect();
+    let low = sent.rows("SELECT CAST(MIN(event_time) AS CHAR), CAST(MIN(event_time) + INTERVAL 10 SECOND AS CHAR) FROM readings WHERE spo2 < 90");
+    assert_eq!(hypoxia, [&format!("hypoxia|{}", low[0])], "ten seconds after the first low one: {alerts:?}");
+    let told = sent.rows("SELECT text FROM alerts WHERE rule = 'clock_differs'");
+    assert!(told.len() == 1 && told[0].contains("30s apart"), "{told:?}");
+}
+
+#[test]
+fn recordings_dated_in_the_next_century_have_their_rows_and_windows() {
+    let Some(folder) = case("42-recordings-dated-in-the-next-century") else { return };
+    let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+    let mut sent = Sent::nothing(&job, &folder);
+    sent.put(&case_records(&folder));
+    sent.run(&["--once", "--close-windows"]);
+    assert!(sent.log.contains(" 0 rejects") && sent.log.contains(" 0 late rows"), "{}", sent.log);
+    let minutes = sent.rows("SELECT patient_id, CAST(window_start AS CHAR), records FROM vitals_1m ORDER BY 1, 2");
+    let of = |patient: &str, year: u32| {
+        (0..3).map(move |minute| format!("{patient}|{year}-07-23 14:0{minute}:00.000000|60")).collect::<Vec<_>>()
+    };
+    assert_eq!(minutes, [of("10006", 2150), of("10011", 2180)].concat());
+}
+
+#[test]
+fn a_device_that_names_no_patient_is_of_who_was_attached_then() {
+    let Some(folder) = case("20-device-is-the-key-and-beds-change") else { return };
+    let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+    let job = job
+        .replace(
+            "patient_id = { type = \"text\", from = \"device_id\" }",
+            "patient_id = { type = \"text\" }\ndevice_id = { type = \"text\" }",
+        )
+        .replace("key = \"patient_id\"", "key = \"patient_id\"\nattach = \"device_id\"");
+    let mut sent = Sent::nothing(&job, &folder);
+    sent.run(&["--once"]);
+    let name = "case_device_is_the_key_and_beds_change";
+    for attached in [
+        format!(
+            "(job, patient_id, device, from_at, until_at) VALUES ('{name}', 'A', 'D1', '2026-01-01 08:00', '2026-01-01 10:05')"
+        ),
+        format!("(job, patient_id, device, from_at) VALUES ('{name}', 'B', 'D1', '2026-01-01 10:06')"),
+    ] {
+        sent.database.connect().query_drop(format!("INSERT INTO encounters {attached}")).unwrap();
+    }
+    sent.put(&case_records(&folder));
+    sent.run(&["--once"]);
+    let alerts =
+        "SELECT patient_id, rule, state, end_reason, CAST(ended_at AS CHAR) FROM alerts WHERE severity <> 'technical'";
+    let left = ["A|tachycardia|ended|left|2026-01-01 10:05:00.000000"];
+    assert_eq!(sent.rows(alerts), left);
+    let spans = "SELECT patient_id, CAST(MIN(event_time) AS CHAR), CAST(MAX(event_time) AS CHAR) FROM readings GROUP BY 1 ORDER BY 1";
+    let apart = [
+        "A|2026-01-01 10:00:00.000000|2026-01-01 10:04:50.000000",
+        "B|2026-01-01 10:06:00.000000|2026-01-01 10:09:50.000000",
+    ];
+    assert_eq!(sent.rows(spans), apart);
+    sent.put(&[(None, br#"{"device_id":"D1","event_time":"2026-01-01T10:04:05Z","heart_rate":80}"#.to_vec())]);
+    sent.run(&["--once"]);
+    let late = "SELECT patient_id FROM readings WHERE event_time = '2026-01-01 10:04:05'";
+    assert_eq!(sent.rows(late), ["A"]);
+    assert_eq!(sent.rows(alerts), left);
+}
+
+#[test]
+fn a_patient_who_was_discharged_does_not_alarm_for_ever() {
+    let Some(folder) = case("21-discharged-patients-alarm-for-ever") else { return };
+    let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+    let mut sent = Sent::nothing(&job, &folder);
+    let records = case_records(&folder);
+    sent.put(&records);
+    sent.run(&["--once"]);
+    let alerts = "SELECT patient_id, rule, state, end_reason FROM alerts WHERE rule = 'no_data'";
+    assert_eq!(sent.rows(alerts), ["P1|no_data|firing|"]);
+    let discharge = "INSERT INTO encounters (job, kind, patient_id, from_at) \
+        VALUES ('case_discharged_patients_alarm_for_ever', 'discharge', 'P1', '2026-01-01 10:01:00')";
+    sent.database.connect().query_drop(discharge).unwrap();
+    sent.run(&["--once"]);
+    let over = ["P1|no_data|ended|left"];
+    assert_eq!(sent.rows(alerts), over);
+    let later = (0..60).map(|second| {
+        let text = format!(r#"{{"patient_id":"P2","event_time":"2026-01-01T10:15:{second:02}Z","heart_rate":75}}"#);
+        (None, text.into_bytes())
+    });
+    sent.put(&later.collect::<Vec<_>>());
+    sent.run(&["--once"]);
+    assert_eq!(sent.rows(alerts), over, "nor does it begin again");
+    let here = told(&sent.command("status").output().unwrap());
+    assert!(!here.contains("P1"), "{here}");
 }
 
 #[test]

@@ -146,6 +146,7 @@ impl Job {
         }
         let input = Input {
             batch: BatchId(self.batch),
+            judged: None,
             rows: &all,
             on_time: &on_time,
             history: &[],
@@ -465,6 +466,7 @@ proptest! {
 fn run_one(engine: &mut Engine, batch: u64, all: &RecordBatch, watermark: Option<i64>) -> Outcome {
     let input = Input {
         batch: BatchId(batch),
+        judged: None,
         rows: all,
         on_time: all,
         history: &[],

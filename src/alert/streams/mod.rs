@@ -22,7 +22,7 @@
 //! alert, and can be saved and read back.
 
 mod lanes;
-mod saved;
+pub(super) mod saved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -34,7 +34,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::terms::Partition;
 
-use super::SampleColumns;
+use super::composed::{Composed, Composition};
+use super::{Rule, SampleColumns};
 pub use lanes::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;
 use lanes::{Lanes, Noted, Recent, Spans};
@@ -81,6 +82,9 @@ pub struct ColumnSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetId(usize);
 
+/// Of so many patients who were let go of it stays known what has come; some kilobytes each.
+const MOST_PARTED: usize = 1_024;
+
 /// A column whose values are doubtful ones of another's.
 const DOUBTFUL: &str = "_doubtful";
 
@@ -117,6 +121,21 @@ impl ColumnSet {
         self.masks.iter().all(|mask| row & mask != 0)
     }
 
+    /// Whether a record has a value of each vital.
+    pub(super) fn given(&self, record: SampleRow) -> impl Iterator<Item = bool> {
+        self.masks.iter().map(move |mask| record.columns & mask != 0)
+    }
+
+    /// Whether a record has a doubtful value in place of one, vital by vital.
+    pub(super) fn doubted(&self, record: SampleRow) -> impl Iterator<Item = bool> {
+        self.masks.iter().map(move |mask| record.doubts & mask != 0)
+    }
+
+    /// The columns of each vital.
+    pub(super) fn vital_columns(&self) -> &[Vec<String>] {
+        &self.vitals
+    }
+
     /// Its columns, by the name of the first that may stand for each.
     pub fn vitals(&self) -> impl Iterator<Item = &str> {
         self.vitals.iter().map(|vital| vital[0].as_str())
@@ -129,12 +148,15 @@ fn bit(column: usize) -> u128 {
 }
 
 impl Shape {
-    /// The shape for rules that depend on these lists of columns, each list in its order.
+    /// The shape for rules that depend on these lists of columns, each list in its order. Of rules of several vitals, each has a
+    /// set of its own, too.
     pub fn new<'a>(device: Option<&str>, rules: impl Iterator<Item = &'a [String]> + Clone) -> Self {
         let columns: BTreeSet<&String> = rules.clone().flatten().collect();
         let columns: Vec<String> = columns.into_iter().cloned().collect();
-        let sets: BTreeSet<&[String]> = rules.chain(std::iter::once(&[] as &[String])).collect();
-        let sets = sets.into_iter().map(|names| ColumnSet::of(names, &columns)).collect();
+        let vitals = rules.clone().map(|names| ColumnSet::of(names, &columns).vitals).filter(|vitals| vitals.len() > 1);
+        let sets: BTreeSet<Vec<String>> =
+            rules.map(<[String]>::to_vec).chain(std::iter::once(Vec::new())).chain(vitals.flatten()).collect();
+        let sets = sets.iter().map(|names| ColumnSet::of(names, &columns)).collect();
         Self { device: device.map(str::to_owned), columns, sets }
     }
 
@@ -169,6 +191,8 @@ impl Shape {
 pub struct Streams {
     shape: Arc<Shape>,
     patients: HashMap<Arc<str>, Patient>,
+    /// The same of patients who were let go of, so that what comes of them again, or late, is told apart.
+    parted: HashMap<Arc<str>, Patient>,
     /// The newest stamp that each partition has reached, in microseconds.
     reached: BTreeMap<i32, i64>,
 }
@@ -228,9 +252,11 @@ pub(super) struct SampleRow {
     /// Kafka's stamp, in microseconds; see [`Streams`].
     pub(super) stamped: i64,
     /// Which of the patient's streams it is of.
-    stream: usize,
+    pub(super) stream: usize,
     /// The judged columns that have a value.
     columns: u128,
+    /// Those that have a doubtful one in place of one.
+    doubts: u128,
 }
 
 /// The samples of a batch, patient by patient in the order in which they came.
@@ -243,6 +269,8 @@ pub struct Samples {
     leading: HashSet<(SetId, usize)>,
     /// The records without a value where each one before had one.
     gaps: HashSet<(SetId, usize)>,
+    /// What rules of several vitals are judged on.
+    composed: Vec<(Composition, Composed)>,
 }
 
 impl Samples {
@@ -250,15 +278,26 @@ impl Samples {
         self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The records of each patient, in the order in which they came.
+    pub(super) fn patients(&self) -> &HashMap<Arc<str>, Vec<SampleRow>> {
+        &self.patients
+    }
+
+    pub(super) fn add_composed(&mut self, composition: Composition, composed: Composed) {
+        self.composed.push((composition, composed));
+    }
+
+    /// What a rule of several vitals is judged on.
+    #[must_use]
+    pub fn composed(&self, rule: &Rule) -> Option<&Composed> {
+        let wanted = Composition::of(rule)?;
+        self.composed.iter().find(|(known, _)| *known == wanted).map(|(_, composed)| composed)
+    }
+
     /// Whether a record says that there is no value, for each one of its stream before it had one: a sensor is off. Where
     /// values come in some records only, the others say nothing of them.
     pub(super) fn is_gap(&self, set: SetId, record: SampleRow) -> bool {
         self.gaps.contains(&(set, record.row))
-    }
-
-    /// Has nothing judged of a patient.
-    pub fn leave_out(&mut self, patient: &str) {
-        self.patients.remove(patient);
     }
 
     /// Whether a sample's lane takes the place of the others of its device, whose clock was set.
@@ -295,7 +334,8 @@ impl Streams {
         let named = |set: &ColumnSet| set.vitals.clone();
         let sets: Vec<Option<usize>> =
             shape.sets.iter().map(|set| self.shape.sets.iter().position(|known| named(known) == named(set))).collect();
-        for stream in self.patients.values_mut().flat_map(|patient| &mut patient.streams) {
+        let patients = self.patients.values_mut().chain(self.parted.values_mut());
+        for stream in patients.flat_map(|patient| &mut patient.streams) {
             let known = |index: &Option<usize>| index.map_or(LastValue::NEVER, |index| stream.columns[index]);
             stream.columns = columns.iter().map(known).collect();
             stream.sets =
@@ -345,7 +385,10 @@ impl Streams {
                 devices.as_ref().filter(|devices| devices.is_valid(row)).map_or("", |devices| devices.value(row));
             let known = match self.patients.get_mut(patient) {
                 Some(known) => known,
-                None => self.patients.entry(patient.into()).or_default(),
+                None => {
+                    let before = self.parted.remove(patient).unwrap_or_default();
+                    self.patients.entry(patient.into()).or_insert(before)
+                }
             };
             let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
             let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
@@ -366,7 +409,7 @@ impl Streams {
                 continue;
             }
             known.streams[stream].noted = now;
-            let sample = SampleRow { at, row, stamped, stream, columns: mask };
+            let sample = SampleRow { at, row, stamped, stream, columns: mask, doubts };
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
                 None => {
@@ -382,6 +425,18 @@ impl Streams {
     pub(super) fn id(&self, patient: &str, sample: SampleRow, lane: u32) -> Option<StreamId> {
         let stream = self.patients.get(patient)?.streams.get(sample.stream)?;
         Some(StreamId { partition: Partition(stream.partition), device: Arc::clone(&stream.device), lane })
+    }
+
+    /// The stream of the patient whose last sample of a set was at this time, and how far its clock lies behind stamps.
+    pub(super) fn found_at(&self, patient: &str, set: SetId, at: DateTime<Utc>) -> Option<(StreamId, TimeDelta)> {
+        let at = at.timestamp_micros();
+        self.patients.get(patient)?.streams.iter().find_map(|stream| {
+            let lanes = stream.sets.get(set.0)?;
+            let lane = lanes.first.iter().chain(&lanes.others).find(|lane| lane.is_certain && lane.newest == at)?;
+            let partition = Partition(stream.partition);
+            let id = StreamId { partition, device: Arc::clone(&stream.device), lane: lane.id };
+            Some((id, TimeDelta::microseconds(lane.delay)))
+        })
     }
 
     /// Whether each vital of a set has had a value of this patient less than `within` before its partition's `arrivals`;
@@ -446,9 +501,17 @@ impl Streams {
         self.patients.contains_key(patient)
     }
 
-    /// Lets go of what is known of a patient.
-    pub fn forget(&mut self, patient: &str) {
-        self.patients.remove(patient);
+    /// Lets go of patients. Of those who were let go of last, it stays known what has come.
+    pub fn part_with<'a>(&mut self, patients: impl Iterator<Item = &'a Arc<str>>) {
+        let parting = patients.filter_map(|patient| self.patients.remove_entry(patient));
+        self.parted.extend(parting);
+        let too_many = self.parted.len().saturating_sub(MOST_PARTED);
+        if too_many > 0 {
+            let last = |patient: &Patient| patient.streams.iter().map(|stream| stream.stamped).max();
+            let mut all: Vec<_> = self.parted.iter().map(|(name, known)| (last(known), Arc::clone(name))).collect();
+            all.sort();
+            all.iter().take(too_many).for_each(|(_, name)| drop(self.parted.remove(name)));
+        }
     }
 
     /// The patients of whom nothing has come for `after`, by the partitions' `arrivals`; those silent for longest come first.

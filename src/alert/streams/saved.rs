@@ -9,7 +9,7 @@ use super::lanes::{Lane, Lanes, Recent, Run, Spans};
 use super::{LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -20,10 +20,12 @@ impl Streams {
             to.extend(partition.to_le_bytes());
             number(to, **at);
         });
-        list(&mut to, &self.patients.iter().collect::<Vec<_>>(), |to, (name, patient)| {
-            text(to, name);
-            list(to, &patient.streams, stream);
-        });
+        for patients in [&self.patients, &self.parted] {
+            list(&mut to, &patients.iter().collect::<Vec<_>>(), |to, (name, patient)| {
+                text(to, name);
+                list(to, &patient.streams, stream);
+            });
+        }
         to
     }
 
@@ -36,11 +38,8 @@ impl Streams {
         }
         let reached: BTreeMap<i32, i64> =
             from.list(|from| Some((i32::from_le_bytes(from.take()?), from.number()?)))?.into_iter().collect();
-        let patients: HashMap<Arc<str>, Patient> = from
-            .list(|from| Some((from.text()?, Patient { streams: from.list(|from| from.stream(&shape))? })))?
-            .into_iter()
-            .collect();
-        from.0.is_empty().then(|| Self { shape: Arc::new(shape), patients, reached })
+        let (patients, parted) = (from.patients(&shape)?, from.patients(&shape)?);
+        from.0.is_empty().then(|| Self { shape: Arc::new(shape), patients, parted, reached })
     }
 }
 
@@ -97,16 +96,16 @@ fn run(to: &mut Vec<u8>, run: Run) {
     to.extend(run.samples.to_le_bytes());
 }
 
-fn number(to: &mut Vec<u8>, value: i64) {
+pub(in crate::alert) fn number(to: &mut Vec<u8>, value: i64) {
     to.extend(value.to_le_bytes());
 }
 
-fn text(to: &mut Vec<u8>, text: &str) {
+pub(in crate::alert) fn text(to: &mut Vec<u8>, text: &str) {
     length(to, text.len());
     to.extend(text.as_bytes());
 }
 
-fn list<T>(to: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+pub(in crate::alert) fn list<T>(to: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
     length(to, items.len());
     items.iter().for_each(|item| write(to, item));
 }
@@ -116,36 +115,50 @@ fn length(to: &mut Vec<u8>, length: usize) {
 }
 
 /// What is left to be read.
-struct Reader<'a>(&'a [u8]);
+pub(in crate::alert) struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+impl<'a> Reader<'a> {
+    pub(in crate::alert) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(in crate::alert) fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(in crate::alert) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*first)
     }
 
-    fn number(&mut self) -> Option<i64> {
+    pub(in crate::alert) fn number(&mut self) -> Option<i64> {
         self.take().map(i64::from_le_bytes)
     }
 
-    fn count(&mut self) -> Option<u32> {
+    pub(in crate::alert) fn count(&mut self) -> Option<u32> {
         self.take().map(u32::from_le_bytes)
     }
 
-    fn truth(&mut self) -> Option<bool> {
+    pub(in crate::alert) fn truth(&mut self) -> Option<bool> {
         self.take::<1>().map(|byte| byte != [0])
     }
 
-    fn text(&mut self) -> Option<Arc<str>> {
+    pub(in crate::alert) fn text(&mut self) -> Option<Arc<str>> {
         let length = self.count()? as usize;
         let (text, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         std::str::from_utf8(text).ok().map(Arc::from)
     }
 
-    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(in crate::alert) fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         (0..self.count()?).map(|_| read(self)).collect()
+    }
+
+    fn patients(&mut self, shape: &Shape) -> Option<HashMap<Arc<str>, Patient>> {
+        let patient =
+            |from: &mut Self| Some((from.text()?, Patient { streams: from.list(|from| from.stream(shape))? }));
+        Some(self.list(patient)?.into_iter().collect())
     }
 
     fn stream(&mut self, shape: &Shape) -> Option<Stream> {

@@ -93,7 +93,7 @@ impl Oximeters {
             now: at(now),
             event_now: at(now),
         };
-        self.open.judge(&self.rule, &Rows { conditions: &frame_of(&below), clear: None }, &moment);
+        self.open.judge(&self.rule, &Rows { conditions: found(&frame_of(&below)), clear: None }, &moment);
         self.open.let_time_pass(std::slice::from_ref(&self.rule), &moment);
         for Change { episode, .. } in self.open.take_changes() {
             self.stored.insert(episode.id.clone(), (*episode).clone());
@@ -272,7 +272,7 @@ fn an_alert_waits_with_its_end_for_a_stream_that_has_not_come_so_far() {
         now: at(130),
         event_now: at(130),
     };
-    bed.open.judge(&bed.rule, &Rows { conditions: &frame_of(&frame[..1]), clear: None }, &moment);
+    bed.open.judge(&bed.rule, &Rows { conditions: found(&frame_of(&frame[..1])), clear: None }, &moment);
     bed.open.let_time_pass(std::slice::from_ref(&bed.rule), &moment);
     let episode = bed.open.iter().next().expect("it waits");
     assert_eq!(episode.state, State::Recovering);

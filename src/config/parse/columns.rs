@@ -8,7 +8,7 @@ use crate::diagnostic::unknown;
 use super::super::raw::{RawColumn, RawFeature, RawFrom};
 use super::super::spanned::Spanned;
 use super::super::units::{Zero, duration};
-use super::super::{Column, ColumnType, Columns, FEATURE_KINDS, Feature, FeatureKind, SourcePath};
+use super::super::{Column, ColumnType, Columns, FEATURE_KINDS, Feature, FeatureKind, SourcePath, Words};
 use super::{Checker, identifier};
 
 impl Checker<'_> {
@@ -154,6 +154,7 @@ impl Checker<'_> {
         let plausible = self.range(raw.plausible, numeric);
         let doubtful = self.doubtful(raw.doubtful, plausible, numeric);
         let limits = self.range(raw.limits, numeric);
+        let words = raw.map.and_then(|map| self.words(map, &name, r#type, place.clone()));
         let valid_for = match raw.valid_for {
             None => None,
             Some(text) => Some(self.required(text, |text| duration(text, Zero::Refused))?),
@@ -169,7 +170,44 @@ impl Checker<'_> {
             doubtful,
             limits,
             valid_for,
+            words,
         })
+    }
+
+    fn words(
+        &mut self,
+        map: BTreeMap<Spanned<String>, String>,
+        name: &str,
+        r#type: ColumnType,
+        place: Range<usize>,
+    ) -> Option<Words> {
+        if r#type != ColumnType::Text {
+            return self.refuse(place, format!("column \"{name}\" has words, but only one of type \"text\" may"));
+        }
+        let mut meanings: Vec<(Spanned<String>, String)> = map.into_iter().collect();
+        meanings.sort_by_key(|(word, _)| word.span().start);
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        for (word, meaning) in &meanings {
+            let written = word.get_ref();
+            if written.trim().is_empty() || meaning.trim().is_empty() {
+                return self.refuse(word.span(), "a word and what it means must not be empty".to_owned());
+            }
+            // What a word becomes means itself.
+            let is_other = |known: &String| known != meaning;
+            let itself = meanings
+                .iter()
+                .map(|(_, meaning)| meaning)
+                .find(|known| known.to_lowercase() == written.to_lowercase());
+            let before = known.insert(written.to_lowercase(), meaning.clone());
+            if let Some(other) = before.or_else(|| itself.cloned()).filter(is_other) {
+                let message =
+                    format!("\"{written}\" means \"{other}\" already; large and small letters are the same here");
+                return self.refuse(word.span(), message);
+            }
+        }
+        Some(Words::new(
+            meanings.into_iter().map(|(word, meaning)| (word.get_ref().trim().to_owned(), meaning)).collect(),
+        ))
     }
 
     fn range(&mut self, range: Option<Spanned<[f64; 2]>>, numeric: bool) -> Option<[f64; 2]> {

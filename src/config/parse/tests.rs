@@ -109,6 +109,11 @@ fn a_wrong_value_is_named_with_its_place_and_the_nearest_valid_one() {
         "[10, 300] }\nheart_rate_doubtful = { type = \"float\" }",
         "12:1: \"heart_rate_doubtful\" is the column with the doubtful values of \"heart_rate\"",
     );
+    let words = |map: &str| format!("[0, 300] }}\nmood = {{ type = \"text\", map = {map} }}");
+    check("[0, 300] }", "[0, 300], map = { a = \"b\" } }", "only one of type \"text\" may");
+    check("[0, 300] }", &words("{ Alert = \"\" }"), "a word and what it means must not be empty");
+    check("[0, 300] }", &words("{ Alert = \"A\", alert = \"B\" }"), "\"alert\" means \"A\" already");
+    check("[0, 300] }", &words("{ Alert = \"A\", A = \"B\" }"), "\"A\" means \"A\" already");
     check("\"vitals.hr\"", "\"vitals..hr\"", "is not a path");
     check("\"vitals.hr\"", "\"timestamp\"", "which column \"event_time\" reads already");
     check("${URL:-sqlite://test.db}", "${SECRET}", "14:7: the environment variable \"SECRET\" is not set");

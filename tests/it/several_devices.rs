@@ -1,0 +1,228 @@
+//! Rules that read values of several devices, and devices that say different things at the very same time: judged by each
+//! sample of each, in any batching.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Map, Value, json};
+use wardwatch::job::{GivenRecord, Plan, Recovering, Rehearsal};
+use wardwatch::terms::Partition;
+
+use crate::bed::TestJob;
+
+/// What a device sent: its name, the second by its own clock, the second by Kafka's, and values.
+type Sent<'a> = (&'a str, f64, f64, &'a [(&'a str, Option<f64>)]);
+
+const SHOCK: &str = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+    -- @message: shock index {shock_index:.1}\n\
+    SELECT patient_id, event_time, heart_rate / systolic AS shock_index FROM vitals WHERE heart_rate / systolic > 1\n";
+
+fn instant(second: f64) -> DateTime<Utc> {
+    #[allow(clippy::cast_possible_truncation, reason = "seconds of a test")]
+    let millis = (second * 1000.0) as i64;
+    DateTime::from_timestamp(1_772_438_400, 0).unwrap() + TimeDelta::milliseconds(millis)
+}
+
+fn record(sent: &Sent<'_>, partition: i32) -> GivenRecord {
+    let (device, at, stamped, values) = sent;
+    let mut record = Map::new();
+    record.insert("patient_id".to_owned(), json!("P1"));
+    if !device.is_empty() {
+        record.insert("device_id".to_owned(), json!(device));
+    }
+    record.insert("event_time".to_owned(), json!(instant(*at).to_rfc3339_opts(SecondsFormat::Millis, true)));
+    for (column, value) in *values {
+        record.insert((*column).to_owned(), json!(value));
+    }
+    GivenRecord {
+        partition: Partition(partition),
+        stamp: Some(instant(*stamped).timestamp_millis()),
+        payload: Value::Object(record).to_string().into_bytes(),
+    }
+}
+
+fn job(names_devices: bool) -> TestJob {
+    let job = TestJob::new("topic", "sqlite://x.db").columns(
+        "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\ndevice_id = { type = \"text\" }\n\
+         heart_rate = { type = \"float\" }\nspo2 = { type = \"float\" }\n\
+         systolic = { type = \"float\", valid_for = \"5m\" }\n",
+    );
+    let job = job.source("lateness = \"2s\"\nbrokers = \"127.0.0.1:1\"");
+    if names_devices { job.source("device = \"device_id\"") } else { job }
+}
+
+/// The events of rules, in their order: kind, and the second by the clock of whoever tells.
+struct Told {
+    rules: Vec<(String, f64)>,
+    own: Vec<String>,
+}
+
+/// Runs the job on records in batches of `every` seconds by Kafka's clock; with `is_killed`, it starts again between them.
+fn told_of(job: &TestJob, sent: &[Sent<'_>], every: f64, end: f64, is_killed: bool) -> Told {
+    let mut rehearsal = Rehearsal::new(Plan::load(&job.file()).unwrap());
+    let mut told = Told { rules: Vec::new(), own: Vec::new() };
+    let (mut from, mut now) = (0, 0.0);
+    while now < end {
+        now += every;
+        let until = from + sent[from..].partition_point(|(_, _, stamped, _)| *stamped <= now);
+        let given: Vec<GivenRecord> = sent[from..until].iter().map(|sent| record(sent, 0)).collect();
+        from = until;
+        for change in rehearsal.records(&given, instant(now)).changes {
+            let is_own = wardwatch::alert::is_system_rule(&change.episode.rule);
+            for event in &change.events {
+                if is_own && event.kind.name() == "firing" {
+                    told.own.push(format!("{}: {}", change.episode.rule, change.episode.text));
+                } else if !is_own {
+                    let at = (event.at - instant(0.0)).as_seconds_f64();
+                    told.rules.push((event.kind.name().to_owned(), at));
+                }
+            }
+        }
+        if is_killed {
+            rehearsal.recover(Recovering::FromRecords);
+        }
+    }
+    told
+}
+
+fn at(told: &Told, kind: &str) -> Vec<f64> {
+    told.rules.iter().filter(|(known, _)| known == kind).map(|(_, at)| *at).collect()
+}
+
+/// A monitor that tells the heart rate each second, and a cuff, 30 s behind it, that measured at second 3.
+fn monitor_and_cuff(
+    heart_rate: impl Fn(i32) -> f64,
+    seconds: i32,
+) -> Vec<(&'static str, f64, f64, [(&'static str, Option<f64>); 1])> {
+    let mut sent = Vec::new();
+    for second in 0..seconds {
+        let at = f64::from(second);
+        sent.push(("monitor", at, at, [("heart_rate", Some(heart_rate(second)))]));
+        if second == 3 {
+            sent.push(("cuff", at - 29.5, at + 0.5, [("systolic", Some(80.0))]));
+        }
+    }
+    sent
+}
+
+fn as_sent<'a>(sent: &'a [(&'a str, f64, f64, [(&'a str, Option<f64>); 1])]) -> Vec<Sent<'a>> {
+    sent.iter().map(|(device, at, stamped, values)| (*device, *at, *stamped, values.as_slice())).collect()
+}
+
+#[test]
+fn a_rule_of_two_devices_is_judged_with_the_newest_valid_values_of_both_by_the_difference_of_their_clocks() {
+    let sent = monitor_and_cuff(|second| if second < 40 { 120.0 } else { 70.0 }, 60);
+    for (every, is_killed) in [(1.0, false), (0.3, true), (7.0, true), (100.0, false)] {
+        let told = told_of(&job(true).query("rules/shock", SHOCK), &as_sent(&sent), every, 60.0, is_killed);
+        // From the cuff's measurement on, which the monitor's clock calls 3.5 s; the cuff need not say that it is over.
+        assert_eq!(at(&told, "pending"), [3.5], "batches of {every} s");
+        assert_eq!(at(&told, "firing"), [13.5], "batches of {every} s");
+        assert_eq!(at(&told, "recovering"), [40.0], "batches of {every} s");
+        assert_eq!(at(&told, "ended"), [45.0], "batches of {every} s");
+    }
+}
+
+#[test]
+fn a_value_that_counts_no_longer_neither_fires_nor_clears() {
+    let sent = monitor_and_cuff(|_| 120.0, 400);
+    let told = told_of(&job(true).query("rules/shock", SHOCK), &as_sent(&sent), 5.0, 400.0, false);
+    assert_eq!((at(&told, "firing"), at(&told, "ended")), (vec![13.5], vec![]));
+    let stale = at(&told, "stale");
+    assert!(stale.len() == 1 && (300.0..310.0).contains(&stale[0]), "{stale:?}");
+    assert!(
+        told.own.iter().any(|text| text.contains("unjudged") && text.contains("no valid Systolic")),
+        "{:?}",
+        told.own
+    );
+}
+
+#[test]
+fn devices_without_names_are_combined_alike() {
+    let sent = monitor_and_cuff(|second| if second < 40 { 120.0 } else { 70.0 }, 60);
+    let told = told_of(&job(false).query("rules/shock", SHOCK), &as_sent(&sent), 1.0, 60.0, false);
+    assert_eq!(at(&told, "firing").len(), 1, "{:?}", told.rules);
+    assert_eq!(at(&told, "ended").len(), 1, "{:?}", told.rules);
+}
+
+#[test]
+fn a_rule_that_reads_a_view_is_judged_with_both_devices_too() {
+    let sent = monitor_and_cuff(|second| if second < 40 { 120.0 } else { 70.0 }, 60);
+    let view = "SELECT patient_id, event_time, heart_rate / systolic AS shock_index FROM vitals\n";
+    let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, event_time, shock_index FROM shock_indices WHERE shock_index > 1\n";
+    let job = job(true).query("views/shock_indices", view).query("rules/shock", rule);
+    let told = told_of(&job, &as_sent(&sent), 1.0, 60.0, false);
+    assert_eq!((at(&told, "firing"), at(&told, "ended")), (vec![13.5], vec![45.0]));
+}
+
+#[test]
+fn a_condition_is_true_where_it_is_in_one_of_the_combinations() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120 AND spo2 < 90\n";
+    let job = job(true).query("rules/both", rule);
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..60 {
+        let at = f64::from(second);
+        let low: &[(&str, Option<f64>)] = if second < 40 { &[("spo2", Some(82.0))] } else { &[("spo2", Some(97.0))] };
+        sent.push(("monitor", at, at, &[("heart_rate", Some(130.0)), ("spo2", Some(96.0))]));
+        sent.push(("oximeter", at + 0.4, at + 0.4, low));
+    }
+    for every in [1.0, 0.2, 30.0] {
+        let told = told_of(&job, &sent, every, 60.0, false);
+        let (fired, ended) = (at(&told, "firing"), at(&told, "ended"));
+        assert!(fired.len() == 1 && (10.0..12.0).contains(&fired[0]), "{fired:?} in batches of {every} s");
+        assert!(ended.len() == 1 && (45.0..47.0).contains(&ended[0]), "{ended:?} in batches of {every} s");
+    }
+}
+
+#[test]
+fn devices_that_say_different_things_at_the_very_same_time_are_two_samples_and_are_told_of() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, event_time, spo2 FROM vitals WHERE spo2 < 90\n";
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..90 {
+        let at = f64::from(second);
+        sent.push(("monitor", at, at, &[("spo2", Some(96.0))]));
+        sent.push(("oximeter", at, at, &[("spo2", Some(80.0))]));
+    }
+    for (every, is_killed) in [(1.0, false), (13.0, true)] {
+        let told = told_of(&job(true).query("rules/hypoxia", rule), &sent, every, 90.0, is_killed);
+        assert_eq!((at(&told, "firing"), at(&told, "ended")), (vec![10.0], vec![]), "batches of {every} s");
+        let text = "device \"oximeter\" says hypoxia, device \"monitor\" does not";
+        assert!(told.own.iter().any(|told| told.contains(text)), "{:?}", told.own);
+    }
+}
+
+#[test]
+fn a_rule_that_returns_no_time_is_judged_at_each_sample_all_the_same() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, heart_rate FROM vitals WHERE heart_rate > 120\n";
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..60 {
+        let at = f64::from(second);
+        let high: &[(&str, Option<f64>)] =
+            if (5..30).contains(&second) { &[("heart_rate", Some(130.0))] } else { &[("heart_rate", Some(80.0))] };
+        sent.push(("monitor", at, at, high));
+    }
+    for every in [1.0, 60.0] {
+        let told = told_of(&job(true).query("rules/fast", rule), &sent, every, 60.0, false);
+        assert_eq!((at(&told, "firing"), at(&told, "ended")), (vec![15.0], vec![35.0]), "batches of {every} s");
+    }
+}
+
+#[test]
+fn a_value_that_is_said_to_be_missing_is_not_carried_on() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, event_time, heart_rate FROM vitals WHERE heart_rate > 120 AND spo2 < 90\n";
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..40 {
+        let at = f64::from(second);
+        let spo2: &[(&str, Option<f64>)] = if second < 8 {
+            &[("heart_rate", Some(130.0)), ("spo2", Some(80.0))]
+        } else {
+            &[("heart_rate", Some(130.0)), ("spo2", None)]
+        };
+        sent.push(("monitor", at, at, spo2));
+    }
+    let told = told_of(&job(true).query("rules/both", rule), &sent, 1.0, 40.0, false);
+    // The probe came off before the condition had lasted: the heart rate alone does not say that it goes on.
+    assert_eq!((at(&told, "pending").len(), at(&told, "firing")), (1, vec![]));
+}
