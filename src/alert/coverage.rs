@@ -395,7 +395,7 @@ impl Watch<'_> {
     }
 
     fn bad_text(&self, column: &str, bad: &BadValue) -> String {
-        format!("{}: {}", self.valid_for.label(column), bad.reason)
+        format!("what is sent as {} {}", self.valid_for.label(column), bad.reason)
     }
 
     /// The rules about patients.

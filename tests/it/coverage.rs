@@ -157,7 +157,7 @@ fn each_cause_that_keeps_a_rule_from_judging_is_told_and_counted() {
         status["unwatched"].as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(said[0].starts_with("patient \"P1\" is not judged by hypoxia: no value, no valid SpO₂"), "{said:?}");
-    assert!(said[1].contains("bad value, SpO₂: \"--\" is not a valid number"), "{said:?}");
+    assert!(said[1].contains("bad value, what is sent as SpO₂ is not a valid number"), "{said:?}");
     assert!(said[2].contains("suppressed, the alert lead_off says that its values mean nothing"), "{said:?}");
     for finding in status["unwatched"].as_array().unwrap() {
         assert_eq!(finding["cause"], "unjudged");
@@ -196,7 +196,7 @@ fn each_cause_that_keeps_a_rule_from_judging_is_told_and_counted() {
     ward.send(&[("P1", WELL), ("P2", WELL), ("P3", WELL)]);
     ward.becomes(&[]);
     let mut pause = crate::bed::wardwatch();
-    pause.args(["alerts", "pause"]).arg(ward.job.file()).args(["--patient", "P2", "--for", "20s"]);
+    pause.args(["alerts", "pause"]).arg(ward.job.file()).args(["--patient", "P2", "--for", "20s", "--by", "nora"]);
     let output = pause.current_dir(ward.job.folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
     ward.becomes(&["P2 * paused"]);
@@ -265,7 +265,7 @@ heart_rate = { type = "float", plausible = [0, 300] }
     let (job, topic, database) = TestJob::on_mysql();
     let job = job.source("attach = \"device_id\"").columns(columns).query("tables/readings", &readings);
     let mut running = job.start();
-    running.wait_until("there are tables", || !database.so_far("SELECT COUNT(*) FROM encounters").is_empty());
+    running.wait_until("there are tables", || !database.so_far("SELECT COUNT(*) FROM coverage").is_empty());
     let request = "INSERT INTO encounters (job, patient_id, device) VALUES ('test', 'A', 'D1'), ('test', 'B', NULL)";
     mysql::prelude::Queryable::query_drop(&mut database.connect(), request).unwrap();
     let put = |device: &str| {

@@ -323,7 +323,7 @@ fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
             now: at(now),
             event_now: at(now),
         };
-        let bad = BadValue { first: at(0), last: at(now), reason: "\"--\" is not a valid number".to_owned() };
+        let bad = BadValue { first: at(0), last: at(now), reason: "is not a valid number".to_owned() };
         let bad_values = BadValues::from([(("P1".into(), "spo2".to_owned()), bad)]);
         let (rules, failing) = (std::slice::from_ref(&bed.rule), BTreeMap::new());
         let (unread, wards) = (Unread::default(), Wards::default());
@@ -340,7 +340,7 @@ fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
         watch.unjudged(&bed.open).into_iter().map(|unjudged| (unjudged.cause, unjudged.detail)).collect::<Vec<_>>()
     };
     assert_eq!(unjudged(&mut bed, 29), []);
-    assert_eq!(unjudged(&mut bed, 30), [(Why::BadValue, "spo2: \"--\" is not a valid number".to_owned())]);
+    assert_eq!(unjudged(&mut bed, 30), [(Why::BadValue, "what is sent as spo2 is not a valid number".to_owned())]);
 }
 
 #[test]

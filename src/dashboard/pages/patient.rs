@@ -167,7 +167,7 @@ fn not_judged(unjudged: &[Unjudged], now: DateTime<Utc>, zone: Tz) -> Markup {
                     span .since data-since=(since.timestamp_millis()) { (length(now - since)) }
                     ", " (why)
                     @if let Some(until) = rules.iter().filter_map(|one| one.judged_until).max() {
-                        ", last of " (time(until, zone))
+                        ", last value at " (time(until, zone))
                     }
                     br; span .quiet { (sentence(remedy_of(*cause))) }
                 }
