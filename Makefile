@@ -4,7 +4,7 @@ cache := $(or $(WARDWATCH_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardwatc
 # Outside the clone, so that the next clone need not build everything again.
 export CARGO_TARGET_DIR ?= $(cache)/target
 
-.PHONY: test services bench soak golden
+.PHONY: test services bench soak golden mutations
 
 test:
 	cargo fmt --all -- --check
@@ -18,6 +18,7 @@ services:
 
 bench:
 	WARDWATCH_SEEDS=1000 tests/services/with cargo test --locked --release --test it no_alarm_of_a_ward
+	WARDWATCH_LIVE_SEEDS=30 tests/services/with cargo test --locked --release --test it no_alarm_is_lost
 	cargo bench --locked --bench decode
 	cargo bench --locked --bench windows
 	cargo bench --locked --bench workbench
@@ -29,6 +30,10 @@ bench:
 # Twenty minutes at 1,000 records a second: memory must not grow.
 soak:
 	tests/services/with cargo bench --locked --bench pipeline -- soak
+
+# Takes back one fix of alarms after another: a seed of the first fifty must find each.
+mutations:
+	tests/it/mutations.py
 
 # Rewrites the golden files from what the program prints now; look at the difference before you commit it.
 golden:

@@ -108,6 +108,8 @@ struct Own {
     source: u32,
     /// The record's time on the axis of stamps.
     now: i64,
+    /// How long it may count, where later values are known already; in microseconds.
+    counts_for: i64,
 }
 
 /// The newest value of a vital: of each of the columns that may hold it.
@@ -346,6 +348,7 @@ impl<'a> Batch<'a> {
             let Some(of) = member.and_then(|number| known.numbered(number)) else { continue };
             let Some(newest) = &of.vitals[vital] else { continue };
             valid_for = valid_for.min(newest.at.saturating_add(self.valid_for[vital]).saturating_sub(now));
+            valid_for = own[vital].map_or(valid_for, |own| valid_for.min(own.counts_for));
             if own[vital].is_none_or(|own| own.source != of.number) {
                 self.filled.fill(row, vital, &newest.columns);
             }
@@ -487,13 +490,17 @@ impl Known {
     ) -> Vec<Option<Own>> {
         let mut own: Vec<Option<Own>> = vec![None; places.len()];
         for (vital, place) in places.iter().enumerate() {
-            let Some(Placed::Lane(lane)) = place else { continue };
-            let source = self.source(&StreamId { lane: *lane, ..device.clone() }, places.len());
+            let (lane, counts_for) = match place {
+                Some(Placed::Lane(lane)) => (*lane, i64::MAX),
+                Some(Placed::Late(lane, until)) => (*lane, until.saturating_sub(record.at.timestamp_micros())),
+                _ => continue,
+            };
+            let source = self.source(&StreamId { lane, ..device.clone() }, places.len());
             let number = self.sources[source].number;
             let noted = own.iter().flatten().find(|own| own.source == number).map(|own| own.now);
             let now = noted.unwrap_or_else(|| self.sources[source].note_clock(record));
             self.sources[source].vitals[vital] = Some(Newest { at: now, columns: value(vital) });
-            own[vital] = Some(Own { source: number, now });
+            own[vital] = Some(Own { source: number, now, counts_for });
         }
         own
     }

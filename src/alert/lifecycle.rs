@@ -463,10 +463,11 @@ fn track(tracks: &mut Vec<Track>, sample: &Sample<'_>, holds: Holds) -> Option<u
     }
     let since = if track.holds == holds { track.since.min(sample.at) } else { sample.at };
     let passed = if track.stream.is_some() { track.passed.max(sample.at) } else { sample.at };
-    let before = track.delay;
+    let (before, passed_at) = (track.delay, sample.at - track.at);
     *track = Track { since, passed, ..new_track(sample, holds) };
-    if track.stream.is_some() && track.delay < before {
-        // A little more than usual, so that a sample on its way is waited for.
+    // A little more than usual, so that a sample on its way is waited for. What comes faster than it was measured was kept.
+    let keeps_pace = before - track.delay <= passed_at / 2 + TimeDelta::milliseconds(200);
+    if track.stream.is_some() && track.delay < before && keeps_pace {
         track.delay = before - (before - track.delay) / 16;
     }
     Some(known)

@@ -519,6 +519,10 @@ impl Life<'_> {
     ) {
         let (lane, valid_for) = match placed {
             Placed::Lane(lane) => (lane, self.rule.valid_for()),
+            Placed::Late(lane, until) => {
+                let known = TimeDelta::microseconds(until.saturating_sub(sample.at.timestamp_micros()));
+                (lane, self.rule.valid_for().min(known))
+            }
             // It counts for its own time only: what is known of later times is known already.
             Placed::Alone if matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero() => {
                 (u32::MAX, TimeDelta::zero())

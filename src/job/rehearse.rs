@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Change, OpenEpisodes, Rule};
+use crate::alert::{Change, OpenEpisodes, Rule, Streams};
 use crate::decode::{Artefact, CHUNK, Decoder, RawRecords, Reject};
 use crate::frame::{Attached, LateRecord};
 use crate::query::{Input, Outcome};
@@ -204,7 +204,7 @@ impl Rehearsal {
     /// Kafka keep, episodes are read back.
     ///
     /// # Panics
-    /// What a windowed query has saved cannot be read back.
+    /// What a windowed query has saved, or what is known of streams, cannot be read back.
     pub fn recover(&mut self, recovering: Recovering) {
         let saved = self.plan.engine.save();
         self.plan.engine.start_over();
@@ -243,6 +243,11 @@ impl Rehearsal {
             self.plan.engine.repeat(&input, &left_out, &|_| false);
         }
         memory.event_time = end;
+        if recovering == Recovering::FromSnapshots {
+            let known = &self.state.memory.streams;
+            memory.streams = Streams::restore(known.shape().as_ref().clone(), &known.save())
+                .unwrap_or_else(|| panic!("what is known of streams cannot be read back"));
+        }
         self.state.memory = memory;
     }
 

@@ -149,7 +149,12 @@ impl Topic {
         Self { name, producer: producer(brokers) }
     }
 
-    /// One that is there.
+    /// One that is there already.
+    pub fn named(name: &str) -> Self {
+        Self::existing(&kafka(), name)
+    }
+
+    /// The same at these brokers.
     pub fn existing(brokers: &str, name: &str) -> Self {
         Self { name: name.to_owned(), producer: producer(brokers) }
     }

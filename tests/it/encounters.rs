@@ -319,6 +319,11 @@ fn records_that_waited_are_theirs_once_somebody_says_so_and_are_judged_and_told(
     job.run_once();
     assert_eq!(database.rows("SELECT COUNT(*), COUNT(patient_id) FROM unattached"), ["120|0"]);
     assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["0"]);
+    let nobody = "SELECT state, text FROM alerts WHERE rule = 'unattached'";
+    let text = "records of device D1 are nobody's; they are not judged";
+    assert_eq!(database.rows(nobody), [format!("firing|{text}")]);
+    let status = crate::bed::told(&job.command("status").output().unwrap());
+    assert!(status.contains(text), "{status}");
 
     // Told late, of all but the first ten seconds.
     ask(&database, "patient_id, device, from_at", &format!("'A', 'D1', '{}'", at(10)));
@@ -329,6 +334,7 @@ fn records_that_waited_are_theirs_once_somebody_says_so_and_are_judged_and_told(
         "SELECT patient_id, COUNT(*), MIN(event_time) FROM unattached GROUP BY patient_id ORDER BY patient_id";
     let whole = |from: u32| format!("{}.000000", at(from));
     assert_eq!(database.rows(waiting), [format!("NULL|10|{}", whole(0)), format!("A|110|{}", whole(10))]);
+    assert_eq!(database.rows(nobody), [format!("ended|{text}")]);
     let counted = "SELECT SUM(unattached), SUM(attached_later), SUM(records), SUM(frame_rows) FROM batches";
     assert_eq!(database.rows(counted), ["120|110|120|120"]);
     let alerts = "SELECT patient_id, state, started_at, firing_at FROM alerts WHERE rule = 'tachycardia'";
@@ -394,6 +400,23 @@ fn more_records_than_a_batch_takes_wait_for_the_next_and_a_kill_between_two_lose
 }
 
 #[test]
+fn what_was_attached_later_is_remembered_over_a_restart_as_if_it_had_come_then() {
+    let (job, topic, database) = by_device();
+    let job = job.source("dedupe = [\"patient_id\"]").query("tables/minute", MINUTE);
+    put(&topic, "device_id", "D1", (0..20).map(|second| (second, 80.0)));
+    job.run_once();
+    ask(&database, "patient_id, device, from_at", &format!("'A', 'D1', '{}'", at(0)));
+    job.run_once();
+    assert_eq!(database.rows("SELECT batch, attached_later FROM batches ORDER BY batch"), ["1|0", "2|20"]);
+    // Those that are not late yet are known when they come again.
+    put(&topic, "device_id", "D1", (12..80).map(|second| (second, 80.0)));
+    job.run_once();
+    assert_eq!(database.rows("SELECT SUM(duplicates) FROM batches"), ["8"]);
+    assert_eq!(database.rows(READINGS_OF), ["A|80|80"]);
+    assert_eq!(database.rows("SELECT records FROM minute"), ["51"], "all from the ninth second on");
+}
+
+#[test]
 fn what_comes_late_of_somebody_who_has_left_is_judged_for_the_time_when_they_were_here_and_once() {
     let (job, topic, database) = by_device();
     job.run_once();
@@ -432,6 +455,9 @@ fn what_comes_late_of_somebody_who_has_left_is_judged_for_the_time_when_they_wer
         "{log}"
     );
     assert_eq!(database.rows("SELECT COUNT(*) FROM unattached WHERE device = 'D1'"), ["10"], "behind the discharge");
+
+    let of_the_job = "SELECT patient_id, rule, text FROM alerts WHERE severity = 'technical' AND patient_id IN ('A', 'B', 'C') AND is_open = 1";
+    assert_eq!(database.rows(of_the_job), [""; 0], "nobody is missed who has left");
 
     // It comes again: nothing begins, also where the job has started anew since.
     burst();

@@ -49,6 +49,7 @@ mod stores;
 mod upgrade;
 mod values;
 mod ward_disorder;
+mod ward_live;
 mod webdriver;
 mod windows;
 mod workbench;

@@ -27,9 +27,16 @@ impl OwnService {
 
     /// SIGKILL.
     pub fn kill(&self) {
+        let pid = self.signal("KILL");
+        wait_until("the service is gone", || !Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    /// Sends it a signal, and returns its process id.
+    pub fn signal(&self, signal: &str) -> String {
         let pid = std::fs::read_to_string(self.folder.path().join(format!("{}.pid", self.name))).unwrap();
-        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-        wait_until("the service is gone", || !Path::new(&format!("/proc/{}", pid.trim())).exists());
+        let sent = Command::new("kill").args([format!("-{signal}").as_str(), pid.trim()]).status().unwrap();
+        assert!(sent.success());
+        pid.trim().to_owned()
     }
 
     /// Sends a signal: STOP has it stand still with its connections open, CONT go on.

@@ -287,6 +287,15 @@ fn two_devices_that_share_a_second_are_no_duplicates_and_what_is_sent_again_is()
 }
 
 #[test]
+fn two_vitals_in_two_records_of_one_second_are_judged_together() {
+    let Some(sent) = Sent::of_case("19-two-vitals-in-two-records-of-one-second") else { return };
+    let alerts = sent.rows(
+        "SELECT CAST(started_at AS CHAR), CAST(firing_at AS CHAR), text FROM alerts WHERE rule = 'wide_pulse_pressure'",
+    );
+    assert_eq!(alerts, ["2026-01-01 10:00:00.000000|2026-01-01 10:00:10.000000|pulse pressure 95"], "{}", sent.log);
+}
+
+#[test]
 fn the_slower_clock_of_two_devices_is_judged_and_the_difference_is_told() {
     let Some(sent) = Sent::of_case("47-two-devices-of-one-patient-half-a-minute-apart") else { return };
     let alerts = sent.rows("SELECT rule, CAST(started_at AS CHAR), CAST(firing_at AS CHAR) FROM alerts ORDER BY rule");

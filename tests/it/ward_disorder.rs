@@ -1,7 +1,8 @@
 //! No alarm is silently lost: wards in disorder, each made from one seed, beside an oracle of the alarms that must fire.
 //!
-//! A ward is patients with devices whose clocks stand wrong and are set, that fall silent, send late, twice and again, and
-//! move between partitions; the batches in which a job reads it, and when that job is killed. What the program says of
+//! A ward is patients with devices whose clocks stand wrong and are set, by local time too, that fall silent, send late, twice
+//! and again, and what is no value or hardly one, and move between partitions, new ones among them; the batches in which a job
+//! reads it, and when that job is killed. What the program says of
 //! alerts is held against `alarm_oracle.py`, which shares nothing with the program and sees the records' bytes and a list of
 //! what was done to them. `WARDWATCH_SEED` is the first seed and `WARDWATCH_SEEDS` how many there are.
 
@@ -20,15 +21,39 @@ use wardwatch::terms::Partition;
 
 use crate::bed::{TestJob, repository};
 
-/// True time, in milliseconds since 1970: 2026-03-02T08:00:00Z.
-const START: i64 = 1_772_438_400_000;
 const SECOND: i64 = 1_000;
 
+/// When wards begin, in milliseconds since 1970: 2026-03-02T08:00:00Z.
+const START: i64 = 1_772_438_400_000;
+
+/// A ward with devices that tell local times of Berlin, without an offset: when it begins, and the end of summer time, or its
+/// begin, with the hours that clocks there are ahead before and after.
+const LOCAL: [Local; 2] = [
+    Local { start: 1_792_889_700_000, change: 1_792_890_000_000, hours: [2, 1] },
+    Local { start: 1_774_745_700_000, change: 1_774_746_000_000, hours: [1, 2] },
+];
+
+#[derive(Debug, Clone, Copy)]
+struct Local {
+    start: i64,
+    change: i64,
+    hours: [i64; 2],
+}
+
+/// What stands where a value should.
+const PLACEHOLDERS: [&str; 6] = ["\"--\"", "\"unavailable\"", "\"72 bpm\"", "\"\"", "true", "{}"];
+
+/// A saturation below is not plausible, but may be true; one above 100 cannot be.
+const LEAST_PLAUSIBLE: i64 = 50;
+
 /// Disorder lasts so long; then everybody is well and nothing is disturbed, so that all that is open is decided.
-const DISORDER: i64 = 540 * SECOND;
-const END: i64 = 720 * SECOND;
+pub const DISORDER: i64 = 540 * SECOND;
+pub const END: i64 = 720 * SECOND;
 
 const LATENESS: i64 = 2 * SECOND;
+
+/// So long after it is known something must be told.
+const DELAY: i64 = 3 * SECOND;
 
 /// A rule and the column that it judges.
 #[derive(Debug, Clone)]
@@ -40,36 +65,48 @@ struct Rule {
     hold: i64,
     clear_after: i64,
     valid_for: i64,
+    /// Whether it reads doubtful values, as the shipped rules do.
+    reads_doubtful: bool,
 }
 
 impl Rule {
-    fn sql(&self) -> String {
+    /// Its file, after so many edits.
+    fn sql(&self, edits: usize) -> String {
         let Self { column, limit, hold, clear_after, .. } = self;
         let comparison = if self.is == "below" { '<' } else { '>' };
+        let value =
+            if self.reads_doubtful { format!("coalesce({column}, {column}_doubtful)") } else { (*column).to_owned() };
         format!(
             "-- @severity: high\n-- @latch: no\n-- @for: {hold}ms\n-- @clear_after: {clear_after}ms\n\
-             -- @message: {column} {{{column}:.0}}\n\
-             SELECT patient_id, event_time, {column} FROM vitals WHERE {column} {comparison} {limit}\n"
+             -- @message: {column} {{{column}:.0}}, edited {edits} times\n\
+             SELECT patient_id, event_time, {value} AS {column} FROM vitals WHERE {value} {comparison} {limit}\n"
         )
     }
 
     /// A value of somebody who is well, or is not.
     fn value(&self, is_true: bool, random: &mut ChaCha8Rng) -> f64 {
         let off = random.random_range(2..14);
+        if self.reads_doubtful && is_true && random.random_bool(0.2) {
+            return f64::from(random.random_range(30..50));
+        }
         let is_above = (self.is == "above") == is_true;
         f64::from(i32::try_from(self.limit + if is_above { off } else { -off }).unwrap())
     }
 
     fn facts(&self) -> Value {
         json!({"name": self.name, "column": self.column, "is": self.is, "limit": self.limit, "for": self.hold,
-            "clear_after": self.clear_after, "valid_for": self.valid_for})
+            "clear_after": self.clear_after, "valid_for": self.valid_for,
+            "highest": if self.reads_doubtful { 100 } else { i64::MAX }})
     }
 }
 
 fn rules(random: &mut ChaCha8Rng) -> Vec<Rule> {
+    let reads_doubtful = random.random_bool(0.5);
     let mut rule = |name, column, is, limit, holds: &[i64], clears: &[i64], valid: &[i64]| {
         let mut one = |of: &[i64]| of.choose(random).copied().unwrap() * SECOND;
-        Rule { name, column, is, limit, hold: one(holds), clear_after: one(clears), valid_for: one(valid) }
+        let (hold, clear_after, valid_for) = (one(holds), one(clears), one(valid));
+        let reads_doubtful = reads_doubtful && column == "spo2";
+        Rule { name, column, is, limit, hold, clear_after, valid_for, reads_doubtful }
     };
     vec![
         rule("hypoxia", "spo2", "below", 90, &[0, 10, 20], &[0, 15], &[30]),
@@ -96,6 +133,10 @@ struct Device {
     off: Vec<Range<i64>>,
     /// It measures, but these columns have no value.
     lacking: Vec<(usize, Range<i64>)>,
+    /// It measures, but what stands in these columns cannot be read.
+    illegible: Vec<(usize, Range<i64>)>,
+    /// It sends each record twice.
+    doubled: Vec<Range<i64>>,
     /// It is not connected; what it kept is sent so long after it is again.
     unconnected: Vec<(Range<i64>, i64)>,
     /// Then it sends again what it sent in so long a time before.
@@ -103,34 +144,91 @@ struct Device {
     latency: i64,
 }
 
+impl Device {
+    /// One whose clock stands right, of somebody who is well.
+    fn new(patient: &str, name: &str, columns: Vec<&'static str>, cadence: i64) -> Self {
+        Self {
+            patient: patient.to_owned(),
+            name: name.to_owned(),
+            cadence,
+            is_coarse: false,
+            clocks: vec![(0, 0)],
+            partitions: vec![(0, 0)],
+            spells: vec![Vec::new(); columns.len()],
+            off: Vec::new(),
+            lacking: Vec::new(),
+            illegible: Vec::new(),
+            doubled: Vec::new(),
+            unconnected: Vec::new(),
+            again: Vec::new(),
+            latency: 100,
+            columns,
+        }
+    }
+}
+
 /// A record as it goes into the topic.
 #[derive(Clone)]
-struct Sent {
-    partition: i32,
-    stamp: i64,
-    bytes: String,
+pub struct Sent {
+    pub partition: i32,
+    pub stamp: i64,
+    pub bytes: String,
     clock: usize,
     is_again: bool,
 }
 
 /// All that a seed makes.
-struct Ward {
+pub struct Ward {
     seed: u64,
+    pub start: i64,
+    /// Where devices tell local times.
+    local: Option<Local>,
+    /// How many there are at first; devices may move to one more.
+    pub partitions: i32,
     rules: Vec<Rule>,
     names_devices: bool,
     /// What the oracle is told of clocks.
     clocks: Vec<Value>,
-    records: Vec<Sent>,
+    pub records: Vec<Sent>,
     random: ChaCha8Rng,
 }
 
 impl Ward {
     fn new(seed: u64) -> Self {
+        Self::beginning(seed, None)
+    }
+
+    /// The same, beginning at a time of our own, and with somebody in each partition who is well and never silent: so the time
+    /// that passes there is told by stamps.
+    pub fn live(seed: u64, start: i64) -> Self {
+        let mut ward = Self::beginning(seed, Some(start));
+        for partition in 0..=ward.partitions {
+            let first =
+                ward.records.iter().filter(|record| record.partition == partition).map(|record| record.stamp).min();
+            let Some(first) =
+                first.filter(|_| partition == ward.partitions).or((partition < ward.partitions).then_some(start))
+            else {
+                continue;
+            };
+            let mut steady = Device::new("P0", &format!("steady-{partition}"), vec!["heart_rate", "spo2"], SECOND);
+            steady.partitions = vec![(0, partition)];
+            steady.off = vec![0..first - start];
+            ward.send(&steady);
+        }
+        ward.records.sort_by_key(|record| record.stamp);
+        ward
+    }
+
+    fn beginning(seed: u64, start: Option<i64>) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let rules = rules(&mut random);
         let names_devices = random.random_bool(0.5);
         let partitions = random.random_range(1..=3);
-        let mut ward = Self { seed, rules, names_devices, clocks: Vec::new(), records: Vec::new(), random };
+        let local = random.random_bool(0.2).then(|| LOCAL.choose(&mut random).copied().unwrap());
+        let local = local.filter(|_| start.is_none());
+        let start = start.unwrap_or(local.map_or(START, |local| local.start));
+        let (clocks, records) = (Vec::new(), Vec::new());
+        let mut ward = Self { seed, start, local, partitions, rules, names_devices, clocks, records, random };
         for number in 1..=ward.random.random_range(2..=3) {
             for device in ward.devices(&format!("P{number}"), partitions) {
                 ward.send(&device);
@@ -172,21 +270,12 @@ impl Ward {
             let spells = spells.collect();
             let elsewhere = self.random.random_bool(0.2);
             let partition = if elsewhere { self.random.random_range(0..partitions) } else { home };
-            let mut device = Device {
-                patient: patient.to_owned(),
-                name: format!("{name}-{patient}"),
-                columns,
-                cadence,
-                is_coarse: self.random.random_bool(0.3),
-                clocks: vec![(0, skew)],
-                partitions: vec![(0, partition)],
-                spells,
-                off: Vec::new(),
-                lacking: Vec::new(),
-                unconnected: Vec::new(),
-                again: Vec::new(),
-                latency: self.random.random_range(20..800),
-            };
+            let mut device = Device::new(patient, &format!("{name}-{patient}"), columns, cadence);
+            device.is_coarse = self.random.random_bool(0.3);
+            device.clocks = vec![(0, skew)];
+            device.partitions = vec![(0, partition)];
+            device.spells = spells;
+            device.latency = self.random.random_range(20..800);
             self.disturb(&mut device, partitions);
             devices.push(device);
         }
@@ -216,7 +305,7 @@ impl Ward {
         let at = |random: &mut ChaCha8Rng| random.random_range(60 * SECOND..DISORDER - 100 * SECOND);
         for _ in 0..self.random.random_range(0..4) {
             let from = at(&mut self.random);
-            match self.random.random_range(0..7) {
+            match self.random.random_range(0..9) {
                 0 => device.off.push(from..from + self.random.random_range(3..90) * SECOND),
                 1 => {
                     let column = self.random.random_range(0..device.columns.len());
@@ -238,8 +327,14 @@ impl Ward {
                     }
                 }
                 5 => device.again.push((from, self.random.random_range(20..300) * SECOND)),
+                6 => {
+                    let column = self.random.random_range(0..device.columns.len());
+                    device.illegible.push((column, from..from + self.random.random_range(1..90) * SECOND));
+                }
+                7 => device.doubled.push(from..from + self.random.random_range(3..60) * SECOND),
                 _ => {
-                    let to = self.random.random_range(0..partitions);
+                    // The last one is added then.
+                    let to = self.random.random_range(0..=partitions);
                     if device.again.is_empty() && device.partitions.iter().all(|(known, _)| *known < from) {
                         device.partitions.push((from, to));
                     }
@@ -248,13 +343,6 @@ impl Ward {
         }
         if device.partitions.len() > 1 {
             device.again.clear();
-        }
-        // Not tried yet: what a device keeps across a setting of its clock, and what one without a name keeps at all.
-        if device.clocks.len() > 1 || !self.names_devices {
-            device.unconnected.clear();
-        }
-        if !self.names_devices {
-            device.lacking.clear();
         }
     }
 
@@ -280,8 +368,10 @@ impl Ward {
                 Some((_, _, clock)) => *clock,
                 None => {
                     let stream = if self.names_devices { device.name.as_str() } else { device.patient.as_str() };
-                    self.clocks.push(json!({"patient": device.patient, "device": device.name, "skew": ahead,
-                        "stream": format!("{stream} in {partition}")}));
+                    self.clocks.push(
+                        json!({"patient": device.patient, "device": device.name, "skew": ahead, "partition": partition,
+                        "stream": format!("{stream} in {partition}")}),
+                    );
                     known.push((ahead, partition, self.clocks.len() - 1));
                     self.clocks.len() - 1
                 }
@@ -296,7 +386,7 @@ impl Ward {
             };
             let record = Sent {
                 partition,
-                stamp: START + stamp,
+                stamp: self.start + stamp,
                 bytes: self.reading(device, at, ahead),
                 clock,
                 is_again: false,
@@ -305,10 +395,12 @@ impl Ward {
                 let stamp = record.stamp + self.random.random_range(0..1_500);
                 self.records.push(Sent { stamp, is_again: true, ..record.clone() });
             }
-            self.records.push(record);
+            let is_doubled = device.doubled.iter().any(|doubled| doubled.contains(&at));
+            self.records.push(record.clone());
+            self.records.extend(is_doubled.then_some(Sent { is_again: true, ..record }));
         }
         for (at, span) in &device.again {
-            let (from, until) = (START + at - span, START + at);
+            let (from, until) = (self.start + at - span, self.start + at);
             let sent =
                 self.records[first..].iter().filter(|record| (from..until).contains(&record.stamp) && !record.is_again);
             let mut sent: Vec<Sent> = sent.cloned().collect();
@@ -323,7 +415,7 @@ impl Ward {
     }
 
     fn reading(&mut self, device: &Device, at: i64, ahead: i64) -> String {
-        let shown = START + at + ahead;
+        let shown = self.start + at + ahead;
         let shown = if device.is_coarse { shown - shown.rem_euclid(SECOND) } else { shown };
         let mut record = Map::new();
         record.insert("patient_id".to_owned(), json!(device.patient));
@@ -331,7 +423,7 @@ impl Ward {
         if !self.names_devices {
             record.remove("device_id");
         }
-        record.insert("event_time".to_owned(), json!(instant(shown).to_rfc3339_opts(SecondsFormat::Millis, true)));
+        record.insert("event_time".to_owned(), json!(self.time(shown)));
         for (place, column) in device.columns.iter().enumerate() {
             let lacks = device.lacking.iter().any(|(lacking, span)| *lacking == place && span.contains(&at));
             if lacks || self.random.random_bool(0.02) && device.cadence == SECOND {
@@ -343,35 +435,63 @@ impl Ward {
             let rule = self.rules.iter().find(|rule| rule.column == *column).unwrap();
             let is_true = device.spells[place].iter().any(|spell| spell.contains(&at));
             let is_true = is_true || device.cadence > SECOND && at < DISORDER && self.random.random_bool(0.3);
-            record.insert((*column).to_owned(), json!(rule.value(is_true, &mut self.random)));
+            let is_illegible = device.illegible.iter().any(|(place_of, span)| *place_of == place && span.contains(&at));
+            let value = match is_illegible {
+                true if rule.reads_doubtful && self.random.random_bool(0.5) => json!(127),
+                true => serde_json::from_str(PLACEHOLDERS.choose(&mut self.random).unwrap()).unwrap(),
+                false => json!(rule.value(is_true, &mut self.random)),
+            };
+            record.insert((*column).to_owned(), value);
         }
         Value::Object(record).to_string()
     }
 
-    fn job(&self, topic: &str, store: &str) -> TestJob {
+    /// A time as the devices of the ward tell it.
+    fn time(&self, at: i64) -> String {
+        match self.local {
+            None => instant(at).to_rfc3339_opts(SecondsFormat::Millis, true),
+            Some(Local { change, hours: [before, after], .. }) => {
+                let hours = if at < change { before } else { after };
+                instant(at + hours * 3_600 * SECOND).format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
+            }
+        }
+    }
+
+    pub fn job(&self, topic: &str, store: &str) -> TestJob {
         let valid = |column: &str| {
             let rule = self.rules.iter().find(|rule| rule.column == column).unwrap();
-            format!("{column} = {{ type = \"float\", valid_for = \"{}ms\" }}\n", rule.valid_for)
+            let plausible = format!("plausible = [{LEAST_PLAUSIBLE}, 100], doubtful = [0, 100], ");
+            let plausible = if rule.reads_doubtful { plausible } else { String::new() };
+            format!("{column} = {{ type = \"float\", {plausible}valid_for = \"{}ms\" }}\n", rule.valid_for)
         };
         let columns: String = ["heart_rate", "spo2", "systolic"].map(valid).concat();
         let mut job = TestJob::new(topic, store).columns(&format!(
             "patient_id = {{ type = \"text\" }}\nevent_time = {{ type = \"time\" }}\ndevice_id = {{ type = \"text\" }}\n{columns}"
         ));
-        job = job.source(&format!("lateness = \"{LATENESS}ms\"\nbrokers = \"127.0.0.1:1\""));
+        job = job.source(&format!("lateness = \"{LATENESS}ms\""));
         if self.names_devices {
             job = job.source("device = \"device_id\"");
         }
-        self.rules.iter().fold(job, |job, rule| job.query(&format!("rules/{}", rule.name), &rule.sql()))
+        if self.local.is_some() {
+            job = job.source("time_zone = \"Europe/Berlin\"");
+        }
+        self.rules.iter().fold(job, |job, rule| job.query(&format!("rules/{}", rule.name), &rule.sql(0)))
+    }
+
+    /// A file of the set, and what is in it after so many edits.
+    pub fn edited(&self, edits: usize) -> (String, String) {
+        let rule = &self.rules[edits % self.rules.len()];
+        (format!("rules/{}.sql", rule.name), rule.sql(edits))
     }
 
     /// The job on all records, cut at random and killed now and then; as the oracle reads it.
     fn rehearsed(mut self) -> Value {
-        let job = self.job("topic", "sqlite://x.db");
+        let job = self.job("topic", "sqlite://x.db").source("brokers = \"127.0.0.1:1\"");
         let mut rehearsal = Rehearsal::new(Plan::load(&job.file()).unwrap());
         let (mut batches, mut told, mut records) = (Vec::new(), Vec::new(), Vec::new());
         let mut from = 0;
-        let mut now = START;
-        while now < START + END + 60 * SECOND {
+        let mut now = self.start;
+        while now < self.start + END + 60 * SECOND {
             now += match self.random.random_range(0..20) {
                 0..11 => self.random.random_range(500..5_000),
                 11..19 => self.random.random_range(5_000..20_000),
@@ -393,8 +513,14 @@ impl Ward {
                 });
             }
         }
-        json!({"seed": self.seed, "lateness": LATENESS, "rules": self.rules.iter().map(Rule::facts).collect::<Vec<_>>(),
-            "clocks": self.clocks, "records": records, "batches": batches, "events": told})
+        self.case(DELAY, &records, &batches, &told)
+    }
+
+    /// The ward, what was read of it and what was told, as the oracle reads it.
+    pub fn case(&self, delay: i64, records: &[Value], batches: &[i64], told: &[Value]) -> Value {
+        json!({"seed": self.seed, "lateness": LATENESS, "delay": delay, "clocks": self.clocks,
+            "rules": self.rules.iter().map(Rule::facts).collect::<Vec<_>>(),
+            "records": records, "batches": batches, "events": told})
     }
 }
 
@@ -407,7 +533,7 @@ impl Sent {
         }
     }
 
-    fn told(&self, batch: usize) -> Value {
+    pub fn told(&self, batch: usize) -> Value {
         json!({"clock": self.clock, "stamp": self.stamp, "batch": batch, "bytes": self.bytes, "again": self.is_again})
     }
 }
@@ -426,7 +552,7 @@ fn instant(millis: i64) -> DateTime<Utc> {
 }
 
 /// The faults that the oracle finds.
-fn faults(cases: &[Value]) -> String {
+pub fn faults(cases: &[Value]) -> String {
     let mut python = Command::new("python3")
         .arg(repository().join("tests/it/alarm_oracle.py"))
         .stdin(Stdio::piped())

@@ -1,7 +1,9 @@
 //! Lanes: the samples of one stream and one set of columns, cut into runs whose event times ascend. Pure: times in, places
 //! out.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+
+use super::seen::GAP;
 
 /// Clocks that differ by no more than this are taken to agree.
 pub const CLOCK_TOLERANCE: i64 = 10_000_000;
@@ -28,11 +30,17 @@ const CLOCK_PATIENCE: i64 = 120_000_000;
 /// More lanes than this are no devices, but disorder; the one that was idle for longest goes.
 const MOST_LANES: usize = 4;
 
+/// So many pauses are remembered. What is older than these came after a sample that lies no further off than records of one
+/// span do.
+const MOST_PAUSES: usize = 8;
+
 /// Where a sample stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::alert) enum Placed {
     /// In this lane.
     Lane(u32),
+    /// In this lane, but it comes after what its device has told of later times. It counts until the first of these.
+    Late(u32, i64),
     /// It is behind every lane, and it is not known yet whether it begins one. The first lane's next sample takes its place.
     Alone,
     /// It has come before, or its span has: it says nothing new.
@@ -65,6 +73,8 @@ pub(super) struct Lanes {
     pub(super) next: u32,
     /// The last samples, while all of them are of one lane that is not the first.
     pub(super) lead: Run,
+    /// Between which times the first one paused of late.
+    pub(super) pauses: Vec<(i64, i64)>,
     /// The last of the stream's records that was a sample, by its number; and whether the one before was, too.
     pub(super) sampled: Option<u64>,
     pub(super) is_in_each: bool,
@@ -80,6 +90,8 @@ pub(super) struct Lane {
     pub(super) stamped: i64,
     /// How far event times lie behind stamps: a little more than usual, so that a sample on its way is waited for.
     pub(super) delay: i64,
+    /// The stamp of the first sample since it began, or since another took its place.
+    pub(super) since: i64,
     /// How many samples it has had, until it is certain.
     pub(super) samples: u32,
     /// Whether it is one: its samples are judged.
@@ -105,14 +117,18 @@ impl Run {
         Self { at, stamped, samples: 1 }
     }
 
+    /// Whether a sample lies as far behind its stamp as the first of the run. Records sent in one go have their stamps
+    /// together, however far apart their times are.
+    fn keeps_pace(self, at: i64, stamped: i64) -> bool {
+        let (passed, waited) = (at.saturating_sub(self.at), stamped.saturating_sub(self.stamped));
+        passed.saturating_sub(waited).abs() <= 200_000 + passed / 2
+    }
+
     /// The run with one more sample, or begun again with it.
     fn with(self, at: i64, stamped: i64) -> Self {
-        let (passed, waited) = (at.saturating_sub(self.at), stamped.saturating_sub(self.stamped));
-        // Records sent in one go have their stamps together, however far apart their times are.
-        let keeps_pace = (passed.saturating_sub(waited)).abs() <= 200_000 + passed / 2;
         match self.samples {
             0 => Self::of(at, stamped),
-            samples if keeps_pace => Self { samples: samples.saturating_add(1), ..self },
+            samples if self.keeps_pace(at, stamped) => Self { samples: samples.saturating_add(1), ..self },
             _ => Self::of(at, stamped),
         }
     }
@@ -135,10 +151,20 @@ impl Lane {
         if self.is_certain { LANE_PATIENCE } else { DOUBT_PATIENCE }
     }
 
-    /// Whether a sample that lies so far behind its stamp keeps pace with the last one.
-    fn keeps_pace(&self, delay: i64) -> bool {
-        let last = self.stamped.saturating_sub(self.newest);
-        delay.saturating_sub(last).abs() <= CLOCK_TOLERANCE
+    /// Whether a sample keeps pace with the last one: it lies about as far behind its stamp, and does not come faster than it
+    /// was measured.
+    fn keeps_pace(&self, at: i64, stamped: i64) -> bool {
+        let (passed, waited) = (at.saturating_sub(self.newest), stamped.saturating_sub(self.stamped));
+        passed.saturating_sub(waited).abs() <= CLOCK_TOLERANCE && passed.saturating_sub(waited) <= 200_000 + passed / 2
+    }
+
+    /// Whether a later sample goes on with it. One out of a known span does so at the lane's pace only, for it may have come
+    /// before, from another device; and in a lane of such samples, one that is new has no place.
+    fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
+        match !self.is_certain && self.is_known_span {
+            true => is_known_span,
+            false => !is_known_span || self.keeps_pace(at, stamped),
+        }
     }
 
     /// Whether a sample that lies so far behind its stamp is told by the same clock.
@@ -152,6 +178,7 @@ impl Lane {
             newest: at,
             stamped,
             delay: stamped.saturating_sub(at),
+            since: stamped,
             samples: 1,
             is_certain: true,
             is_known_span: false,
@@ -164,7 +191,9 @@ impl Lane {
     fn go_on(&mut self, at: i64, stamped: i64) -> Option<i64> {
         self.newest = at;
         self.stamped = self.stamped.max(stamped);
-        self.is_left = false;
+        if std::mem::take(&mut self.is_left) {
+            self.since = stamped;
+        }
         let delay = stamped.saturating_sub(at);
         if self.agrees(delay) {
             self.run.samples = 0;
@@ -204,22 +233,28 @@ impl Lanes {
             return Noted::at(placed);
         };
         let delay = stamped.saturating_sub(at);
-        // What lies in a known span goes on with a lane only at its pace: it may have come before, from another device.
-        let takes = |lane: &Lane| at >= lane.newest && !(is_known_span && lane.is_certain && !lane.keeps_pace(delay));
+        let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
         if self.others.is_empty() && takes(first) {
             self.lead = Run::default();
+            note_pause(&mut self.pauses, first.newest, at);
             return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
         }
         self.others.retain(|lane| stamped.saturating_sub(lane.stamped) < lane.patience());
         let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane));
-        match nearest.min_by_key(|lane| delay.saturating_sub(lane.delay).abs()) {
+        // What was kept lies further behind its stamp than usual, but nothing less far while its clock goes on. Of lanes of one
+        // clock it is the one that has come furthest: a device has one lane, however its samples jitter.
+        let far = |lane: &Lane| if lane.agrees(delay) { 0 } else { delay.saturating_sub(lane.delay).abs() };
+        let is_ahead = |lane: &Lane| !lane.agrees(delay) && delay < lane.delay;
+        match nearest.min_by_key(|lane| (is_ahead(lane), far(lane), !lane.is_certain, Reverse(lane.newest))) {
             Some(lane) if lane.is_certain => {
-                let (id, stepped) = (lane.id, lane.go_on(at, stamped));
+                let (id, last) = (lane.id, Run::of(lane.newest, lane.stamped));
+                let stepped = lane.go_on(at, stamped);
                 let mut noted = self.take_the_lead(id, at, stamped);
                 noted.stepped = noted.stepped.or(stepped);
-                noted
+                Noted { placed: self.counted(id, last, at, stamped), ..noted }
             }
             Some(lane) => {
+                let last = Run::of(lane.newest, lane.stamped);
                 lane.run = lane.run.with(at, stamped);
                 lane.samples += 1;
                 (lane.newest, lane.stamped, lane.delay) = (at, stamped, delay);
@@ -231,7 +266,7 @@ impl Lanes {
                 }
                 lane.run = Run::default();
                 let id = lane.id;
-                self.take_the_lead(id, at, stamped)
+                Noted { placed: self.counted(id, last, at, stamped), ..self.take_the_lead(id, at, stamped) }
             }
             None => {
                 let lane = Lane {
@@ -263,19 +298,40 @@ impl Lanes {
         };
         self.lead = self.lead.with(at, stamped);
         let next = self.others.iter().position(|lane| lane.id == id);
-        let Some(next) = next.filter(|_| self.lead.lasts(at, stamped)) else { return noted };
+        // One that went on beside the first is another device's, without a name, and the first one has only paused.
+        let is_next = |next: &usize| self.others[*next].since >= first.stamped && self.lead.lasts(at, stamped);
+        let Some(next) = next.filter(is_next) else { return noted };
         let by = first.delay.saturating_sub(self.others[next].delay);
-        // It may go on: where devices have no names, one of them has only paused.
+        // It may go on, when the clock is set right again.
         std::mem::swap(first, &mut self.others[next]);
         self.others[next].is_left = true;
         self.lead = Run::default();
+        self.pauses.clear();
         Noted { stepped: (by.abs() > CLOCK_TOLERANCE).then_some(by), leads: true, ..noted }
     }
 
-    /// Whether a lane beside the first goes on with a sample: the same that the first had of that time, but at its own pace.
+    /// Where a sample of the lane called `id` stands, whose sample before was `last`. What a device had kept comes faster than
+    /// it was measured, and behind what it has told at once.
+    fn counted(&mut self, id: u32, last: Run, at: i64, stamped: i64) -> Placed {
+        let Some(first) = &self.first else { return Placed::Lane(id) };
+        if first.id == id {
+            note_pause(&mut self.pauses, last.at, at);
+            return Placed::Lane(id);
+        }
+        if at >= first.newest || last.keeps_pace(at, stamped) {
+            return Placed::Lane(id);
+        }
+        let pause = self.pauses.iter().rev().find(|(from, until)| (*from..*until).contains(&at));
+        Placed::Late(id, pause.map_or(at.saturating_add(GAP), |(_, until)| *until))
+    }
+
+    /// Whether a lane of another clock goes on with a sample: the same that the first had of that time, but at its own pace.
     pub(super) fn expect(&self, at: i64, stamped: i64) -> bool {
-        let keeps_pace = |lane: &Lane| stamped.saturating_sub(at).saturating_sub(lane.delay).abs() <= LEAST_SPAN;
-        self.others.iter().any(|lane| lane.is_certain && at > lane.newest && keeps_pace(lane))
+        let delay = stamped.saturating_sub(at);
+        let keeps_pace =
+            |lane: &Lane| delay.saturating_sub(lane.delay).abs() <= LEAST_SPAN && lane.keeps_pace(at, stamped);
+        let is_other_clock = |lane: &Lane| self.first.is_none_or(|first| !first.agrees(lane.delay));
+        self.others.iter().any(|lane| lane.is_certain && at > lane.newest && keeps_pace(lane) && is_other_clock(lane))
     }
 
     /// How far its lanes lie behind stamps, the least and the most, of those that had a sample not long before `stamped`.
@@ -289,90 +345,19 @@ impl Lanes {
     }
 }
 
-/// The last records of a stream, by time and values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recent {
-    pub(super) records: VecDeque<(i64, u32)>,
-    /// The newest time of a record that was among them and is no more.
-    pub(super) forgotten: i64,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self { records: VecDeque::new(), forgotten: i64::MIN }
-    }
-}
-
-impl Recent {
-    /// So many are kept.
-    const LENGTH: usize = 64;
-
-    pub(super) fn push(&mut self, at: i64, hash: u32) {
-        if self.records.len() == Self::LENGTH
-            && let Some((forgotten, _)) = self.records.pop_front()
-        {
-            self.forgotten = self.forgotten.max(forgotten);
+/// Takes note of the time between two samples of the first lane, if nothing tells of it.
+fn note_pause(pauses: &mut Vec<(i64, i64)>, from: i64, until: i64) {
+    if until.saturating_sub(from) > GAP {
+        if pauses.len() == MOST_PAUSES {
+            pauses.remove(0);
         }
-        self.records.push_back((at, hash));
-    }
-
-    pub(super) fn has(&self, at: i64, hash: u32) -> bool {
-        self.records.iter().rev().any(|known| *known == (at, hash))
-    }
-
-    /// Whether a record of this time would be among them.
-    pub(super) fn reaches(&self, at: i64) -> bool {
-        at > self.forgotten
-    }
-}
-
-/// Spans of event time that a stream has had records of, the oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Spans(pub(super) Vec<(i64, i64)>);
-
-impl Spans {
-    /// More are put together, the oldest first.
-    const MOST: usize = 128;
-
-    /// Records that lie no further apart are of one span: what a device keeps while it is not connected for longer is new.
-    const GAP: i64 = 5_000_000;
-
-    pub(super) fn add(&mut self, at: i64) {
-        if let Some((from, until)) = self.0.last_mut()
-            && at >= *from
-            && at <= until.saturating_add(Self::GAP)
-        {
-            *until = at.max(*until);
-            return;
-        }
-        let place = self.0.partition_point(|(from, _)| *from <= at);
-        let reaches = |span: &(i64, i64)| at <= span.1.saturating_add(Self::GAP);
-        if let Some(before) = place.checked_sub(1).filter(|before| reaches(&self.0[*before])) {
-            self.0[before].1 = self.0[before].1.max(at);
-            let until = self.0[before].1;
-            if self.0.get(place).is_some_and(|next| next.0 <= until.saturating_add(Self::GAP)) {
-                let next = self.0.remove(place);
-                self.0[before].1 = next.1.max(until);
-            }
-        } else if let Some(next) = self.0.get_mut(place).filter(|next| next.0 <= at.saturating_add(Self::GAP)) {
-            next.0 = at;
-        } else {
-            self.0.insert(place, (at, at));
-        }
-        if self.0.len() > Self::MOST {
-            let second = self.0.remove(1);
-            self.0[0].1 = second.1;
-        }
-    }
-
-    pub(super) fn cover(&self, at: i64) -> bool {
-        let place = self.0.partition_point(|(from, _)| *from <= at);
-        place.checked_sub(1).is_some_and(|span| at <= self.0[span].1)
+        pauses.push((from, until));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::seen::Seen;
     use super::*;
 
     const SECOND: i64 = 1_000_000;
@@ -380,15 +365,16 @@ mod tests {
     /// The places of samples of (event time, stamp) in seconds.
     fn places(samples: &[(i64, i64)]) -> (Vec<Placed>, Vec<i64>) {
         let mut lanes = Lanes::default();
-        let mut spans = Spans::default();
-        let mut recent = Recent::default();
-        let (mut placed, mut steps) = (Vec::new(), Vec::new());
+        let mut seen = Seen::default();
+        let (mut placed, mut steps, mut newest) = (Vec::new(), Vec::new(), i64::MIN);
         for (at, stamped) in samples.iter().map(|(at, stamped)| (at * SECOND, stamped * SECOND)) {
-            let noted = lanes.note(at, stamped, !recent.reaches(at) && spans.cover(at));
+            let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
+            let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
+            newest = newest.max(at);
+            let noted = lanes.note(at, stamped, is_known);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
-            spans.add(at);
-            recent.push(at, 0);
+            seen.push(at, hash);
         }
         (placed, steps)
     }
@@ -441,7 +427,7 @@ mod tests {
         samples.extend((400..420).map(|second| (second, second)));
         samples.extend((200..260).map(|second| (second, 420)));
         let placed = places(&samples).0;
-        assert!(placed[122..].iter().all(|placed| matches!(placed, Placed::Lane(lane) if *lane > 0)), "{placed:?}");
+        assert!(placed[122..].iter().all(|placed| matches!(placed, Placed::Late(..))), "{placed:?}");
     }
 
     #[test]
@@ -449,7 +435,62 @@ mod tests {
         let mut samples: Vec<(i64, i64)> = (0..100).chain(130..230).map(|second| (second, second)).collect();
         samples.extend((100..130).map(|second| (second, 230)));
         let placed = places(&samples).0;
-        assert!(placed[202..].iter().all(|placed| matches!(placed, Placed::Lane(lane) if *lane > 0)), "{placed:?}");
+        assert!(placed[202..].iter().all(|placed| matches!(placed, Placed::Late(..))), "{placed:?}");
+    }
+
+    #[test]
+    fn what_was_buffered_is_judged_after_a_span_that_came_again() {
+        let mut samples: Vec<(i64, i64)> = (0..200).map(|second| (second, second)).collect();
+        samples.extend((100..199).map(|second| (second, 222)));
+        samples.extend((200..270).map(|second| (second, 267)));
+        let placed = places(&samples).0;
+        assert!(placed[200..299].iter().all(|placed| *placed == Placed::Resent), "{placed:?}");
+        assert!(placed[299..].iter().all(|placed| *placed == Placed::Lane(0)), "{placed:?}");
+    }
+
+    #[test]
+    fn what_was_buffered_counts_until_what_is_known_of_later_times() {
+        let mut samples: Vec<(i64, i64)> = (0..100).chain(130..150).map(|second| (second, second)).collect();
+        samples.extend((100..130).map(|second| (second, 150)));
+        let placed = places(&samples).0;
+        assert_eq!(placed[120..122], [Placed::Alone; 2]);
+        assert!(placed[122..].iter().all(|placed| *placed == Placed::Late(1, 130 * SECOND)), "{placed:?}");
+    }
+
+    #[test]
+    fn a_device_that_pauses_beside_another_is_no_clock_that_was_set() {
+        let two = |second: i64| [(second, second), (second - 30, second)];
+        let mut samples: Vec<(i64, i64)> = (0..100).flat_map(two).collect();
+        samples.extend((100..150).map(|second| (second - 30, second)));
+        samples.extend((150..200).flat_map(two));
+        let (placed, steps) = places(&samples);
+        assert_eq!(steps, [0; 0]);
+        assert!(placed[200..250].iter().all(|placed| *placed == Placed::Lane(1)), "{placed:?}");
+        assert!(placed[250..].iter().step_by(2).all(|placed| *placed == Placed::Lane(0)), "{placed:?}");
+    }
+
+    #[test]
+    fn what_was_buffered_goes_on_in_its_own_lane_however_near_another_clock_is() {
+        let two = |second: i64| [(second + 138, second), (second, second)];
+        let mut samples: Vec<(i64, i64)> = (0..100).flat_map(two).collect();
+        samples.extend((100..180).map(|second| (second, second)));
+        samples.extend((100..180).map(|second| (second + 138, 180)));
+        samples.extend((180..200).flat_map(two));
+        let placed = places(&samples).0;
+        assert!(placed[200..280].iter().all(|placed| *placed == Placed::Lane(1)), "{placed:?}");
+        assert!(placed[280..360].iter().all(|placed| *placed == Placed::Lane(0)), "{placed:?}");
+    }
+
+    #[test]
+    fn samples_of_one_clock_are_one_lane_however_they_jitter() {
+        let jittered = |second: i64| (second - second % 3, second);
+        let mut samples: Vec<(i64, i64)> = (0..30).map(|second| (second, second)).collect();
+        samples.extend((30..60).map(|second| (second - 4, second + 1))); // some of them come late
+        samples.extend((60..120).map(jittered));
+        let placed = places(&samples).0;
+        let last: std::collections::BTreeSet<String> =
+            placed[70..].iter().map(|placed| format!("{placed:?}")).collect();
+        assert_eq!(last.len(), 1, "{placed:?}");
     }
 
     #[test]
@@ -461,13 +502,5 @@ mod tests {
         samples.extend((20..180).map(|second| (second, 230)));
         let placed = places(&samples).0;
         assert!(placed[before..].iter().all(|placed| *placed == Placed::Resent), "{placed:?}");
-    }
-
-    #[test]
-    fn spans_grow_together() {
-        let mut spans = Spans::default();
-        [0, 5, 30, 20, 25, 10, 15].iter().for_each(|at| spans.add(at * SECOND));
-        assert_eq!(spans.0, [(0, 30 * SECOND)]);
-        assert!(spans.cover(12 * SECOND) && !spans.cover(31 * SECOND) && !spans.cover(-SECOND));
     }
 }

@@ -23,6 +23,7 @@
 
 mod lanes;
 pub(super) mod saved;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -38,7 +39,8 @@ use super::composed::{Composed, Composition};
 use super::{Rule, SampleColumns};
 pub use lanes::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;
-use lanes::{Lanes, Noted, Recent, Spans};
+use lanes::{Lanes, Noted};
+use seen::Seen;
 
 /// One stream, and a lane of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -217,8 +219,7 @@ struct Stream {
     /// When each column had a value last.
     columns: Vec<LastValue>,
     sets: Vec<Lanes>,
-    recent: Recent,
-    spans: Spans,
+    seen: Seen,
     stepped: Option<Step>,
 }
 
@@ -393,7 +394,7 @@ impl Streams {
             let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
             let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
             let doubts = doubted.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
-            let record = Record { at: micros, stamped, columns: mask, doubts, hash: hash(&judged, row) };
+            let record = Record { at: micros, stamped, columns: mask, doubts, hash: hash(micros, &judged, row) };
             let place = &mut |set: SetId, noted: Noted| {
                 if noted.placed != Placed::Lane(0) {
                     samples.placed.insert((set, row), noted.placed);
@@ -692,8 +693,7 @@ impl Patient {
             noted: i64::MIN,
             columns: vec![LastValue::NEVER; shape.columns.len()],
             sets: vec![Lanes::default(); shape.sets.len()],
-            recent: Recent::default(),
-            spans: Spans::default(),
+            seen: Seen::default(),
             stepped: None,
         });
         self.streams.len() - 1
@@ -722,11 +722,16 @@ impl Stream {
     fn note(&mut self, record: &Record, shape: &Shape, place: &mut dyn FnMut(SetId, Noted)) -> Fresh {
         let is_first = self.newest == i64::MIN;
         let is_behind = !is_first && record.at < self.newest;
-        let is_expected = || self.sets.iter().any(|lanes| lanes.expect(record.at, record.stamped));
-        if is_behind && self.recent.has(record.at, record.hash) && !is_expected() {
+        // Two devices say the same of the very same time only where they tell whole seconds.
+        let is_expected =
+            || record.at % 1_000_000 == 0 && self.sets.iter().any(|lanes| lanes.expect(record.at, record.stamped));
+        let may_be_known = !is_first && record.at <= self.newest;
+        let is_known = may_be_known && self.seen.has(record.at, record.hash) && !is_expected();
+        if is_known && record.at.saturating_add(CLOCK_TOLERANCE) > self.newest {
             return Fresh::No;
         }
-        let is_known_span = is_behind && !self.recent.reaches(record.at) && self.spans.cover(record.at);
+        // One from longer ago may be of a clock that was set back, while values are as they were then.
+        let is_known_span = is_known || (is_behind && self.seen.is_past(record.at));
         let mut is_judged = false;
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
@@ -746,8 +751,7 @@ impl Stream {
             place(SetId(index), noted);
         }
         if is_judged {
-            self.recent.push(record.at, record.hash);
-            self.spans.add(record.at);
+            self.seen.push(record.at, record.hash);
             for (index, last) in self.columns.iter_mut().enumerate() {
                 if record.columns & bit(index) != 0 && record.stamped >= last.stamped {
                     *last = LastValue { at: record.at, stamped: record.stamped };
@@ -776,12 +780,14 @@ impl ColumnSet {
     }
 }
 
-/// The values of judged columns as one number, by which a record that comes again is known. The same in every process:
-/// what is saved is compared after a restart.
-fn hash(judged: &[(u128, &ArrayRef)], row: usize) -> u32 {
+/// The time and the values of judged columns as one number, by which a record that comes again is known. The same in every
+/// process: what is saved is compared after a restart.
+fn hash(at: i64, judged: &[(u128, &ArrayRef)], row: usize) -> u32 {
+    #[allow(clippy::cast_sign_loss, reason = "only the bits count")]
+    let at = at as u64;
     let values = judged.iter().map(|(_, values)| if values.is_null(row) { u64::MAX } else { bits(values, row) });
     #[allow(clippy::cast_possible_truncation, reason = "the upper half of a product is the better one")]
-    let short = (values.fold(0, mixed) >> 32) as u32;
+    let short = (values.fold(mixed(0, at), mixed) >> 32) as u32;
     short
 }
 

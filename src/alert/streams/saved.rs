@@ -2,14 +2,15 @@
 //!
 //! Reading never fails in part: bytes that are no such snapshot, or are of another shape, give nothing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::lanes::{Lane, Lanes, Recent, Run, Spans};
+use super::lanes::{Lane, Lanes, Run};
+use super::seen::{Seen, Spans, Stretch};
 use super::{LastValue, Patient, Shape, Step, Stream, Streams};
 
-/// The form of the bytes. Another one is read as nothing.
-const FORM: u8 = 3;
+/// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
+const FORM: u8 = 4;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -57,32 +58,31 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     list(to, &stream.sets, |to, lanes| {
         to.extend(lanes.next.to_le_bytes());
         run(to, lanes.lead);
+        list(to, &lanes.pauses, span);
         to.extend(lanes.sampled.unwrap_or(0).to_le_bytes());
         to.push(u8::from(lanes.is_in_each));
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
-    list(to, stream.recent.records.as_slices().0, recent);
-    list(to, stream.recent.records.as_slices().1, recent);
-    number(to, stream.recent.forgotten);
-    list(to, &stream.spans.0, |to, (from, until)| {
-        number(to, *from);
-        number(to, *until);
+    list(to, &stream.seen.stretches.iter().collect::<Vec<_>>(), |to, stretch| {
+        span(to, &(stretch.from, stretch.until));
+        list(to, &stretch.hashes, |to, hash| to.extend(hash.to_le_bytes()));
     });
+    list(to, &stream.seen.past.0, span);
     list(to, stream.stepped.as_slice(), |to, step| {
         number(to, step.by);
         number(to, step.stamped);
     });
 }
 
-fn recent(to: &mut Vec<u8>, (at, hash): &(i64, u32)) {
-    number(to, *at);
-    to.extend(hash.to_le_bytes());
+fn span(to: &mut Vec<u8>, (from, until): &(i64, i64)) {
+    number(to, *from);
+    number(to, *until);
 }
 
 fn lane(to: &mut Vec<u8>, lane: &Lane) {
     to.extend(lane.id.to_le_bytes());
-    [lane.newest, lane.stamped, lane.delay].iter().for_each(|value| number(to, *value));
+    [lane.newest, lane.stamped, lane.delay, lane.since].iter().for_each(|value| number(to, *value));
     run(to, lane.run);
     to.extend(lane.samples.to_le_bytes());
     to.push(u8::from(lane.is_certain));
@@ -140,6 +140,10 @@ impl<'a> Reader<'a> {
         self.take().map(u32::from_le_bytes)
     }
 
+    fn span(&mut self) -> Option<(i64, i64)> {
+        Some((self.number()?, self.number()?))
+    }
+
     pub(in crate::alert) fn truth(&mut self) -> Option<bool> {
         self.take::<1>().map(|byte| byte != [0])
     }
@@ -167,11 +171,11 @@ impl<'a> Reader<'a> {
         let (count, noted) = (u64::from_le_bytes(self.take()?), self.number()?);
         let columns = self.list(|from| Some(LastValue { at: from.number()?, stamped: from.number()? }))?;
         let sets = self.list(Self::lanes)?;
-        let recent = |from: &mut Self| Some((from.number()?, u32::from_le_bytes(from.take()?)));
-        let mut records: VecDeque<(i64, u32)> = self.list(recent)?.into();
-        records.extend(self.list(recent)?);
-        let forgotten = self.number()?;
-        let spans = self.list(|from| Some((from.number()?, from.number()?)))?;
+        let stretches = self.list(|from| {
+            let (start, until) = from.span()?;
+            Some(Stretch { from: start, until, hashes: from.list(Self::count)? })
+        })?;
+        let past = Spans(self.list(Self::span)?);
         let stepped = self.list(|from| Some(Step { by: from.number()?, stamped: from.number()? }))?;
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {
@@ -183,26 +187,25 @@ impl<'a> Reader<'a> {
             noted,
             columns,
             sets,
-            recent: Recent { records, forgotten },
-            spans: Spans(spans),
+            seen: Seen { stretches: stretches.into(), past },
             stepped: stepped.first().copied(),
         })
     }
 
     fn lanes(&mut self) -> Option<Lanes> {
-        let (next, lead) = (self.count()?, self.run()?);
+        let (next, lead, pauses) = (self.count()?, self.run()?, self.list(Self::span)?);
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
         let mut all = self.list(Self::lane)?.into_iter();
-        Some(Lanes { first: all.next(), others: all.collect(), next, lead, sampled, is_in_each })
+        Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each })
     }
 
     fn lane(&mut self) -> Option<Lane> {
         let id = self.count()?;
-        let (newest, stamped, delay) = (self.number()?, self.number()?, self.number()?);
+        let (newest, stamped, delay, since) = (self.number()?, self.number()?, self.number()?, self.number()?);
         let (run, samples) = (self.run()?, self.count()?);
         let (is_certain, is_known_span, is_left) = (self.truth()?, self.truth()?, self.truth()?);
-        Some(Lane { id, newest, stamped, delay, run, samples, is_certain, is_known_span, is_left })
+        Some(Lane { id, newest, stamped, delay, since, run, samples, is_certain, is_known_span, is_left })
     }
 
     fn run(&mut self) -> Option<Run> {

@@ -459,3 +459,23 @@ fn patients_are_counted_once_however_many_rules_and_everybody_by_the_row_of_ever
     let strangers = [&all[..], &[row("", Why::NotAttached, 3)]].concat();
     assert_eq!(unjudged_patients(&strangers), 43);
 }
+
+#[test]
+fn the_newest_reading_again_does_not_count_anew() {
+    let mut bed = Oximeters::new(0, 0);
+    bed.live(&[reading(100, 100, "a", 80.0), reading(100, 128, "a", 80.0)]);
+    bed.batch(&[], 131);
+    let episode = bed.stored.values().next().expect("one");
+    assert_eq!(episode.stale_at.map(second), Some(130));
+}
+
+#[test]
+fn what_a_device_had_kept_fires_nothing_by_time_that_is_known_to_be_otherwise() {
+    let mut bed = Oximeters::new(10, 0);
+    let value = |at: i64| if (125..130).contains(&at) { 80.0 } else { 97.0 };
+    let now = |at: i64| reading(at, at, "a", value(at));
+    bed.live(&(0..100).chain(130..140).map(now).collect::<Vec<_>>());
+    bed.live(&(100..130).map(|at| reading(at, 140, "a", value(at))).collect::<Vec<_>>());
+    bed.live(&(140..170).map(now).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), []);
+}

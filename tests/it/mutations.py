@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Shows that the oracle of alarms can fail: takes back one fix after another, and asks that a seed of the first fifty finds it.
+
+    tests/it/mutations.py [NAME ...]        all of them, or those named; `make mutations`
+
+A mutation is a text of the source that stands there once, and what is put in its place. The source is put back whatever
+happens. Each one needs a build, so all of them take a while.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MUTATIONS = {
+    "a sample behind the newest of its device is not judged": (
+        "src/alert/streams/mod.rs",
+        "if is_known && record.at.saturating_add(CLOCK_TOLERANCE) > self.newest {",
+        "if record.at < self.newest {",
+    ),
+    "the hour that comes twice is always the first": (
+        "src/decode/time.rs",
+        "if distance(&later) < distance(&earlier) { later } else { earlier }",
+        "if distance(&later).is_none() { later } else { earlier }",
+    ),
+    "a clock that was set is another device's": (
+        "src/alert/streams/lanes.rs",
+        "leads: true, ..noted }",
+        "leads: false, ..noted }",
+    ),
+    "a device that pauses beside another is a clock that was set": (
+        "src/alert/streams/lanes.rs",
+        "self.others[*next].since >= first.stamped && self.lead.lasts(at, stamped)",
+        "next < &MOST_LANES && self.lead.lasts(at, stamped)",
+    ),
+    "of two devices the one that says no wins": (
+        "src/alert/lifecycle.rs",
+        "if episode.tracks.iter().any(|track| track.holds != Holds::No) {",
+        "if episode.tracks.iter().any(|track| track.holds == Holds::Between) {",
+    ),
+    "what is sent again is judged again": (
+        "src/alert/streams/seen.rs",
+        "stretch.hashes.contains(&hash))",
+        "stretch.hashes.contains(&hash) && stretch.until < 0)",
+    ),
+    "what was kept goes on to hold": (
+        "src/alert/streams/lanes.rs",
+        "Placed::Late(id, pause.map_or(at.saturating_add(GAP), |(_, until)| *until))",
+        "pause.map_or(Placed::Lane(id), |_| Placed::Lane(id))",
+    ),
+    "one reading is no alarm until the next": (
+        "src/alert/lifecycle.rs",
+        "(State::Pending, Holds::Yes) => {",
+        "(State::Pending, Holds::Yes) if episode.samples == 0 => {",
+    ),
+    "a value that cannot be read costs its record": (
+        "src/decode/mod.rs",
+        "self.check_required(&columns, &misread, &mut faults);",
+        "self.check_required(&columns, &misread, &mut faults);\n"
+        "        misread.iter().for_each(|misread| faults.add(misread.row, || misread.reason.clone()));",
+    ),
+    "what is hardly plausible is no value": (
+        "src/decode/cells.rs",
+        "found.column == index && column.is_doubtful(found.value);",
+        "found.column == index && column.is_doubtful(found.value) && found.value < 0.0;",
+    ),
+    "a restart forgets what had come": (
+        "src/alert/streams/saved.rs",
+        "seen: Seen { stretches: stretches.into(), past },",
+        "seen: Seen { past, ..Seen::default() },",
+    ),
+    "who is not judged is not told of": (
+        "src/alert/coverage.rs",
+        "let expired_at = known.stamped.saturating_add(known.valid_for);",
+        "let expired_at = known.stamped.saturating_add(100 * known.valid_for);",
+    ),
+}
+
+
+def what_fails(file, old, new):
+    """What the oracle says with the mutation in place."""
+    path = ROOT / file
+    source = path.read_text()
+    assert source.count(old) == 1, f"{file} has {source.count(old)} times: {old}"
+    command = ["cargo", "test", "--locked", "--test", "it", "no_alarm_of_a_ward"]
+    environment = {"KAFKA_BROKERS": "127.0.0.1:1", **os.environ, "RUST_BACKTRACE": "0"}
+    try:
+        path.write_text(source.replace(old, new))
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    finally:
+        path.write_text(source)
+    assert "running 1 test" in run.stdout, run.stderr
+    return re.findall("^seed .*", run.stdout, re.MULTILINE)
+
+
+if __name__ == "__main__":
+    names = sys.argv[1:] or list(MUTATIONS)
+    unseen = []
+    for name in names:
+        faults = what_fails(*MUTATIONS[name])
+        print(f"{name}\n  {faults[0] if faults else 'NO SEED FINDS IT'}", flush=True)
+        unseen += [] if faults else [name]
+    sys.exit(f"not found: {unseen}" if unseen else 0)

@@ -1,0 +1,225 @@
+//! The wards of `ward_disorder.rs` as a job lives them: a real broker and a real database, kills, edits, partitions that are
+//! added, and a store that fails.
+//!
+//! A ward of twelve minutes goes by in ninety seconds: its records bear the stamps of its own time, and the oracle is told of
+//! batches in that time, too. Somebody who is well in each partition has time pass there. `WARDWATCH_LIVE_SEED` is the first
+//! seed and `WARDWATCH_LIVE_SEEDS` how many there are; a few go by beside each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDateTime;
+use mysql::prelude::Queryable;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use crate::bed::{Database, READINGS, Running, TestJob, Topic, mysql_url, wait_until};
+use crate::services::OwnService;
+use crate::ward_disorder::{DISORDER, Sent, Ward, faults};
+
+/// The ward's time goes by so many times as fast.
+const SPEED: i64 = 8;
+
+/// So long after it is known something must be told, in the ward's time: a start, or the look for new partitions, may come
+/// between.
+const DELAY: i64 = 5_000 * SPEED;
+
+/// So many wards go by at once.
+const AT_ONCE: usize = 3;
+
+#[test]
+fn no_alarm_is_lost_or_doubled_while_jobs_are_killed_and_their_store_fails() {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let first = number("WARDWATCH_LIVE_SEED", 1);
+    let seeds: Vec<u64> = (first..first + number("WARDWATCH_LIVE_SEEDS", AT_ONCE as u64)).collect();
+    let server = OwnService::start("mysql").map(Arc::new);
+    let mut found = String::new();
+    for seeds in seeds.chunks(AT_ONCE) {
+        let live = |seed: &u64| {
+            let (seed, server) = (*seed, server.clone());
+            std::thread::spawn(move || LiveWard::start(seed, server).live())
+        };
+        let wards: Vec<_> = seeds.iter().map(live).collect();
+        for ward in wards {
+            let (case, disturbances) = ward.join().unwrap();
+            if let Ok(folder) = std::env::var("WARDWATCH_CASES") {
+                std::fs::write(format!("{folder}/live{}.json", case["seed"]), format!("{case}\n")).unwrap();
+            }
+            let faults = faults(&[case]);
+            found += &if faults.is_empty() { faults } else { format!("{faults}after {}\n", disturbances.join(", ")) };
+        }
+    }
+    assert!(found.is_empty(), "of seeds {seeds:?} (WARDWATCH_LIVE_SEED, WARDWATCH_LIVE_SEEDS):\n{found}");
+}
+
+/// A ward, and the job that watches it.
+struct LiveWard {
+    ward: Ward,
+    job: TestJob,
+    database: Database,
+    /// What can be stopped, where it is the test's own.
+    server: Option<Arc<OwnService>>,
+    running: Running,
+    random: ChaCha8Rng,
+    began: Instant,
+    /// What was done to it, and when.
+    disturbances: Vec<String>,
+    edits: usize,
+}
+
+impl LiveWard {
+    fn start(seed: u64, server: Option<Arc<OwnService>>) -> Self {
+        let url = server.as_ref().map_or_else(mysql_url, |server| server.address.clone());
+        let database = Database::create(&url);
+        let ward = Ward::live(seed, chrono::Utc::now().timestamp_millis() - 2 * 3_600_000);
+        let topic = Topic::create(ward.partitions);
+        let job = ward
+            .job(&topic.name, &database.url)
+            .source("start = \"earliest\"")
+            .more("snapshot_every = 10\n[trigger]\nevery = \"250ms\"")
+            .query("tables/readings", READINGS);
+        let running = job.start();
+        wait_until("the job runs", || running.log().contains("running"));
+        let (random, began) = (ChaCha8Rng::seed_from_u64(seed), Instant::now());
+        Self { ward, job, database, server, running, random, began, disturbances: Vec::new(), edits: 0 }
+    }
+
+    /// Lets the ward go by. Returns what the oracle is to judge, and what was done.
+    fn live(mut self) -> (Value, Vec<String>) {
+        let began_at = chrono::Utc::now().timestamp_millis();
+        self.began = Instant::now();
+        let records = std::mem::take(&mut self.ward.records);
+        std::thread::scope(|scope| {
+            let (start, began) = (self.ward.start, self.began);
+            let (topic, partitions, records) = (Topic::named(&self.job.topic), self.ward.partitions, &records);
+            let sending = scope.spawn(move || send(records, topic, partitions, |stamp| wall(start, began, stamp)));
+            while !sending.is_finished() {
+                std::thread::sleep(Duration::from_millis(self.random.random_range(3_000..9_000)));
+                if self.ward_time() < DISORDER {
+                    self.disturb();
+                }
+            }
+            sending.join().unwrap();
+        });
+        let mut places: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+        for (place, record) in records.iter().enumerate() {
+            places.entry(record.partition).or_default().push(place);
+        }
+        let ends: Vec<String> = places.iter().map(|(partition, of)| format!("{partition}|{}", of.len())).collect();
+        let database = &self.database;
+        self.running.wait_until("all is read", || {
+            database.rows("SELECT `partition`, MAX(end_offset) FROM batch_ranges GROUP BY 1 ORDER BY 1") == ends
+        });
+        self.running.signal("TERM");
+        assert_eq!(self.running.wait(), Some(0), "{}", self.running.log());
+        (self.case(&records, &places, began_at), self.disturbances)
+    }
+
+    /// The ward's time since it began.
+    fn ward_time(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap() * SPEED
+    }
+
+    /// Does something to the job or to its store, and lets go of it again.
+    fn disturb(&mut self) {
+        let pause = Duration::from_millis(self.random.random_range(500..2_500));
+        let kind = *["kill", "edit", "rename", "connections", "lock", "stop"].choose(&mut self.random).unwrap();
+        self.disturbances.push(format!("{kind} at {} s", self.ward_time() / 1_000));
+        match kind {
+            "kill" => {
+                self.running.signal("KILL");
+                self.running.wait();
+                self.running = self.job.start();
+            }
+            "edit" => {
+                self.edits += 1;
+                let (file, text) = self.ward.edited(self.edits);
+                std::fs::write(self.job.folder.path().join("sql").join(file), text).unwrap();
+            }
+            "rename" => {
+                self.execute("RENAME TABLE readings TO readings_away", pause, "RENAME TABLE readings_away TO readings");
+            }
+            "connections" => {
+                let name = self.database.url.rsplit('/').next().unwrap();
+                let own = "id <> CONNECTION_ID()";
+                let ids = format!("SELECT id FROM information_schema.processlist WHERE db = '{name}' AND {own}");
+                for id in self.database.rows(&ids) {
+                    let _ = self.database.connect().query_drop(format!("KILL CONNECTION {id}"));
+                }
+            }
+            "lock" => self.execute("LOCK TABLES alerts WRITE", pause, "UNLOCK TABLES"),
+            _ => {
+                if let Some(server) = &self.server {
+                    server.signal("STOP");
+                    std::thread::sleep(pause);
+                    server.signal("CONT");
+                }
+            }
+        }
+    }
+
+    /// Executes a statement, and after a pause the one that takes it back.
+    fn execute(&self, statement: &str, pause: Duration, back: &str) {
+        let mut connection = self.database.connect();
+        connection.query_drop(statement).unwrap();
+        std::thread::sleep(pause);
+        connection.query_drop(back).unwrap();
+    }
+
+    /// What the store has of the ward, as the oracle reads it.
+    fn case(&self, records: &[Sent], places: &BTreeMap<i32, Vec<usize>>, began_at: i64) -> Value {
+        let of_ward = |now: &str| self.ward.start + (millis(now) - began_at) * SPEED;
+        let logged = self.database.rows("SELECT batch, CAST(now_at AS CHAR) FROM batches ORDER BY batch");
+        let logged = logged.iter().map(|row| row.split_once('|').unwrap());
+        let (ids, nows): (Vec<&str>, Vec<i64>) = logged.map(|(batch, now)| (batch, of_ward(now))).unzip();
+        let index: BTreeMap<&str, usize> = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
+        let mut batches = vec![0; records.len()];
+        for range in self.database.rows("SELECT batch, `partition`, start_offset, end_offset FROM batch_ranges") {
+            let [batch, partition, start, end] = range.split('|').collect::<Vec<_>>().try_into().unwrap();
+            let of_partition = &places[&partition.parse().unwrap()];
+            for place in &of_partition[start.parse().unwrap()..end.parse().unwrap()] {
+                batches[*place] = index[batch];
+            }
+        }
+        let records: Vec<Value> = records.iter().zip(batches).map(|(record, batch)| record.told(batch)).collect();
+        let events = "SELECT batch, rule, patient_id, episode, kind, CAST(at AS CHAR) FROM alert_events
+            WHERE batch IS NOT NULL ORDER BY batch, episode, number";
+        let told = self.database.rows(events);
+        let told = told.iter().map(|row| {
+            let [batch, rule, patient, id, kind, at] = row.split('|').collect::<Vec<_>>().try_into().unwrap();
+            json!({"batch": index[batch], "rule": rule, "patient": patient, "id": id, "kind": kind, "at": millis(at)})
+        });
+        self.ward.case(DELAY, &records, &nows, &told.collect::<Vec<_>>())
+    }
+}
+
+/// Puts each record into the topic when it is due, and adds a partition when the first one goes there.
+fn send(records: &[Sent], mut topic: Topic, mut partitions: i32, due_in: impl Fn(i64) -> Duration) {
+    for record in records {
+        let due_in = due_in(record.stamp);
+        if !due_in.is_zero() {
+            topic.flush();
+            std::thread::sleep(due_in);
+        }
+        if record.partition == partitions {
+            partitions += 1;
+            topic = topic.with_partitions(usize::try_from(partitions).unwrap());
+        }
+        topic.put(record.partition, Some(record.stamp), record.bytes.as_bytes());
+    }
+    topic.flush();
+}
+
+/// In how much real time a stamp is due.
+fn wall(start: i64, began: Instant, stamp: i64) -> Duration {
+    let due = Duration::from_millis(u64::try_from((stamp - start) / SPEED).unwrap_or(0));
+    due.saturating_sub(began.elapsed())
+}
+
+/// A time as the database tells it, in milliseconds since 1970.
+fn millis(text: &str) -> i64 {
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").unwrap().and_utc().timestamp_millis()
+}
