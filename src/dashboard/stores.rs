@@ -56,9 +56,8 @@ impl Stores {
             if self.health.store_away().is_some() {
                 return Err(E::from(StoreError::Unavailable("it does not answer the page".to_owned())));
             }
-            match tokio::time::timeout(LOOK, &mut asked).await {
-                Ok(answer) => return answer,
-                Err(_) => {} // not yet
+            if let Ok(answer) = tokio::time::timeout(LOOK, &mut asked).await {
+                return answer;
             }
         }
     }

@@ -170,7 +170,7 @@ fn while_kafka_is_away_it_is_an_alert_a_finding_and_no_heartbeat() {
         if how == "it is killed" {
             broker.kill()
         } else {
-            broker.signal("STOP")
+            broker.signal("STOP");
         }
         wait_until("it is an alert", || {
             ward.database.so_far("SELECT state, patient_id FROM alerts WHERE rule='kafka_away'") == "firing|"
@@ -191,7 +191,7 @@ fn while_kafka_is_away_it_is_an_alert_a_finding_and_no_heartbeat() {
         if how == "it is killed" {
             broker.start_again()
         } else {
-            broker.signal("CONT")
+            broker.signal("CONT");
         }
         ward.running
             .wait_until("people hear that it is over", || statuses(&receiver, "kafka_away") == ["firing", "resolved"]);

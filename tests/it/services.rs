@@ -39,12 +39,6 @@ impl OwnService {
         pid.trim().to_owned()
     }
 
-    /// Sends a signal: STOP has it stand still with its connections open, CONT go on.
-    pub fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.folder.path().join(format!("{}.pid", self.name))).unwrap();
-        assert!(Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap().success());
-    }
-
     /// On the same port, with the same data.
     pub fn start_again(&self) {
         assert_eq!(start(self.name, &self.cache, self.folder.path()), self.address);
