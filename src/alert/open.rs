@@ -335,9 +335,10 @@ impl OpenEpisodes {
     }
 
     /// Finds again which streams episodes were told of that are not known any more: those that had the very sample which told last. So
-    /// time goes on to pass in them, also where no sample comes.
+    /// time goes on to pass in them, also where no sample comes. What is judged on values put together has streams of its own: it waits
+    /// for the next sample.
     pub fn find_streams(&mut self, rules: &[Rule], streams: &Streams) {
-        for rule in rules {
+        for rule in rules.iter().filter(|rule| rule.composed.is_none()) {
             let Some(set) = rule.set(streams) else { continue };
             let standing = self.rules.get_mut(&rule.name).into_iter().flat_map(HashMap::values_mut);
             for live in standing.filter_map(|standing| standing.live.as_mut()) {
