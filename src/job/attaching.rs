@@ -170,6 +170,11 @@ impl Attaching {
         self.keyed
     }
 
+    /// Of how many devices, or of patients who have left, records come that are nobody's.
+    pub(super) fn strangers(&self) -> usize {
+        self.nobody.0.len()
+    }
+
     /// Whose records come that are nobody's; empty while none do. Patients are not named: not everybody who is told may know.
     pub(super) fn tell_of_nobody(&self) -> String {
         let devices: Vec<&str> = self.nobody.0.keys().map(String::as_str).collect();

@@ -567,9 +567,28 @@ impl Streams {
         })
     }
 
+    /// The newest event time of a patient's records.
+    #[must_use]
+    pub fn newest(&self, patient: &str) -> Option<DateTime<Utc>> {
+        let newest = self.patients.get(patient)?.streams.iter().map(|stream| stream.newest).max()?;
+        DateTime::from_timestamp_micros(newest)
+    }
+
+    /// The patients, each with the partition that had its last record.
+    pub fn partitions(&self) -> impl Iterator<Item = (&Arc<str>, Partition)> {
+        self.patients.iter().filter_map(|(patient, known)| {
+            let last = known.streams.iter().max_by_key(|stream| stream.stamped)?;
+            Some((patient, Partition(last.partition)))
+        })
+    }
+
     /// Until when each set of columns is known of each patient: see [`Known`]. `valid_for` tells how long a value of a column
     /// is valid.
-    pub fn known<'a>(&'a self, valid_for: &'a dyn Fn(&str) -> Duration) -> impl Iterator<Item = Known<'a>> {
+    pub fn known<'a>(
+        &'a self,
+        needs: Needs,
+        valid_for: &'a dyn Fn(&str) -> Duration,
+    ) -> impl Iterator<Item = Known<'a>> {
         let micros = move |column: &str| i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
         self.patients.iter().flat_map(move |(patient, known)| {
             self.shape.sets.iter().enumerate().filter_map(move |(index, set)| {
@@ -582,8 +601,11 @@ impl Streams {
                     let valid_for = micros(column);
                     Some(Known { patient, set: SetId(index), column, at, stamped: last.stamped, valid_for, partition })
                 };
-                let all: Option<Vec<Known<'a>>> = vitals.map(of).collect();
-                all?.into_iter().min_by_key(|known| known.stamped.saturating_add(known.valid_for))
+                let expires = |known: &Known<'a>| known.stamped.saturating_add(known.valid_for);
+                match needs {
+                    Needs::All => vitals.map(of).collect::<Option<Vec<Known<'a>>>>()?.into_iter().min_by_key(expires),
+                    Needs::Any => vitals.filter_map(of).max_by_key(expires),
+                }
             })
         })
     }
@@ -606,8 +628,17 @@ pub struct Clock<'a> {
     pub stamped: i64,
 }
 
-/// Until when a set of columns is known of a patient: the newest value of the column whose value expires first. A set of
-/// which some column never had a value is not told of.
+/// Of which columns of a set a value must be valid for it to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Of all; a set of which some column never had a value is not told of.
+    All,
+    /// Of one.
+    Any,
+}
+
+/// Until when a set of columns is known of a patient: the newest value of the column whose value expires first or, where one is
+/// enough, last.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The patient.
