@@ -206,12 +206,6 @@ impl Composer {
         }
     }
 
-    /// What must be the same for saved values to be of use.
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        self.0.iter().map(|(composition, _)| format!("{composition:?}")).collect::<Vec<_>>().join(" ")
-    }
-
     /// Lets go of what is known of a patient.
     pub fn forget(&mut self, patient: &str) {
         self.0.iter_mut().for_each(|(_, patients)| drop(patients.remove(patient)));

@@ -144,7 +144,8 @@ impl Memory {
     pub(super) fn snapshot_of_streams(&self) -> Snapshot {
         Snapshot {
             query: STREAMS.to_owned(),
-            fingerprint: self.fingerprint(),
+            // What it holds says for itself whether it is of use.
+            fingerprint: String::new(),
             closed_to: None,
             incomplete_before: None,
             changed: vec![(OF_STREAMS, self.streams.save()), (OF_VALUES, self.composer.save())],
@@ -155,8 +156,7 @@ impl Memory {
     /// Goes on with what a snapshot holds of streams; `false` where it is of no use.
     pub(super) fn restore_streams(&mut self, snapshot: &StoredSnapshot) -> bool {
         let shape = self.streams.shape().as_ref().clone();
-        let fits = snapshot.fingerprint == self.fingerprint();
-        let panes = snapshot.panes.as_ref().filter(|_| fits);
+        let panes = snapshot.panes.as_ref();
         let Some((streams, values)) = panes.and_then(|panes| panes.get(&OF_STREAMS).zip(panes.get(&OF_VALUES))) else {
             return false;
         };
@@ -167,11 +167,6 @@ impl Memory {
             }
             _ => false,
         }
-    }
-
-    /// What must be the same for what was saved of streams to be of use.
-    fn fingerprint(&self) -> String {
-        format!("{}; {}", self.streams.shape().fingerprint(), self.composer.fingerprint())
     }
 
     pub(super) fn history(&self) -> Vec<RecordBatch> {

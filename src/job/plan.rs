@@ -107,7 +107,14 @@ impl Plan {
     /// What streams of samples keep apart, by what rules depend on.
     #[must_use]
     pub fn streams(&self) -> Shape {
+        let columns = &self.job.source.columns;
+        let (key, event_time) = (&columns.key().name, &columns.event_time().name);
+        let is_value = |name: &&String| *name != key && *name != event_time;
+        let values =
+            columns.all().iter().flat_map(|column| std::iter::once(column.name.clone()).chain(column.doubtful_name()));
+        let values: Vec<String> = values.collect();
         Shape::new(self.job.source.device.as_deref(), self.rules.iter().map(Rule::depends_on))
+            .of_records(values.iter().filter(is_value).cloned())
     }
 
     /// The queries that differ from those of `other`, or are in one of the two only, with their files.

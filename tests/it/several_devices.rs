@@ -11,6 +11,9 @@ use crate::bed::TestJob;
 /// What a device sent: its name, the second by its own clock, the second by Kafka's, and values.
 type Sent<'a> = (&'a str, f64, f64, &'a [(&'a str, Option<f64>)]);
 
+/// The same with one value.
+type OfOne = (&'static str, f64, f64, [(&'static str, Option<f64>); 1]);
+
 const SHOCK: &str = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
     -- @message: shock index {shock_index:.1}\n\
     SELECT patient_id, event_time, heart_rate / systolic AS shock_index FROM vitals WHERE heart_rate / systolic > 1\n";
@@ -88,10 +91,7 @@ fn at(told: &Told, kind: &str) -> Vec<f64> {
 }
 
 /// A monitor that tells the heart rate each second, and a cuff, 30 s behind it, that measured at second 3.
-fn monitor_and_cuff(
-    heart_rate: impl Fn(i32) -> f64,
-    seconds: i32,
-) -> Vec<(&'static str, f64, f64, [(&'static str, Option<f64>); 1])> {
+fn monitor_and_cuff(heart_rate: impl Fn(i32) -> f64, seconds: i32) -> Vec<OfOne> {
     let mut sent = Vec::new();
     for second in 0..seconds {
         let at = f64::from(second);
@@ -103,7 +103,7 @@ fn monitor_and_cuff(
     sent
 }
 
-fn as_sent<'a>(sent: &'a [(&'a str, f64, f64, [(&'a str, Option<f64>); 1])]) -> Vec<Sent<'a>> {
+fn as_sent(sent: &[OfOne]) -> Vec<Sent<'_>> {
     sent.iter().map(|(device, at, stamped, values)| (*device, *at, *stamped, values.as_slice())).collect()
 }
 

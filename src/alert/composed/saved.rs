@@ -8,7 +8,7 @@ use crate::terms::Partition;
 use super::super::streams::StreamId;
 use super::super::streams::saved::{Reader, list, number, text};
 use super::values::Value;
-use super::{Combination, Composer, Known, Newest, Presence, Source};
+use super::{Combination, Composer, Composition, Known, Newest, Presence, Source};
 
 /// The form of the bytes. Another one is read as nothing.
 const FORM: u8 = 1;
@@ -21,7 +21,9 @@ impl Composer {
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut to = vec![FORM];
-        list(&mut to, &self.0, |to, (_, patients)| {
+        list(&mut to, &self.0, |to, (composition, patients)| {
+            list(to, &composition.columns, |to, name| text(to, name));
+            list(to, &composition.valid_for, |to, length| number(to, *length));
             list(to, &patients.iter().collect::<Vec<_>>(), |to, (name, known)| {
                 text(to, name);
                 save_known(to, known);
@@ -30,19 +32,25 @@ impl Composer {
         to
     }
 
-    /// Goes on with what `bytes` hold, for the same rules; `false` where they are no such bytes.
+    /// Goes on with what `bytes` hold of what rules need now; `false` where they are no such bytes.
     pub fn restore(&mut self, bytes: &[u8]) -> bool {
         let read = || {
             let mut from = Reader::new(bytes);
             if from.take::<1>()? != [FORM] {
                 return None;
             }
-            let all = from.list(|from| from.list(|from| Some((from.text()?, read_known(from)?))))?;
-            (from.is_at_end() && all.len() == self.0.len()).then_some(all)
+            let all = from.list(|from| {
+                let columns = from.list(|from| from.text().map(|name| name.as_ref().to_owned()))?;
+                let composition = Composition { columns, valid_for: from.list(Reader::number)? };
+                Some((composition, from.list(|from| Some((from.text()?, read_known(from)?)))?))
+            })?;
+            from.is_at_end().then_some(all)
         };
         let Some(all) = read() else { return false };
-        for ((_, patients), known) in self.0.iter_mut().zip(all) {
-            *patients = HashMap::from_iter(known);
+        for (composition, known) in all {
+            if let Some((_, patients)) = self.0.iter_mut().find(|(wanted, _)| *wanted == composition) {
+                *patients = HashMap::from_iter(known);
+            }
         }
         true
     }

@@ -66,6 +66,9 @@ impl StreamId {
 pub struct Shape {
     /// The column that names the device, where the job has one.
     device: Option<String>,
+    /// The columns by whose values a record that comes again is known, whatever rules there are; those that rules depend on
+    /// where there are none.
+    values: Vec<String>,
     columns: Vec<String>,
     sets: Vec<ColumnSet>,
 }
@@ -163,7 +166,13 @@ impl Shape {
         let sets: BTreeSet<Vec<String>> =
             rules.map(<[String]>::to_vec).chain(std::iter::once(Vec::new())).chain(vitals.flatten()).collect();
         let sets = sets.iter().map(|names| ColumnSet::of(names, &columns)).collect();
-        Self { device: device.map(str::to_owned), columns, sets }
+        Self { device: device.map(str::to_owned), values: Vec::new(), columns, sets }
+    }
+
+    /// The same where records have these columns.
+    #[must_use]
+    pub fn of_records(self, values: impl Iterator<Item = String>) -> Self {
+        Self { values: values.collect(), ..self }
     }
 
     /// The set of a rule that depends on these columns.
@@ -177,13 +186,6 @@ impl Shape {
     #[must_use]
     pub fn columns_of(&self, set: SetId) -> &ColumnSet {
         &self.sets[set.0]
-    }
-
-    /// What must be the same for saved streams to be of use.
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        let sets: Vec<String> = self.sets.iter().map(|set| format!("{:?}", set.vitals)).collect();
-        format!("device {:?}, columns {:?}, sets {}", self.device, self.columns, sets.join(" "))
     }
 
     /// Its sets.
@@ -379,6 +381,8 @@ impl Streams {
             .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(&format!("{name}{DOUBTFUL}"))?.clone())))
             .filter(|(_, values)| values.null_count() < values.len())
             .collect();
+        let values = if shape.values.is_empty() { &shape.columns } else { &shape.values };
+        let values: Vec<&ArrayRef> = values.iter().filter_map(|name| frame.column_by_name(name)).collect();
         let now = now.timestamp_micros();
         for (row, patient) in keys.iter().enumerate() {
             let Some(patient) = patient else { continue };
@@ -402,7 +406,7 @@ impl Streams {
             let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
             let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
             let doubts = doubted.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
-            let record = Record { at: micros, stamped, columns: mask, doubts, hash: hash(micros, &judged, row) };
+            let record = Record { at: micros, stamped, columns: mask, doubts, hash: hash(micros, &values, row) };
             let place = &mut |set: SetId, noted: Noted| {
                 if noted.placed != Placed::Lane(0) {
                     samples.placed.insert((set, row), noted.placed);
@@ -808,12 +812,12 @@ impl ColumnSet {
     }
 }
 
-/// The time and the values of judged columns as one number, by which a record that comes again is known. The same in every
+/// The time and the values of a record as one number, by which a record that comes again is known. The same in every
 /// process: what is saved is compared after a restart.
-fn hash(at: i64, judged: &[(u128, &ArrayRef)], row: usize) -> u32 {
+fn hash(at: i64, values: &[&ArrayRef], row: usize) -> u32 {
     #[allow(clippy::cast_sign_loss, reason = "only the bits count")]
     let at = at as u64;
-    let values = judged.iter().map(|(_, values)| if values.is_null(row) { u64::MAX } else { bits(values, row) });
+    let values = values.iter().map(|values| if values.is_null(row) { u64::MAX } else { bits(values, row) });
     #[allow(clippy::cast_possible_truncation, reason = "the upper half of a product is the better one")]
     let short = (values.fold(mixed(0, at), mixed) >> 32) as u32;
     short

@@ -7,16 +7,23 @@ use std::sync::Arc;
 
 use super::lanes::{Lane, Lanes, Run};
 use super::seen::{Seen, Spans, Stretch};
-use super::{LastValue, Patient, Shape, Step, Stream, Streams};
+use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 5;
+const FORM: u8 = 6;
 
 impl Streams {
     /// Everything that is known, as bytes.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut to = vec![FORM];
+        text(&mut to, self.shape.device.as_deref().unwrap_or_default());
+        for names in [&self.shape.values, &self.shape.columns] {
+            list(&mut to, names, |to, name| text(to, name));
+        }
+        list(&mut to, &self.shape.sets, |to, set| {
+            list(to, set.vital_columns(), |to, of| list(to, of, |to, name| text(to, name)));
+        });
         list(&mut to, &self.reached.iter().collect::<Vec<_>>(), |to, (partition, at)| {
             to.extend(partition.to_le_bytes());
             number(to, **at);
@@ -30,17 +37,24 @@ impl Streams {
         to
     }
 
-    /// What `bytes` hold, for the same shape.
+    /// What `bytes` hold, for rules that may be others by now: of what they were not judged on, nothing is known. `None` where
+    /// records are told apart in another way.
     #[must_use]
     pub fn restore(shape: Shape, bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         if from.take::<1>()? != [FORM] {
             return None;
         }
+        let saved = from.shape()?;
+        if (&saved.device, &saved.values) != (&shape.device, &shape.values) {
+            return None;
+        }
         let reached: BTreeMap<i32, i64> =
             from.list(|from| Some((i32::from_le_bytes(from.take()?), from.number()?)))?.into_iter().collect();
-        let (patients, parted) = (from.patients(&shape)?, from.patients(&shape)?);
-        from.0.is_empty().then(|| Self { shape: Arc::new(shape), patients, parted, reached })
+        let (patients, parted) = (from.patients(&saved)?, from.patients(&saved)?);
+        let mut streams = from.0.is_empty().then(|| Self { shape: Arc::new(saved), patients, parted, reached })?;
+        streams.reshape(shape);
+        Some(streams)
     }
 }
 
@@ -131,6 +145,18 @@ impl<'a> Reader<'a> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*first)
+    }
+
+    fn texts(&mut self) -> Option<Vec<String>> {
+        self.list(|from| from.text().map(|text| text.as_ref().to_owned()))
+    }
+
+    fn shape(&mut self) -> Option<Shape> {
+        let device = Some(self.text()?.as_ref().to_owned()).filter(|name| !name.is_empty());
+        let (values, columns) = (self.texts()?, self.texts()?);
+        let sets = self.list(|from| from.list(Self::texts))?;
+        let sets = sets.into_iter().map(|vitals| ColumnSet::of(&vitals.concat(), &columns)).collect();
+        Some(Shape { device, values, columns, sets })
     }
 
     pub(in crate::alert) fn number(&mut self) -> Option<i64> {

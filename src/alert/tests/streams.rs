@@ -293,7 +293,15 @@ fn streams_are_read_back_as_they_were_saved() {
     let read = Streams::restore(shape.clone(), &bytes).expect("streams");
     assert_eq!(read.save().len(), bytes.len());
     assert!(Streams::restore(shape.clone(), &bytes[..bytes.len() - 1]).is_none());
-    assert!(Streams::restore(Shape::new(None, std::iter::empty::<&[String]>()), &bytes).is_none());
+    let unnamed = Shape::new(None, [bed.rule.depends_on()].into_iter());
+    assert!(Streams::restore(unnamed, &bytes).is_none(), "streams were told apart in another way");
+    // The rules were edited meanwhile: what they were not judged on is not known, all else is.
+    let pulse = vec!["pulse".to_owned()];
+    let edited = Shape::new(Some("device"), [bed.rule.depends_on(), &pulse].into_iter());
+    let mut read = Streams::restore(edited, &bytes).expect("streams");
+    assert_eq!(read.last_value("P1", "spo2"), bed.streams.last_value("P1", "spo2"));
+    read.reshape(shape);
+    assert_eq!(read.save(), bed.streams.save());
 }
 
 #[test]
