@@ -163,7 +163,7 @@ impl Lane {
     fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
         match !self.is_certain && self.is_known_span {
             true => is_known_span,
-            false => !is_known_span || (at > self.newest && self.keeps_pace(at, stamped)),
+            false => !is_known_span || self.keeps_pace(at, stamped),
         }
     }
 
