@@ -31,6 +31,7 @@ use wardwatch::alert::{
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
+use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
 use wardwatch::query::{Extreme, RuleHeader};
 use wardwatch::source::Until;
@@ -227,6 +228,7 @@ fn delivery() {
             on_start: &mut || {},
             on_repeat: &|_, _| {},
             on_commit: &mut on_commit,
+            health: &Health::new(Arc::new(SystemClock)),
             clock: Arc::new(SystemClock),
         },
     )

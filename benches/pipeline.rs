@@ -24,6 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, Job, StoreUrl};
+use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, Summary, run};
 use wardwatch::source::{Next, Source, Topic, Until};
 
@@ -282,6 +283,7 @@ fn catch_up(plan: &mut Plan, at_end: AtEnd, on_commit: &mut dyn FnMut(&Progress<
         on_start: &mut || {},
         on_repeat: &|_, _| {},
         on_commit,
+        health: &Health::new(Arc::new(SystemClock)),
         clock: Arc::new(SystemClock),
     };
     run(plan, &mut options).unwrap()

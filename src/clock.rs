@@ -92,6 +92,8 @@ pub struct SteadyClock {
     read: Duration,
     ahead_since: Option<Duration>,
     is_behind: bool,
+    /// By how much the clock was behind when it was read last.
+    behind: TimeDelta,
 }
 
 impl SteadyClock {
@@ -102,7 +104,14 @@ impl SteadyClock {
     pub fn new(clock: Arc<dyn Clock>, last: Option<DateTime<Utc>>) -> Self {
         let now = clock.now();
         let shown = last.map_or(now, |last| last.max(now));
-        let mut steady = Self { read: clock.monotonic(), clock, shown, ahead_since: None, is_behind: false };
+        let mut steady = Self {
+            read: clock.monotonic(),
+            clock,
+            shown,
+            ahead_since: None,
+            is_behind: false,
+            behind: TimeDelta::zero(),
+        };
         steady.tell(now);
         steady
     }
@@ -130,9 +139,16 @@ impl SteadyClock {
         self.shown
     }
 
+    /// By how much the clock is behind the time that this one shows, where that is more than a small correction.
+    #[must_use]
+    pub fn behind(&self) -> Option<TimeDelta> {
+        self.is_behind.then_some(self.behind)
+    }
+
     /// Tells once that the clock is behind, and once that it no longer is.
     fn tell(&mut self, now: DateTime<Utc>) {
         let behind = self.shown - now;
+        self.behind = behind;
         if behind > SMALL && !self.is_behind {
             warn!(clock = %now.to_rfc3339(), now = %self.shown.to_rfc3339(), behind_seconds = behind.num_seconds(),
                 "this machine's clock is behind the last batch; time passes a tenth slower until it has caught up: set the \
@@ -211,7 +227,9 @@ mod tests {
         manual.advance(Duration::from_secs(100));
         assert_eq!(steady.now(), second(1_110));
         manual.advance(Duration::from_secs(100));
+        assert_eq!(steady.behind(), Some(TimeDelta::seconds(10)));
         assert_eq!(steady.now(), second(1_200), "they agree");
+        assert_eq!(steady.behind(), None);
         manual.set(second(1_100));
         manual.advance(Duration::from_secs(10));
         assert_eq!(steady.now(), second(1_209));

@@ -35,7 +35,7 @@
 //!
 //! # Layers
 //! Imports point downwards only: `main`, [`cli`] → [`testing`] → [`job`] → the stages → [`config`] → [`terms`], [`clock`],
-//! [`diagnostic`], [`telemetry`]. A test holds that.
+//! [`diagnostic`], [`health`], [`telemetry`]. A test holds that.
 
 pub mod alert;
 pub mod cli;
@@ -46,6 +46,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod encounter;
 pub mod frame;
+pub mod health;
 pub mod job;
 pub mod notify;
 pub mod query;

@@ -1,8 +1,9 @@
 //! Coverage: until when each rule has judged each patient, and why not further; and the technical alerts of the job's own
 //! that follow from what is known of streams.
 //!
-//! A rule judges a patient while each vital that it depends on has a value that is valid. A vital that the patient never
-//! had is not missed: nobody attaches every sensor to everybody. What a technical alert says already is not said twice.
+//! A rule judges a patient while each vital that it depends on has a value that is valid; one that is judged once per batch,
+//! and so is made of many values, while any has. A vital that the patient never had is not missed: nobody attaches every
+//! sensor to everybody. What a technical alert says already is not said twice.
 //!
 //! Values in, values out: what is known of streams, alerts and queries becomes a list.
 
@@ -10,12 +11,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::terms::{Partition, Severity};
+
+use super::care::Wards;
 use super::open::{Moment, OpenEpisodes};
-use super::streams::{CLOCK_TOLERANCE, Clock};
+use super::streams::{CLOCK_TOLERANCE, Clock, Needs};
 use super::system::{
-    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, TABLE_AT_FAULT, UNJUDGED,
+    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, TABLE_AT_FAULT, UNJUDGED, Unread,
+    written,
 };
 use super::{Episode, Holds, Judged, Rule, State};
 
@@ -28,12 +33,17 @@ const STEP_IS_TOLD: TimeDelta = TimeDelta::minutes(10);
 /// Devices that say different things for longer than this are told of.
 const DISAGREE_AFTER: TimeDelta = TimeDelta::seconds(30);
 
-/// A rule that does not judge a patient.
+/// In the place of a rule: every rule about patients.
+pub const EVERY_RULE: &str = "*";
+
+/// A rule that does not judge a patient, or whose alarms nobody is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unjudged {
-    /// The patient; empty where it is nobody in the ward.
+    /// The patient; empty where no patient is named: it is everybody, or somebody whom nobody knows.
     pub patient: Arc<str>,
-    /// The rule.
+    /// How many patients it is about: one where one is named.
+    pub patients: usize,
+    /// The rule, or [`EVERY_RULE`].
     pub rule: String,
     /// The last event time that it has judged, where there is one.
     pub judged_until: Option<DateTime<Utc>>,
@@ -45,30 +55,60 @@ pub struct Unjudged {
     pub detail: String,
 }
 
-/// Why a rule does not judge a patient.
+/// Why a rule does not judge a patient. Where there are several reasons, the first of these is to be mended first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
-    /// A vital has had no value for longer than one is valid.
-    NoValue,
-    /// What comes for it cannot be read, or cannot be true.
-    BadValue,
-    /// A technical alert says that its values mean nothing.
-    Suppressed,
+    /// Kafka does not answer.
+    KafkaAway,
+    /// The partition of the patient's records is not read.
+    PartitionStalled,
     /// The query fails.
     QueryFailing,
+    /// Its records are rejected because a clock is wrong.
+    Clock,
+    /// Its records are rejected.
+    Rejected,
+    /// Its records are nobody's, or nobody is attached to a device.
+    NotAttached,
+    /// A technical alert says that its values mean nothing.
+    Suppressed,
+    /// What comes for it cannot be read, or cannot be true.
+    BadValue,
+    /// A vital has had no value for longer than one is valid.
+    NoValue,
+    /// It is judged, but somebody has asked that nobody be told.
+    Paused,
 }
 
 impl Why {
-    const ALL: [Self; 4] = [Self::NoValue, Self::BadValue, Self::Suppressed, Self::QueryFailing];
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::KafkaAway,
+        Self::PartitionStalled,
+        Self::QueryFailing,
+        Self::Clock,
+        Self::Rejected,
+        Self::NotAttached,
+        Self::Suppressed,
+        Self::BadValue,
+        Self::NoValue,
+        Self::Paused,
+    ];
 
-    /// The name used in the store and in metrics.
+    /// The name used in the store, in metrics and by programs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::NoValue => "no value",
-            Self::BadValue => "bad value",
-            Self::Suppressed => "suppressed",
+            Self::KafkaAway => "kafka away",
+            Self::PartitionStalled => "partition stalled",
             Self::QueryFailing => "query failing",
+            Self::Clock => "clock",
+            Self::Rejected => "records rejected",
+            Self::NotAttached => "not attached",
+            Self::Suppressed => "suppressed",
+            Self::BadValue => "bad value",
+            Self::NoValue => "no value",
+            Self::Paused => "paused",
         }
     }
 
@@ -77,6 +117,40 @@ impl Why {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.name() == name)
     }
+
+    /// Whether another alert of the job's own, or a technical rule's, or a person, says so already.
+    fn is_told_elsewhere(self) -> bool {
+        !matches!(self, Self::QueryFailing | Self::BadValue | Self::NoValue)
+    }
+}
+
+impl Unjudged {
+    /// The cause in words: `no valid SpO₂`.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let detail = &self.detail;
+        match self.cause {
+            Why::KafkaAway => "Kafka does not answer, so no new value comes".to_owned(),
+            Why::PartitionStalled => format!("records wait that cannot be read: {detail}"),
+            Why::QueryFailing => format!("its query fails: {detail}"),
+            Why::Clock | Why::Rejected => format!("no record can be read: {detail}"),
+            Why::NotAttached | Why::BadValue | Why::Paused => detail.clone(),
+            Why::Suppressed => format!("the alert {detail} says that its values mean nothing"),
+            Why::NoValue if self.rule == EVERY_RULE => detail.clone(),
+            Why::NoValue => format!("no valid {detail}"),
+        }
+    }
+}
+
+/// How many patients some rule does not judge.
+#[must_use]
+pub fn unjudged_patients(unjudged: &[Unjudged]) -> usize {
+    let named: BTreeSet<&str> =
+        unjudged.iter().filter(|one| !one.patient.is_empty()).map(|one| &*one.patient).collect();
+    let unnamed = || unjudged.iter().filter(|one| one.patient.is_empty());
+    let everybody = unnamed().filter(|one| one.cause != Why::NotAttached).map(|one| one.patients).max();
+    let strangers = unnamed().filter(|one| one.cause == Why::NotAttached).map(|one| one.patients).max();
+    named.len().max(everybody.unwrap_or(0)) + strangers.unwrap_or(0)
 }
 
 /// What comes for the vitals of patients and is no value.
@@ -100,12 +174,18 @@ pub struct Watch<'a> {
     pub rules: &'a [Rule],
     /// The batch.
     pub moment: &'a Moment<'a>,
-    /// How long a value of each column is valid.
+    /// How long a value of each column is valid, and what people call it.
     pub valid_for: &'a dyn ValidFor,
-    /// What people call a column.
+    /// What comes for vitals and is no value.
     pub bad_values: &'a BadValues,
-    /// The queries that fail, with their errors.
-    pub failing: &'a BTreeMap<String, String>,
+    /// The queries that fail, each with its error and since when.
+    pub failing: &'a BTreeMap<String, (String, DateTime<Utc>)>,
+    /// What cannot be read of the topic.
+    pub unread: &'a Unread,
+    /// In which ward each patient lies.
+    pub wards: &'a Wards,
+    /// Whom else nobody judges: of what never became a row, streams know nothing.
+    pub others: &'a [Unjudged],
 }
 
 /// What a job says of columns.
@@ -117,57 +197,116 @@ pub trait ValidFor: std::fmt::Debug {
 }
 
 impl Watch<'_> {
-    /// The rules that do not judge a patient, by patient and rule.
+    /// The rules that do not judge a patient, by patient and rule, each with what is to be mended first.
     #[must_use]
     pub fn unjudged(&self, open: &OpenEpisodes) -> Vec<Unjudged> {
-        let streams = self.moment.streams;
-        let mut found = Vec::new();
-        let sets: Vec<(_, Vec<&Rule>)> = streams
-            .shape()
-            .sets()
-            .map(|set| {
-                (set, self.watched().filter(|rule| streams.shape().set(rule.depends_on()) == Some(set)).collect())
-            })
-            .collect();
-        for known in streams.known(&|column| self.valid_for.valid_for(column)) {
-            let Some((_, rules)) = sets.iter().find(|(set, _)| *set == known.set) else { continue };
-            let Some(arrived) = self.moment.arrivals.of(known.partition.0) else { continue };
-            let expired_at = known.stamped.saturating_add(known.valid_for);
-            if arrived < expired_at {
-                continue;
-            }
-            let column = known.column;
-            let since = self.moment.now - TimeDelta::microseconds(arrived.saturating_sub(expired_at));
-            let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
-            let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
-            for rule in rules {
-                let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
-                    (Some((technical, _)), _) => (Why::Suppressed, technical),
-                    (None, Some(bad)) => (Why::BadValue, self.bad_text(column, bad)),
-                    (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
-                };
-                let (patient, rule) = (Arc::clone(known.patient), rule.name.clone());
-                found.push(Unjudged { patient, rule, judged_until: Some(known.at), since, cause, detail });
-            }
-        }
+        let mut found = self.others.to_vec();
+        found.extend(self.not_read());
+        found.extend(self.failing());
+        found.extend(self.expired(open));
         found.extend(self.never_read(open));
-        for rule in self.rules {
-            if let Some(error) = self.failing.get(&rule.name) {
-                found.push(Unjudged {
-                    patient: "".into(),
-                    rule: rule.name.clone(),
-                    judged_until: None,
-                    since: self.moment.now,
-                    cause: Why::QueryFailing,
-                    detail: error.clone(),
-                });
-            }
-        }
+        found.extend(self.suppressed(open));
+        found.extend(self.paused(open));
         found.sort_by(|one, other| {
-            (&one.patient, &one.rule, one.since).cmp(&(&other.patient, &other.rule, other.since))
+            let key = |unjudged: &Unjudged| (unjudged.cause, unjudged.since);
+            (&one.patient, &one.rule, key(one)).cmp(&(&other.patient, &other.rule, key(other)))
         });
         found.dedup_by(|next, one| (&next.patient, &next.rule) == (&one.patient, &one.rule));
+        // Where no rule judges a patient, each need not be named.
+        let of_none: HashMap<Arc<str>, Why> = found
+            .iter()
+            .filter(|one| one.rule == EVERY_RULE && !one.patient.is_empty())
+            .map(|one| (Arc::clone(&one.patient), one.cause))
+            .collect();
+        found.retain(|one| one.rule == EVERY_RULE || of_none.get(&one.patient).is_none_or(|cause| *cause > one.cause));
         found
+    }
+
+    /// Of vitals that were known, and are not any more.
+    fn expired(&self, open: &OpenEpisodes) -> Vec<Unjudged> {
+        let streams = self.moment.streams;
+        let shape = streams.shape();
+        let mut found = Vec::new();
+        // A rule by sample needs all of its vitals; what is made of many goes on with those that are left.
+        for needs in [Needs::All, Needs::Any] {
+            let judged = if needs == Needs::All { Judged::BySample } else { Judged::ByBatch };
+            let rules = || self.watched().filter(|rule| rule.judged == judged);
+            let sets: Vec<(_, Vec<&Rule>)> = shape
+                .sets()
+                .map(|set| (set, rules().filter(|rule| shape.set(rule.depends_on()) == Some(set)).collect()))
+                .filter(|(_, rules): &(_, Vec<&Rule>)| !rules.is_empty())
+                .collect();
+            for known in streams.known(needs, &|column| self.valid_for.valid_for(column)) {
+                let Some((_, rules)) = sets.iter().find(|(set, _)| *set == known.set) else { continue };
+                let Some(arrived) = self.moment.arrivals.of(known.partition.0) else { continue };
+                let expired_at = known.stamped.saturating_add(known.valid_for);
+                let since = self.moment.now - TimeDelta::microseconds(arrived.saturating_sub(expired_at));
+                if arrived < expired_at || self.is_unread(known.partition, since) {
+                    continue;
+                }
+                let column = known.column;
+                let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
+                let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
+                for rule in rules {
+                    let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
+                        (Some((technical, _)), _) => (Why::Suppressed, technical),
+                        (None, Some(bad)) => (Why::BadValue, self.bad_text(column, bad)),
+                        (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
+                    };
+                    let (patient, rule) = (Arc::clone(known.patient), rule.name.clone());
+                    let judged_until = Some(known.at);
+                    found.push(Unjudged { patient, patients: 1, rule, judged_until, since, cause, detail });
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether nothing of a partition could be read when its values expired `since` then: that is why they did.
+    fn is_unread(&self, partition: Partition, since: DateTime<Utc>) -> bool {
+        let away = self.unread.kafka_away.as_ref().map(|(since, _)| *since);
+        let stalled = self.unread.stalled.get(&partition).map(|(since, _)| *since);
+        [away, stalled].into_iter().flatten().any(|unread| since >= unread)
+    }
+
+    /// Of records that wait with Kafka.
+    fn not_read(&self) -> Vec<Unjudged> {
+        let streams = self.moment.streams;
+        let unjudged = |patient: &Arc<str>, patients, cause, since: DateTime<Utc>, detail| Unjudged {
+            patient: Arc::clone(patient),
+            patients,
+            rule: EVERY_RULE.to_owned(),
+            judged_until: streams.newest(patient),
+            since,
+            cause,
+            detail,
+        };
+        if let Some((since, _)) = &self.unread.kafka_away {
+            return vec![unjudged(&"".into(), streams.patients(), Why::KafkaAway, *since, String::new())];
+        }
+        if self.unread.stalled.is_empty() {
+            return Vec::new();
+        }
+        let stalled = streams.partitions().filter_map(|(patient, partition)| {
+            let (since, reason) = self.unread.stalled.get(&partition)?;
+            let detail = format!("partition {partition}, {reason}");
+            Some(unjudged(patient, 1, Why::PartitionStalled, *since, detail))
+        });
+        stalled.collect()
+    }
+
+    /// Of rules that fail, for everybody.
+    fn failing(&self) -> impl Iterator<Item = Unjudged> {
+        let failing = self.rules.iter().filter_map(|rule| Some((rule, self.failing.get(&rule.name)?)));
+        failing.map(|(rule, (error, since))| Unjudged {
+            patient: "".into(),
+            patients: self.moment.streams.patients(),
+            rule: rule.name.clone(),
+            judged_until: None,
+            since: *since,
+            cause: Why::QueryFailing,
+            detail: error.clone(),
+        })
     }
 
     /// Of vitals that come, but never as a value that can be read: they are not missing, nobody knows them.
@@ -179,25 +318,89 @@ impl Watch<'_> {
             if !lasts || self.moment.streams.last_value(patient, column).is_some() {
                 continue;
             }
-            for rule in self.watched().filter(|rule| rule.depends_on().contains(column)) {
+            let rules = self.watched().filter(|rule| rule.judged == Judged::BySample);
+            for rule in rules.filter(|rule| rule.depends_on().contains(column)) {
                 let (cause, detail) = match open.standing_suppressor(rule, patient) {
                     Some((technical, _)) => (Why::Suppressed, technical),
                     None => (Why::BadValue, self.bad_text(column, bad)),
                 };
                 let (patient, rule, since) = (Arc::clone(patient), rule.name.clone(), bad.first);
-                found.push(Unjudged { patient, rule, judged_until: None, since, cause, detail });
+                found.push(Unjudged { patient, patients: 1, rule, judged_until: None, since, cause, detail });
             }
         }
         found
     }
 
-    fn bad_text(&self, column: &str, bad: &BadValue) -> String {
-        format!("{}: {}", self.valid_for.label(column), bad.reason)
+    /// Of rules that wait because a technical alert says that values mean nothing.
+    fn suppressed(&self, open: &OpenEpisodes) -> Vec<Unjudged> {
+        let mut found = Vec::new();
+        for rule in self.watched() {
+            for technical in &rule.suppressed_by {
+                let standing = open.rules.get(technical).into_iter().flatten();
+                let firing = standing.filter_map(|(patient, standing)| {
+                    let live = standing.live.as_ref()?;
+                    Some((patient, live.firing_at?, live.handling.fired_now))
+                });
+                found.extend(firing.map(|(patient, firing_at, fired_now)| Unjudged {
+                    patient: Arc::clone(patient),
+                    patients: 1,
+                    rule: rule.name.clone(),
+                    judged_until: Some(firing_at),
+                    since: fired_now.unwrap_or(self.moment.now),
+                    cause: Why::Suppressed,
+                    detail: technical.clone(),
+                }));
+            }
+        }
+        found
     }
 
-    /// The rules about patients that are judged sample by sample: of others, what they read says whether it is complete.
+    /// Of alarms that somebody has asked not to be told of. They are judged; but nobody hears of them.
+    fn paused(&self, open: &OpenEpisodes) -> Vec<Unjudged> {
+        let now = self.moment.now;
+        let mut found = Vec::new();
+        for silence in open.silences.iter().filter(|silence| silence.from <= now && now < silence.until) {
+            let hides = |rule: &&Rule| {
+                let is_named = silence.scope.rule.is_empty() || silence.scope.rule == rule.name;
+                is_named && rule.header.severity <= silence.up_to
+            };
+            if !self.watched().any(|rule| hides(&rule)) {
+                continue;
+            }
+            let rule = if silence.scope.rule.is_empty() { EVERY_RULE } else { &silence.scope.rule };
+            let up_to = match silence.up_to {
+                Severity::High => String::new(),
+                severity => format!(" for alarms up to {}", severity.name()),
+            };
+            let until = written(silence.until);
+            let detail = format!("{} by {} until {until}{up_to}", silence.kind.name(), silence.by);
+            let unjudged = |patient: &Arc<str>| Unjudged {
+                patient: Arc::clone(patient),
+                patients: 1,
+                rule: rule.to_owned(),
+                judged_until: None,
+                since: silence.from,
+                cause: Why::Paused,
+                detail: detail.clone(),
+            };
+            let scope = &silence.scope;
+            let all = self.moment.streams.partitions().map(|(patient, _)| patient);
+            let is_in_scope = |patient: &&Arc<str>| {
+                (scope.patient.is_empty() || scope.patient == ***patient)
+                    && (scope.ward.is_empty() || scope.ward == self.wards.of(patient))
+            };
+            found.extend(all.filter(is_in_scope).map(unjudged));
+        }
+        found
+    }
+
+    fn bad_text(&self, column: &str, bad: &BadValue) -> String {
+        format!("what is sent as {} {}", self.valid_for.label(column), bad.reason)
+    }
+
+    /// The rules about patients.
     fn watched(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(|rule| rule.judged == Judged::BySample && !rule.is_technical())
+        self.rules.iter().filter(|rule| !rule.is_technical())
     }
 
     /// Has the technical alerts of the job's own stand that follow from streams and from `unjudged`.
@@ -224,17 +427,12 @@ impl Watch<'_> {
         let mut texts: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for of_patient in unjudged.chunk_by(|one, next| one.patient == next.patient) {
             let untold: Vec<&Unjudged> =
-                of_patient.iter().filter(|unjudged| unjudged.cause != Why::Suppressed).collect();
+                of_patient.iter().filter(|unjudged| !unjudged.cause.is_told_elsewhere()).collect();
             let Some(first) = untold.iter().min_by_key(|unjudged| unjudged.since) else { continue };
             let rules: Vec<&str> = untold.iter().map(|unjudged| unjudged.rule.as_str()).collect();
-            let what = match first.cause {
-                Why::QueryFailing => format!("fails: {}", first.detail),
-                Why::BadValue => first.detail.clone(),
-                Why::NoValue | Why::Suppressed => format!("no valid {}", first.detail),
-            };
-            let last =
-                first.judged_until.map(|at| format!(", last at {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
-            let text = format!("not judged by {}: {what}{}", rules.join(", "), last.unwrap_or_default());
+            let rules = if rules.contains(&EVERY_RULE) { "any rule".to_owned() } else { rules.join(", ") };
+            let last = first.judged_until.map(|at| format!(", last at {}", written(at)));
+            let text = format!("not judged by {rules}: {}{}", first.why(), last.unwrap_or_default());
             texts.insert(Arc::clone(&first.patient), text);
         }
         texts

@@ -335,9 +335,10 @@ impl OpenEpisodes {
     }
 
     /// Finds again which streams episodes were told of that are not known any more: those that had the very sample which told last. So
-    /// time goes on to pass in them, also where no sample comes.
+    /// time goes on to pass in them, also where no sample comes. What is judged on values put together has streams of its own: it waits
+    /// for the next sample.
     pub fn find_streams(&mut self, rules: &[Rule], streams: &Streams) {
-        for rule in rules {
+        for rule in rules.iter().filter(|rule| rule.composed.is_none()) {
             let Some(set) = rule.set(streams) else { continue };
             let standing = self.rules.get_mut(&rule.name).into_iter().flat_map(HashMap::values_mut);
             for live in standing.filter_map(|standing| standing.live.as_mut()) {
@@ -585,8 +586,8 @@ impl Life<'_> {
     }
 
     /// A record of the stream that has none of the rule's columns: time has passed. Where it says that there is no value,
-    /// the last one does not go on by itself. Where the job names no devices, it may be another's, so no track's time passes
-    /// further than by the record's stamp.
+    /// the last one does not go on by itself. Where it may be another device's, no track's time passes further than by the
+    /// record's stamp.
     fn pass(&mut self, open: &mut OpenEpisodes, sample: SampleRow, is_gap: bool) {
         if self.episode.is_none() {
             return;
@@ -605,7 +606,8 @@ impl Life<'_> {
         self.pass_beside(open, &nowhere, sample.stamped);
         for track in self.tracks_where(|stream| stream.is_of_device(&record)) {
             let (Some(stream), Some(now)) = (&track.stream, track.clock(sample.stamped)) else { continue };
-            self.pass_in(open, stream, Passed { until: sample.at.min(now), edge: Edge::Open });
+            let until = if sample.tells_time { sample.at } else { sample.at.min(now) };
+            self.pass_in(open, stream, Passed { until, edge: Edge::Open });
         }
     }
 

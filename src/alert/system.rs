@@ -3,12 +3,12 @@
 //! Such an alert fires at once and ends at once, and stands in `alerts` beside those of rules, so that the page, receivers
 //! and reports need not know the difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use crate::terms::Severity;
+use crate::terms::{Partition, Severity};
 
 use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 use super::lifecycle;
@@ -33,12 +33,27 @@ pub const REJECTED: &str = "rejected";
 pub const DOUBTFUL: &str = "doubtful";
 /// A table does not take its rows.
 pub const TABLE_AT_FAULT: &str = "table_at_fault";
+/// A table lacks rows for good.
+pub const TABLE_INCOMPLETE: &str = "table_incomplete";
+/// Reference tables cannot be read again.
+pub const REFERENCE_UNREAD: &str = "reference_unread";
+/// The clock of the machine that the job runs on is behind.
+pub const HOST_CLOCK: &str = "host_clock";
+/// Kafka does not answer.
+pub const KAFKA_AWAY: &str = "kafka_away";
+/// Partitions have records, or no leader, and none is read of them.
+pub const PARTITION_STALLED: &str = "partition_stalled";
+/// The store does not answer. Receivers are told of it from memory; in the store it stands once it is over.
+pub const STORE_AWAY: &str = "store_away";
 /// Readings come that belong to nobody.
 pub const UNATTACHED: &str = "unattached";
 
+/// A clock of the job's machine that is behind by more than this is told of.
+pub const HOST_CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
+
 /// The names under which the job opens technical alerts of its own, each with what such an alert says. No query of
 /// analysts bears one of them.
-pub const SYSTEM_RULES: [(&str, &str); 10] = [
+pub const SYSTEM_RULES: [(&str, &str); 16] = [
     (UNREACHED, "nobody has taken what there is to tell of an alert"),
     (UNJUDGED, "a patient is not judged by a rule"),
     (UNATTACHED, "readings come that belong to nobody"),
@@ -49,6 +64,12 @@ pub const SYSTEM_RULES: [(&str, &str); 10] = [
     (DOUBTFUL, "a value may be true though it is not plausible, and no rule reads it"),
     (REJECTED, "no record of a patient can become a row"),
     (TABLE_AT_FAULT, "a table does not take its rows"),
+    (TABLE_INCOMPLETE, "a table lacks rows for good"),
+    (REFERENCE_UNREAD, "reference tables cannot be read again"),
+    (HOST_CLOCK, "this machine's clock is behind the last batch"),
+    (KAFKA_AWAY, "Kafka does not answer"),
+    (PARTITION_STALLED, "a partition is not read"),
+    (STORE_AWAY, "the store does not answer"),
 ];
 
 /// Whether alerts under this name are the job's own.
@@ -98,12 +119,87 @@ impl OpenEpisodes {
     }
 }
 
+/// What cannot be read of the topic: each since when, and why as far as anybody says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Kafka does not answer.
+    pub kafka_away: Option<(DateTime<Utc>, String)>,
+    /// The partitions of which nothing is read.
+    pub stalled: BTreeMap<Partition, (DateTime<Utc>, String)>,
+}
+
 impl OpenEpisodes {
+    /// Has technical alerts of the ward stand while Kafka does not answer, and while partitions are not read.
+    pub fn judge_unread(&mut self, unread: &Unread, moment: &Moment<'_>) {
+        let times = (moment.now, moment.event_now);
+        let ward = |stands: bool| if stands { BTreeSet::from([""]) } else { BTreeSet::new() };
+        let away = |_: &str| {
+            let since = unread.kafka_away.as_ref().map_or(moment.now, |(since, _)| *since);
+            format!("Kafka has not answered since {}: no new value comes, so no alarm is judged", written(since))
+        };
+        self.stand(KAFKA_AWAY, &ward(unread.kafka_away.is_some()), &away, times);
+        let stalled = |_: &str| {
+            let told = unread.stalled.iter().map(|(partition, (since, reason))| {
+                format!("partition {partition} since {}, {reason}", written(*since))
+            });
+            format!("records wait that cannot be read: {}", told.collect::<Vec<_>>().join("; "))
+        };
+        self.stand(PARTITION_STALLED, &ward(!unread.stalled.is_empty()), &stalled, times);
+    }
+
+    /// Writes down that the store did not answer from one time to another, by the job's clock: an alert of the ward that is over.
+    /// Whoever had to be told was told from memory.
+    pub fn note_outage(&mut self, (since, until): (DateTime<Utc>, DateTime<Utc>)) {
+        let text =
+            format!("the store did not answer until {}: no alarm was judged, and nothing stored", written(until));
+        let mut events = Vec::new();
+        let mut episode = fire(STORE_AWAY, "", &text, (since, since), &mut events);
+        episode.cleared_at = Some(until);
+        lifecycle::end(&mut episode, End::Cleared, until, &mut events);
+        self.record(Arc::new(episode), events);
+    }
+
+    /// Has a technical alert of the ward stand while tables lack rows for good: `told` says which, and is empty while none do.
+    pub fn judge_incomplete(&mut self, told: &str, moment: &Moment<'_>) {
+        let ward = if told.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
+        self.stand(TABLE_INCOMPLETE, &ward, &|_| told.to_owned(), (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert of the ward stand while reference tables cannot be read again, for this reason.
+    pub fn judge_references(&mut self, fault: Option<&str>, moment: &Moment<'_>) {
+        let ward = if fault.is_some() { BTreeSet::from([""]) } else { BTreeSet::new() };
+        let text = |_: &str| {
+            format!(
+                "reference tables cannot be read, so limits and the like count as they were: {}",
+                fault.unwrap_or_default()
+            )
+        };
+        self.stand(REFERENCE_UNREAD, &ward, &text, (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert of the ward stand while the clock of the job's machine is behind its last batch, by so much.
+    pub fn judge_host_clock(&mut self, behind: Option<TimeDelta>, moment: &Moment<'_>) {
+        let worth_telling = behind.filter(|behind| *behind > HOST_CLOCK_TOLERANCE);
+        let ward = if worth_telling.is_some() { BTreeSet::from([""]) } else { BTreeSet::new() };
+        let text = |_: &str| {
+            let seconds = worth_telling.map_or(0, |behind| behind.num_seconds());
+            format!(
+                "the clock of wardwatch's machine is {seconds} s behind the last batch; time passes a tenth slower until it agrees"
+            )
+        };
+        self.stand(HOST_CLOCK, &ward, &text, (moment.now, moment.event_now));
+    }
+
     /// Has a technical alert of the ward stand while records come that are nobody's; `told` says whose, and is empty while none come.
     pub fn judge_unattached(&mut self, told: &str, moment: &Moment<'_>) {
         let ward = if told.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
         self.stand(UNATTACHED, &ward, &|_| told.to_owned(), (moment.now, moment.event_now));
     }
+}
+
+/// A time as texts have it.
+pub(super) fn written(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An alert of ours as it begins: it has fired.

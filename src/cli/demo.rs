@@ -15,6 +15,7 @@ use crate::alert::{Change, EventKind};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{self, Job, StoreUrl};
 use crate::dashboard;
+use crate::health::Health;
 use crate::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
 use crate::report::{PatientChart, PictureSize, patient_chart, plain_name, png, write};
 use crate::simulate::{RecordForm, Scenario, Ward, WardOptions};
@@ -93,7 +94,9 @@ impl Demo {
         let stop = Stop::on_signals()?;
         let broker = EmbeddedBroker::start("vitals", PARTITIONS)?;
         let mut plan = Plan::of(self.job(&broker)?)?;
-        let page = dashboard::serve(&plan.job, (Ipv4Addr::LOCALHOST, self.port).into()).with_context(|| {
+        let health = Health::new(Arc::new(SystemClock));
+        let listen = (Ipv4Addr::LOCALHOST, self.port).into();
+        let page = dashboard::serve(&plan.job, listen, Some(&health)).with_context(|| {
             format!("the live page cannot have port {}; choose another with --port, or 0 for any", self.port)
         })?;
         println!("ward     {}", page.address());
@@ -109,7 +112,7 @@ impl Demo {
 
         let devices = start_devices(&plan.job, self.patients, &stop)?;
         let (charts, drawing) = start_charts(&plan.job)?;
-        let watched = self.watch(&mut plan, &stop, &charts);
+        let watched = self.watch(&mut plan, &health, &stop, &charts);
         stop.ask();
         drop(charts);
         // What the devices could not send, the job has said.
@@ -157,7 +160,7 @@ impl Demo {
     }
 
     /// Runs the job until the time is over, telling of alerts as they come and go.
-    fn watch(&self, plan: &mut Plan, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
+    fn watch(&self, plan: &mut Plan, health: &Health, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
         let running = Stopwatch::start();
         let limit = self.seconds.map(Duration::from_secs);
         let mut asked: Option<Stopwatch> = None;
@@ -184,6 +187,7 @@ impl Demo {
                 on_start: &mut || {},
                 on_repeat: &|_, _| {},
                 on_commit: &mut on_commit,
+                health,
                 clock: Arc::new(SystemClock),
             },
         )?;

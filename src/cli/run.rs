@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Stopwatch, SystemClock};
 use crate::dashboard;
+use crate::health::Health;
 use crate::job::{AtEnd, Plan, ReplacedTopic, RunError, RunOptions, Standby, Summary, run};
 use crate::report::{Pace, Reporting, Spec, Specs};
 use crate::source::Until;
@@ -63,7 +64,8 @@ impl Run {
         let mut plan = Plan::load(&self.file.job)?;
         // From cron, there is no time to look at a page; `wardwatch serve` has one all the time.
         let listen = plan.job.dashboard.listen.filter(|_| !self.once);
-        let page = listen.map(|listen| dashboard::serve(&plan.job, listen).context("[dashboard]"));
+        let health = Health::new(Arc::new(SystemClock));
+        let page = listen.map(|listen| dashboard::serve(&plan.job, listen, Some(&health)).context("[dashboard]"));
         let page = page.transpose()?;
         if let Some(page) = &page {
             info!(address = page.address(), "page and metrics");
@@ -78,7 +80,7 @@ impl Run {
         // Without its page, a ward sees nothing: the batch in hand is finished, and whoever restarts us brings both back.
         let is_stopped = || stop.is_asked() || page.as_ref().is_some_and(dashboard::Page::has_ended);
         let done = loop {
-            match self.run_once_admitted(&mut plan, &scheduled, &is_stopped) {
+            match self.run_once_admitted(&mut plan, &scheduled, &health, &is_stopped) {
                 Err(error) if self.standby && error.is_fenced() => {
                     warn!(%error, "standing by from now on");
                     plan = self.plan_again(plan);
@@ -130,6 +132,7 @@ impl Run {
         &self,
         plan: &mut Plan,
         scheduled: &[Spec],
+        health: &Health,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Summary, RunError> {
         let pace = Pace::new(plan.job.trigger.every);
@@ -152,6 +155,7 @@ impl Run {
             },
             on_repeat: &|done, all| show_repeating(&repeating, done, all),
             on_commit: &mut |progress| pace.committed(progress.latency),
+            health,
             clock: Arc::new(SystemClock),
         };
         let done = run(plan, &mut options);

@@ -28,7 +28,7 @@ impl Serve {
         let Some(listen) = self.listen.or(job.dashboard.listen) else {
             anyhow::bail!("say where: --listen 127.0.0.1:8080, or [dashboard] listen in the job file");
         };
-        let page = dashboard::serve(&job, listen)?;
+        let page = dashboard::serve(&job, listen, None)?;
         println!("{}", page.address());
         while !stop.is_asked() && !page.has_ended() {
             std::thread::sleep(Duration::from_millis(50));

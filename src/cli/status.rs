@@ -2,16 +2,24 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::alert::{Unjudged, unjudged_patients};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Job};
-use crate::source::Topic;
-use crate::store::{self, Store};
-use crate::watch::{self, Finding};
+use crate::source::{Bounds, SourceError, Topic};
+use crate::store::{self, OutletState, StalledPartition, Store, StoreError};
+use crate::terms::{Offset, Partition};
+use crate::watch::{self, Cause, Finding};
 
 use super::{JobFile, duration};
 
 /// How long Kafka may take; without it, everything but the lag is shown.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long an answer of the store may take; one that stands still would keep us for minutes.
+const STORE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +29,9 @@ pub(super) struct Status {
     /// How long ago the last batch may be; without it a minute, or three times the job's trigger
     #[arg(long, value_name = "TIME", value_parser = duration)]
     patience: Option<Duration>,
+    /// Print it as one JSON object: what is not being watched, since when, why, and what to do
+    #[arg(long)]
+    json: bool,
 }
 
 /// Something is not being watched; what, has been printed.
@@ -33,19 +44,82 @@ pub(super) struct Unwatched {
 impl Status {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let job = config::load(&self.file.job)?;
-        let mut store = Store::connect(&job.store, &job.name)?;
-        println!("job {} · store {}", job.name, store.address());
-        if !store.has_tables()? {
-            println!("no batch yet, and no tables; `wardwatch run {}` makes them", self.file.job.display());
-            return self.tell_findings(&job, &mut store);
+        let looked = self.look(&job);
+        // Somebody who asks what is not being watched is told so, too, where that cannot be found out.
+        if let Err(error) = &looked
+            && let Some(StoreError::Unavailable(reason)) = error.downcast_ref()
+        {
+            let found = [watch::store_away(reason)];
+            if self.json {
+                println!("{}", serde_json::to_string_pretty(&Shown::of(&job, None, &found))?);
+            } else {
+                println!("job {} · store {}", job.name, job.store.address());
+                tell_findings(&found);
+            }
         }
+        looked
+    }
+
+    fn look(&self, job: &Job) -> anyhow::Result<()> {
+        let mut store = Store::connect_with(&job.store, &job.name, STORE_PATIENCE)?;
+        let patience = self.patience.unwrap_or_else(|| watch::patience(job));
+        let now = SystemClock.now();
+        let mut found = watch::findings(&mut store, job, patience, now)?;
+        let gathered = match store.has_tables()? {
+            true => Some(Gathered::of(job, &mut store)?),
+            false => None,
+        };
+        let is_told = found.iter().any(|finding| finding.cause == Cause::PartitionStalled);
+        let stalled = gathered.iter().filter(|_| !is_told).flat_map(|gathered| &gathered.stalled).copied();
+        found.extend(watch::stalled_partitions(&stalled.collect::<Vec<_>>()));
+        if self.json {
+            let shown = Shown::of(job, gathered.as_ref(), &found);
+            println!("{}", serde_json::to_string_pretty(&shown)?);
+        } else {
+            println!("job {} · store {}", job.name, store.address());
+            match &gathered {
+                Some(gathered) => gathered.tell(&store, now),
+                None => println!("no batch yet, and no tables; `wardwatch run {}` makes them", self.file.job.display()),
+            }
+            tell_findings(&found);
+        }
+        if found.is_empty() { Ok(()) } else { Err(Unwatched { count: found.len() }.into()) }
+    }
+}
+
+/// What is known of a job that has tables.
+struct Gathered {
+    status: store::Status,
+    /// How far Kafka has got, or why that is unknown.
+    bounds: Result<Bounds, SourceError>,
+    stalled: Vec<StalledPartition>,
+    outlets: Vec<OutletState>,
+    unjudged: Vec<Unjudged>,
+}
+
+impl Gathered {
+    fn of(job: &Job, store: &mut Store) -> anyhow::Result<Self> {
         let status = store.status(&job.source.topic)?;
+        let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
+        let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
+        let stalled = status.stalled(&ends, SystemClock.now());
+        Ok(Self { stalled, outlets: store.outlet_states()?, unjudged: store.unjudged()?, status, bounds })
+    }
+
+    /// How many records of a partition wait to be read; `None` where nobody knows.
+    fn lag(&self, partition: Partition, position: Offset) -> Option<i64> {
+        let (_, end) = self.bounds.as_ref().ok()?.get(&partition)?;
+        Some(end.0 - position.0)
+    }
+
+    fn tell(&self, store: &Store, now: DateTime<Utc>) {
+        let status = &self.status;
         match &status.last {
             None => println!("no batch yet"),
             Some(last) => println!(
                 "batch {} · {} s ago · {} records, {} rejects, {} artefacts, {} late rows, {} duplicates in all",
                 last.batch,
-                (SystemClock.now() - last.now).num_seconds(),
+                (now - last.now).num_seconds(),
                 status.records,
                 status.rejects,
                 status.artefacts,
@@ -62,34 +136,13 @@ impl Status {
             ),
             None => println!("nobody writes for it now"),
         }
-        if let Some(behind) = status.clock_behind(SystemClock.now()) {
+        if let Some(behind) = status.clock_behind(now) {
             println!("this machine's clock is {} s behind the last batch", behind.num_seconds());
         }
         if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
             println!("windows that end by {} have closed", watermark.0.to_rfc3339());
         }
-        let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
-        for (partition, position) in &status.positions {
-            let lag = match &bounds {
-                Ok(bounds) => {
-                    bounds.get(partition).map_or("gone".to_owned(), |(_, end)| (end.0 - position.0).to_string())
-                }
-                Err(_) => "unknown".to_owned(),
-            };
-            let watermark = status.watermarks.get(partition).map_or("none".to_owned(), |w| w.0.to_rfc3339());
-            println!("partition {partition} · next offset {position} · lag {lag} · watermark {watermark}");
-        }
-        if let Err(error) = &bounds {
-            println!("Kafka: {error}");
-        }
-        let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
-        for stalled in status.stalled(&ends, SystemClock.now()) {
-            let since = stalled.since.map_or("so far".to_owned(), |since| format!("since {}", since.to_rfc3339()));
-            println!(
-                "partition {} is stalled: {} records wait, none was read {since}",
-                stalled.partition, stalled.waiting
-            );
-        }
+        self.tell_partitions();
         println!("{} open episodes", status.episodes.len());
         for episode in &status.episodes {
             println!(
@@ -101,6 +154,9 @@ impl Status {
                 episode.started_at.to_rfc3339(),
                 episode.text
             );
+            if let Some(remedy) = watch::remedy_of_alert(&episode.rule) {
+                println!("            {remedy}");
+            }
         }
         println!("{} failing queries", status.queries.len());
         for query in &status.queries {
@@ -109,8 +165,8 @@ impl Status {
                 query.query, query.failures, query.retry, query.error
             );
         }
-        tell_tables(&status);
-        for state in store.outlet_states()?.iter().filter(|state| state.waiting + state.given_up > 0) {
+        tell_tables(status);
+        for state in self.outlets.iter().filter(|state| state.waiting + state.given_up > 0) {
             let since = state.since.map_or(String::new(), |since| format!(", the first since {}", since.to_rfc3339()));
             println!("outlet {} · {} wait{since} · {} given up", state.outlet, state.waiting, state.given_up);
         }
@@ -124,19 +180,123 @@ impl Status {
         if let Some((at, error)) = &status.refused_edit {
             println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
         }
-        self.tell_findings(&job, &mut store)
     }
 
-    /// Prints what is not being watched, and fails where there is something.
-    fn tell_findings(&self, job: &Job, store: &mut Store) -> anyhow::Result<()> {
-        let patience = self.patience.unwrap_or_else(|| watch::patience(job));
-        let found = watch::findings(store, job, patience, SystemClock.now())?;
-        println!("{} not being watched", found.len());
-        for Finding { cause, what, since, remedy } in &found {
-            let since = since.map_or(String::new(), |since| format!(" · since {}", since.to_rfc3339()));
-            println!("  {} · {what}{since}\n    {remedy}", cause.name());
+    fn tell_partitions(&self) {
+        let status = &self.status;
+        for (partition, position) in &status.positions {
+            let lag = match (self.lag(*partition, *position), &self.bounds) {
+                (Some(lag), _) => lag.to_string(),
+                (None, Ok(_)) => "gone".to_owned(),
+                (None, Err(_)) => "unknown".to_owned(),
+            };
+            let watermark = status.watermarks.get(partition).map_or("none".to_owned(), |w| w.0.to_rfc3339());
+            println!("partition {partition} · next offset {position} · lag {lag} · watermark {watermark}");
         }
-        if found.is_empty() { Ok(()) } else { Err(Unwatched { count: found.len() }.into()) }
+        if let Err(error) = &self.bounds {
+            println!("Kafka: {error}");
+        }
+        for stalled in &self.stalled {
+            let since = stalled.since.map_or("so far".to_owned(), |since| format!("since {}", since.to_rfc3339()));
+            println!(
+                "partition {} is stalled: {} records wait, none was read {since}",
+                stalled.partition, stalled.waiting
+            );
+        }
+    }
+}
+
+/// Prints what is not being watched.
+fn tell_findings(found: &[Finding]) {
+    println!("{} not being watched", found.len());
+    for Finding { cause, what, since, remedy } in found {
+        let since = since.map_or(String::new(), |since| format!(" · since {}", since.to_rfc3339()));
+        println!("  {} · {what}{since}\n    {remedy}", cause.name());
+    }
+}
+
+/// What `--json` prints: docs/operations.md says what it means. Names are kept; others may be added.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    job: &'a str,
+    store: String,
+    batch: Option<u64>,
+    batch_at: Option<String>,
+    unwatched: Vec<ShownFinding<'a>>,
+    unjudged_patients: usize,
+    unjudged_since: Option<String>,
+    unjudged: Vec<ShownUnjudged<'a>>,
+    partitions: Vec<ShownPartition>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownFinding<'a> {
+    cause: &'static str,
+    what: &'a str,
+    since: Option<String>,
+    remedy: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownUnjudged<'a> {
+    patient: &'a str,
+    patients: usize,
+    rule: &'a str,
+    judged_until: Option<String>,
+    since: String,
+    cause: &'static str,
+    why: String,
+    remedy: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownPartition {
+    partition: i32,
+    next_offset: i64,
+    lag: Option<i64>,
+    watermark: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(job: &'a Job, gathered: Option<&'a Gathered>, found: &'a [Finding]) -> Self {
+        let written = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let last = gathered.and_then(|gathered| gathered.status.last.as_ref());
+        let unjudged = gathered.map_or(&[][..], |gathered| &gathered.unjudged);
+        let finding = |finding: &'a Finding| ShownFinding {
+            cause: finding.cause.name(),
+            what: &finding.what,
+            since: finding.since.map(written),
+            remedy: &finding.remedy,
+        };
+        let of_rule = |one: &'a Unjudged| ShownUnjudged {
+            patient: &one.patient,
+            patients: one.patients,
+            rule: &one.rule,
+            judged_until: one.judged_until.map(written),
+            since: written(one.since),
+            cause: one.cause.name(),
+            why: one.why(),
+            remedy: watch::remedy_of(one.cause),
+        };
+        let partitions = gathered.into_iter().flat_map(|gathered| {
+            gathered.status.positions.iter().map(move |(partition, position)| ShownPartition {
+                partition: partition.0,
+                next_offset: position.0,
+                lag: gathered.lag(*partition, *position),
+                watermark: gathered.status.watermarks.get(partition).map(|watermark| written(watermark.0)),
+            })
+        });
+        Self {
+            job: &job.name,
+            store: job.store.address(),
+            batch: last.map(|last| last.batch.0),
+            batch_at: last.map(|last| written(last.now)),
+            unwatched: found.iter().map(finding).collect(),
+            unjudged_patients: unjudged_patients(unjudged),
+            unjudged_since: unjudged.iter().map(|one| one.since).min().map(written),
+            unjudged: unjudged.iter().map(of_rule).collect(),
+            partitions: partitions.collect(),
+        }
     }
 }
 

@@ -25,8 +25,8 @@ struct Event<'a> {
     batch: u64,
     /// Its frozen time; 0 where there is no batch yet.
     batch_at: i64,
-    /// Why the store cannot be read.
-    trouble: &'a str,
+    /// Why nobody knows how the ward stands, in words; empty where they do.
+    trouble: String,
     /// How many patients there are; another number means that the page must be read anew.
     patients: usize,
     /// The patients with something new.
@@ -69,13 +69,13 @@ pub(super) const NUMBER_SIGNS: (&str, &str) = ("↑", "↓");
 pub(super) const SCORE_SIGNS: (&str, &str) = ("▲", "▼");
 
 /// Everything, for a page that has just been opened or has lost the thread.
-pub(super) fn whole(ward: &Ward, now: DateTime<Utc>) -> Bytes {
+pub(super) fn whole(ward: &Ward, trouble: String, now: DateTime<Utc>) -> Bytes {
     let beds = ward.beds.iter().map(|bed| (bed.id.as_str(), news(bed, true)));
-    event("ward", &Event { beds: beds.collect(), episodes: Some(episodes(&ward.episodes)), ..head(ward, now) })
+    event("ward", &Event { beds: beds.collect(), episodes: Some(episodes(&ward.episodes)), ..head(ward, trouble, now) })
 }
 
 /// What has changed from one ward to the next.
-pub(super) fn changes(before: &Ward, ward: &Ward, told: Told, now: DateTime<Utc>) -> Bytes {
+pub(super) fn changes(before: &Ward, ward: &Ward, told: Told, trouble: String, now: DateTime<Utc>) -> Bytes {
     // Both are in the order of their places, and mostly of the same patients.
     let known = |index: usize, bed: &BedView| {
         before.beds.get(index).filter(|known| known.id == bed.id).or_else(|| before.bed(&bed.id))
@@ -87,20 +87,20 @@ pub(super) fn changes(before: &Ward, ward: &Ward, told: Told, now: DateTime<Utc>
         has_news.then(|| (bed.id.as_str(), news(bed, has_sparks)))
     });
     let episodes = (before.episodes != ward.episodes).then(|| episodes(&ward.episodes));
-    event("ward", &Event { beds: changed.collect(), episodes, ..head(ward, now) })
+    event("ward", &Event { beds: changed.collect(), episodes, ..head(ward, trouble, now) })
 }
 
 /// That the line is alive.
-pub(super) fn beat(ward: &Ward, now: DateTime<Utc>) -> Bytes {
-    event("beat", &head(ward, now))
+pub(super) fn beat(ward: &Ward, trouble: String, now: DateTime<Utc>) -> Bytes {
+    event("beat", &head(ward, trouble, now))
 }
 
-fn head(ward: &Ward, now: DateTime<Utc>) -> Event<'_> {
+fn head(ward: &Ward, trouble: String, now: DateTime<Utc>) -> Event<'_> {
     Event {
         now: now.timestamp_millis(),
         batch: ward.batch.as_ref().map_or(0, |batch| batch.batch.0),
         batch_at: ward.batch.as_ref().map_or(0, |batch| batch.now.timestamp_millis()),
-        trouble: &ward.trouble,
+        trouble,
         patients: ward.beds.len(),
         beds: BTreeMap::new(),
         episodes: None,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use tokio::sync::broadcast;
 
 use crate::alert::Episode;
@@ -20,8 +21,11 @@ use crate::encounter::{Encounters, Journal, Presence};
 use crate::store::{BatchSummary, Readings, Store, StoreError, Timed, Value};
 use crate::telemetry::caught;
 
+use super::access::LateAudit;
 use super::bed::{Bed, HISTORY, Number, Score, Trend, number};
 use super::event;
+use super::services::Services;
+use super::stores::PAGE_PATIENCE;
 use super::vitals::Vitals;
 
 /// How often it looks for a new batch.
@@ -52,8 +56,6 @@ pub(super) struct Ward {
     pub(super) episodes: Arc<Vec<Episode>>,
     /// The vitals that tiles show.
     pub(super) vitals: Option<Arc<Vitals>>,
-    /// Why the store could not be read; empty where it could.
-    pub(super) trouble: String,
 }
 
 /// One patient at one time.
@@ -93,11 +95,15 @@ pub(super) struct Person {
 pub(super) struct Live {
     ward: Arc<RwLock<Arc<Ward>>>,
     events: broadcast::Sender<Bytes>,
+    services: Services,
+    late: LateAudit,
+    zone: Tz,
 }
 
 impl Live {
-    pub(super) fn new() -> Self {
-        Self { ward: Arc::default(), events: broadcast::channel(EVENTS_KEPT).0 }
+    /// Times are told in `zone`; lines of the audit that wait in `late` are written whenever the store answers.
+    pub(super) fn new(services: Services, late: LateAudit, zone: Tz) -> Self {
+        Self { ward: Arc::default(), events: broadcast::channel(EVENTS_KEPT).0, services, late, zone }
     }
 
     /// The ward as it is now.
@@ -110,31 +116,44 @@ impl Live {
         self.events.subscribe()
     }
 
+    /// Why nobody knows how the ward stands, in words, as far as a service is the reason; empty where none is.
+    pub(super) fn trouble(&self) -> String {
+        let known = self.ward().batch.as_ref().map(|batch| batch.now);
+        self.services.trouble().map_or_else(String::new, |trouble| trouble.tell(known, self.zone))
+    }
+
+    /// Everything, for a page that has just been opened or has lost the thread.
+    pub(super) fn whole(&self) -> Bytes {
+        event::whole(&self.ward(), self.trouble(), SystemClock.now())
+    }
+
+    /// That the line is alive, and how the services are.
+    pub(super) fn beat(&self) -> Bytes {
+        event::beat(&self.ward(), self.trouble(), SystemClock.now())
+    }
+
     /// Goes along with the job until it is stopped, on a thread of its own.
     pub(super) fn start(&self, job: &Job, stopped: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
         let (live, job) = (self.clone(), job.clone());
         std::thread::Builder::new().name("live".to_owned()).spawn(move || {
-            let mut reader = Reader::new(&job);
+            let mut reader = Reader::new(&job, &live.services);
             let mut beaten = Stopwatch::start();
             while !stopped.load(Ordering::Relaxed) {
                 let looking = Stopwatch::start();
+                live.services.ward_is_asked_for();
                 // A panic leaves a reader that nobody can trust; a new one reads everything.
-                let seen = caught(|| reader.look()).unwrap_or_else(|panicked| {
-                    reader = Reader::new(&job);
+                let seen = caught(|| reader.look(&live.late)).unwrap_or_else(|panicked| {
+                    reader = Reader::new(&job, &live.services);
                     Err(StoreError::Unavailable(panicked.to_string()))
                 });
                 let event = match seen {
                     Ok(Seen::News(told)) => Some(live.publish(reader.view(), told)),
                     Ok(Seen::Nothing) if beaten.elapsed() < BEAT_EVERY => None,
-                    Ok(Seen::Nothing) => Some(event::beat(&live.ward(), SystemClock.now())),
+                    Ok(Seen::Nothing) => Some(live.beat()),
                     Err(error) => {
                         reader.store = None;
-                        let trouble = error.to_string();
-                        let before = live.ward();
-                        if before.trouble != trouble {
-                            live.replace(Ward { trouble, ..Ward::like(&before) });
-                        }
-                        (beaten.elapsed() >= BEAT_EVERY).then(|| event::beat(&live.ward(), SystemClock.now()))
+                        live.services.ward_was_not_read(&error);
+                        (beaten.elapsed() >= BEAT_EVERY).then(|| live.beat())
                     }
                 };
                 if let Some(event) = event {
@@ -155,24 +174,13 @@ impl Live {
     fn publish(&self, mut ward: Ward, told: Told) -> Bytes {
         let before = self.ward();
         ward.sequence = before.sequence + 1;
-        let event = event::changes(&before, &ward, told, SystemClock.now());
+        let event = event::changes(&before, &ward, told, self.trouble(), SystemClock.now());
         self.replace(ward);
         event
     }
 }
 
 impl Ward {
-    fn like(before: &Self) -> Self {
-        Self {
-            sequence: before.sequence,
-            batch: before.batch.clone(),
-            beds: before.beds.clone(),
-            episodes: Arc::clone(&before.episodes),
-            vitals: before.vitals.clone(),
-            trouble: String::new(),
-        }
-    }
-
     /// The patient of this id.
     pub(super) fn bed(&self, id: &str) -> Option<&Arc<BedView>> {
         self.beds.iter().find(|bed| bed.id == id)
@@ -201,6 +209,8 @@ enum Seen {
 /// Reads the store for everybody.
 struct Reader {
     job: Job,
+    /// Is told of each answer of the store, so that it is known when there is none.
+    services: Services,
     store: Option<Store>,
     vitals: Arc<Vitals>,
     beds: BTreeMap<String, Bed>,
@@ -220,9 +230,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(job: &Job) -> Self {
+    fn new(job: &Job, services: &Services) -> Self {
         Self {
             job: job.clone(),
+            services: services.clone(),
             store: None,
             vitals: Arc::new(Vitals::of(job, &[])),
             beds: BTreeMap::new(),
@@ -240,12 +251,14 @@ impl Reader {
     }
 
     /// Reads what is new.
-    fn look(&mut self) -> Result<Seen, StoreError> {
+    fn look(&mut self, late: &LateAudit) -> Result<Seen, StoreError> {
         let mut store = match self.store.take() {
             Some(store) => store,
-            None => Store::connect(&self.job.store, &self.job.name)?,
+            None => Store::connect_with(&self.job.store, &self.job.name, PAGE_PATIENCE)?,
         };
         let seen = self.look_at(&mut store)?;
+        late.write(&mut store)?;
+        self.services.ward_was_read();
         self.store = Some(store);
         Ok(seen)
     }
@@ -265,12 +278,15 @@ impl Reader {
                 Seen::Nothing
             });
         }
+        self.has_answered();
         self.batch = newest;
         if self.looked_around.is_none_or(|looked| looked.elapsed() >= LOOK_AROUND_EVERY) {
             self.look_around(store)?;
             self.looked_around = Some(Stopwatch::start());
+            self.has_answered();
         }
         self.read_new_rows(store)?;
+        self.has_answered();
         let mut episodes = store.open_episodes()?;
         episodes.retain(|episode| episode.state.is_shown());
         episodes.sort_by_key(|episode| {
@@ -284,6 +300,12 @@ impl Reader {
         let step = self.batch.as_ref().map_or(0, |batch| number(batch.now));
         let told = if step == self.drawn { Told::Numbers } else { Told::Sparks };
         Ok(Seen::News(told))
+    }
+
+    /// The store has answered, and is asked for more: a long look is no silence.
+    fn has_answered(&self) {
+        self.services.ward_was_read();
+        self.services.ward_is_asked_for();
     }
 
     /// Finds patients that are new, columns that are new, and who lies where.
@@ -446,7 +468,6 @@ impl Reader {
             beds,
             episodes: Arc::clone(&self.episodes),
             vitals: Some(Arc::clone(&self.vitals)),
-            trouble: String::new(),
         }
     }
 }

@@ -6,20 +6,28 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 
+use crate::alert::{Episode, Unjudged, Why, unjudged_patients};
 use crate::config::Job;
-use crate::store::{Store, StoreError};
+use crate::store::{BatchSummary, Store, StoreError};
 use crate::terms::Severity;
-use crate::watch::{Cause, findings, patience};
+use crate::watch::{Cause, Finding, findings, patience};
 
-/// The metrics of the store's job.
-pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Result<String, StoreError> {
+use super::live::Ward;
+use super::services::Trouble;
+
+/// The metrics of the store's job; `trouble` is what this process knows of its services.
+pub(super) fn metrics(
+    store: &mut Store,
+    job: &Job,
+    ward: &Ward,
+    trouble: Option<&Trouble>,
+    now: DateTime<Utc>,
+) -> Result<String, StoreError> {
     let mut text = Text::default();
     let found = findings(store, job, patience(job), now)?;
-    text.family("unwatched", "gauge", "What is not being watched, by cause; `wardwatch status` tells what it is");
-    for cause in Cause::ALL {
-        let of = found.iter().filter(|finding| finding.cause == cause).count();
-        text.sample("unwatched", &[("cause", cause.name())], of);
-    }
+    text.services(trouble, found.iter().any(|finding| finding.cause == Cause::KafkaAway));
+    let found: Vec<Finding> = trouble.and_then(Trouble::finding).into_iter().chain(found).collect();
+    text.unwatched(&found);
     if !store.has_tables()? {
         return Ok(text.0);
     }
@@ -29,12 +37,20 @@ pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Resul
     text.sample("notifications_unreached", &[], unreached.count());
     text.family("notifications_unreached_seconds", "gauge", "For how long the oldest of them has; 0 without one");
     text.sample("notifications_unreached_seconds", &[], oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
-    let unjudged = found.iter().filter(|finding| finding.cause == Cause::Unjudged);
-    let oldest = unjudged.clone().filter_map(|finding| finding.since).min();
-    text.family("unjudged_patients", "gauge", "Patients whom a rule does not judge");
-    text.sample("unjudged_patients", &[], unjudged.count());
-    text.family("unjudged_seconds", "gauge", "For how long the first of them has not been; 0 without one");
-    text.sample("unjudged_seconds", &[], oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
+    match trouble {
+        Some(Trouble::Store(outage)) => text.unjudged(ward.beds.len(), outage.lasts.as_secs()),
+        _ => {
+            let unjudged = store.unjudged()?;
+            let oldest = unjudged.iter().map(|unjudged| unjudged.since).min();
+            let seconds = oldest.and_then(|oldest| u64::try_from((now - oldest).num_seconds()).ok());
+            text.unjudged(unjudged_patients(&unjudged), seconds.unwrap_or(0));
+            text.family("unjudged_patients_by_cause", "gauge", "The same, by why; a patient may be in several");
+            for cause in Why::ALL {
+                let of: Vec<Unjudged> = unjudged.iter().filter(|one| one.cause == cause).cloned().collect();
+                text.sample("unjudged_patients_by_cause", &[("cause", cause.name())], unjudged_patients(&of));
+            }
+        }
+    }
     let status = store.status(&job.source.topic)?;
     let counters = [
         ("records", "Records that were read", status.records),
@@ -51,10 +67,7 @@ pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Resul
         text.sample(&format!("{name}_total"), &[], value);
     }
     if let Some(last) = &status.last {
-        text.family("batches_total", "counter", "Batches that were committed");
-        text.sample("batches_total", &[], last.batch.0);
-        text.family("last_batch_timestamp_seconds", "gauge", "The frozen time of the last batch");
-        text.sample("last_batch_timestamp_seconds", &[], seconds(last.now));
+        text.last_batch(last);
     }
     text.family("next_offset", "gauge", "Where each partition goes on");
     for (partition, offset) in &status.positions {
@@ -64,11 +77,7 @@ pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Resul
     for (partition, watermark) in &status.watermarks {
         text.sample("watermark_timestamp_seconds", &[("partition", &partition.to_string())], seconds(watermark.0));
     }
-    text.family("open_episodes", "gauge", "Episodes that fire, recover or are latched");
-    for severity in Severity::ALL {
-        let open = status.episodes.iter().filter(|episode| episode.severity == severity && episode.state.is_shown());
-        text.sample("open_episodes", &[("severity", severity.name())], open.count());
-    }
+    text.open_episodes(&status.episodes);
     text.family("query_failing", "gauge", "How often in a row a query has failed; only those that fail");
     for query in &status.queries {
         text.sample("query_failing", &[("query", &query.query)], query.failures);
@@ -113,6 +122,23 @@ pub(super) fn metrics(store: &mut Store, job: &Job, now: DateTime<Utc>) -> Resul
     Ok(text.0)
 }
 
+/// What is known while the store cannot be asked: that it is away, whom nobody judges, and how the ward stood last.
+pub(super) fn without_store(ward: &Ward, trouble: Option<&Trouble>, now: DateTime<Utc>) -> String {
+    let mut text = Text::default();
+    text.services(trouble, false);
+    text.unwatched(trouble.and_then(Trouble::finding).as_slice());
+    // What the job does cannot be told here, where it does not run; nobody sees what it finds, at any rate.
+    let seconds = trouble.map_or(0, |trouble| trouble.outage().lasts.as_secs());
+    text.unjudged(ward.beds.len(), seconds);
+    if let Some(last) = &ward.batch {
+        text.last_batch(last);
+        text.family("ward_age_seconds", "gauge", "How old what is known of the ward is");
+        text.sample("ward_age_seconds", &[], (now - last.now).num_seconds().max(0));
+    }
+    text.open_episodes(&ward.episodes);
+    text.0
+}
+
 #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double")]
 fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp_millis() as f64 / 1_000.0
@@ -123,6 +149,55 @@ fn seconds(at: DateTime<Utc>) -> f64 {
 struct Text(String);
 
 impl Text {
+    /// Whether the services answer, as far as this process knows.
+    fn services(&mut self, trouble: Option<&Trouble>, is_kafka_away: bool) {
+        let store = trouble.filter(|trouble| matches!(trouble, Trouble::Store(_) | Trouble::Page(_)));
+        self.family(
+            "store_up",
+            "gauge",
+            "0 while the store does not answer, the page or the job; what is told then is of memory",
+        );
+        self.sample("store_up", &[], u8::from(store.is_none()));
+        self.family("store_away_seconds", "gauge", "For how long it has not; 0 while it does");
+        self.sample("store_away_seconds", &[], store.map_or(0, |trouble| trouble.outage().lasts.as_secs()));
+        self.family("kafka_up", "gauge", "0 while Kafka does not answer the job");
+        self.sample("kafka_up", &[], u8::from(!is_kafka_away && !matches!(trouble, Some(Trouble::Kafka(_)))));
+    }
+
+    fn unwatched(&mut self, found: &[Finding]) {
+        self.family("unwatched", "gauge", "What is not being watched, by cause; `wardwatch status` tells what it is");
+        for cause in Cause::ALL {
+            let of = found.iter().filter(|finding| finding.cause == cause).count();
+            self.sample("unwatched", &[("cause", cause.name())], of);
+        }
+    }
+
+    fn unjudged(&mut self, patients: usize, seconds: u64) {
+        self.family(
+            "unjudged_patients",
+            "gauge",
+            "Patients whom a rule does not judge, or of whose alarms nobody is told",
+        );
+        self.sample("unjudged_patients", &[], patients);
+        self.family("unjudged_seconds", "gauge", "For how long the first of them has not been; 0 without one");
+        self.sample("unjudged_seconds", &[], seconds);
+    }
+
+    fn last_batch(&mut self, last: &BatchSummary) {
+        self.family("batches_total", "counter", "Batches that were committed");
+        self.sample("batches_total", &[], last.batch.0);
+        self.family("last_batch_timestamp_seconds", "gauge", "The frozen time of the last batch");
+        self.sample("last_batch_timestamp_seconds", &[], seconds(last.now));
+    }
+
+    fn open_episodes(&mut self, episodes: &[Episode]) {
+        self.family("open_episodes", "gauge", "Episodes that fire, recover or are latched");
+        for severity in Severity::ALL {
+            let open = episodes.iter().filter(|episode| episode.severity == severity && episode.state.is_shown());
+            self.sample("open_episodes", &[("severity", severity.name())], open.count());
+        }
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP wardwatch_{name} {help}.\n# TYPE wardwatch_{name} {kind}"));
     }

@@ -21,6 +21,7 @@ mod metrics;
 mod pages;
 mod problem;
 mod routes;
+mod services;
 mod stores;
 mod vitals;
 mod words;
@@ -35,12 +36,14 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::config::Job;
+use crate::health::Health;
 use crate::store::Store;
 use crate::telemetry::{Panicked, join};
 
-use access::Access;
+use access::{Access, LateAudit};
 use listen::Listener;
 use live::Live;
+use services::Services;
 use stores::Stores;
 
 pub use access::{PasswordError, hash_password, new_secret};
@@ -87,6 +90,7 @@ struct App(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     job: Job,
+    services: Services,
     stores: Stores,
     live: Live,
     access: Access,
@@ -141,12 +145,13 @@ impl Page {
     }
 }
 
-/// Serves the pages of `job` at `listen`, on threads of their own; port 0 takes any free one.
+/// Serves the pages of `job` at `listen`, on threads of their own; port 0 takes any free one. `health` is of the job that runs in
+/// this process, if it does: pages tell by it what the store cannot be asked for.
 ///
 /// # Errors
 /// The address is taken, others could reach it and there are no users, or the certificate is of no use. A store that does
 /// not answer is no error: pages say so, and nobody is let in until it does.
-pub fn serve(job: &Job, listen: SocketAddr) -> Result<Page, ServeError> {
+pub fn serve(job: &Job, listen: SocketAddr, health: Option<&Health>) -> Result<Page, ServeError> {
     let is_public = !listen.ip().is_loopback();
     if is_public {
         let users = Store::connect(&job.store, &job.name).and_then(|mut store| access::are_there_users(&mut store));
@@ -160,11 +165,13 @@ pub fn serve(job: &Job, listen: SocketAddr) -> Result<Page, ServeError> {
     let address = listener.address()?;
     let (stop, stopping) = watch::channel(false);
     let stopped = Arc::new(AtomicBool::new(false));
+    let (services, late) = (Services::new(health), LateAudit::default());
     let app = App(Arc::new(Shared {
         job: job.clone(),
-        stores: Stores::new(&job.store, &job.name),
-        live: Live::new(),
-        access: Access::new(is_public),
+        stores: Stores::new(&job.store, &job.name, services.store()),
+        live: Live::new(services.clone(), late.clone(), job.reports.time_zone),
+        services,
+        access: Access::new(is_public, late),
         stop: stopping.clone(),
     }));
     let reading = app.live.start(job, Arc::clone(&stopped))?;

@@ -26,7 +26,7 @@ use crate::store::StoreError;
 
 use super::access::{Visitor, guard, see, told};
 use super::problem::Problem;
-use super::{App, api, assets, event, metrics, pages};
+use super::{App, api, assets, metrics, pages};
 
 /// How long an answer may take; streams of events are answered at once and then go on.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
@@ -113,28 +113,51 @@ async fn headers(State(app): State<App>, request: Request, next: Next) -> Respon
     response
 }
 
-/// Whether the store answers.
+/// Whether the store answers, the page and the job alike.
 async fn ready(State(app): State<App>) -> Response {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    if let Some(trouble) = app.services.trouble() {
+        return unready(trouble.reason());
+    }
     match app.stores.with(|store| store.has_tables()).await {
         Ok(true) => "ready\n".into_response(),
-        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the job has not run yet\n").into_response(),
-        Err::<_, StoreError>(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response(),
+        Ok(false) => unready("the job has not run yet"),
+        Err::<_, StoreError>(_) => unready("the store does not answer"),
     }
 }
 
+/// While the store does not answer, what is known without it.
 async fn prometheus(State(app): State<App>) -> Result<Response, Problem> {
-    let job = app.job.clone();
-    let text = app.stores.with(move |store| metrics::metrics(store, &job, SystemClock.now())).await?;
+    let (job, ward, trouble) = (app.job.clone(), app.live.ward(), app.services.trouble());
+    let known = trouble.clone();
+    let now = SystemClock.now();
+    let read = app.stores.with(move |store| metrics::metrics(store, &job, &ward, known.as_ref(), now)).await;
+    let text = match read {
+        Ok(text) => text,
+        Err(StoreError::Unavailable(_)) => {
+            let trouble = app.services.trouble().or(trouble);
+            metrics::without_store(&app.live.ward(), trouble.as_ref(), now)
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
+
+/// A page that has heard nothing for so long is told that the line is alive: the thread that tells them waits for the store.
+const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// Everything, then what changes. A page that does not keep up is told everything anew, so nothing is kept for it.
 async fn events(State(app): State<App>, Extension(visitor): Extension<Visitor>) -> Result<Response, Problem> {
     see(&app, &visitor, "the ward").await?;
     let heard = BroadcastStream::new(app.live.events());
-    let first = event::whole(&app.live.ward(), SystemClock.now());
-    let live = app.live.clone();
-    let news = heard.map(move |heard| heard.unwrap_or_else(|_| event::whole(&live.ward(), SystemClock.now())));
+    let first = app.live.whole();
+    let news = stream::unfold((heard, app.live.clone()), |(mut heard, live)| async move {
+        let event = match tokio::time::timeout(HEARD_WITHIN, heard.next()).await {
+            Ok(news) => news?.unwrap_or_else(|_| live.whole()),
+            Err(_) => live.beat(),
+        };
+        Some((event, (heard, live)))
+    });
     let running = Stopwatch::start();
     let mut stop = app.stop.clone();
     let events = stream::once(async { first })

@@ -1,14 +1,22 @@
 //! Connections to the store that requests share: a few, made when they are needed, each used by one at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::config::StoreUrl;
+use crate::health::Health;
 use crate::store::{Store, StoreError};
 
 /// As many requests read the store at a time; the others wait. The job's own connection is not among them.
 const AT_A_TIME: usize = 4;
+
+/// How long a reply of the store may take, so that a connection that leads nowhere is given up in time.
+pub(super) const PAGE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whoever waits for the store looks so often whether it is away.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Connections that are handed out and taken back.
 #[derive(Debug, Clone)]
@@ -17,23 +25,44 @@ pub(super) struct Stores {
     job: Arc<str>,
     idle: Arc<Mutex<Vec<Store>>>,
     permits: Arc<Semaphore>,
+    /// Whether the store answers the page.
+    health: Health,
 }
 
 impl Stores {
-    pub(super) fn new(url: &StoreUrl, job: &str) -> Self {
+    pub(super) fn new(url: &StoreUrl, job: &str, health: &Health) -> Self {
         Self {
             url: Arc::new(url.clone()),
             job: job.into(),
             idle: Arc::default(),
             permits: Arc::new(Semaphore::new(AT_A_TIME)),
+            health: health.clone(),
         }
     }
 
-    /// Does something with a connection on a thread that may wait.
+    /// Does something with a connection on a thread that may wait. While the page's reader has no answer of the store either,
+    /// nobody waits for one: what can be told without it is told at once.
     ///
     /// # Errors
     /// What `ask` says, or that there is no connection. A connection that an error came from is not used again.
     pub(super) async fn with<T, E>(&self, ask: impl FnOnce(&mut Store) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let asked = self.ask(ask);
+        tokio::pin!(asked);
+        loop {
+            if self.health.store_away().is_some() {
+                return Err(E::from(StoreError::Unavailable("it does not answer the page".to_owned())));
+            }
+            if let Ok(answer) = tokio::time::timeout(LOOK, &mut asked).await {
+                return answer;
+            }
+        }
+    }
+
+    async fn ask<T, E>(&self, ask: impl FnOnce(&mut Store) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -47,7 +76,7 @@ impl Stores {
             let idle = stores.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut store = match idle {
                 Some(store) => store,
-                None => Store::connect(&stores.url, &stores.job)?,
+                None => Store::connect_with(&stores.url, &stores.job, PAGE_PATIENCE)?,
             };
             let answer = ask(&mut store);
             if answer.is_ok() {

@@ -32,6 +32,11 @@ pub(super) fn time(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%-d %b %Y %H:%M:%S %Z").to_string()
 }
 
+/// The time of day with its zone.
+pub(super) fn time_of_day(at: DateTime<Utc>, zone: Tz) -> String {
+    at.with_timezone(&zone).format("%H:%M:%S %Z").to_string()
+}
+
 /// Relative where it was less than an hour ago, with its zone otherwise.
 pub(super) fn ago(at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> String {
     let age = now - at;

@@ -57,6 +57,17 @@ pub struct Reject {
     pub event_time: Option<DateTime<Utc>>,
 }
 
+/// What is said of an event time that is too far ahead.
+const AHEAD_OF_STAMP: &str = "ahead of the time at which Kafka stamped the record";
+
+impl Reject {
+    /// Whether the record is refused because a clock, or its zone, is wrong.
+    #[must_use]
+    pub fn is_of_clock(&self) -> bool {
+        self.reason.contains(AHEAD_OF_STAMP)
+    }
+}
+
 /// A value that cannot be read or cannot be true; the frame has NULL in its place. A record has at most one of a column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artefact {
@@ -227,7 +238,7 @@ impl Decoder {
             if ahead > skew {
                 faults.add(row, || {
                     format!(
-                        "event time is {} s ahead of the time at which Kafka stamped the record; max_skew allows {} s{}",
+                        "event time is {} s {AHEAD_OF_STAMP}; max_skew allows {} s{}",
                         ahead / 1_000_000,
                         skew / 1_000_000,
                         self.zone_hint(records.payload(record), ahead, stamp).unwrap_or_default()

@@ -301,6 +301,12 @@ impl Encounters {
         attachments.iter().rfind(|attachment| attachment.span.holds(at)).map(|attachment| &attachment.patient)
     }
 
+    /// Whether anybody was ever attached to the device.
+    #[must_use]
+    pub fn speaks_of_device(&self, device: &str) -> bool {
+        self.devices.contains_key(device)
+    }
+
     /// Whether the patient is here at a time.
     #[must_use]
     pub fn presence(&self, patient: &str, at: DateTime<Utc>) -> Presence {

@@ -121,7 +121,12 @@ impl Attaching {
             return Ok(());
         }
         let (keyed, encounters) = (self.keyed, &self.encounters);
-        let found = self.waiting.read(store, &|device, at| patient(device, at, keyed, encounters).is_some())?;
+        let is_spoken_of = |name: &str| match keyed {
+            Keyed::ByDevice => encounters.speaks_of_device(name),
+            Keyed::ByPatient => encounters.details(name).is_some(),
+        };
+        let is_somebodys = |device: &str, at| patient(device, at, keyed, encounters).is_some();
+        let found = self.waiting.read(store, &is_spoken_of, &is_somebodys)?;
         for answer in &mut self.answers {
             let Ok((version, remark)) = &mut answer.outcome else { continue };
             let Some(request) = self.journal.request(*version) else { continue };
@@ -163,6 +168,11 @@ impl Attaching {
     /// What the key of decoded rows names.
     pub(super) fn keyed(&self) -> Keyed {
         self.keyed
+    }
+
+    /// Of how many devices, or of patients who have left, records come that are nobody's.
+    pub(super) fn strangers(&self) -> usize {
+        self.nobody.0.len()
     }
 
     /// Whose records come that are nobody's; empty while none do. Patients are not named: not everybody who is told may know.

@@ -9,12 +9,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::alert::{
-    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged, Watch,
-    address, check_rows, is_system_rule,
+    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged,
+    Unread, Watch, address, check_rows, is_system_rule,
 };
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
 use crate::query::{self, Input, Outcome, QueryFailure};
-use crate::source::MicroBatch;
+use crate::source::{self, MicroBatch, Standstill};
 use crate::store::{
     Alerting, AttachedLater, Commit, CoverageChanges, Failed, QueryCost, QueryState, Snapshot, Store, StoreError,
     TableFault, TableRows, Way,
@@ -26,7 +26,7 @@ use super::given::{artefacts, encounters_now, open_alerts};
 use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::quarantine::Quarantine;
-use super::retry::{Retry, Stall};
+use super::retry::Stall;
 use super::run::{RunError, RunOptions};
 use super::state::{Edits, JobState};
 use super::tables::{MOST_PENDING, TableStates};
@@ -88,6 +88,9 @@ impl Taken {
         let arrivals = state.memory.streams.arrivals(&event_time.silences(&seen));
         let event_now = event_time.now.unwrap_or(now);
         state.attaching.note_nobody(&unattached, event_now);
+        if state.coverage.is_due(now) {
+            state.coverage.note_absent(&state.memory.streams, &state.attaching, (now, event_now));
+        }
         let mut leaving = state.attaching.idle(plan, &state.memory, &state.episodes, (id, event_now), &arrivals);
         leaving.extend(state.attaching.left(&rows.all, &plan.samples.key, event_now));
         Self {
@@ -186,20 +189,60 @@ impl Taken {
         episodes.let_time_pass(rules, &moment);
         episodes.judge_unattached(&state.attaching.tell_of_nobody(), &moment);
         state.coverage.is_due(self.now).then(|| {
-            let mut failing: BTreeMap<String, String> =
-                state.quarantine.failing().map(|(query, error)| (query.to_owned(), error.to_owned())).collect();
-            let failed = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.rows.as_ref().err()?)));
-            failing.extend(failed.map(|(outcome, failure)| (outcome.query.clone(), failure.0.clone())));
-            let bad_values = state.coverage.bad_values();
-            let watch = Watch { rules, moment: &moment, valid_for: plan, bad_values, failing: &failing };
+            let failing = self.failing(outcomes, &state.quarantine);
+            let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
+            let others = state.coverage.others(&state.memory.streams, &state.attaching, self.now);
+            let watch = Watch {
+                rules,
+                moment: &moment,
+                valid_for: plan,
+                bad_values: state.coverage.bad_values(),
+                failing: &failing,
+                unread: &unread,
+                wards: &wards,
+                others: &others,
+            };
             let unjudged = watch.unjudged(episodes);
             watch.judge(episodes, &unjudged);
             let at_fault = state.tables.at_fault();
             episodes.judge_tables(at_fault.iter().map(|fault| (fault.table.as_str(), fault.reason.as_str())), &moment);
+            episodes.judge_unread(&unread, &moment);
+            episodes.judge_incomplete(state.coverage.incomplete(), &moment);
+            episodes.judge_host_clock(state.clock_behind, &moment);
+            episodes.judge_references(state.reference_fault.as_deref(), &moment);
             episodes.judge_doubtful(&state.coverage.doubtful(plan, &state.memory.streams), &moment);
             episodes.judge_rejected(&state.coverage.rejected(&state.memory.streams), &moment);
             unjudged
         })
+    }
+
+    /// The queries that fail with this batch, or are left out of it because they do, each with its error and since when.
+    fn failing(&self, outcomes: &[Outcome], quarantine: &Quarantine) -> BTreeMap<String, (String, DateTime<Utc>)> {
+        let left_out = outcomes.iter().filter(|outcome| outcome.rows.is_ok()).map(|outcome| outcome.query.as_str());
+        let well: BTreeSet<&str> = left_out.collect();
+        let known = quarantine.failing().filter(|state| !well.contains(state.query.as_str()));
+        let mut failing: BTreeMap<String, (String, DateTime<Utc>)> =
+            known.map(|state| (state.query.clone(), (state.error.clone(), state.since.unwrap_or(self.now)))).collect();
+        for outcome in outcomes {
+            if let Err(failure) = &outcome.rows {
+                let failing = failing.entry(outcome.query.clone()).or_insert_with(|| (String::new(), self.now));
+                failing.0.clone_from(&failure.0);
+            }
+        }
+        failing
+    }
+
+    /// What the source could not read, each since when by the job's clock.
+    pub(super) fn unread(&self) -> Unread {
+        let since = |stands: &Standstill| {
+            let lasts = TimeDelta::from_std(stands.lasts).unwrap_or(TimeDelta::zero());
+            (self.now - lasts, stands.reason.clone())
+        };
+        let source::Unread { kafka_away, stalled } = &self.batch.unread;
+        Unread {
+            kafka_away: kafka_away.as_ref().map(since),
+            stalled: stalled.iter().map(|(partition, stands)| (*partition, since(stands))).collect(),
+        }
     }
 
     fn event_now(&self) -> DateTime<Utc> {
@@ -252,9 +295,17 @@ impl Prepared<'_> {
         state: &mut JobState,
         options: &RunOptions<'_>,
     ) -> Result<Option<Told>, RunError> {
-        let (actions, refused) = Retry::endless(options.stopped).until_done(|| store.open_actions())?;
+        let (actions, refused) = options.retry().until_done(|| store.open_actions())?;
+        if state.coverage.is_incomplete_due(self.taken.now) {
+            let incomplete = options.retry().until_done(|| store.incomplete())?;
+            state.coverage.note_incomplete(incomplete, self.taken.now);
+        }
+        state.outage = options.health.take_past_outage().or(state.outage);
         let mut quarantine = state.quarantine.clone();
         let mut episodes = state.episodes.clone();
+        if let Some(outage) = state.outage {
+            episodes.note_outage(outage);
+        }
         let unjudged = self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
         let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
         let (now, event_now) = (self.taken.now, self.taken.event_now());
@@ -272,7 +323,7 @@ impl Prepared<'_> {
         let (failures, mut failing) = self.failures(&mut quarantine);
         failing.extend(state.edits.forgotten.iter().cloned());
         let alerting = Alerting { changes: &alerts, answers: &answers, notifications: &notifications };
-        let mut stall = Stall::new(options.stopped);
+        let mut stall = Stall::new(options.stopped, options.health);
         let mut tables = state.tables.clone();
         loop {
             let faults = tables.changes(&state.tables, now);
@@ -282,6 +333,7 @@ impl Prepared<'_> {
             written.coverage = coverage.as_ref();
             if self.is_idle(&written, state) {
                 drop(written);
+                stall.is_over();
                 state.tables = tables;
                 state.memory.event_time = self.taken.event_time.clone();
                 state.memory.forget(&self.taken.leaving);
@@ -347,7 +399,7 @@ impl Prepared<'_> {
             failures.push(Failed { query: query.clone(), error: failure.0.clone(), counted: *counted });
             if !quarantine.leaves_out(query, self.taken.id) {
                 warn!(query, batch = %self.taken.id, error = %failure, "query failed; the others go on");
-                changed.push(quarantine.failed(query, self.taken.id, &failure.0));
+                changed.push(quarantine.failed(query, (self.taken.id, self.taken.now), &failure.0));
             }
         }
         (failures, changed)
@@ -419,7 +471,7 @@ fn leave_out_known(
     if found_late.is_empty() {
         return Ok(());
     }
-    let known = Retry::endless(options.stopped).until_done(|| store.overlapped_by_left(&found_late))?;
+    let known = options.retry().until_done(|| store.overlapped_by_left(&found_late))?;
     known.iter().for_each(|episode| episodes.take_back(episode));
     let new = found_late.len() - known.len();
     if new > 0 {
@@ -435,7 +487,7 @@ fn leave_out_known(
 fn tell_apart(episodes: &mut OpenEpisodes, store: &mut Store, options: &RunOptions<'_>) -> Result<(), RunError> {
     let mut new = episodes.begun();
     while !new.is_empty() {
-        let known = Retry::endless(options.stopped).until_done(|| store.known_episodes(&new))?;
+        let known = options.retry().until_done(|| store.known_episodes(&new))?;
         if !known.is_empty() {
             info!(episodes = known.len(), "episodes begin when others of their rule and patient began; both are kept");
         }
@@ -473,6 +525,7 @@ impl JobState {
             self.costs.told(taken.id);
         }
         self.edits = Edits::default();
+        self.outage = None;
         self.backfill.clear();
         self.attaching.answered();
         self.quarantine = quarantine;

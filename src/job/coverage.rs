@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{BadValue, BadValues, Streams, Unjudged, ValidFor};
+use crate::alert::{BadValue, BadValues, EVERY_RULE, Streams, Unjudged, ValidFor, Why};
 use crate::decode::{Artefact, Reject};
-use crate::store::CoverageChanges;
+use crate::frame::Keyed;
+use crate::store::{CoverageChanges, Incomplete};
 
+use super::attaching::Attaching;
 use super::plan::Plan;
 
 /// Coverage is found out so often; small batches would spend much of their time on it.
@@ -22,6 +24,12 @@ const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 const ENOUGH_REJECTS: u64 = 3;
 const REJECTS_LAST: TimeDelta = TimeDelta::seconds(2);
 
+/// Who is here for so long without a record is missed.
+const NOTHING_YET: TimeDelta = TimeDelta::seconds(60);
+
+/// It is looked so often what tables lack for good.
+const INCOMPLETE_EVERY: TimeDelta = TimeDelta::seconds(10);
+
 /// Coverage as the store has it, and what is needed to find it out again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Coverage {
@@ -30,6 +38,10 @@ pub(super) struct Coverage {
     doubtful: BTreeMap<(Arc<str>, String), Doubtful>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
     looked_at: Option<DateTime<Utc>>,
+    /// Who is here without a record: since when that is known by the job's clock, and why it may be.
+    absent: BTreeMap<Arc<str>, (DateTime<Utc>, Why)>,
+    /// What tables lack for good, in words, and when that was read; people delete rows of it.
+    incomplete: (String, Option<DateTime<Utc>>),
 }
 
 /// Records of a patient that could not become rows, with none between that could.
@@ -39,6 +51,8 @@ struct Rejected {
     last: DateTime<Utc>,
     count: u64,
     reason: String,
+    /// Whether a clock is the reason.
+    is_of_clock: bool,
 }
 
 /// The last doubtful value of a patient's column.
@@ -110,22 +124,106 @@ impl Coverage {
         self.rejected.retain(|_, rejected| now - rejected.last < REMEMBERED);
         for reject in rejects {
             let Some(patient) = &reject.patient else { continue };
-            let new = || Rejected { first: now, last: now, count: 0, reason: String::new() };
+            let new = || Rejected { first: now, last: now, count: 0, reason: String::new(), is_of_clock: false };
             let rejected = self.rejected.entry(patient.as_str().into()).or_insert_with(new);
             (rejected.last, rejected.count) = (now, rejected.count + 1);
             rejected.reason.clone_from(&reject.reason);
+            rejected.is_of_clock = reject.is_of_clock();
         }
     }
 
     /// The patients of whom nothing but rejects has come for a while, each with what to tell.
     pub(super) fn rejected(&self, streams: &Streams) -> BTreeMap<Arc<str>, String> {
-        let of = |(patient, rejected): (&Arc<str>, &Rejected)| {
+        let text = |rejected: &Rejected| format!("no record of the patient can be read: {}", rejected.reason);
+        self.nothing_but_rejects(streams).map(|(patient, rejected)| (Arc::clone(patient), text(rejected))).collect()
+    }
+
+    fn nothing_but_rejects(&self, streams: &Streams) -> impl Iterator<Item = (&Arc<str>, &Rejected)> {
+        self.rejected.iter().filter(|(patient, rejected)| {
             let is_read_again = streams.noted_at(patient).is_some_and(|noted| noted >= rejected.first);
             let lasts = rejected.count >= ENOUGH_REJECTS && rejected.last - rejected.first >= REJECTS_LAST;
-            let text = format!("no record of the patient can be read: {}", rejected.reason);
-            (lasts && !is_read_again).then(|| (Arc::clone(patient), text))
+            lasts && !is_read_again
+        })
+    }
+
+    /// Takes note of who is here at `event_now` without a record.
+    pub(super) fn note_absent(
+        &mut self,
+        streams: &Streams,
+        attaching: &Attaching,
+        (now, event_now): (DateTime<Utc>, DateTime<Utc>),
+    ) {
+        let before = std::mem::take(&mut self.absent);
+        if attaching.encounters().is_empty() {
+            return;
+        }
+        let present = attaching.encounters().present(event_now).into_iter();
+        self.absent = present
+            .filter(|present| !streams.knows(&present.patient))
+            .map(|present| {
+                let is_without = attaching.keyed() == Keyed::ByDevice && present.devices.is_empty();
+                let cause = if is_without { Why::NotAttached } else { Why::NoValue };
+                let since = before.get(&present.patient).map_or(now, |(since, _)| *since);
+                (present.patient, (since, cause))
+            })
+            .collect();
+    }
+
+    /// Whom nobody judges though streams know nothing of it: whose records are rejected, whose are nobody's, and who is here
+    /// without a record.
+    pub(super) fn others(&self, streams: &Streams, attaching: &Attaching, now: DateTime<Utc>) -> Vec<Unjudged> {
+        let every_rule = |patient: &Arc<str>, cause: Why, since: DateTime<Utc>, detail: String| Unjudged {
+            patient: Arc::clone(patient),
+            patients: 1,
+            rule: EVERY_RULE.to_owned(),
+            judged_until: streams.newest(patient),
+            since,
+            cause,
+            detail,
         };
-        self.rejected.iter().filter_map(of).collect()
+        let rejected = self.nothing_but_rejects(streams).map(|(patient, rejected)| {
+            let cause = if rejected.is_of_clock { Why::Clock } else { Why::Rejected };
+            every_rule(patient, cause, rejected.first, rejected.reason.clone())
+        });
+        let mut others: Vec<Unjudged> = rejected.collect();
+        let strangers = attaching.strangers();
+        if strangers > 0 {
+            let told = every_rule(&"".into(), Why::NotAttached, now, attaching.tell_of_nobody());
+            others.push(Unjudged { patients: strangers, ..told });
+        }
+        let missed = self.absent.iter().filter(|(_, (since, _))| now - *since >= NOTHING_YET);
+        for (patient, (since, cause)) in
+            missed.filter(|(patient, _)| others.iter().all(|one| one.patient != **patient)).collect::<Vec<_>>()
+        {
+            let detail = match cause {
+                Why::NotAttached => "no device is attached to the patient",
+                _ => "no record of the patient has come",
+            };
+            others.push(every_rule(patient, *cause, *since, detail.to_owned()));
+        }
+        others
+    }
+
+    /// Whether it is to be read again what tables lack for good.
+    pub(super) fn is_incomplete_due(&self, now: DateTime<Utc>) -> bool {
+        self.incomplete.1.is_none_or(|read| now - read >= INCOMPLETE_EVERY)
+    }
+
+    /// Takes note of what tables lack for good.
+    pub(super) fn note_incomplete(&mut self, incomplete: Vec<Incomplete>, now: DateTime<Utc>) {
+        let lacks = |lost: &Incomplete| {
+            format!(
+                "{} lacks {} rows of batches {} to {}, {}",
+                lost.table, lost.rows, lost.from, lost.until, lost.reason
+            )
+        };
+        let told: Vec<String> = incomplete.iter().map(lacks).collect();
+        self.incomplete = (told.join("; "), Some(now));
+    }
+
+    /// What tables lack for good, in words; empty where nothing is.
+    pub(super) fn incomplete(&self) -> &str {
+        &self.incomplete.0
     }
 
     /// Lets go of rejects of patients of whom records can be read again.
@@ -148,7 +246,10 @@ impl Coverage {
         let now: BTreeMap<_, &Unjudged> = unjudged.iter().map(|unjudged| (key(unjudged), unjudged)).collect();
         let is_told = |unjudged: &Unjudged| {
             let told = self.told.get(&key(unjudged));
-            told.is_some_and(|told| told.cause == unjudged.cause && told.detail == unjudged.detail)
+            let same = |told: &Unjudged| {
+                (told.cause, told.patients, &told.detail) == (unjudged.cause, unjudged.patients, &unjudged.detail)
+            };
+            told.is_some_and(same)
         };
         let with_since = |unjudged: &Unjudged| {
             let told = self.told.get(&key(unjudged)).map_or(unjudged.since, |told| told.since);
@@ -186,11 +287,11 @@ impl ValidFor for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::Why;
 
     fn unjudged(patient: &str, cause: Why, since: i64) -> Unjudged {
         Unjudged {
             patient: patient.into(),
+            patients: 1,
             rule: "hypoxia".to_owned(),
             judged_until: None,
             since: DateTime::from_timestamp(since, 0).expect("a time"),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use crate::store::QueryState;
 use crate::terms::BatchId;
 
@@ -23,24 +25,33 @@ impl Quarantine {
     }
 
     /// Notes that a query failed; it is tried again after a while that doubles with each failure in a row.
-    pub(super) fn failed(&mut self, query: &str, batch: BatchId, error: &str) -> QueryState {
-        let failures = self.0.get(query).map_or(0, |state| state.failures).saturating_add(1);
+    pub(super) fn failed(&mut self, query: &str, (batch, now): (BatchId, DateTime<Utc>), error: &str) -> QueryState {
+        let before = self.0.get(query);
+        let failures = before.map_or(0, |state| state.failures).saturating_add(1);
+        let since = before.and_then(|state| state.since).or(Some(now));
         let pause = 1_u64.checked_shl(failures - 1).unwrap_or(LONGEST).min(LONGEST);
-        let state =
-            QueryState { query: query.to_owned(), failures, retry: BatchId(batch.0 + pause), error: error.to_owned() };
+        let retry = BatchId(batch.0 + pause);
+        let state = QueryState { query: query.to_owned(), failures, retry, error: error.to_owned(), since };
         self.0.insert(query.to_owned(), state.clone());
         state
     }
 
     /// Notes that a query is well; the state to store if it was not before.
     pub(super) fn succeeded(&mut self, query: &str, batch: BatchId) -> Option<QueryState> {
-        self.0.remove(query).map(|state| QueryState { failures: 0, retry: batch, error: String::new(), ..state })
+        self.0.remove(query).map(|state| QueryState {
+            failures: 0,
+            retry: batch,
+            error: String::new(),
+            since: None,
+            ..state
+        })
     }
 
     /// How a query fares, to be stored again because its table fares otherwise than before.
     pub(super) fn state(&self, query: &str, batch: BatchId) -> QueryState {
-        let well = || QueryState { query: query.to_owned(), failures: 0, retry: batch, error: String::new() };
-        self.0.get(query).cloned().unwrap_or_else(well)
+        let query = query.to_owned();
+        let well = || QueryState { query: query.clone(), failures: 0, retry: batch, error: String::new(), since: None };
+        self.0.get(&query).cloned().unwrap_or_else(well)
     }
 
     /// Forgets what is known of queries that were edited or are gone; their states to store.
@@ -49,9 +60,9 @@ impl Quarantine {
         gone.iter().filter_map(|query| self.succeeded(query, batch)).collect()
     }
 
-    /// The queries that fail, with their last errors.
-    pub(super) fn failing(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.values().map(|state| (state.query.as_str(), state.error.as_str()))
+    /// The queries that fail.
+    pub(super) fn failing(&self) -> impl Iterator<Item = &QueryState> {
+        self.0.values()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -61,6 +72,8 @@ impl Quarantine {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     #[test]
@@ -70,7 +83,9 @@ mod tests {
         for batch in (1..=40).map(BatchId) {
             if !quarantine.leaves_out("bad", batch) {
                 tried.push(batch.0);
-                quarantine.failed("bad", batch, "it fails");
+                let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(batch.0 as i64);
+                let state = quarantine.failed("bad", (batch, now), "it fails");
+                assert_eq!(state.since, Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(1)), "since it failed first");
             }
         }
         assert_eq!(tried, [1, 2, 4, 8, 16, 32]);

@@ -32,6 +32,8 @@ pub(super) struct References {
     generation: u64,
     orders: Sender<Order>,
     found: Receiver<Found>,
+    /// Why they cannot be read again, where they cannot.
+    unread: Option<String>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,6 +58,8 @@ enum News {
     Rows(RecordBatch, Vec<ReferenceChange>),
     /// What is wrong with its rows now; nothing any more where that is empty.
     Odd(Vec<String>),
+    /// Why no table can be read again, though the store answers; they can where that is empty.
+    Unread(String),
 }
 
 /// Makes the reference tables that the store lacks, with their rows, reads all, and has the plan see them. Returns what was read,
@@ -94,7 +98,12 @@ impl References {
         };
         let thread = std::thread::Builder::new().name("references".to_owned()).spawn(move || reader.run());
         let thread = Some(thread.map_err(RunError::Thread)?);
-        Ok(Self { seen: read, generation: 0, orders, found, stop, thread })
+        Ok(Self { seen: read, generation: 0, orders, found, unread: None, stop, thread })
+    }
+
+    /// Why the tables cannot be read again, so that queries go on with the rows of before; `None` where they can.
+    pub(super) fn unread(&self) -> Option<&str> {
+        self.unread.as_deref()
     }
 
     /// Lets the queries see what has changed, from `batch` on, and has it told with that.
@@ -120,6 +129,7 @@ impl References {
                     }
                     edits.references.extend(changes);
                 }
+                News::Unread(reason) => self.unread = Some(reason).filter(|reason| !reason.is_empty()),
                 News::Odd(faults) => edits.note(Edited { at: now, files: vec![table], error: faults.join("\n") }),
             }
         }
@@ -192,14 +202,31 @@ impl Reader {
                 None => Store::connect(&self.url, &self.job).and_then(|new| self.read(store.insert(new))),
             };
             match read {
-                Ok(()) => failing = false,
+                Ok(()) => {
+                    if std::mem::take(&mut failing) {
+                        self.tell_unread(String::new());
+                    }
+                }
                 Err(error) if !failing => {
                     warn!(%error, "reference tables cannot be read; the rows of before stand");
                     failing = true;
+                    // That the store is away is told by those who wait for it.
+                    if !matches!(error, StoreError::Unavailable(_)) {
+                        self.tell_unread(error.to_string());
+                    }
                 }
                 Err(_) => {}
             }
         }
+    }
+
+    fn tell_unread(&self, reason: String) {
+        // Without a listener the job is stopping.
+        let _ = self.sender.send(Found {
+            generation: self.order.generation,
+            table: String::new(),
+            news: News::Unread(reason),
+        });
     }
 
     /// Returns false when it is time to stop.

@@ -109,7 +109,7 @@ pub(super) fn take_edit(
     store: &mut Store,
     state: &mut JobState,
     references: &mut References,
-    (now, stopped): (DateTime<Utc>, &dyn Fn() -> bool),
+    (now, retry): (DateTime<Utc>, &Retry<'_>),
 ) -> Result<(), RunError> {
     let at = state.after_last(now);
     let (mut ready, passed) = match edit {
@@ -120,11 +120,10 @@ pub(super) fn take_edit(
             return Ok(());
         }
     };
-    let retry = Retry::endless(stopped);
     let files = ready.plan.files_unlike(plan);
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
     let read = std::mem::take(&mut ready.references);
-    for (table, rows) in ready.take_over(plan, &mut state.memory, &passed, state.last_batch, &retry)? {
+    for (table, rows) in ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)? {
         state.backfill.entry(table).or_default().extend(rows);
     }
     state.edits.forgotten.extend(state.quarantine.forget(&changed, state.last_batch.next()));

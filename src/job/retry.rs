@@ -6,6 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::Stopwatch;
 use crate::config::StoreUrl;
+use crate::health::Health;
 use crate::store::StoreError;
 
 use super::run::RunError;
@@ -20,7 +21,16 @@ const REMIND: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy)]
 pub(super) struct Retry<'a> {
     pub(super) stopped: &'a dyn Fn() -> bool,
-    limit: Option<(&'a StoreUrl, Duration)>,
+    until: Until<'a>,
+}
+
+/// For how long something is tried again.
+#[derive(Clone, Copy)]
+enum Until<'a> {
+    /// Until it is done; whoever looks at the job's health learns how that goes.
+    Done(&'a Health),
+    /// Until so much time has passed.
+    Passed(&'a StoreUrl, Duration),
 }
 
 impl<'a> Retry<'a> {
@@ -28,22 +38,22 @@ impl<'a> Retry<'a> {
     ///
     /// A wrong password, or a table of ours that somebody is changing, is waited for too: the batch is safe in Kafka
     /// meanwhile, and its queries would have to run again.
-    pub(super) fn endless(stopped: &'a dyn Fn() -> bool) -> Self {
-        Self { stopped, limit: None }
+    pub(super) fn endless(stopped: &'a dyn Fn() -> bool, health: &'a Health) -> Self {
+        Self { stopped, until: Until::Done(health) }
     }
 
     /// Until `timeout` has passed; what the store refuses is told at once, for somebody is looking on.
     pub(super) fn at_start(store: &'a StoreUrl, timeout: Duration, stopped: &'a dyn Fn() -> bool) -> Self {
-        Self { stopped, limit: Some((store, timeout)) }
+        Self { stopped, until: Until::Passed(store, timeout) }
     }
 
     /// Does what the store must do, trying again until it is done. `work` may run more than once.
     ///
     /// Errors: a fence; given up, because it was stopped or the time is over; at a start, what cannot pass.
     pub(super) fn until_done<T>(&self, work: impl FnMut() -> Result<T, StoreError>) -> Result<T, RunError> {
-        match self.limit {
-            None => Ok(self.without_limit(work)?),
-            Some((store, timeout)) => self.within(store, timeout, work),
+        match self.until {
+            Until::Done(health) => Ok(self.without_limit(health, work)?),
+            Until::Passed(store, timeout) => self.within(store, timeout, work),
         }
     }
 
@@ -74,8 +84,12 @@ impl<'a> Retry<'a> {
         }
     }
 
-    fn without_limit<T>(&self, mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut stall = Stall::new(self.stopped);
+    fn without_limit<T>(
+        &self,
+        health: &Health,
+        mut work: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut stall = Stall::new(self.stopped, health);
         loop {
             match work() {
                 Ok(done) => {
@@ -91,14 +105,17 @@ impl<'a> Retry<'a> {
 /// A store that does not do what it must, for as long as it does not.
 pub(super) struct Stall<'a> {
     stopped: &'a dyn Fn() -> bool,
+    health: &'a Health,
     pause: Duration,
     since: Option<Stopwatch>,
     reminded: Stopwatch,
 }
 
 impl<'a> Stall<'a> {
-    pub(super) fn new(stopped: &'a dyn Fn() -> bool) -> Self {
-        Self { stopped, pause: Duration::from_millis(50), since: None, reminded: Stopwatch::start() }
+    /// The store is about to be asked.
+    pub(super) fn new(stopped: &'a dyn Fn() -> bool, health: &'a Health) -> Self {
+        health.store_is_asked();
+        Self { stopped, health, pause: Duration::from_millis(50), since: None, reminded: Stopwatch::start() }
     }
 
     /// Waits before the next try, and tells of it at once and then every while.
@@ -106,8 +123,10 @@ impl<'a> Stall<'a> {
     /// Errors: a fence, or `stopped`.
     pub(super) fn wait(&mut self, trouble: StoreError) -> Result<(), StoreError> {
         if let StoreError::Fenced(_) = trouble {
+            self.health.store_has_answered();
             return Err(trouble);
         }
+        self.health.store_has_failed(&trouble.to_string());
         if (self.stopped)() {
             return Err(StoreError::Unavailable(trouble.to_string()));
         }
@@ -129,6 +148,7 @@ impl<'a> Stall<'a> {
 
     /// Tells that the store does what it must again.
     pub(super) fn is_over(&self) {
+        self.health.store_has_answered();
         if let Some(since) = &self.since {
             info!(stalled_seconds = since.elapsed().as_secs_f64(), "the store is back");
         }

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::alert::Change;
 use crate::clock::{Clock, Stopwatch};
+use crate::health::{Health, Outage};
 use crate::notify::Notifier;
 use crate::source::{MicroBatch, Next, SourceError, Topic, Until};
 use crate::store::{Snapshot, Store, StoreError};
@@ -42,8 +43,17 @@ pub struct RunOptions<'a> {
     pub on_repeat: &'a dyn Fn(usize, usize),
     /// Is told of each batch after its commit.
     pub on_commit: &'a mut dyn FnMut(&Progress<'_>),
+    /// Is told whether the store and Kafka answer.
+    pub health: &'a Health,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl<'a> RunOptions<'a> {
+    /// How the loop asks the store.
+    pub(super) fn retry(&self) -> Retry<'a> {
+        Retry::endless(self.stopped, self.health)
+    }
 }
 
 /// What a run that has caught up does with windows that are open.
@@ -213,20 +223,27 @@ fn run_as_holder(
         match source.next(Duration::from_millis(50))? {
             Next::Batch(batch) => {
                 let now = clock.now();
+                state.clock_behind = clock.behind();
                 references.take_over(plan, state.last_batch.next(), state.after_last(now), &mut state.edits)?;
+                state.reference_fault = references.unread().map(str::to_owned);
                 if let Some(edit) = reloader.poll(plan, state.last_batch)? {
-                    take_edit(edit, plan, store, &mut state, &mut references, (now, options.stopped))?;
+                    take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;
                 }
-                take_encounters(store, &mut state, now, options.stopped)?;
+                take_encounters(store, &mut state, now, &options.retry())?;
                 let taken = Taken::of(*batch, plan, &mut state, now);
+                options.health.note_kafka(kafka_outage(&taken));
+                let is_read = taken.batch.records > 0 || taken.batch.unread.is_nothing();
                 let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
                 step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 if let Some(passing) = passing {
                     reloader.note_passed(passing, &state);
                 }
                 source.show_progress(&state.shown);
-                // A batch that needed no commit has asked the store for people's actions all the same.
-                notifier.beat();
+                // A batch that needed no commit has asked the store for people's actions all the same. Where nothing comes
+                // because nothing can be read, silence is the message.
+                if is_read {
+                    notifier.beat();
+                }
             }
             Next::Nothing => {}
             Next::End => {
@@ -236,11 +253,11 @@ fn run_as_holder(
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
                 // Whom people have discharged is gone now, not with the next record.
-                take_encounters(store, &mut state, clock.now(), options.stopped)?;
+                take_encounters(store, &mut state, clock.now(), &options.retry())?;
                 while state.attaching.is_due() && !(options.stopped)() {
                     let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
-                    take_encounters(store, &mut state, clock.now(), options.stopped)?;
+                    take_encounters(store, &mut state, clock.now(), &options.retry())?;
                 }
                 // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
                 while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
@@ -266,12 +283,18 @@ fn take_encounters(
     store: &mut Store,
     state: &mut JobState,
     now: DateTime<Utc>,
-    stopped: &dyn Fn() -> bool,
+    retry: &Retry<'_>,
 ) -> Result<(), RunError> {
     let event_now = state.memory.event_time.now.unwrap_or(now);
-    let asked = Retry::endless(stopped).until_done(|| store.open_encounters(event_now))?;
+    let asked = retry.until_done(|| store.open_encounters(event_now))?;
     state.attaching.apply(asked);
-    Retry::endless(stopped).until_done(|| state.attaching.read_waiting(store))
+    retry.until_done(|| state.attaching.read_waiting(store))
+}
+
+/// Since when Kafka has not answered, if it does not.
+fn kafka_outage(taken: &Taken) -> Option<Outage> {
+    let lasts = taken.batch.unread.kafka_away.as_ref()?.lasts;
+    taken.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, reason })
 }
 
 /// A batch without records, by which windows may close or may not.
@@ -304,7 +327,7 @@ fn step(
     options: &mut RunOptions<'_>,
     summary: &mut Summary,
 ) -> Result<(), RunError> {
-    claim_new_partitions(store, plan, state, &taken.batch.ranges, options.stopped)?;
+    claim_new_partitions(store, plan, state, &taken.batch.ranges, &options.retry())?;
     let querying = Stopwatch::start();
     let outcomes = taken.run_queries(plan, state, &state.episodes);
     let queries = querying.elapsed();
@@ -355,7 +378,7 @@ fn claim_new_partitions(
     plan: &Plan,
     state: &mut JobState,
     ranges: &Ranges,
-    stopped: &dyn Fn() -> bool,
+    retry: &Retry<'_>,
 ) -> Result<(), RunError> {
     let new: Positions = ranges
         .iter()
@@ -363,8 +386,7 @@ fn claim_new_partitions(
         .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
         .collect();
     if !new.is_empty() {
-        state.claimed =
-            Retry::endless(stopped).until_done(|| store.claim(&plan.job.source.topic, &state.topic_id, &new))?;
+        state.claimed = retry.until_done(|| store.claim(&plan.job.source.topic, &state.topic_id, &new))?;
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(super) fn be_admitted(plan: &Plan, options: &RunOptions<'_>) -> Result<Optio
     let topic = Topic::connect(&job.source, options.connect_timeout, options.stopped)?;
     let waiting = match options.standby {
         Standby::Stop => retry,
-        Standby::Wait => Retry::endless(options.stopped),
+        Standby::Wait => options.retry(),
     };
     let lease = Lease::take(&mut store, job, options.standby, &waiting)?;
     Ok(lease.map(|lease| Admission { store, topic, lease }))
@@ -76,7 +76,7 @@ pub(super) fn start(
         topic.check_id()?;
     }
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
-    let notifier = retry.until_done(|| Notifier::start(&plan.job, store, &options.clock))?;
+    let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
     Ok(Started { source, state, clock, references, notifier })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::warn;
 
 use crate::alert::OpenEpisodes;
@@ -38,6 +38,12 @@ pub(super) struct JobState {
     pub(super) costs: Costs,
     /// Which rules do not judge which patients.
     pub(super) coverage: Coverage,
+    /// Why reference tables cannot be read again, where they cannot.
+    pub(super) reference_fault: Option<String>,
+    /// When the store was away last, until a batch has written that down.
+    pub(super) outage: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// By how much this machine's clock is behind the job's, where it is.
+    pub(super) clock_behind: Option<TimeDelta>,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
     /// What was committed last, for lag tools.
@@ -84,6 +90,9 @@ impl JobState {
             edits: Edits::default(),
             costs: Costs::default(),
             coverage: Coverage::new(resume.unjudged),
+            reference_fault: None,
+            outage: None,
+            clock_behind: None,
             waiting_since: None,
             shown: Ranges::new(),
             claimed: positions.clone(),

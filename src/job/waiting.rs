@@ -4,7 +4,7 @@
 //! are rows like others that come late: in tables of records, judged, in `late_rows` where windows have closed. The store
 //! keeps which batch took which, so that a replay takes the same.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -13,6 +13,7 @@ use tracing::{error, info};
 
 use crate::frame::decoded_again;
 use crate::store::{Store, StoreError, WaitingRow};
+use crate::terms::{Offset, Partition};
 
 /// So many rows a batch takes at most.
 const MOST_AT_ONCE: usize = 20_000;
@@ -84,22 +85,31 @@ impl Waiting {
     pub(super) fn read(
         &mut self,
         store: &mut Store,
+        is_spoken_of: &dyn Fn(&str) -> bool,
         is_somebodys: &dyn Fn(&str, DateTime<Utc>) -> bool,
     ) -> Result<Vec<WaitingRow>, StoreError> {
         let devices = match &self.look_for {
-            LookFor::All => store.waiting_devices(&self.topic)?.into_iter().collect(),
+            // What waits of a device that nobody speaks of may be much, and is nobody's.
+            LookFor::All => {
+                store.waiting_devices(&self.topic)?.into_iter().filter(|device| is_spoken_of(device)).collect()
+            }
             LookFor::Devices(devices) => devices.clone(),
         };
+        // What was read and is not taken yet is looked at again: somebody may have said something else since.
+        let read = self.take().places;
+        read.into_iter().rev().for_each(|row| self.due.push_front(row));
         let mut found = Vec::new();
         if !devices.is_empty() {
             found = store.waiting_rows(&self.topic, &devices)?;
-            found.retain(|row| is_somebodys(&row.device, row.event_time) && !self.due.contains(row));
+            let due: HashSet<(Partition, Offset)> = self.due.iter().map(|row| (row.partition, row.offset)).collect();
+            let is_new = |row: &WaitingRow| !due.contains(&(row.partition, row.offset));
+            found.retain(|row| is_somebodys(&row.device, row.event_time) && is_new(row));
             self.due.extend(found.iter().cloned());
         }
         self.look_for = LookFor::Devices(BTreeSet::new());
         // What somebody has said since may have taken a row away again.
         self.due.retain(|row| is_somebodys(&row.device, row.event_time));
-        if self.due.is_empty() || self.is_due() {
+        if self.due.is_empty() {
             return Ok(found);
         }
         let some: Vec<WaitingRow> = self.due.iter().take(MOST_AT_ONCE).cloned().collect();

@@ -263,7 +263,7 @@ impl Delivery {
 /// Pauses that grow: twice as long each time, and a little at random, so that jobs that lost a receiver together do not
 /// come back together.
 #[derive(Debug)]
-struct Backoff {
+pub(super) struct Backoff {
     since: Stopwatch,
     pause: Duration,
     waiting: Stopwatch,
@@ -276,7 +276,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    fn grow(&mut self, longest: Duration) {
+    pub(super) fn grow(&mut self, longest: Duration) {
         let pause = if self.pause.is_zero() { FIRST_PAUSE } else { self.pause * 2 };
         self.pause = pause.min(longest).mul_f64(rand::rng().random_range(0.8..1.0));
         self.waiting = Stopwatch::start();
@@ -286,7 +286,7 @@ impl Backoff {
         self.waiting.left_of(self.pause)
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.left().is_zero()
     }
 }

@@ -5,6 +5,7 @@
 //!   outbox (store) ─────┼─ thread "outlet phone" ─▶ groups what waits ─▶ HTTP          ─▶ deliveries
 //!                       ├─ …                          after a failure: backoff, until it is given up
 //!                       └─ thread "outbox" ─▶ what nobody has taken, for the loop, which calls others
+//!   memory (health) ───── threads "outage …" ─▶ that the store is away, which no outbox can tell
 //! ```
 //!
 //! Each outlet has a thread and a connection of its own, so one that hangs delays no other, and no batch. What is
@@ -18,6 +19,7 @@ mod log;
 mod mail;
 mod message;
 mod ntfy;
+mod outage;
 mod outbox;
 mod report;
 mod webhook;
@@ -32,11 +34,13 @@ use chrono::{DateTime, Utc};
 
 use crate::alert::Outstanding;
 use crate::clock::Clock;
-use crate::config::{Job, OutletKind};
+use crate::config::{Job, Outlet, OutletKind};
+use crate::health::Health;
 use crate::store::{Store, StoreError};
 
 use deliver::Delivery;
 use message::Message;
+use outage::OutageWatch;
 use outbox::{Board, Watch};
 pub use report::{ReportLetter, mail_report};
 
@@ -49,11 +53,12 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Starts a thread for each outlet of the job; what waits from before is delivered at once.
+    /// Starts a thread for each outlet of the job; what waits from before is delivered at once. While `health` says that the
+    /// store is away, those who are told of technical alerts are told of that.
     ///
     /// # Errors
     /// The store does not answer, or the operating system has no thread to give.
-    pub fn start(job: &Job, store: &mut Store, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn start(job: &Job, store: &mut Store, health: &Health, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
         let names: Vec<&str> = job.notify.iter().map(|outlet| outlet.name.as_str()).collect();
         let given_up = store.give_up_all_but(&names, clock.now())?;
         if given_up > 0 {
@@ -75,17 +80,14 @@ impl Notifier {
         }
         for outlet in &job.notify {
             let (bell, rings) = sync_channel(1);
-            let speaker: Box<dyn Speaker> = match &outlet.kind {
-                OutletKind::Webhook { .. } => Box::new(webhook::Webhook::new(outlet)),
-                OutletKind::Alertmanager { .. } => Box::new(webhook::Alertmanager::new(outlet)),
-                OutletKind::Email { .. } => Box::new(mail::Mail::new(outlet, &job.name)),
-                OutletKind::Ntfy { .. } => Box::new(ntfy::Ntfy::new(outlet)),
-                OutletKind::Kafka { topic } => Box::new(kafka::Records::new(outlet, &job.source, topic)),
-                OutletKind::Log => Box::new(log::Log::new(outlet)),
-                OutletKind::Heartbeat { .. } => Box::new(http::Heartbeat::new(outlet, pulse.clone())),
-            };
-            let delivery = Delivery::new(outlet, speaker, job, Arc::clone(clock), rings);
+            let delivery = Delivery::new(outlet, speaker(outlet, job, &pulse), job, Arc::clone(clock), rings);
             threads.push((bell, spawn(format!("outlet {}", outlet.name), Box::new(move || delivery.run()))?));
+        }
+        // Threads of their own: an outlet's waits for the store.
+        for outlet in job.notify.iter().filter(|outlet| outage::is_told(outlet)) {
+            let (bell, rings) = sync_channel(1);
+            let watch = OutageWatch::new(outlet, speaker(outlet, job, &pulse), job, health, Arc::clone(clock), rings);
+            threads.push((bell, spawn(format!("outage {}", outlet.name), Box::new(move || watch.run()))?));
         }
         Ok(Self { threads, pulse, board })
     }
@@ -102,8 +104,8 @@ impl Notifier {
         self.board.newest()
     }
 
-    /// Says that the job is well: a batch was committed, or nothing had to be and the store has answered. Without it,
-    /// heartbeats cease.
+    /// Says that the job is well: a batch was committed, or nothing had to be, and both Kafka and the store have answered.
+    /// Without it, heartbeats cease.
     pub fn beat(&self) {
         self.pulse.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -117,6 +119,19 @@ impl Drop for Notifier {
                 tracing::error!("the thread of an outlet panicked");
             }
         }
+    }
+}
+
+/// How an outlet is spoken to.
+fn speaker(outlet: &Outlet, job: &Job, pulse: &Pulse) -> Box<dyn Speaker> {
+    match &outlet.kind {
+        OutletKind::Webhook { .. } => Box::new(webhook::Webhook::new(outlet)),
+        OutletKind::Alertmanager { .. } => Box::new(webhook::Alertmanager::new(outlet)),
+        OutletKind::Email { .. } => Box::new(mail::Mail::new(outlet, &job.name)),
+        OutletKind::Ntfy { .. } => Box::new(ntfy::Ntfy::new(outlet)),
+        OutletKind::Kafka { topic } => Box::new(kafka::Records::new(outlet, &job.source, topic)),
+        OutletKind::Log => Box::new(log::Log::new(outlet)),
+        OutletKind::Heartbeat { .. } => Box::new(http::Heartbeat::new(outlet, pulse.clone())),
     }
 }
 

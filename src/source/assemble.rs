@@ -10,7 +10,9 @@ use crate::decode::CHUNK;
 use crate::terms::OffsetRange;
 
 use super::decoding::Decoding;
-use super::{Decoded, Decoder, MicroBatch, Offset, Partition, Positions, Ranges, RawRecords, SourceError, Stopwatch};
+use super::{
+    Decoded, Decoder, MicroBatch, Offset, Partition, Positions, Ranges, RawRecords, SourceError, Stopwatch, Unread,
+};
 
 /// A chunk is decoded when it holds this many bytes, however few records these are.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -117,6 +119,7 @@ impl Assembly {
             rejects,
             artefacts,
             records: std::mem::take(&mut self.records),
+            unread: Unread::default(),
             closed,
         }
     }

@@ -10,10 +10,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tracing::{info, warn};
 
+use super::contact::Contact;
 use super::stall::Stalls;
 use super::{
     Assembly, Bounds, Decoder, MicroBatch, Offset, Partition, Positions, SourceError, SourceSpec, Stopwatch, Topic,
-    Trigger, Until,
+    Trigger, Unread, Until,
 };
 
 /// How long to wait when there is nothing to read: a stop is noticed after it.
@@ -50,6 +51,7 @@ pub(super) struct Fetch {
     /// The partitions of which nothing waits to be read; with [`Until::CaughtUp`], of what was there at the start.
     at_end: BTreeSet<Partition>,
     stalls: Stalls,
+    contact: Contact,
 }
 
 type Sender = SyncSender<Result<MicroBatch, SourceError>>;
@@ -86,6 +88,7 @@ impl Fetch {
             until,
             ends,
             stalls: Stalls::default(),
+            contact: Contact::new(),
         })
     }
 
@@ -107,9 +110,10 @@ impl Fetch {
                 if self.assembly.records() > 0 {
                     // Records of another topic look like those that follow.
                     self.topic.check_id()?;
+                    self.contact.is_there();
                 }
                 let worth_telling = self.assembly.records() > 0 || self.until == Until::Stopped;
-                self.waiting = worth_telling.then(|| self.assembly.close(&self.at_end));
+                self.waiting = worth_telling.then(|| self.close());
             }
             if !self.offer(batches) {
                 return Ok(());
@@ -124,6 +128,11 @@ impl Fetch {
             }
         }
         Ok(())
+    }
+
+    fn close(&mut self) -> MicroBatch {
+        let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
+        MicroBatch { unread, ..self.assembly.close(&self.at_end) }
     }
 
     fn is_due(&self) -> bool {
@@ -232,6 +241,7 @@ impl Fetch {
                     warn!(%error, "Kafka does not answer; reading goes on when it does");
                 }
                 self.disconnected = true;
+                self.contact.is_missed(error.to_string());
                 Ok(())
             }
         }
@@ -250,14 +260,22 @@ impl Fetch {
     }
 
     fn look_for_partitions(&mut self) -> Result<(), SourceError> {
-        self.topic.check_id()?;
-        if self.disconnected {
-            return Ok(());
+        let now = match self.topic.partitions(Duration::from_secs(1)) {
+            Ok(now) => now,
+            Err(error) => {
+                self.contact.is_missed(error.to_string());
+                return Ok(());
+            }
+        };
+        if self.contact.away().is_some() {
+            // Nobody could read while there was nobody to read from.
+            self.stalls = Stalls::default();
         }
+        self.contact.is_there();
+        self.topic.check_id()?;
         if self.waiting.is_none() && !self.paused {
             self.stalls.look(&self.topic, &self.assembly.positions());
         }
-        let Ok(now) = self.topic.partitions(Duration::from_secs(1)) else { return Ok(()) };
         let known: BTreeSet<Partition> = self.assembly.partitions().collect();
         let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
         let mut is_any_added = false;

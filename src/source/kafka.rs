@@ -173,8 +173,16 @@ impl Topic {
     }
 
     pub(super) fn bounds_of(&self, partition: Partition) -> Result<(Offset, Offset), SourceError> {
-        let (low, high) =
-            self.consumer.fetch_watermarks(&self.name, partition.0, PATIENCE).map_err(|e| self.broken(&e))?;
+        self.bounds_within(partition, PATIENCE).map_err(|error| self.broken(&error))
+    }
+
+    /// The same, from a broker that answers in time.
+    pub(super) fn bounds_within(
+        &self,
+        partition: Partition,
+        patience: Duration,
+    ) -> Result<(Offset, Offset), KafkaError> {
+        let (low, high) = self.consumer.fetch_watermarks(&self.name, partition.0, patience)?;
         Ok((Offset(low), Offset(high)))
     }
 

@@ -4,6 +4,7 @@
 //! offsets are written for lag tools and never read back.
 
 mod assemble;
+mod contact;
 mod decoding;
 mod embedded;
 mod fetch;
@@ -13,7 +14,7 @@ mod replay;
 mod stall;
 mod topic_id;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -27,6 +28,7 @@ use crate::telemetry::{Panicked, join};
 use crate::terms::{Offset, Partition, Positions, Ranges};
 
 use assemble::Assembly;
+pub use contact::Standstill;
 pub use embedded::EmbeddedBroker;
 pub use kafka::{Bounds, Topic};
 pub use produce::{ProduceError, Producer};
@@ -50,8 +52,27 @@ pub struct MicroBatch {
     pub artefacts: Vec<Artefact>,
     /// How many records were read.
     pub records: usize,
+    /// What the source could not read when it closed.
+    pub unread: Unread,
     /// When it was closed.
     pub closed: Stopwatch,
+}
+
+/// What a source cannot read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// No broker answers; `None` while one does.
+    pub kafka_away: Option<Standstill>,
+    /// The partitions of which records wait, or that nobody leads, and none is read.
+    pub stalled: BTreeMap<Partition, Standstill>,
+}
+
+impl Unread {
+    /// Whether everything is read that comes.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.kafka_away.is_none() && self.stalled.is_empty()
+    }
 }
 
 /// Whether the source ends when it has read what was there when it started.
@@ -174,6 +195,7 @@ impl MicroBatch {
             rejects: Vec::new(),
             artefacts: Vec::new(),
             records: 0,
+            unread: Unread::default(),
             closed: Stopwatch::start(),
         }
     }
@@ -269,6 +291,7 @@ mod tests {
             rejects: Vec::new(),
             artefacts: Vec::new(),
             records: 0,
+            unread: Unread::default(),
             closed: Stopwatch::start(),
         }
     }

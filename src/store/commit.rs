@@ -131,6 +131,8 @@ pub struct QueryState {
     pub retry: BatchId,
     /// Its last error; empty is well.
     pub error: String,
+    /// Since when it has failed; `None` is well, or a version before did not keep it.
+    pub since: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -344,6 +346,7 @@ impl Store {
                 Value::Int(state.failures.into()),
                 batch_value(state.retry),
                 Value::text(error),
+                Value::time(state.since),
                 batch(),
             ]
         });

@@ -28,7 +28,7 @@ impl CoverageChanges {
     }
 }
 
-const COLUMNS: &str = "`patient_id`, `rule`, `judged_until`, `since_at`, `cause`, `detail`";
+const COLUMNS: &str = "`patient_id`, `rule`, `judged_until`, `since_at`, `cause`, `detail`, `patients`";
 
 impl Store {
     pub(super) fn write_coverage(&mut self, batch: BatchId, changes: &CoverageChanges) -> Result<(), StoreError> {
@@ -46,6 +46,7 @@ impl Store {
                 Value::Time(unjudged.since),
                 Value::text(unjudged.cause.name()),
                 Value::text(&unjudged.detail),
+                Value::count(unjudged.patients),
                 batch_value(batch),
             ]
         });
@@ -57,8 +58,22 @@ impl Store {
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
     pub fn unjudged(&mut self) -> Result<Vec<Unjudged>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=? ORDER BY `patient_id`, `rule`", quoted(COVERAGE));
-        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        self.unjudged_where("", &[])
+    }
+
+    /// Which rules do not judge a patient, and which judge nobody.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn unjudged_of(&mut self, patient: &str) -> Result<Vec<Unjudged>, StoreError> {
+        self.unjudged_where(" AND (`patient_id`=? OR `patient_id`='')", &[Value::text(patient)])
+    }
+
+    fn unjudged_where(&mut self, condition: &str, values: &[Value]) -> Result<Vec<Unjudged>, StoreError> {
+        let order = "ORDER BY `patient_id`, `rule`";
+        let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=?{condition} {order}", quoted(COVERAGE));
+        let values: Vec<Value> = std::iter::once(Value::text(&self.job)).chain(values.iter().cloned()).collect();
+        let rows = self.database.query(&sql, &values)?;
         let read = |row: &Vec<Value>| -> Result<Unjudged, StoreError> {
             let mut row = Row::of(COVERAGE, COLUMNS, row);
             Ok(Unjudged {
@@ -68,6 +83,8 @@ impl Store {
                 since: row.time()?,
                 cause: row.named(Why::from_name)?,
                 detail: row.text()?,
+                // A version before did not count them.
+                patients: usize::try_from(row.optional_count()).unwrap_or(usize::MAX).max(1),
             })
         };
         rows.iter().map(read).collect()

@@ -95,6 +95,8 @@ pub struct Incomplete {
     pub rows: i64,
     /// Why.
     pub reason: String,
+    /// When the first of them was given up, where that is known.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// A waiting batch of a table.
@@ -390,8 +392,8 @@ impl Store {
     /// The database does not answer, or holds what this version did not write.
     pub fn incomplete(&mut self) -> Result<Vec<Incomplete>, StoreError> {
         let sql = format!(
-            "SELECT `table_name`, `from_batch`, `until_batch`, `batches`, `row_count`, `reason` FROM {} WHERE `job`=? \
-             ORDER BY `until_batch` DESC, `table_name`",
+            "SELECT `table_name`, `from_batch`, `until_batch`, `batches`, `row_count`, `reason`, `given_up_at` \
+             FROM {} WHERE `job`=? ORDER BY `until_batch` DESC, `table_name`",
             quoted(INCOMPLETE_TABLES)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -405,6 +407,7 @@ impl Store {
                     batches: row.int()?,
                     rows: row.int()?,
                     reason: row.text()?,
+                    since: row.optional_time(),
                 })
             })
             .collect()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{Episode, Silence, Unjudged};
+use crate::alert::{Episode, HOST_CLOCK_TOLERANCE, Silence, Unjudged};
 use crate::encounter::{Request, Version};
 use crate::frame::{EventTime, Watermarks};
 use crate::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
@@ -112,8 +112,7 @@ impl Status {
     /// By how much this machine's clock, which shows `now`, is behind the last batch, if that is worth telling.
     #[must_use]
     pub fn clock_behind(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
-        const WORTH_TELLING: TimeDelta = TimeDelta::seconds(5);
-        self.last.as_ref().map(|last| last.now - now).filter(|behind| *behind > WORTH_TELLING)
+        self.last.as_ref().map(|last| last.now - now).filter(|behind| *behind > HOST_CLOCK_TOLERANCE)
     }
 }
 
@@ -540,7 +539,7 @@ impl Store {
     }
 }
 
-const QUERY_COLUMNS: &str = "`query`, `failures`, `retry_batch`, `error`";
+const QUERY_COLUMNS: &str = "`query`, `failures`, `retry_batch`, `error`, `since_at`";
 
 fn query_state(row: &[Value]) -> Result<QueryState, StoreError> {
     let mut row = Row::of(QUERIES, QUERY_COLUMNS, row);
@@ -549,6 +548,7 @@ fn query_state(row: &[Value]) -> Result<QueryState, StoreError> {
         failures: u32::try_from(row.int()?).unwrap_or(u32::MAX),
         retry: row.batch()?,
         error: row.optional_text().unwrap_or_default(),
+        since: row.optional_time(),
     })
 }
 

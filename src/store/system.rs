@@ -409,6 +409,7 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("failures", Kind::Int),
                 ("retry_batch", Kind::Int),
                 ("error", Kind::Text),
+                ("since_at", Kind::Time),
                 ("batch", Kind::Int),
             ],
         ),
@@ -571,8 +572,8 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("bytes", Kind::Bytes),
             ],
         ),
-        // Which rules do not judge which patients now, and why; of the rest, every rule judges every patient. The empty patient
-        // is the ward.
+        // Which rules do not judge which patients now, and why; of the rest, every rule judges every patient. The rule `*` is
+        // every rule; the empty patient is everybody, or somebody unknown, and `patients` tells how many that are.
         TableSpec::system(
             COVERAGE,
             &["job", "patient_id", "rule"],
@@ -584,6 +585,7 @@ pub(super) fn tables() -> Vec<TableSpec> {
                 ("since_at", Kind::Time),
                 ("cause", Kind::Text),
                 ("detail", Kind::Text),
+                ("patients", Kind::Int),
                 ("batch", Kind::Int),
             ],
         ),

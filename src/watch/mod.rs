@@ -9,9 +9,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{Episode, Outstanding, UNREACHED, Unjudged, Why};
+use crate::alert::{
+    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, EVERY_RULE, Episode, HOST_CLOCK,
+    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, Outstanding, PARTITION_STALLED, REFERENCE_UNREAD, REJECTED, STORE_AWAY,
+    TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
+};
 use crate::config::{Job, Outlet};
-use crate::store::{BatchSummary, Incomplete, OutletState, QueryState, Store, StoreError, TableFault};
+use crate::store::{
+    BatchSummary, Incomplete, OutletState, QueryState, StalledPartition, Store, StoreError, TableFault,
+};
 
 /// A batch may be this long ago before it is said that none is committed; longer for jobs that are triggered seldom.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +38,16 @@ pub struct Finding {
 /// Why something is not being watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
+    /// The store does not answer. It cannot be asked for this: only who runs the job, or shows its page, knows.
+    StoreAway,
     /// No batch has been committed for too long: the job or its store stands still, or nothing comes.
     NoBatch,
+    /// Kafka does not answer.
+    KafkaAway,
+    /// Records of a partition wait and are not read.
+    PartitionStalled,
+    /// The clock of the job's machine is behind its last batch.
+    Clock,
     /// A query fails, so that what it tells is not told.
     QueryFailing,
     /// What there is to tell of an alert has reached nobody.
@@ -46,31 +60,43 @@ pub enum Cause {
     TableAtFault,
     /// A table lacks rows for good.
     TableIncomplete,
+    /// Reference tables cannot be read again: limits count as they were.
+    ReferenceUnread,
 }
 
 impl Cause {
     /// All of them, what concerns most first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
+        Self::StoreAway,
         Self::NoBatch,
+        Self::KafkaAway,
+        Self::PartitionStalled,
         Self::Unreached,
         Self::Unjudged,
         Self::QueryFailing,
+        Self::ReferenceUnread,
         Self::TableAtFault,
         Self::TableIncomplete,
         Self::ReceiverStalled,
+        Self::Clock,
     ];
 
     /// The name used in metrics and by programs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::StoreAway => "store_away",
             Self::NoBatch => "no_batch",
+            Self::KafkaAway => "kafka_away",
+            Self::PartitionStalled => "partition_stalled",
+            Self::Clock => "clock",
             Self::QueryFailing => "query_failing",
             Self::Unreached => "unreached",
             Self::ReceiverStalled => "receiver_stalled",
             Self::Unjudged => "unjudged",
             Self::TableAtFault => "table_at_fault",
             Self::TableIncomplete => "table_incomplete",
+            Self::ReferenceUnread => "reference_unread",
         }
     }
 }
@@ -95,13 +121,19 @@ pub fn findings(
         return Ok(no_batch(None, job, patience, now).into_iter().collect());
     }
     let outstanding = Outstanding { looked_at: now, notices: store.untaken(&job.notify)? };
-    let mut found: Vec<Finding> = no_batch(store.newest_batch()?.as_ref(), job, patience, now).into_iter().collect();
-    found.extend(unreached(&outstanding, &store.open_episodes()?, job));
+    let last = store.newest_batch()?;
+    let mut found: Vec<Finding> = no_batch(last.as_ref(), job, patience, now).into_iter().collect();
+    let open = store.open_episodes()?;
+    found.extend(of_ward(&open, KAFKA_AWAY, Cause::KafkaAway));
+    found.extend(of_ward(&open, PARTITION_STALLED, Cause::PartitionStalled));
+    found.extend(unreached(&outstanding, &open, job));
     found.extend(unjudged(&store.unjudged()?));
     found.extend(store.failing_queries()?.iter().map(failing));
+    found.extend(of_ward(&open, REFERENCE_UNREAD, Cause::ReferenceUnread));
     found.extend(store.table_faults()?.iter().filter_map(at_fault));
     found.extend(store.incomplete()?.iter().map(incomplete));
     found.extend(stalled(&store.outlet_states()?, &job.notify, job.alerts.unreached_after, now));
+    found.extend(clock(last.as_ref(), now));
     Ok(found)
 }
 
@@ -117,6 +149,52 @@ fn no_batch(last: Option<&BatchSummary>, job: &Job, patience: Duration, now: Dat
     let remedy =
         format!("see whether `wardwatch run {}` runs, and what it logs; then whether devices send", job.file.display());
     Some(Finding { cause: Cause::NoBatch, what, since: last.map(|last| last.now), remedy })
+}
+
+/// What an alert of the job's own about the ward tells, while it stands.
+fn of_ward(open: &[Episode], rule: &str, cause: Cause) -> Option<Finding> {
+    let standing = open.iter().find(|episode| &*episode.rule == rule && episode.patient.is_empty())?;
+    let (what, since) = (standing.text.to_string(), standing.handling.fired_now.unwrap_or(standing.started_at));
+    let remedy = remedy_of_alert(rule).unwrap_or_default().to_owned();
+    Some(Finding { cause, what, since: Some(since), remedy })
+}
+
+/// That the clock of whoever asks is behind the last batch: of one that is ahead, nothing can be said.
+fn clock(last: Option<&BatchSummary>, now: DateTime<Utc>) -> Option<Finding> {
+    let behind = last.map(|last| last.now - now).filter(|behind| *behind > HOST_CLOCK_TOLERANCE)?;
+    Some(Finding {
+        cause: Cause::Clock,
+        what: format!(
+            "this machine's clock is {} behind the last batch: until it has caught up, time passes a tenth slower, and what is \
+             to be done after a while is done later",
+            length(behind)
+        ),
+        since: None,
+        remedy: CLOCK_REMEDY.to_owned(),
+    })
+}
+
+/// That the store does not answer who asks it for all of this.
+#[must_use]
+pub fn store_away(reason: &str) -> Finding {
+    Finding {
+        cause: Cause::StoreAway,
+        what: format!("the store does not answer, so it is not known what is watched; nothing is stored: {reason}"),
+        since: None,
+        remedy: STORE_REMEDY.to_owned(),
+    }
+}
+
+/// The partitions of which records wait and none is read, by how far Kafka has got.
+#[must_use]
+pub fn stalled_partitions(stalled: &[StalledPartition]) -> Vec<Finding> {
+    let finding = |stalled: &StalledPartition| Finding {
+        cause: Cause::PartitionStalled,
+        what: format!("partition {} is stalled: {} records wait, and none is read", stalled.partition, stalled.waiting),
+        since: stalled.since,
+        remedy: PARTITION_REMEDY.to_owned(),
+    };
+    stalled.iter().map(finding).collect()
 }
 
 /// What has reached nobody: what waits for too long, whether the job runs or not, and alerts of that which stand because it
@@ -139,35 +217,91 @@ fn unreached(outstanding: &Outstanding, open: &[Episode], job: &Job) -> Vec<Find
     waiting.chain(given_up).collect()
 }
 
-/// The rules that do not judge a patient, patient by patient. What a query's own failure causes is told with the query.
+/// The rules that do not judge a patient, patient by patient. What Kafka, a partition or a query causes for many is told with it.
 fn unjudged(unjudged: &[Unjudged]) -> Vec<Finding> {
-    let of_patients: Vec<&Unjudged> = unjudged.iter().filter(|unjudged| !unjudged.patient.is_empty()).collect();
-    let patients = of_patients.chunk_by(|one, next| one.patient == next.patient);
+    let is_told_once = |cause| matches!(cause, Why::KafkaAway | Why::PartitionStalled | Why::QueryFailing);
+    let mut untold: Vec<&Unjudged> = unjudged.iter().filter(|unjudged| !is_told_once(unjudged.cause)).collect();
+    // Not everything about one patient is to be mended in one way.
+    untold.sort_by(|one, other| (&one.patient, one.cause, &one.rule).cmp(&(&other.patient, other.cause, &other.rule)));
+    let alike = |one: &&Unjudged, next: &&Unjudged| (&one.patient, one.cause) == (&next.patient, next.cause);
     let finding = |rules: &[&Unjudged]| {
         let first = rules.iter().min_by_key(|unjudged| unjudged.since)?;
-        let names: Vec<&str> = rules.iter().map(|unjudged| unjudged.rule.as_str()).collect();
-        let last = first.judged_until.map_or(String::new(), |at| format!("; the last value is of {}", at.to_rfc3339()));
         Some(Finding {
             cause: Cause::Unjudged,
-            what: format!(
-                "patient \"{}\" is not judged by {}: {}, {}{last}",
-                first.patient,
-                names.join(", "),
-                first.cause.name(),
-                first.detail
-            ),
+            what: what_is_unjudged(first, rules),
             since: Some(first.since),
-            remedy: match first.cause {
-                Why::NoValue => "see whether the sensor is on and sends; a patient who has left is to be discharged",
-                Why::BadValue => "see what the device sends: `artefacts` has each value with the reason",
-                Why::Suppressed => "mend what the technical alert says",
-                Why::QueryFailing => "mend the query's file",
-            }
-            .to_owned(),
+            remedy: remedy_of(first.cause).to_owned(),
         })
     };
-    patients.filter_map(finding).collect()
+    untold.chunk_by(alike).filter_map(finding).collect()
 }
+
+fn what_is_unjudged(first: &Unjudged, rules: &[&Unjudged]) -> String {
+    let names: Vec<&str> = rules.iter().map(|unjudged| unjudged.rule.as_str()).collect();
+    let names = if names.contains(&EVERY_RULE) { "any rule".to_owned() } else { names.join(", ") };
+    let last = first.judged_until.map_or(String::new(), |at| format!("; the last value is of {}", at.to_rfc3339()));
+    let why = first.why();
+    match first.cause {
+        _ if first.patient.is_empty() => why,
+        Why::Paused => format!("nobody is told of alarms of patient \"{}\" by {names}: {why}", first.patient),
+        _ => format!("patient \"{}\" is not judged by {names}: {}, {why}{last}", first.patient, first.cause.name()),
+    }
+}
+
+/// What to do where a rule does not judge a patient.
+#[must_use]
+pub fn remedy_of(cause: Why) -> &'static str {
+    match cause {
+        Why::KafkaAway => KAFKA_REMEDY,
+        Why::PartitionStalled => PARTITION_REMEDY,
+        Why::QueryFailing => "mend the query's file",
+        Why::Clock => "set the device's clock, or `time_zone` in the job file",
+        Why::Rejected => "see `rejects` for each record with its reason, and mend what sends them",
+        Why::NotAttached => "say by `wardwatch encounters` who is attached to what",
+        Why::Suppressed => "mend what the technical alert says",
+        Why::BadValue => "see what the device sends: `artefacts` has each value with the reason",
+        Why::NoValue => "see whether the sensor is on and sends; a patient who has left is to be discharged",
+        Why::Paused => "end it by `wardwatch alerts end`, if it is not meant to last",
+    }
+}
+
+/// What to do about a technical alert of the job's own; `None` where the alert is a rule's.
+#[must_use]
+pub fn remedy_of_alert(rule: &str) -> Option<&'static str> {
+    let remedy = match rule {
+        UNREACHED => "go to the patient, then see in `deliveries` why the receiver does not answer",
+        UNJUDGED => "put the sensor on, or mend what the text says; discharge a patient who has left",
+        UNATTACHED => remedy_of(Why::NotAttached),
+        DEVICES_DISAGREE => "look at the patient, then at the sensors",
+        CLOCK_STEP => "see whether the device's clock is right now",
+        CLOCK_AHEAD | CLOCK_DIFFERS => "set the devices' clocks",
+        DOUBTFUL => "go to the patient; have the rule read the column's doubtful values",
+        REJECTED => remedy_of(Why::Rejected),
+        TABLE_AT_FAULT => TABLE_REMEDY,
+        TABLE_INCOMPLETE => INCOMPLETE_REMEDY,
+        HOST_CLOCK => CLOCK_REMEDY,
+        REFERENCE_UNREAD => {
+            "mend the table that the text names, or its rights; what was changed in it since does not count before"
+        }
+        KAFKA_AWAY => KAFKA_REMEDY,
+        PARTITION_STALLED => PARTITION_REMEDY,
+        STORE_AWAY => STORE_REMEDY,
+        _ => return None,
+    };
+    Some(remedy)
+}
+
+const KAFKA_REMEDY: &str =
+    "watch the patients by their monitors; see to the brokers: reading goes on by itself when they answer";
+/// What to do while the store does not answer.
+pub const STORE_REMEDY: &str = "watch the patients by their monitors; see to the database: the job goes on by itself when it \
+                                answers, and loses no record";
+const PARTITION_REMEDY: &str =
+    "see whether the partition has a leader and the job's account may read it; reading goes on by itself";
+const TABLE_REMEDY: &str = "mend the table or its rights; the rows that wait are written then, the oldest first";
+const INCOMPLETE_REMEDY: &str =
+    "read those batches again into another table, or take note of the gap; then delete the row of `incomplete_tables`";
+const CLOCK_REMEDY: &str = "set the clock of wardwatch's machine right, by a time server";
 
 fn at_fault(fault: &TableFault) -> Option<Finding> {
     let since = fault.since?;
@@ -176,7 +310,7 @@ fn at_fault(fault: &TableFault) -> Option<Finding> {
         cause: Cause::TableAtFault,
         what: format!("table \"{}\" does not take its rows: {}; {waits}", fault.table, fault.reason),
         since: Some(since),
-        remedy: "mend the table or its rights; the rows that wait are written then, the oldest first".to_owned(),
+        remedy: TABLE_REMEDY.to_owned(),
     })
 }
 
@@ -187,10 +321,8 @@ fn incomplete(lost: &Incomplete) -> Finding {
             "table \"{}\" lacks {} rows of batches {} to {}: {}",
             lost.table, lost.rows, lost.from, lost.until, lost.reason
         ),
-        since: None,
-        remedy: "read those batches again into another table, or take note of the gap; then delete the row of \
-                 `incomplete_tables`"
-            .to_owned(),
+        since: lost.since,
+        remedy: INCOMPLETE_REMEDY.to_owned(),
     }
 }
 
@@ -198,7 +330,7 @@ fn failing(query: &QueryState) -> Finding {
     Finding {
         cause: Cause::QueryFailing,
         what: format!("query \"{}\" has failed {} times in a row: {}", query.query, query.failures, query.error),
-        since: None,
+        since: query.since,
         remedy: format!("mend its file or its table; it is tried again with batch {}", query.retry),
     }
 }
@@ -263,6 +395,64 @@ mod tests {
         assert!(no_batch(None, &job, patience(&job), at(0)).is_some());
         job.trigger.every = Duration::from_secs(300);
         assert_eq!(no_batch(Some(&batch(0)), &job, patience(&job), at(899)), None);
+    }
+
+    #[test]
+    fn what_is_not_judged_is_a_finding_by_patient_and_cause_with_what_to_do() {
+        let row = |patient: &str, rule: &str, cause, since, detail: &str| Unjudged {
+            patient: patient.into(),
+            patients: 1,
+            rule: rule.to_owned(),
+            judged_until: None,
+            since: at(since),
+            cause,
+            detail: detail.to_owned(),
+        };
+        let found = unjudged(&[
+            row("", "hypoxia", Why::QueryFailing, 1, "divide by zero"),
+            row("", EVERY_RULE, Why::NotAttached, 2, "records of device D9 are nobody's"),
+            row("P1", "hypoxia", Why::NoValue, 40, "SpO₂"),
+            row("P1", "desaturation", Why::NoValue, 30, "SpO₂"),
+            row("P1", "tachycardia", Why::Suppressed, 50, "lead_off"),
+            row("P2", EVERY_RULE, Why::Paused, 60, "pause by nora"),
+        ]);
+        let told: Vec<(&str, i64)> =
+            found.iter().map(|one| (one.what.as_str(), one.since.map_or(0, |since| since.timestamp()))).collect();
+        assert_eq!(
+            told,
+            [
+                ("records of device D9 are nobody's", 2),
+                (
+                    "patient \"P1\" is not judged by tachycardia: suppressed, the alert lead_off says that its values mean nothing",
+                    50
+                ),
+                ("patient \"P1\" is not judged by desaturation, hypoxia: no value, no valid SpO₂", 30),
+                ("nobody is told of alarms of patient \"P2\" by any rule: pause by nora", 60),
+            ]
+        );
+        assert!(found.iter().all(|one| !one.remedy.is_empty()));
+    }
+
+    #[test]
+    fn a_machine_whose_clock_is_behind_the_last_batch_is_a_finding() {
+        assert_eq!(clock(Some(&batch(5)), at(0)), None);
+        let found = clock(Some(&batch(20)), at(0)).expect("a finding");
+        assert!(found.what.starts_with("this machine's clock is 20s behind the last batch"), "{found:?}");
+    }
+
+    #[test]
+    fn every_cause_and_every_alert_of_the_jobs_own_says_what_to_do_and_stands_in_the_guide() {
+        let guide = include_str!("../../docs/operations.md");
+        let has = |name: &str| guide.contains(&format!("| `{name}`")) || guide.contains(&format!(", `{name}` |"));
+        for cause in Cause::ALL {
+            assert!(has(cause.name()), "{} stands in no table of docs/operations.md", cause.name());
+        }
+        for cause in Why::ALL {
+            assert!(has(cause.name()) && !remedy_of(cause).is_empty(), "{}", cause.name());
+        }
+        for (rule, _) in crate::alert::SYSTEM_RULES {
+            assert!(has(rule) && remedy_of_alert(rule).is_some(), "{rule}");
+        }
     }
 
     #[test]

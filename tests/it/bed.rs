@@ -151,7 +151,12 @@ impl Topic {
 
     /// One that is there already.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), producer: producer(&kafka()) }
+        Self::existing(&kafka(), name)
+    }
+
+    /// The same at these brokers.
+    pub fn existing(brokers: &str, name: &str) -> Self {
+        Self { name: name.to_owned(), producer: producer(brokers) }
     }
 
     /// Has the broker delete it and make it again, empty.
@@ -189,6 +194,11 @@ impl Topic {
         let mut list = rdkafka::TopicPartitionList::new();
         list.add_partition_offset(&self.name, partition, rdkafka::Offset::Offset(offset)).unwrap();
         block_on(admin(&kafka()).delete_records(&list, &AdminOptions::new())).unwrap();
+    }
+
+    /// Waits for a second at most until what was put is there.
+    pub fn flush_if_possible(&self) {
+        let _ = self.producer.flush(Duration::from_secs(1));
     }
 
     pub fn flush(&self) {

@@ -393,6 +393,8 @@ fn more_records_than_a_batch_takes_wait_for_the_next_and_a_kill_between_two_lose
     });
     running.signal("KILL");
     running.wait();
+    // Whatever is said of the device meanwhile, each is taken once.
+    ask(&database, "patient_id, device, from_at", &format!("'A', 'D1', '{}'", at(1)));
     job.run_once();
     assert_eq!(database.rows(READINGS_OF), ["A|45000|45000"]);
     let by_batch = database.rows("SELECT COUNT(*) FROM unattached GROUP BY attached_batch ORDER BY attached_batch");

@@ -7,7 +7,7 @@ use crate::bed::repository;
 
 /// Each room and the rooms it may know. A stage that is not listed for another may not be imported by it.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let base = ["terms", "clock", "diagnostic", "telemetry"];
+    let base = ["terms", "clock", "diagnostic", "telemetry", "health"];
     let with =
         |rooms: &[&'static str]| -> Vec<&'static str> { base.into_iter().chain(rooms.iter().copied()).collect() };
     BTreeMap::from([
@@ -15,6 +15,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("clock", vec![]),
         ("diagnostic", vec![]),
         ("telemetry", vec![]),
+        ("health", vec!["clock"]),
         ("encounter", with(&[])),
         ("config", with(&[])),
         ("decode", with(&["config"])),

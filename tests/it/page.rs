@@ -12,7 +12,7 @@ use crate::browser;
 use crate::webdriver::{Browser, Screen};
 
 /// Where pictures are kept.
-fn pictures() -> PathBuf {
+pub fn pictures() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("pictures")
 }
 
@@ -42,9 +42,15 @@ impl Ward {
     }
 
     pub fn open_with(patients: &[(&str, f64)], dashboard: &str) -> Self {
+        Self::open_on(&crate::bed::kafka(), &crate::bed::mysql_url(), patients, dashboard)
+    }
+
+    /// The same on a broker and a database server of the test's own.
+    pub fn open_on(brokers: &str, server: &str, patients: &[(&str, f64)], dashboard: &str) -> Self {
         let port = free_port();
-        let (topic, database) = (Topic::create(1), Database::create(&crate::bed::mysql_url()));
+        let (topic, database) = (Topic::create_at(brokers, 1), Database::create(server));
         let job = TestJob::new(&topic.name, &database.url)
+            .source(&format!("brokers = \"{brokers}\""))
             .query("tables/readings", READINGS)
             .query("rules/tachycardia", RULE)
             .sql_file(
@@ -68,7 +74,8 @@ impl Ward {
                             format!(r#"{{"patient_id":{id},"event_time":"{at}","heart_rate":{rate},"spo2":97}}"#);
                         topic.put(0, None, record.as_bytes());
                     }
-                    topic.flush();
+                    // While the broker is away, records wait with the devices.
+                    topic.flush_if_possible();
                     std::thread::sleep(Duration::from_millis(500));
                 }
             })
@@ -85,7 +92,7 @@ impl Ward {
     }
 
     /// Opens a page once the ward is there.
-    fn show(&self, browser: &Browser, path: &str) {
+    pub fn show(&self, browser: &Browser, path: &str) {
         wait_until("the page is served", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
         browser.open(&self.at(path));
     }

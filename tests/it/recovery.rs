@@ -422,9 +422,12 @@ fn time_goes_on_after_a_batch_whose_clock_was_ahead() {
         let sql = format!("UPDATE {table} SET {column} = {column} + INTERVAL 2 DAY");
         database.connect().query_drop(sql).unwrap();
     }
-    let status = String::from_utf8(job.command("status").output().unwrap().stdout).unwrap();
-    assert!(status.contains("s behind the last batch"), "{status}");
+    let status = job.command("status").output().unwrap();
+    assert_eq!(status.status.code(), Some(4));
+    assert!(told(&status).contains("clock · this machine's clock is "), "{}", told(&status));
     let mut running = job.start();
+    let alert = "SELECT state, patient_id FROM alerts WHERE rule='host_clock'";
+    running.wait_until("it is an alert of the ward", || database.so_far(alert) == "firing|");
     running.wait_until("the silence is noticed", || database.so_far("SELECT COUNT(*) FROM minute") == "1");
     assert!(running.log().contains("this machine's clock is behind the last batch"), "{}", running.log());
     topic.put_samples("P1", &[(1, 80.0)]);

@@ -161,3 +161,38 @@ FROM vitals AS v JOIN limits AS l ON l.patient_id = v.patient_id WHERE v.heart_r
         found("SELECT text FROM alerts WHERE patient_id = 'P1'") == "HR 95 > 90"
     });
 }
+
+#[test]
+fn a_reference_table_that_cannot_be_read_again_is_an_alert_and_a_finding_and_its_rows_of_before_count() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job
+        .more("reference_refresh = \"100ms\"")
+        .sql_file("seeds/limits.csv", "# @key: patient_id\npatient_id,high:float\nP1,100\n")
+        .query(
+            "rules/tachycardia",
+            "-- @severity: high\n-- @message: HR {heart_rate:.0} > {high:.0}
+SELECT v.patient_id, v.event_time, v.heart_rate, l.high
+FROM vitals AS v JOIN limits AS l ON l.patient_id = v.patient_id WHERE v.heart_rate > l.high",
+        );
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("it reads", || database.so_far("SELECT COUNT(*) FROM readings") == "1");
+    let execute = |sql: &str| mysql::prelude::Queryable::query_drop(&mut database.connect(), sql).unwrap();
+    execute("RENAME TABLE limits TO elsewhere");
+    let alert = "SELECT state, patient_id FROM alerts WHERE rule='reference_unread'";
+    running.wait_until("it is an alert of the ward", || database.so_far(alert) == "firing|");
+    let status = job.command("status").output().unwrap();
+    assert_eq!(status.status.code(), Some(4));
+    let said = told(&status);
+    assert!(
+        said.contains("reference_unread · reference tables cannot be read, so limits and the like count as they were"),
+        "{said}"
+    );
+    assert!(said.contains("limits"), "which table: {said}");
+    topic.put_samples("P1", &[(1, 130.0)]);
+    running.wait_until("the limit of before holds", || {
+        database.so_far("SELECT text FROM alerts WHERE rule='tachycardia'") == "HR 130 > 100"
+    });
+    execute("RENAME TABLE elsewhere TO limits");
+    running.wait_until("it is over", || database.so_far(alert) == "ended|");
+}

@@ -226,3 +226,18 @@ fn a_value_that_is_said_to_be_missing_is_not_carried_on() {
     // The probe came off before the condition had lasted: the heart rate alone does not say that it goes on.
     assert_eq!((at(&told, "pending").len(), at(&told, "firing")), (1, vec![]));
 }
+
+#[test]
+fn what_is_sent_at_once_lets_time_pass_by_its_own_times() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, event_time, systolic FROM vitals WHERE systolic < 90\n";
+    // A single cuff reading, then a minute of heart rates, all of it sent in one go long after.
+    let mut sent: Vec<Sent<'_>> = vec![("", 0.0, 9_000.0, &[("systolic", Some(70.0)), ("heart_rate", Some(80.0))])];
+    for second in 1..60 {
+        sent.push(("", f64::from(second), 9_000.0, &[("heart_rate", Some(80.0))]));
+    }
+    for (every, is_killed) in [(9_000.0, false), (9_000.5, false), (9_000.0, true)] {
+        let told = told_of(&job(false).query("rules/hypotension", rule), &sent, every, 9_000.0, is_killed);
+        assert_eq!((at(&told, "firing"), at(&told, "ended")), (vec![10.0], vec![]), "{:?}", told.rules);
+    }
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 use wardwatch::clock::SystemClock;
+use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, ReplacedTopic, RunError, RunOptions, Standby, run};
 use wardwatch::source::Until;
 
@@ -91,6 +92,7 @@ fn a_standby_takes_over_from_a_loop_that_panicked() {
             on_start: &mut || {},
             on_repeat: &|_, _| {},
             on_commit: &mut |_| assert!(!is_to_fall.load(Ordering::SeqCst), "it is meant to panic"),
+            health: &Health::new(Arc::new(SystemClock)),
             clock: Arc::new(SystemClock),
         };
         run(&mut plan, &mut options)

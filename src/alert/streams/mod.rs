@@ -87,6 +87,9 @@ pub struct SetId(usize);
 /// Of so many patients who were let go of it stays known what has come; some kilobytes each.
 const MOST_PARTED: usize = 1_024;
 
+/// So many records in a row that were sent faster than they were measured are sent at once.
+const HURRIED: u8 = 3;
+
 /// A column whose values are doubtful ones of another's.
 const DOUBTFUL: &str = "_doubtful";
 
@@ -156,6 +159,7 @@ impl Shape {
         let columns: BTreeSet<&String> = rules.clone().flatten().collect();
         let columns: Vec<String> = columns.into_iter().cloned().collect();
         let vitals = rules.clone().map(|names| ColumnSet::of(names, &columns).vitals).filter(|vitals| vitals.len() > 1);
+        // The empty set is the first.
         let sets: BTreeSet<Vec<String>> =
             rules.map(<[String]>::to_vec).chain(std::iter::once(Vec::new())).chain(vitals.flatten()).collect();
         let sets = sets.iter().map(|names| ColumnSet::of(names, &columns)).collect();
@@ -221,6 +225,8 @@ struct Stream {
     sets: Vec<Lanes>,
     seen: Seen,
     stepped: Option<Step>,
+    /// How many records in a row were sent faster than they were measured.
+    hurried: u8,
 }
 
 /// When a column had a value last: never is the least of times.
@@ -258,6 +264,8 @@ pub(super) struct SampleRow {
     columns: u128,
     /// Those that have a doubtful one in place of one.
     doubts: u128,
+    /// Whether its time is that of all samples of its stream.
+    pub(super) tells_time: bool,
 }
 
 /// The samples of a batch, patient by patient in the order in which they came.
@@ -410,7 +418,8 @@ impl Streams {
                 continue;
             }
             known.streams[stream].noted = now;
-            let sample = SampleRow { at, row, stamped, stream, columns: mask, doubts };
+            let tells_time = known.streams[stream].has_one_clock();
+            let sample = SampleRow { at, row, stamped, stream, columns: mask, doubts, tells_time };
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
                 None => {
@@ -558,9 +567,28 @@ impl Streams {
         })
     }
 
+    /// The newest event time of a patient's records.
+    #[must_use]
+    pub fn newest(&self, patient: &str) -> Option<DateTime<Utc>> {
+        let newest = self.patients.get(patient)?.streams.iter().map(|stream| stream.newest).max()?;
+        DateTime::from_timestamp_micros(newest)
+    }
+
+    /// The patients, each with the partition that had its last record.
+    pub fn partitions(&self) -> impl Iterator<Item = (&Arc<str>, Partition)> {
+        self.patients.iter().filter_map(|(patient, known)| {
+            let last = known.streams.iter().max_by_key(|stream| stream.stamped)?;
+            Some((patient, Partition(last.partition)))
+        })
+    }
+
     /// Until when each set of columns is known of each patient: see [`Known`]. `valid_for` tells how long a value of a column
     /// is valid.
-    pub fn known<'a>(&'a self, valid_for: &'a dyn Fn(&str) -> Duration) -> impl Iterator<Item = Known<'a>> {
+    pub fn known<'a>(
+        &'a self,
+        needs: Needs,
+        valid_for: &'a dyn Fn(&str) -> Duration,
+    ) -> impl Iterator<Item = Known<'a>> {
         let micros = move |column: &str| i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
         self.patients.iter().flat_map(move |(patient, known)| {
             self.shape.sets.iter().enumerate().filter_map(move |(index, set)| {
@@ -573,8 +601,11 @@ impl Streams {
                     let valid_for = micros(column);
                     Some(Known { patient, set: SetId(index), column, at, stamped: last.stamped, valid_for, partition })
                 };
-                let all: Option<Vec<Known<'a>>> = vitals.map(of).collect();
-                all?.into_iter().min_by_key(|known| known.stamped.saturating_add(known.valid_for))
+                let expires = |known: &Known<'a>| known.stamped.saturating_add(known.valid_for);
+                match needs {
+                    Needs::All => vitals.map(of).collect::<Option<Vec<Known<'a>>>>()?.into_iter().min_by_key(expires),
+                    Needs::Any => vitals.filter_map(of).max_by_key(expires),
+                }
             })
         })
     }
@@ -597,8 +628,17 @@ pub struct Clock<'a> {
     pub stamped: i64,
 }
 
-/// Until when a set of columns is known of a patient: the newest value of the column whose value expires first. A set of
-/// which some column never had a value is not told of.
+/// Of which columns of a set a value must be valid for it to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Of all; a set of which some column never had a value is not told of.
+    All,
+    /// Of one.
+    Any,
+}
+
+/// Until when a set of columns is known of a patient: the newest value of the column whose value expires first or, where one is
+/// enough, last.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The patient.
@@ -664,6 +704,7 @@ impl Patient {
             sets: vec![Lanes::default(); shape.sets.len()],
             seen: Seen::default(),
             stepped: None,
+            hurried: 0,
         });
         self.streams.len() - 1
     }
@@ -727,9 +768,27 @@ impl Stream {
                 }
             }
         }
+        self.note_pace(record);
         self.newest = self.newest.max(record.at);
         self.stamped = self.stamped.max(record.stamped);
         if is_judged { Fresh::Yes } else { Fresh::No }
+    }
+
+    /// Takes note of whether a record was sent as it was measured. Where several are sent at once, stamps tell nothing of time.
+    fn note_pace(&mut self, record: &Record) {
+        let (passed, waited) = (record.at.saturating_sub(self.newest), record.stamped.saturating_sub(self.stamped));
+        if self.newest > i64::MIN && passed > 0 {
+            let is_hurried = waited.saturating_mul(2) < passed;
+            self.hurried = if is_hurried { self.hurried.saturating_add(1) } else { 0 };
+        }
+    }
+
+    /// Whether the time of a record is that of every device of the stream: it is of one device or, where the job names none,
+    /// nothing shows that it is of several, for what is sent at once would be out of order.
+    fn has_one_clock(&self) -> bool {
+        let of_any = self.sets.first();
+        let is_alone = of_any.is_some_and(|lanes| lanes.others.is_empty());
+        is_alone && (!self.device.is_empty() || self.hurried >= HURRIED)
     }
 
     /// When one of the columns in `mask` had a value last.

@@ -10,7 +10,7 @@ use super::seen::{Seen, Spans, Stretch};
 use super::{LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 4;
+const FORM: u8 = 5;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -73,6 +73,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         number(to, step.by);
         number(to, step.stamped);
     });
+    to.push(stream.hurried);
 }
 
 fn span(to: &mut Vec<u8>, (from, until): &(i64, i64)) {
@@ -177,6 +178,7 @@ impl<'a> Reader<'a> {
         })?;
         let past = Spans(self.list(Self::span)?);
         let stepped = self.list(|from| Some(Step { by: from.number()?, stamped: from.number()? }))?;
+        let [hurried] = self.take::<1>()?;
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {
             partition,
@@ -189,6 +191,7 @@ impl<'a> Reader<'a> {
             sets,
             seen: Seen { stretches: stretches.into(), past },
             stepped: stepped.first().copied(),
+            hurried,
         })
     }
 

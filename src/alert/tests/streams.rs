@@ -323,14 +323,24 @@ fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
             now: at(now),
             event_now: at(now),
         };
-        let bad = BadValue { first: at(0), last: at(now), reason: "\"--\" is not a valid number".to_owned() };
+        let bad = BadValue { first: at(0), last: at(now), reason: "is not a valid number".to_owned() };
         let bad_values = BadValues::from([(("P1".into(), "spo2".to_owned()), bad)]);
         let (rules, failing) = (std::slice::from_ref(&bed.rule), BTreeMap::new());
-        let watch = Watch { rules, moment: &moment, valid_for: &Job, bad_values: &bad_values, failing: &failing };
+        let (unread, wards) = (Unread::default(), Wards::default());
+        let watch = Watch {
+            rules,
+            moment: &moment,
+            valid_for: &Job,
+            bad_values: &bad_values,
+            failing: &failing,
+            unread: &unread,
+            wards: &wards,
+            others: &[],
+        };
         watch.unjudged(&bed.open).into_iter().map(|unjudged| (unjudged.cause, unjudged.detail)).collect::<Vec<_>>()
     };
     assert_eq!(unjudged(&mut bed, 29), []);
-    assert_eq!(unjudged(&mut bed, 30), [(Why::BadValue, "spo2: \"--\" is not a valid number".to_owned())]);
+    assert_eq!(unjudged(&mut bed, 30), [(Why::BadValue, "what is sent as spo2 is not a valid number".to_owned())]);
 }
 
 #[test]
@@ -345,6 +355,109 @@ fn a_sensor_that_falls_silent_does_not_fire_by_itself_and_a_doubtful_value_is_no
     bed.doubtful = Some(44.0);
     bed.live(&(0..30).map(off).collect::<Vec<_>>());
     assert_eq!(bed.fired(), [(State::Firing, 11, None)], "it goes on, lower than what is plausible");
+}
+
+/// Columns are valid for half a minute.
+#[derive(Debug)]
+struct HalfAMinute;
+
+impl ValidFor for HalfAMinute {
+    fn valid_for(&self, _: &str) -> Duration {
+        Duration::from_secs(30)
+    }
+    fn label<'a>(&'a self, column: &'a str) -> &'a str {
+        column
+    }
+}
+
+/// Patient, rule, cause, since and how many, of what is not judged at `now` of two patients whose last readings were at 0 s.
+fn unjudged_at(now: i64, bed: &mut Oximeters, unread: &Unread) -> Vec<(String, String, Why, i64, usize)> {
+    let samples = bed.streams.note(&frame_of(&[]), &columns(), at(now));
+    let arrivals = bed.streams.arrivals(&BTreeMap::from([(Partition(0), TimeDelta::seconds(now))]));
+    let columns = columns();
+    let moment = Moment {
+        samples: &samples,
+        streams: &bed.streams,
+        arrivals: &arrivals,
+        lateness: TimeDelta::seconds(2),
+        columns: &columns,
+        now: at(now),
+        event_now: at(now),
+    };
+    let (bad_values, failing, wards) = (BadValues::default(), BTreeMap::new(), Wards::default());
+    let watch = Watch {
+        rules: std::slice::from_ref(&bed.rule),
+        moment: &moment,
+        valid_for: &HalfAMinute,
+        bad_values: &bad_values,
+        failing: &failing,
+        unread,
+        wards: &wards,
+        others: &[],
+    };
+    let found = watch.unjudged(&bed.open).into_iter();
+    let since = |one: &Unjudged| (one.since - at(0)).num_seconds();
+    found.map(|one| (one.patient.to_string(), one.rule.clone(), one.cause, since(&one), one.patients)).collect()
+}
+
+#[test]
+fn while_records_cannot_be_read_that_is_why_values_are_valid_no_longer() {
+    let mut bed = Oximeters::new(10, 0);
+    bed.batch(&[reading(0, 0, "", 97.0)], 0);
+    let stands = |since: i64| (at(since), "no leader".to_owned());
+    let named = |cause, since| vec![("P1".to_owned(), "hypoxia".to_owned(), cause, since, 1)];
+
+    assert_eq!(unjudged_at(29, &mut bed, &Unread::default()), []);
+    assert_eq!(unjudged_at(40, &mut bed, &Unread::default()), named(Why::NoValue, 30));
+    let stalled = Unread { stalled: BTreeMap::from([(Partition(0), stands(20))]), ..Unread::default() };
+    assert_eq!(
+        unjudged_at(40, &mut bed, &stalled),
+        [("P1".to_owned(), EVERY_RULE.to_owned(), Why::PartitionStalled, 20, 1)]
+    );
+    let other = Unread { stalled: BTreeMap::from([(Partition(7), stands(20))]), ..Unread::default() };
+    assert_eq!(unjudged_at(40, &mut bed, &other), named(Why::NoValue, 30), "another partition is no reason");
+    let away = Unread { kafka_away: Some(stands(25)), ..Unread::default() };
+    assert_eq!(unjudged_at(40, &mut bed, &away), [(String::new(), EVERY_RULE.to_owned(), Why::KafkaAway, 25, 1)]);
+    // What was missed before is missed for its own reason.
+    let later = Unread { kafka_away: Some(stands(50)), ..Unread::default() };
+    assert_eq!(
+        unjudged_at(60, &mut bed, &later),
+        [vec![(String::new(), EVERY_RULE.to_owned(), Why::KafkaAway, 50, 1)], named(Why::NoValue, 30)].concat()
+    );
+}
+
+#[test]
+fn a_rule_that_is_judged_once_per_batch_goes_on_while_any_of_its_vitals_is_valid() {
+    let mut bed = Oximeters::new(10, 0);
+    bed.rule.judged = Judged::ByBatch;
+    bed.rule.vitals = vec!["spo2".to_owned(), "pulse".to_owned()];
+    bed.streams = Streams::new(Shape::new(Some("device"), [bed.rule.depends_on()].into_iter()));
+    bed.streams.note(&frame_of(&[reading(0, 0, "", 97.0)]), &columns(), at(0));
+    assert_eq!(unjudged_at(29, &mut bed, &Unread::default()), []);
+    let found = unjudged_at(40, &mut bed, &Unread::default());
+    assert_eq!(found.iter().map(|one| (one.2, one.3)).collect::<Vec<_>>(), [(Why::NoValue, 30)]);
+    // By sample, a pulse that the patient never had is not missed, and so the rule is not either.
+    bed.rule.judged = Judged::BySample;
+    assert_eq!(unjudged_at(40, &mut bed, &Unread::default()), []);
+}
+
+#[test]
+fn patients_are_counted_once_however_many_rules_and_everybody_by_the_row_of_everybody() {
+    let row = |patient: &str, cause, patients| Unjudged {
+        patient: patient.into(),
+        patients,
+        rule: "hypoxia".to_owned(),
+        judged_until: None,
+        since: at(0),
+        cause,
+        detail: String::new(),
+    };
+    let two = [row("P1", Why::NoValue, 1), row("P1", Why::Suppressed, 1), row("P2", Why::Paused, 1)];
+    assert_eq!(unjudged_patients(&two), 2);
+    let all = [&two[..], &[row("", Why::QueryFailing, 40)]].concat();
+    assert_eq!(unjudged_patients(&all), 40);
+    let strangers = [&all[..], &[row("", Why::NotAttached, 3)]].concat();
+    assert_eq!(unjudged_patients(&strangers), 43);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::super::problem::Problem;
 use super::super::words::encoded;
 use super::here::why_not_here;
 use super::log_in::session_token;
-use super::{Known, Visitor, are_there_users, digest, is_same, seal};
+use super::{Known, REMEMBERED, REMEMBERED_ALONE, Visitor, are_there_users, digest, is_same, seal};
 
 /// Where scripts put what seals a form.
 const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -105,17 +105,23 @@ async fn users(app: &App) -> Result<bool, Problem> {
     if app.access.remembers_users() {
         return Ok(true);
     }
-    let are_there = app.stores.with(are_there_users).await?;
-    if are_there {
-        app.access.remember_users();
+    match app.stores.with(are_there_users).await {
+        Ok(are_there) => {
+            app.access.remember_users(are_there);
+            Ok(are_there)
+        }
+        // Users are kept in the store, so there are none more, and none fewer, than when it answered last.
+        Err(StoreError::Unavailable(reason)) => {
+            app.access.had_users().ok_or_else(|| StoreError::Unavailable(reason).into())
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(are_there)
 }
 
 /// Whose cookie or token has this digest.
 async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>, StoreError> {
     let key = remembered_as(id, by);
-    if let Some(known) = app.access.remembered(&key) {
+    if let Some(known) = app.access.remembered(&key, REMEMBERED) {
         return Ok(known);
     }
     let wanted = id.to_owned();
@@ -131,9 +137,18 @@ async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>,
                 tokens.into_iter().find(|token| token.id == wanted && token.until.is_none_or(|until| until > now));
             Ok::<_, StoreError>(valid.map(|token| (token.name, token.role)))
         })
-        .await?;
-    app.access.remember(&key, known.clone());
-    Ok(known)
+        .await;
+    match known {
+        Ok(known) => {
+            app.access.remember(&key, known.clone());
+            Ok(known)
+        }
+        Err(StoreError::Unavailable(reason)) => {
+            let known = app.access.remembered(&key, REMEMBERED_ALONE).filter(Option::is_some);
+            known.ok_or(StoreError::Unavailable(reason))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A session's secret is no token, and a token no session's.

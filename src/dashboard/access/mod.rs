@@ -11,9 +11,9 @@ mod log_in;
 mod password;
 mod throttle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
@@ -33,6 +33,10 @@ use throttle::Throttle;
 
 /// For so long it is remembered who a cookie or token belongs to: a user that is removed may see the page for so long yet.
 const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// While the store does not answer, whoever was known by it so lately is still known: nobody can be removed meanwhile, and the
+/// ward must not lose sight of what was known last.
+const REMEMBERED_ALONE: Duration = Duration::from_secs(3_600);
 
 /// For so long, somebody who looks at the same again and again is in the audit once.
 const ONE_LOOK: Duration = Duration::from_secs(600);
@@ -114,11 +118,14 @@ pub(super) struct Access {
     secret: [u8; 32],
     /// Whether others than this machine can reach the page.
     pub(super) is_public: bool,
-    /// When it was seen last that there are users. That there are none is not remembered: it lets everybody here in.
-    users: Mutex<Option<Stopwatch>>,
+    /// When it was seen last whether there are users. That there are none is asked for each time, while there is somebody to
+    /// ask: it lets everybody here in.
+    users: Mutex<Option<(Stopwatch, bool)>>,
     visitors: Mutex<HashMap<String, (Stopwatch, Somebody)>>,
     /// Who has seen what lately.
     seen: Mutex<HashMap<(String, String), Stopwatch>>,
+    /// What was seen while the store did not answer.
+    late: LateAudit,
     /// Who has guessed passwords lately.
     throttle: Mutex<Throttle>,
     /// Passwords that are being compared.
@@ -126,13 +133,15 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(is_public: bool) -> Self {
+    /// What was seen while the store did not answer is kept in `late`.
+    pub(super) fn new(is_public: bool, late: LateAudit) -> Self {
         Self {
             secret: random(),
             is_public,
             users: Mutex::default(),
             visitors: Mutex::default(),
             seen: Mutex::default(),
+            late,
             throttle: Mutex::default(),
             comparing: Comparing::default(),
         }
@@ -141,22 +150,31 @@ impl Access {
     /// Whether it was seen lately that there are users.
     fn remembers_users(&self) -> bool {
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.is_some_and(|looked| looked.elapsed() < REMEMBERED)
+        users.is_some_and(|(looked, are_there)| are_there && looked.elapsed() < REMEMBERED)
     }
 
-    fn remember_users(&self) {
-        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
+    /// Whether there were users when it was asked last, where that is not too long ago to go by while nobody can be asked.
+    fn had_users(&self) -> Option<bool> {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.filter(|(looked, _)| looked.elapsed() < REMEMBERED_ALONE).map(|(_, were_there)| were_there)
     }
 
-    fn remembered(&self, id: &str) -> Option<Somebody> {
+    fn remember_users(&self, are_there: bool) {
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), are_there));
+    }
+
+    /// Who it was that was looked up within `lately`.
+    fn remembered(&self, id: &str, lately: Duration) -> Option<Somebody> {
         let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
-        visitors.get(id).filter(|(looked, _)| looked.elapsed() < REMEMBERED).map(|(_, visitor)| visitor.clone())
+        visitors.get(id).filter(|(looked, _)| looked.elapsed() < lately).map(|(_, visitor)| visitor.clone())
     }
 
     fn remember(&self, id: &str, visitor: Somebody) {
         let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         if visitors.len() >= MOST_REMEMBERED {
-            visitors.retain(|_, (looked, _)| looked.elapsed() < REMEMBERED);
+            visitors.retain(|_, (looked, visitor)| {
+                looked.elapsed() < if visitor.is_some() { REMEMBERED_ALONE } else { REMEMBERED }
+            });
         }
         if visitors.len() >= MOST_REMEMBERED {
             // Whoever makes up tokens must not push out those that are known.
@@ -226,12 +244,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes into the audit that a visitor sees something, before it is shown; what cannot be written is not shown.
+/// Writes into the audit that a visitor sees something, before it is shown; what cannot be written is not shown. While the store
+/// does not answer, there is nothing to be shown but what was read before: that is written when the store is back.
 pub(super) async fn see(app: &App, visitor: &Visitor, subject: &str) -> Result<(), StoreError> {
     if app.access.has_seen(visitor, subject) {
         return Ok(());
     }
     let entry = visitor.did("see", subject, "");
+    let late = entry.clone();
     let noted = app.stores.with(move |store| {
         // Before its first run a job has no tables, and nothing that could be seen.
         let is_there = !store.column_names("audit")?.is_empty();
@@ -240,10 +260,53 @@ pub(super) async fn see(app: &App, visitor: &Visitor, subject: &str) -> Result<(
         }
         Ok::<_, StoreError>(is_there)
     });
-    if noted.await? {
-        app.access.remember_seen(visitor, subject);
+    match noted.await {
+        Ok(is_there) => {
+            if is_there {
+                app.access.remember_seen(visitor, subject);
+            }
+            Ok(())
+        }
+        Err(StoreError::Unavailable(_)) if app.access.late.add(late) => {
+            app.access.remember_seen(visitor, subject);
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
-    Ok(())
+}
+
+/// Lines of the audit that the store has not taken yet, the oldest first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LateAudit(Arc<Mutex<VecDeque<AuditEntry>>>);
+
+impl LateAudit {
+    /// Keeps a line until the store takes it; `false` where there are too many.
+    fn add(&self, entry: AuditEntry) -> bool {
+        let mut late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = late.len() < MOST_REMEMBERED;
+        if has_room {
+            late.push_back(entry);
+        }
+        has_room
+    }
+
+    /// Writes them, now that the store answers. By one thread only.
+    ///
+    /// # Errors
+    /// It does not answer any more; the lines that it has not taken are kept.
+    pub(super) fn write(&self, store: &mut Store) -> Result<(), StoreError> {
+        let first = || self.0.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
+        while let Some(entry) = first() {
+            match store.note_audit(&entry) {
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                // It may stand there already: the reply to writing it may have been lost.
+                Err(error) => tracing::error!(%error, who = entry.who, "a line of the audit cannot be written"),
+                Ok(()) => {}
+            }
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        }
+        Ok(())
+    }
 }
 
 /// Whether the store has users; one without tables has none.

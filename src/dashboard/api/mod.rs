@@ -1,6 +1,7 @@
 //! The same facts as JSON, for programs: described by OpenAPI, by pages with cursors, with entity tags, and vitals as FHIR.
 
 mod alerts;
+mod coverage;
 mod fhir;
 mod job;
 mod patients;
@@ -62,6 +63,7 @@ fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(patients::patients))
         .routes(routes!(patients::patient))
         .routes(routes!(patients::vitals))
+        .routes(routes!(coverage::coverage))
         .routes(routes!(patients::limits, patients::set_limit))
         .routes(routes!(alerts::alerts))
         .routes(routes!(alerts::alert))

@@ -82,7 +82,8 @@
       news.sparks?.forEach((path, index) => this.numbers[index]?.path.setAttribute('d', path));
     }
 
-    tick(time) {
+    // Where nothing new is known of anybody, the silence of one says nothing of their device.
+    tick(time, isStalled) {
       const age = time - this.at;
       const isStale = age > staleAfter;
       if (isStale !== this.isStale) {
@@ -90,7 +91,8 @@
         this.element.classList.toggle('stale', isStale);
         if (!this.hasAlert) this.alert.replaceChildren(...(isStale ? [] : [make('span', 'quiet', 'all within limits')]));
       }
-      write(this.updated, isStale ? `no data for ${length(age)}` : `updated ${length(age)} ago`);
+      const silence = isStalled ? `last known ${length(age)} ago` : `no data for ${length(age)}`;
+      write(this.updated, isStale ? silence : `updated ${length(age)} ago`);
       for (const { value, age: element } of this.numbers) {
         const at = Number(element.dataset.at);
         const isOld = at > 0 && time - at > OLD_AFTER;
@@ -242,6 +244,14 @@
     } finally { isReading = false; }
   };
 
+  // What is not judged comes and goes while the page is open.
+  const unjudged = byId('unjudged');
+  const readUnjudged = async () => {
+    const fresh = (await section(location.href, 'unjudged').catch(() => null))?.page.getElementById('unjudged');
+    if (fresh && !isTouched(unjudged) && fresh.innerHTML !== unjudged.innerHTML) unjudged.replaceChildren(...fresh.childNodes);
+  };
+  if (unjudged) setInterval(() => { if (!document.hidden) readUnjudged(); }, 5000);
+
   // The browser comes again by itself where the line breaks, but not where it is refused.
   let source = null;
   const listen = () => {
@@ -264,7 +274,7 @@
   const stalled = () => {
     const silence = performance.now() - heard;
     if (silence > stalledAfter) return `No word from the server for ${length(silence)}. What is shown here is old.`;
-    if (trouble) return 'The store does not answer. What is shown here is old.';
+    if (trouble) return trouble;
     // By the server's last word: while it says nothing, nobody knows how the job fares.
     if (batchAt && now() - silence - batchAt > stalledAfter) {
       return `The job has committed nothing for ${length(now() - batchAt)}. What is shown here is old.`;
@@ -281,7 +291,7 @@
     write(banner, why);
     write(byId('clock'), clock.format(time));
     if (batchAt) write(byId('lag'), `${batch ? `batch ${batch}, ` : ''}${length(time - batchAt)} ago`);
-    for (const tile of tiles.values()) tile.tick(time);
+    for (const tile of tiles.values()) tile.tick(time, why !== '');
     for (const element of document.querySelectorAll('.since')) write(element, length(time - Number(element.dataset.since)));
   };
 

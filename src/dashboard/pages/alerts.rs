@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Form;
 use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
@@ -20,7 +21,9 @@ use super::super::access::{Visitor, see};
 use super::super::actions::{self, Quiet};
 use super::super::live::Ward;
 use super::super::words::{ago, cursor, cursor_after, encoded, is_kept, length, standing, time};
-use super::{NoPage, Place, acknowledge_button, back, badge, called, frame, nothing, patient_path, seal};
+use super::{
+    NoPage, Place, acknowledge_button, back, badge, called, frame, if_answered, nothing, patient_path, seal, unread,
+};
 
 /// Episodes of before that one page shows.
 const MOST: usize = 100;
@@ -74,7 +77,7 @@ pub(in crate::dashboard) async fn alerts(
     let ward = app.live.ward();
     let now = SystemClock.now();
     let like = wanted.like(now);
-    let (past, silences) = app
+    let read = app
         .stores
         .with(move |store| {
             if !store.has_tables()? {
@@ -82,9 +85,13 @@ pub(in crate::dashboard) async fn alerts(
             }
             Ok::<_, StoreError>((store.episodes_like(&like, MOST)?, store.silences()?))
         })
-        .await?;
+        .await;
+    let (past, silences) = if_answered(read)?.unzip();
     let zone = app.job.reports.time_zone;
-    let silences: Vec<_> = silences.into_iter().filter(|silence| silence.until > now).collect();
+    let silences = silences.map(|mut silences| {
+        silences.retain(|silence| silence.until > now);
+        silences
+    });
     let content = html! {
         section .panel aria-labelledby="open" {
             h2 #open { "Open now" }
@@ -92,10 +99,11 @@ pub(in crate::dashboard) async fn alerts(
         }
         section .panel aria-labelledby="silences" {
             h2 #silences { "Quiet for now" }
-            @if silences.is_empty() { (nothing("Nothing is silenced.")) } @else {
+            @if silences.as_ref().is_some_and(Vec::is_empty) { (nothing("Nothing is silenced.")) }
+            @else if let Some(silences) = &silences {
                 div .scroll tabindex="0" { table {
                     thead { tr { th { "About" } th { "Up to" } th { "Until" } th { "By" } th { "Why" } th {} } }
-                    tbody { @for silence in &silences { tr {
+                    tbody { @for silence in silences { tr {
                         td { (silence.scope) }
                         td { (silence.up_to.name()) }
                         td { (time(silence.until, zone)) }
@@ -111,7 +119,7 @@ pub(in crate::dashboard) async fn alerts(
                         } }
                     } } }
                 } }
-            }
+            } @else { (unread()) }
             @if visitor.may(Role::Nurse) { (quiet_form(&visitor, "", "/alerts")) }
         }
         section .panel aria-labelledby="past" {
@@ -132,12 +140,13 @@ pub(in crate::dashboard) async fn alerts(
                 } }
                 button type="submit" { "Show" }
             }
-            @if past.is_empty() { (nothing("There is none like that.")) } @else {
-                (table(&past, &ward, &visitor, (now, zone)))
+            @if past.as_ref().is_some_and(Vec::is_empty) { (nothing("There is none like that.")) }
+            @else if let Some(past) = &past {
+                (table(past, &ward, &visitor, (now, zone)))
                 @if past.len() == MOST && let Some(last) = past.last() {
                     p { a href=(wanted.link_to_older(last)) { "Older" } }
                 }
-            }
+            } @else { (unread()) }
         }
     };
     Ok(frame(&app, &visitor, (Place::Alerts, "Alerts"), &ward, &content))
@@ -227,9 +236,18 @@ pub(in crate::dashboard) async fn alert(
 ) -> Result<Response, NoPage> {
     let ward = app.live.ward();
     let now = SystemClock.now();
-    let episode = actions::episode(&app, &id).await?;
-    let wanted = episode.id.clone();
-    let events = app.stores.with(move |store| store.events_of(&wanted)).await?;
+    let (episode, events) = match actions::episode(&app, &id).await {
+        Ok(episode) => {
+            let wanted = episode.id.clone();
+            let events = app.stores.with(move |store| store.events_of(&wanted)).await;
+            (episode, if_answered(events)?)
+        }
+        // Of one that stands, it is known how it stood last.
+        Err(problem) => match ward.episodes.iter().find(|episode| *episode.id.0 == *id) {
+            Some(episode) if problem.status() == StatusCode::SERVICE_UNAVAILABLE => (episode.clone(), None),
+            _ => return Err(problem.into()),
+        },
+    };
     see(&app, &visitor, &episode.patient).await?;
     let zone = app.job.reports.time_zone;
     let since = episode.firing_at.unwrap_or(episode.started_at);
@@ -250,12 +268,12 @@ pub(in crate::dashboard) async fn alert(
         }
         section .panel {
             h2 { "What has happened" }
-            div .scroll tabindex="0" { table {
+            @if let Some(events) = &events { div .scroll tabindex="0" { table {
                 thead { tr { th { "When" } th { "What" } th { "By" } th { "Note" } } }
-                tbody { @for event in &events {
+                tbody { @for event in events {
                     tr { td { (time(event.at, zone)) } td { (event.kind.name()) } td { (event.by) } td { (event.note) } }
                 } }
-            } }
+            } } } @else { (unread()) }
         }
     };
     Ok(frame(&app, &visitor, (Place::Elsewhere, "Alert"), &ward, &content))

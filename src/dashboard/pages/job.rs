@@ -5,6 +5,7 @@ use std::path::Path;
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use maud::{Markup, html};
 
 use crate::clock::{Clock, SystemClock};
@@ -16,7 +17,7 @@ use crate::watch::{Finding, findings, patience};
 use super::super::App;
 use super::super::access::Visitor;
 use super::super::words::{ago, time};
-use super::{NoPage, Place, frame, nothing, patient_path};
+use super::{NoPage, Place, frame, if_answered, nothing, patient_path, unread};
 
 /// Batches, rejects and late rows that are shown.
 const MOST: usize = 20;
@@ -67,12 +68,21 @@ pub(in crate::dashboard) async fn job(
             reports: store.report_states()?,
         }))
     });
-    let facts = read.await?;
+    let facts = if_answered(read.await)?;
     let dir = app.job.sql.dir.clone();
     let files = tokio::task::spawn_blocking(move || files(&dir)).await.unwrap_or_default();
+    let trouble = app.services.trouble().and_then(|trouble| trouble.finding());
+    let now = SystemClock.now();
     let content = match facts {
-        Some(facts) => content(&app, &visitor, &facts, &files),
-        None => nothing("The job has not run yet."),
+        Some(Some(mut facts)) => {
+            facts.unwatched.splice(..0, trouble);
+            content(&app, &visitor, &facts, &files)
+        }
+        Some(None) => nothing("The job has not run yet."),
+        None => html! {
+            (not_watched(trouble.as_slice(), now, app.job.reports.time_zone))
+            section .panel { h2 { "Job " (app.job.name) } (unread()) }
+        },
     };
     Ok(frame(&app, &visitor, (Place::Job, "Job"), &app.live.ward(), &content))
 }
@@ -94,11 +104,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
     let (now, zone) = (SystemClock.now(), app.job.reports.time_zone);
     let Facts { unwatched, status, batches, rejects, late, edits, costs, outlets, reports } = facts;
     html! {
-        @if !unwatched.is_empty() { section .panel { h2 { "Not being watched" } @for finding in unwatched {
-            p .wrong { b { (finding.cause.name()) } ", " (finding.what)
-                @if let Some(since) = finding.since { ", since " (ago(since, now, zone)) }
-                br; (finding.remedy) }
-        } } }
+        (not_watched(unwatched, now, zone))
         div .columns {
             section .panel { h2 { "Job " (app.job.name) } dl .facts-list {
                 dt { "Topic" } dd { (app.job.source.topic) }
@@ -186,6 +192,17 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                     td .number { @if let Some(cost) = cost { (format!("{:.2}", cost.longest_ms)) } }
                 }
             } }
+        } } }
+    }
+}
+
+/// What is not being watched; nothing where everything is.
+fn not_watched(unwatched: &[Finding], now: DateTime<Utc>, zone: Tz) -> Markup {
+    html! {
+        @if !unwatched.is_empty() { section .panel { h2 { "Not being watched" } @for finding in unwatched {
+            p .wrong { b { (finding.cause.name()) } ", " (finding.what)
+                @if let Some(since) = finding.since { ", since " (ago(since, now, zone)) }
+                br; (finding.remedy) }
         } } }
     }
 }

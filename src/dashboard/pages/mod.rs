@@ -13,6 +13,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::alert::Episode;
 use crate::clock::{Clock, SystemClock};
+use crate::store::StoreError;
 use crate::terms::{Role, Severity};
 
 use super::App;
@@ -92,7 +93,7 @@ fn frame(app: &App, visitor: &Visitor, (place, title): (Place, &str), ward: &War
         html! { a href=(path) aria-current=[(place == to).then_some("page")] { (text) } }
     };
     let waiting = ward.episodes.iter().filter(|episode| episode.handling.acknowledged.is_none()).count();
-    let stalled = stalled(ward, now);
+    let stalled = stalled(app, ward, now);
     let head = html! {
         meta name="csrf" content=(visitor.csrf);
         meta name="stale-after" content=(app.job.dashboard.stale_after.as_millis());
@@ -165,9 +166,9 @@ fn lag(ward: &Ward, now: DateTime<Utc>) -> String {
 }
 
 /// Why everything on a page may be old, if it may be.
-fn stalled(ward: &Ward, now: DateTime<Utc>) -> Option<String> {
-    if !ward.trouble.is_empty() {
-        return Some("The store does not answer. What is shown here is old.".to_owned());
+fn stalled(app: &App, ward: &Ward, now: DateTime<Utc>) -> Option<String> {
+    if let Some(trouble) = app.services.trouble() {
+        return Some(trouble.tell(ward.batch.as_ref().map(|batch| batch.now), app.job.reports.time_zone));
     }
     match &ward.batch {
         Some(batch) if now - batch.now > STALLED_AFTER => {
@@ -221,6 +222,23 @@ fn acknowledge_button(episode: &Episode, visitor: &Visitor, back: &str) -> Marku
 fn back(wanted: &str) -> Response {
     let is_ours = wanted.starts_with('/') && !wanted.starts_with("//") && !wanted.contains('\\') && wanted.is_ascii();
     super::access::redirect(if is_ours && wanted.parse::<axum::http::Uri>().is_ok() { wanted } else { "/" })
+}
+
+/// What a page shows of what could not be read: the others of its parts are shown all the same.
+fn unread() -> Markup {
+    nothing("This cannot be read now: the store does not answer.")
+}
+
+/// What was read, or nothing where the store did not answer.
+///
+/// # Errors
+/// The store answered, but not with what was asked for.
+fn if_answered<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(StoreError::Unavailable(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Nothing there, in words.

@@ -1,6 +1,6 @@
 //! One patient: the numbers, what they have done, alerts, limits and reports.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Limit, Resolved, Whose, resolve};
+use crate::alert::{EVERY_RULE, Limit, Resolved, Unjudged, Whose, Why, resolve};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Job;
 use crate::report::{
@@ -22,16 +22,17 @@ use crate::report::{
 };
 use crate::store::{EpisodesLike, Store, StoreError, Timed, Value};
 use crate::terms::Role;
+use crate::watch::remedy_of;
 
 use super::super::App;
 use super::super::access::{Visitor, see};
 use super::super::actions::{self, NewLimit};
 use super::super::live::{Person, Ward};
 use super::super::problem::Problem;
-use super::super::words::{encoded, time};
+use super::super::words::{encoded, length, time};
 use super::alerts::{quiet_form, table};
 use super::reports::link;
-use super::{NoPage, Place, back, frame, nothing, patient_path, seal, ward};
+use super::{NoPage, Place, back, frame, if_answered, nothing, patient_path, seal, unread, ward};
 
 /// How much time the chart can show.
 const SPANS: [(&str, &str, Duration); 4] = [
@@ -84,12 +85,19 @@ pub(in crate::dashboard) async fn patient(
         return Err(Problem::not_found(&format!("there is no patient \"{id}\"{hint}")).into());
     };
     see(&app, &visitor, &id).await?;
-    let (job, wanted) = (app.job.clone(), id.clone());
+    let (job, wanted, asked) = (app.job.clone(), id.clone(), id.clone());
     let like = EpisodesLike { patient: Some(id.clone()), ..EpisodesLike::default() };
-    let (episodes, limits) = app
+    let read = app
         .stores
-        .with(move |store| Ok::<_, StoreError>((store.episodes_like(&like, MOST_EPISODES)?, limits(store, &job)?)))
-        .await?;
+        .with(move |store| {
+            let episodes = store.episodes_like(&like, MOST_EPISODES)?;
+            Ok::<_, StoreError>((episodes, limits(store, &job)?, store.unjudged_of(&asked)?))
+        })
+        .await;
+    let (episodes, limits, unjudged) = match if_answered(read)? {
+        Some((episodes, limits, unjudged)) => (Some(episodes), Some(limits), unjudged),
+        None => (None, None, Vec::new()),
+    };
     let shared = app.clone();
     let reports = tokio::task::spawn_blocking(move || listed(&shared.job)).await.unwrap_or_default();
     let folder = plain_name(&wanted);
@@ -98,8 +106,9 @@ pub(in crate::dashboard) async fn patient(
     let here = patient_path(&id);
     let content = html! {
         @if let Some(vitals) = &ward.vitals {
-            div #tiles { (ward::tile(&bed, vitals, &ward, &visitor, (now, app.job.dashboard.stale_after))) }
+            div #tiles { (ward::tile(&bed, vitals, &ward, &visitor, &ward::Ages::of(&app, &ward, now))) }
         }
+        div #unjudged aria-live="polite" { (not_judged(&unjudged, now, zone)) }
         section .panel aria-labelledby="trend" {
             h2 #trend { "Trend" }
             nav .tabs aria-label="How much time" { @for (name, text, _) in SPANS {
@@ -114,11 +123,18 @@ pub(in crate::dashboard) async fn patient(
         }
         section .panel aria-labelledby="alerts" {
             h2 #alerts { "Alerts" }
-            @if episodes.is_empty() { (nothing("There was none.")) } @else { (table(&episodes, &ward, &visitor, (now, zone))) }
-            @if episodes.len() == MOST_EPISODES { p { a href={ "/alerts?patient=" (encoded(&id)) } { "All" } } }
+            @match &episodes {
+                None => { (unread()) }
+                Some(none) if none.is_empty() => { (nothing("There was none.")) }
+                Some(episodes) => { (table(episodes, &ward, &visitor, (now, zone))) }
+            }
+            @if episodes.as_ref().is_some_and(|episodes| episodes.len() == MOST_EPISODES) { p { a href={ "/alerts?patient=" (encoded(&id)) } { "All" } } }
             @if visitor.may(Role::Nurse) { (quiet_form(&visitor, &id, &here)) }
         }
-        (limits_panel(&app.job, &visitor, (&id, &bed.person), limits.as_deref(), now))
+        @match &limits {
+            None => { section .panel { h2 { "Limits" } (unread()) } }
+            Some(limits) => { (limits_panel(&app.job, &visitor, (&id, &bed.person), limits.as_deref(), now)) }
+        }
         section .panel aria-labelledby="reports" {
             h2 #reports { "Reports" }
             @let own: Vec<_> = reports.iter().filter(|report| report.subject == folder).collect();
@@ -130,6 +146,48 @@ pub(in crate::dashboard) async fn patient(
     };
     let title = if bed.person.place.is_empty() { id.clone() } else { format!("{} · {id}", bed.person.place) };
     Ok(frame(&app, &visitor, (Place::Elsewhere, &title), &ward, &content))
+}
+
+/// What keeps rules from judging the patient; nothing where all of them do.
+fn not_judged(unjudged: &[Unjudged], now: DateTime<Utc>, zone: Tz) -> Markup {
+    // Records of strangers are nobody's, whoever this is.
+    let of_patient = unjudged.iter().filter(|one| !(one.patient.is_empty() && one.cause == Why::NotAttached));
+    let mut by_cause: BTreeMap<(Why, String), Vec<&Unjudged>> = BTreeMap::new();
+    for one in of_patient {
+        by_cause.entry((one.cause, one.why())).or_default().push(one);
+    }
+    let first = |rules: &[&Unjudged]| rules.iter().map(|one| one.since).min().unwrap_or(now);
+    html! {
+        @if !by_cause.is_empty() { section .panel aria-labelledby="not-judged" {
+            h2 #not-judged { "Not judged now" }
+            @for ((cause, why), rules) in &by_cause {
+                @let since = first(rules);
+                p .wrong {
+                    b { (named(rules)) } @if *cause == Why::Paused { ": nobody is told for " } @else { ": not judged for " }
+                    span .since data-since=(since.timestamp_millis()) { (length(now - since)) }
+                    ", " (why)
+                    @if let Some(until) = rules.iter().filter_map(|one| one.judged_until).max() {
+                        ", last value at " (time(until, zone))
+                    }
+                    br; span .quiet { (sentence(remedy_of(*cause))) }
+                }
+            }
+        } }
+    }
+}
+
+/// The names of rules, as people say them.
+fn named(rules: &[&Unjudged]) -> String {
+    if rules.iter().any(|one| one.rule == EVERY_RULE) {
+        return "All rules".to_owned();
+    }
+    sentence(&rules.iter().map(|one| one.rule.replace('_', " ")).collect::<Vec<_>>().join(", "))
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The rows of the table of limits; `None` where the job has none.

@@ -20,7 +20,7 @@ use super::super::event::{NUMBER_SIGNS, SCORE_SIGNS};
 use super::super::live::{BedView, Ward};
 use super::super::vitals::{Vital, Vitals};
 use super::super::words::length;
-use super::{NoPage, Place, acknowledge_button, badge, called, frame, patient_path};
+use super::{NoPage, Place, acknowledge_button, badge, called, frame, patient_path, stalled};
 
 /// A number that is older than this says how old it is; pressures are often measured by the quarter of an hour.
 const OLD_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
@@ -48,6 +48,8 @@ pub(in crate::dashboard) async fn ward(
         ward.beds.iter().map(|bed| bed.person.ward.as_str()).filter(|ward| !ward.is_empty()).collect();
     let beds = chosen(&ward, &wanted, &visitor);
     let vitals = ward.vitals.clone();
+    let age = Ages::of(&app, &ward, now);
+    let is_unread = app.services.trouble().is_some() && ward.batch.is_none();
     let content = html! {
         form #filter .row method="get" role="search" {
             label { "Search" input type="search" name="search" value=(wanted.search) autocomplete="off"; }
@@ -70,10 +72,13 @@ pub(in crate::dashboard) async fn ward(
         }
         section .ward #tiles aria-label="Patients" {
             @if let Some(vitals) = &vitals {
-                @for bed in &beds { (tile(bed, vitals, &ward, &visitor, (now, app.job.dashboard.stale_after))) }
+                @for bed in &beds { (tile(bed, vitals, &ward, &visitor, &age)) }
             }
         }
-        p #empty .quiet hidden[!ward.beds.is_empty()] { "There is no reading of any patient yet." }
+        p #empty .quiet hidden[!ward.beds.is_empty()] {
+            @if is_unread { "The patients cannot be read: the store does not answer." }
+            @else { "There is no reading of any patient yet." }
+        }
         p #none .quiet hidden[ward.beds.is_empty() || !beds.is_empty()] { "No patient is like that." }
     };
     Ok(frame(&app, &visitor, (Place::Ward, &app.job.dashboard.title), &ward, &content))
@@ -100,13 +105,27 @@ fn chosen(ward: &Ward, wanted: &Wanted, visitor: &Visitor) -> Vec<Arc<BedView>> 
     beds
 }
 
+/// By what it is told how old a number is.
+pub(super) struct Ages {
+    now: DateTime<Utc>,
+    stale_after: std::time::Duration,
+    /// Nothing new is known of anybody, so that the silence of one says nothing of their device.
+    is_stalled: bool,
+}
+
+impl Ages {
+    pub(super) fn of(app: &App, ward: &Ward, now: DateTime<Utc>) -> Self {
+        Self { now, stale_after: app.job.dashboard.stale_after, is_stalled: stalled(app, ward, now).is_some() }
+    }
+}
+
 /// A patient. Small lines are not in it: they come with the first event, so that the page is short.
 pub(super) fn tile(
     bed: &BedView,
     vitals: &Vitals,
     ward: &Ward,
     visitor: &Visitor,
-    (now, stale_after): (DateTime<Utc>, std::time::Duration),
+    &Ages { now, stale_after, is_stalled }: &Ages,
 ) -> Markup {
     let age = now - bed.newest;
     let is_stale = age.to_std().is_ok_and(|age| age > stale_after);
@@ -138,7 +157,11 @@ pub(super) fn tile(
                     None => { span .quiet { "all within limits" } }
                 }
             }
-            p .updated { @if is_stale { "no data for " (length(age)) } @else { "updated " (length(age)) " ago" } }
+            p .updated {
+                @if is_stale && is_stalled { "last known " (length(age)) " ago" }
+                @else if is_stale { "no data for " (length(age)) }
+                @else { "updated " (length(age)) " ago" }
+            }
         }
     }
 }

@@ -1,0 +1,170 @@
+//! Whether the services behind the page answer, as far as this process knows: by the job's own word where it runs here, and by
+//! what the page's reader meets with.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::clock::SystemClock;
+use crate::health::{Health, Outage};
+use crate::store::StoreError;
+use crate::watch::{Cause, Finding, STORE_REMEDY};
+
+use super::words::{length, time_of_day};
+
+/// What is known of services.
+#[derive(Debug, Clone)]
+pub(super) struct Services {
+    /// The job that runs in this process, if one does.
+    job: Option<Health>,
+    /// Whether the store answers the page.
+    store: Health,
+    /// Whether it answers with the ward: a table that is missing is an answer, and no ward.
+    ward: Health,
+}
+
+/// Why a page may not show how the ward stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The store does not answer the job, which is why nobody is judged.
+    Store(Outage),
+    /// The store does not answer the page; of the job, nothing is known here.
+    Page(Outage),
+    /// The store answers the page, but the ward cannot be read.
+    Ward(Outage),
+    /// Kafka does not answer the job.
+    Kafka(Outage),
+}
+
+impl Services {
+    pub(super) fn new(job: Option<&Health>) -> Self {
+        let unknown = || Health::new(Arc::new(SystemClock));
+        Self { job: job.cloned(), store: unknown(), ward: unknown() }
+    }
+
+    /// Whether the store answers the page.
+    pub(super) fn store(&self) -> &Health {
+        &self.store
+    }
+
+    /// The ward is about to be read.
+    pub(super) fn ward_is_asked_for(&self) {
+        self.store.store_is_asked();
+        self.ward.store_is_asked();
+    }
+
+    /// It was read, or a part of it.
+    pub(super) fn ward_was_read(&self) {
+        self.store.store_has_answered();
+        self.ward.store_has_answered();
+    }
+
+    /// It could not be read.
+    pub(super) fn ward_was_not_read(&self, error: &StoreError) {
+        let reason = error.to_string();
+        match error {
+            StoreError::Unavailable(_) => self.store.store_has_failed(&reason),
+            _ => self.store.store_has_answered(),
+        }
+        self.ward.store_has_failed(&reason);
+    }
+
+    /// What concerns most, if anything does.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        let of_job = self.job.as_ref().and_then(Health::store_away);
+        let of_kafka = || self.job.as_ref().and_then(Health::kafka_away).map(Trouble::Kafka);
+        let of_page = || self.store.store_away().map(Trouble::Page);
+        let of_ward = || self.ward.store_away().map(Trouble::Ward);
+        of_job.map(Trouble::Store).or_else(of_page).or_else(of_kafka).or_else(of_ward)
+    }
+}
+
+impl Trouble {
+    /// The outage.
+    pub(super) fn outage(&self) -> &Outage {
+        match self {
+            Self::Store(outage) | Self::Page(outage) | Self::Ward(outage) | Self::Kafka(outage) => outage,
+        }
+    }
+
+    /// That nobody is watched because of it, where the store is the reason: of everything else, the store tells.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        let outage = match self {
+            Self::Store(outage) | Self::Page(outage) => outage,
+            Self::Ward(_) | Self::Kafka(_) => return None,
+        };
+        let what = match self {
+            Self::Store(_) => "the store does not answer the job: nothing is stored and no alarm is judged",
+            _ => "the store does not answer this page: new values and new alarms are not shown",
+        };
+        let said = if outage.reason.is_empty() { String::new() } else { "; the job's log has what it said".to_owned() };
+        Some(Finding {
+            cause: Cause::StoreAway,
+            what: format!("{what}{said}"),
+            since: Some(outage.since),
+            remedy: STORE_REMEDY.to_owned(),
+        })
+    }
+
+    /// Why the page, or the job, is not ready.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "the store does not answer the job",
+            Self::Page(_) => "the store does not answer",
+            Self::Ward(_) => "the ward's tables cannot be read",
+            Self::Kafka(_) => "Kafka does not answer the job",
+        }
+    }
+
+    /// What to tell people who look at a page whose numbers are of the time `known`, if there are any.
+    pub(super) fn tell(&self, known: Option<DateTime<Utc>>, zone: Tz) -> String {
+        let outage = self.outage();
+        let lasts = length(chrono::TimeDelta::from_std(outage.lasts).unwrap_or_default());
+        let since = time_of_day(outage.since, zone);
+        let what = match self {
+            Self::Store(_) => format!(
+                "The store has not answered for {lasts}, since {since}. Nothing is stored and no alarm is judged: watch the \
+                 patients by their monitors."
+            ),
+            Self::Page(_) => format!(
+                "The store has not answered this page for {lasts}, since {since}. New values and new alarms are not shown: \
+                 watch the patients by their monitors."
+            ),
+            Self::Ward(_) => format!(
+                "The ward's tables have not been readable for {lasts}, since {since}. New values and new alarms are not shown: \
+                 watch the patients by their monitors. The page Job and the log say why."
+            ),
+            Self::Kafka(_) => format!(
+                "Kafka has not answered for {lasts}, since {since}. No new value comes, so no alarm is judged: watch the \
+                 patients by their monitors."
+            ),
+        };
+        let shown = match known {
+            Some(known) => format!("What is shown here is old, of {}.", time_of_day(known, zone)),
+            None => "Nothing has been read yet.".to_owned(),
+        };
+        format!("{what} {shown}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_says_since_when_what_it_means_and_of_when_the_numbers_are() {
+        let at = |second: i64| DateTime::from_timestamp(1_767_261_852 + second, 0).expect("a time");
+        let outage = Outage { since: at(0), lasts: Duration::from_secs(130), reason: "10.0.0.7 refused".to_owned() };
+        let zone: Tz = "Europe/Berlin".parse().expect("a zone");
+        assert_eq!(
+            Trouble::Store(outage.clone()).tell(Some(at(-1)), zone),
+            "The store has not answered for 2 m 10 s, since 11:04:12 CET. Nothing is stored and no alarm is judged: watch the \
+             patients by their monitors. What is shown here is old, of 11:04:11 CET."
+        );
+        let told = Trouble::Page(outage).tell(None, zone);
+        assert!(!told.contains("judged") && told.ends_with("Nothing has been read yet."), "{told}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether brokers answer. librdkafka goes on trying for ever and says little, and a broker that hangs says nothing at all, so
+//! they are asked.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Stopwatch;
+
+/// Kafka is away once it has not answered for so long: two questions in a row.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
+
+/// Something that should go on and does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standstill {
+    /// For how long.
+    pub lasts: Duration,
+    /// Why, as far as anybody says.
+    pub reason: String,
+}
+
+/// When brokers answered last.
+#[derive(Debug)]
+pub(super) struct Contact {
+    answered: Stopwatch,
+    /// Why they do not; empty while they do.
+    reason: String,
+    is_told: bool,
+}
+
+impl Contact {
+    /// They have answered just now.
+    pub(super) fn new() -> Self {
+        Self { answered: Stopwatch::start(), reason: String::new(), is_told: false }
+    }
+
+    /// A broker has answered.
+    pub(super) fn is_there(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            info!(silent_seconds = self.answered.elapsed().as_secs(), "Kafka answers again");
+        }
+        self.answered = Stopwatch::start();
+        self.reason.clear();
+    }
+
+    /// None has, or not with what was asked.
+    pub(super) fn is_missed(&mut self, reason: String) {
+        self.reason = reason;
+        if !self.is_told && self.away().is_some() {
+            self.is_told = true;
+            warn!(reason = self.reason, "Kafka does not answer; reading goes on when it does");
+        }
+    }
+
+    /// For how long none has; `None` where that is not worth telling yet.
+    pub(super) fn away(&self) -> Option<Standstill> {
+        let lasts = self.answered.elapsed();
+        (!self.reason.is_empty() && lasts >= AWAY_AFTER).then(|| Standstill { lasts, reason: self.reason.clone() })
+    }
+}

@@ -1,0 +1,257 @@
+//! What is told, and where, while a service that the job needs is away: by pages, metrics and receivers, from memory.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use crate::bed::{Database, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, told, unique, wait_until};
+use crate::browser;
+use crate::page::{Ward, pictures};
+use crate::receiver::{Manner, Receiver};
+use crate::services::OwnService;
+use crate::webdriver::{Browser, Screen};
+
+/// The status and the body of an answer, which must not take long whatever the services do.
+pub fn get(port: u16, path: &str) -> (u16, String) {
+    let asked = Instant::now();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(8), "{path} took {:?}", asked.elapsed());
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn metrics(port: u16) -> String {
+    let (status, text) = get(port, "/metrics");
+    assert_eq!(status, 200, "{text}");
+    text
+}
+
+/// Whether a metric has a value.
+fn has(text: &str, line: &str) -> bool {
+    text.lines().any(|known| known == line)
+}
+
+/// What a receiver was told of an alert of the job's own: episode and status, in order.
+fn told_of(receiver: &Receiver, rule: &str) -> Vec<(String, String)> {
+    let alerts = receiver.taken().into_iter().flat_map(|request| request.json()["alerts"].as_array().unwrap().clone());
+    let of = alerts.filter(|alert| alert["labels"]["alertname"] == rule);
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    of.map(|alert| (text(&alert["labels"]["episode"]), text(&alert["status"]))).collect()
+}
+
+fn statuses(receiver: &Receiver, rule: &str) -> Vec<String> {
+    told_of(receiver, rule).into_iter().map(|(_, status)| status).collect()
+}
+
+fn notifying(receiver: &Receiver) -> String {
+    format!("[[notify]]\nkind = \"webhook\"\nurl = \"{}/hook\"\nseverity = \"technical\"\n", receiver.url)
+}
+
+#[test]
+fn while_the_store_is_away_pages_metrics_and_receivers_tell_it_from_memory() {
+    let Some(server) = OwnService::start("mysql") else {
+        println!("skipped: the server is the user's");
+        return;
+    };
+    let (receiver, unmoved) = (Receiver::start(Manner::Well), Receiver::start(Manner::Well));
+    let only_high = notifying(&unmoved).replace("\"technical\"", "\"high\"\nname = \"only_high\"");
+    let more = notifying(&receiver) + &only_high;
+    let mut ward = Ward::open_on(&kafka(), &server.address, &[("P1", 80.0), ("P2", 75.0)], &more);
+    let port = ward.port;
+    ward.running.wait_until("the ward is there", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/").1.matches("class=\"tile").count() == 2
+    });
+    let well = metrics(port);
+    assert!(has(&well, "wardwatch_store_up 1") && has(&well, "wardwatch_store_away_seconds 0"), "{well}");
+    assert_eq!(get(port, "/readyz"), (200, "ready\n".to_owned()));
+    let browser = browser::is_there().then(|| {
+        let browser = Browser::start(Screen::Wall);
+        ward.show(&browser, "/");
+        browser.wait_for("it is live", "document.querySelectorAll('.tile').length === 2 && stalled.hidden");
+        browser
+    });
+
+    // It stands still: connections stay, and no answer comes.
+    server.signal("STOP");
+    wait_until("the page says so", || get(port, "/").1.contains("The store has not answered for"));
+    let (status, page) = get(port, "/");
+    assert_eq!(status, 200);
+    assert!(page.contains("no alarm is judged") && page.contains("What is shown here is old, of "), "{page}");
+    assert!(page.contains("data-id=\"P1\"") && page.contains(">80<") && page.contains("is-stalled"), "{page}");
+    assert!(!page.contains("no data for"), "nobody knows what the devices do: {page}");
+    for (path, still) in
+        [("/patients/P1", ">80<"), ("/alerts", "Open now"), ("/job", "store_away"), ("/reports", "Search")]
+    {
+        let (status, page) = get(port, path);
+        assert_eq!(status, 200, "{path}: {page}");
+        assert!(page.contains("The store has not answered for") && page.contains(still), "{path}: {page}");
+    }
+    let away = metrics(port);
+    for line in ["wardwatch_store_up 0", "wardwatch_unjudged_patients 2", "wardwatch_unwatched{cause=\"store_away\"} 1"]
+    {
+        assert!(has(&away, line), "{line} in {away}");
+    }
+    assert!(!has(&away, "wardwatch_unjudged_seconds 0"), "{away}");
+    assert_eq!(get(port, "/readyz").0, 503);
+    assert_eq!(get(port, "/healthz"), (200, "ok\n".to_owned()));
+    let (status, problem) = get(port, "/api/v1/status");
+    assert!(status == 503 && problem.contains("the store does not answer"), "{problem}");
+    let asked = Instant::now();
+    let status = ward.job.command("status").arg("--json").output().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((status.status.code(), json["unwatched"][0]["cause"].as_str()), (Some(3), Some("store_away")), "{json}");
+    if let Some(browser) = &browser {
+        browser.wait_for("open pages say so", "stalled.textContent.startsWith('The store has not answered for ')");
+        assert!(browser.eval("document.body.classList.contains('is-stalled')").as_bool().unwrap());
+        assert_eq!(browser.text("[data-id=P1] .value"), "80", "what was known stays");
+        browser.picture(&pictures().join("store-away.png"));
+    }
+    wait_until("people are called", || !told_of(&receiver, "store_away").is_empty());
+    let request = receiver.taken().pop().unwrap().json();
+    let text = request["alerts"][0]["annotations"]["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("the store has not answered since ") && text.contains("judges no alarm"), "{text}");
+    std::thread::sleep(Duration::from_secs(3)); // that nothing more comes shows only over time
+    assert_eq!(statuses(&receiver, "store_away"), ["firing"], "once");
+
+    server.signal("CONT");
+    wait_until("people hear that it is over", || statuses(&receiver, "store_away") == ["firing", "resolved"]);
+    wait_until("it is live again", || has(&metrics(port), "wardwatch_store_up 1") && get(port, "/readyz").0 == 200);
+    wait_until("the page is live again", || !get(port, "/").1.contains("The store has not answered"));
+    wait_until("what was seen meanwhile is in the audit", || {
+        ward.database.so_far("SELECT COUNT(*) FROM audit WHERE action='see' AND subject='P1'") == "1"
+    });
+
+    // It is killed, and everybody's connection is cut.
+    server.kill();
+    wait_until("the page says so", || get(port, "/").1.contains("The store has not answered for"));
+    wait_until("people are called again", || told_of(&receiver, "store_away").len() == 3);
+    let before = metrics(port);
+    assert!(has(&before, "wardwatch_store_up 0") && has(&before, "wardwatch_unjudged_patients 2"), "{before}");
+    server.start_again();
+    wait_until("people hear that it is over", || told_of(&receiver, "store_away").len() == 4);
+    wait_until("it is live again", || has(&metrics(port), "wardwatch_store_up 1"));
+    let told = told_of(&receiver, "store_away");
+    assert_eq!(told[0].0, told[1].0);
+    assert_eq!(told[2].0, told[3].0);
+    assert_ne!(told[0].0, told[2].0, "each outage is told of by itself");
+    assert_eq!(told_of(&unmoved, "store_away"), [], "who does not hear technical alerts does not hear this one");
+    let outages = "SELECT id, state, ended_at > started_at FROM alerts WHERE rule='store_away' ORDER BY started_at";
+    wait_until("both stand in the store, now that they are over", || {
+        ward.database.rows(outages) == [0, 2].map(|of| format!("{}|ended|1", told[of].0))
+    });
+    assert_eq!(ward.database.so_far("SELECT COUNT(*) FROM notifications WHERE facts LIKE '%store_away%'"), "0");
+    ward.set(&[("P1", 81.0), ("P2", 75.0)]);
+    wait_until("new values come", || get(port, "/").1.contains(">81<"));
+    assert_eq!(ward.database.so_far("SELECT COUNT(*) - MAX(batch) FROM batches"), "0", "nothing is lost or doubled");
+}
+
+#[test]
+fn while_kafka_is_away_it_is_an_alert_a_finding_and_no_heartbeat() {
+    let Some(broker) = OwnService::start("kafka") else {
+        println!("skipped: the broker is the user's");
+        return;
+    };
+    for how in ["it is killed", "it stands still"] {
+        let (receiver, called) = (Receiver::start(Manner::Well), Receiver::start(Manner::Well));
+        let heartbeat = format!("[[notify]]\nkind = \"heartbeat\"\nurl = \"{}/ping\"\nevery = \"200ms\"\n", called.url);
+        let more = notifying(&receiver) + &heartbeat;
+        let mut ward = Ward::open_on(&broker.address, &mysql_url(), &[("P1", 80.0), ("P2", 75.0)], &more);
+        let port = ward.port;
+        ward.running.wait_until("it beats", || called.requests().len() > 3);
+        ward.running.wait_until("it reads", || ward.database.so_far("SELECT COUNT(*) > 4 FROM readings") == "1");
+        if how == "it is killed" {
+            broker.kill()
+        } else {
+            broker.signal("STOP");
+        }
+        wait_until("it is an alert", || {
+            ward.database.so_far("SELECT state, patient_id FROM alerts WHERE rule='kafka_away'") == "firing|"
+        });
+        wait_until("people are called", || statuses(&receiver, "kafka_away") == ["firing"]);
+        let beats = called.requests().len();
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(called.requests().len(), beats, "{how}: silence shows only over time: ten beats long there is none");
+        let status = ward.job.command("status").output().unwrap();
+        assert_eq!(status.status.code(), Some(4), "{}", told(&status));
+        assert!(told(&status).contains("kafka_away · Kafka has not answered since "), "{}", told(&status));
+        let away = metrics(port);
+        assert!(has(&away, "wardwatch_kafka_up 0") && has(&away, "wardwatch_store_up 1"), "{away}");
+        assert!(has(&away, "wardwatch_unjudged_patients 2"), "{away}");
+        assert!(get(port, "/").1.contains("Kafka has not answered for"));
+        assert_eq!(get(port, "/readyz").0, 503);
+
+        if how == "it is killed" {
+            broker.start_again()
+        } else {
+            broker.signal("CONT");
+        }
+        ward.running
+            .wait_until("people hear that it is over", || statuses(&receiver, "kafka_away") == ["firing", "resolved"]);
+        ward.running.wait_until("it beats again", || called.requests().len() > beats + 3);
+        ward.running.wait_until("it is ready", || get(port, "/readyz").0 == 200);
+        assert!(has(&metrics(port), "wardwatch_kafka_up 1"));
+    }
+}
+
+/// Two brokers of the real kind take long to start, so these are librdkafka's.
+#[test]
+fn a_partition_whose_broker_is_away_is_an_alert_and_a_finding_and_its_patients_are_not_judged() {
+    let brokers = MockCluster::<DefaultProducerContext>::new(2).unwrap();
+    let (topic, database) = (unique("topic"), Database::create(&mysql_url()));
+    brokers.create_topic(&topic, 2, 1).unwrap();
+    (0..2).for_each(|partition| brokers.partition_leader(&topic, partition, Some(partition + 1)).unwrap());
+    let addresses = brokers.bootstrap_servers();
+    let job = TestJob::new(&topic, &database.url)
+        .source(&format!("brokers = \"{addresses}\""))
+        .query("tables/readings", READINGS)
+        .query("rules/tachycardia", TACHYCARDIA);
+    let topic = Topic::existing(&addresses, &topic);
+    let put = |partition: i32| {
+        let at = chrono::Utc::now().to_rfc3339();
+        let record = format!(r#"{{"patient_id":"P{partition}","event_time":"{at}","heart_rate":80}}"#);
+        topic.put(partition, None, record.as_bytes());
+        topic.flush_if_possible();
+    };
+    let mut running = job.start();
+    (0..2).for_each(put);
+    running.wait_until("both are read", || database.so_far("SELECT COUNT(*) FROM readings") == "2");
+    brokers.broker_down(2).unwrap();
+    let alert = "SELECT state, patient_id FROM alerts WHERE rule='partition_stalled'";
+    running.wait_until("it is an alert of the ward", || {
+        put(0);
+        database.so_far(alert) == "firing|"
+    });
+    let text = database.so_far("SELECT text FROM alerts WHERE rule='partition_stalled'");
+    assert!(text.starts_with("records wait that cannot be read: partition 1 since "), "{text}");
+    let rows = "SELECT patient_id, rule, cause FROM coverage";
+    running.wait_until("its patient is not judged by any rule", || {
+        put(0);
+        database.rows(rows) == ["P1|*|partition stalled"]
+    });
+    let status = job.command("status").output().unwrap();
+    assert_eq!(status.status.code(), Some(4), "{}", told(&status));
+    assert!(
+        told(&status).contains("partition_stalled · records wait that cannot be read: partition 1"),
+        "{}",
+        told(&status)
+    );
+    assert_eq!(
+        database.so_far("SELECT COUNT(*) FROM alerts WHERE rule='unjudged' AND is_open=1"),
+        "0",
+        "it is not told twice"
+    );
+
+    brokers.broker_up(2).unwrap();
+    running.wait_until("it is over", || {
+        (0..2).for_each(put);
+        database.so_far(alert) == "ended|" && database.rows(rows).is_empty()
+    });
+}
