@@ -14,6 +14,10 @@ use crate::clock::Clock;
 /// A store that has owed an answer for so long is away. A commit takes milliseconds, and a server that is restarted, seconds.
 pub const STORE_AWAY_AFTER: Duration = Duration::from_secs(4);
 
+/// People are called once the store has been away for so long, and what they were called for is written down when it is over; a
+/// server that is restarted, or busy for a moment, is back by then.
+pub const STORE_AWAY_TOLD_AFTER: Duration = Duration::from_secs(10);
+
 /// A service that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
@@ -72,12 +76,12 @@ impl Health {
         let (outage, now) = (self.store_away(), self.0.clock.now());
         let mut services = self.services();
         services.asked = None;
-        if let Some(Outage { since, .. }) = outage {
+        if let Some(Outage { since, .. }) = outage.filter(|outage| outage.lasts >= STORE_AWAY_TOLD_AFTER) {
             services.past = Some((since, now.max(since)));
         }
     }
 
-    /// The last outage of the store that is over, once: since when, and until when.
+    /// The last outage of the store that is over and that people were called for, once: since when, and until when.
     #[must_use]
     pub fn take_past_outage(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         self.services().past.take()
@@ -140,13 +144,18 @@ mod tests {
         // Somebody puts the clock right meanwhile; that makes the outage neither longer nor shorter.
         clock.set(since + Duration::from_secs(100));
         assert_eq!(health.store_away().map(|outage| outage.lasts), Some(STORE_AWAY_AFTER));
+        clock.advance(STORE_AWAY_TOLD_AFTER - STORE_AWAY_AFTER);
         health.store_has_answered();
         assert_eq!(health.store_away(), None);
-        assert_eq!(health.take_past_outage(), Some((since, since + Duration::from_secs(100))));
+        assert_eq!(
+            health.take_past_outage(),
+            Some((since, since + Duration::from_secs(100) + STORE_AWAY_TOLD_AFTER - STORE_AWAY_AFTER))
+        );
         assert_eq!(health.take_past_outage(), None, "it is told once");
 
         health.store_is_asked();
+        clock.advance(STORE_AWAY_AFTER);
         health.store_has_answered();
-        assert_eq!(health.take_past_outage(), None, "an answer in time is no outage");
+        assert_eq!(health.take_past_outage(), None, "nobody was called for that");
     }
 }

@@ -185,23 +185,19 @@ impl Coverage {
             let cause = if rejected.is_of_clock { Why::Clock } else { Why::Rejected };
             every_rule(patient, cause, rejected.first, rejected.reason.clone())
         });
-        let mut others: Vec<Unjudged> = rejected.collect();
-        let strangers = attaching.strangers();
-        if strangers > 0 {
-            let told = every_rule(&"".into(), Why::NotAttached, now, attaching.tell_of_nobody());
-            others.push(Unjudged { patients: strangers, ..told });
-        }
+        let strangers = Some(attaching.strangers()).filter(|strangers| *strangers > 0).map(|patients| Unjudged {
+            patients,
+            ..every_rule(&"".into(), Why::NotAttached, now, attaching.tell_of_nobody())
+        });
         let missed = self.absent.iter().filter(|(_, (since, _))| now - *since >= NOTHING_YET);
-        for (patient, (since, cause)) in
-            missed.filter(|(patient, _)| others.iter().all(|one| one.patient != **patient)).collect::<Vec<_>>()
-        {
+        let missed = missed.map(|(patient, (since, cause))| {
             let detail = match cause {
                 Why::NotAttached => "no device is attached to the patient",
                 _ => "no record of the patient has come",
             };
-            others.push(every_rule(patient, *cause, *since, detail.to_owned()));
-        }
-        others
+            every_rule(patient, *cause, *since, detail.to_owned())
+        });
+        rejected.chain(strangers).chain(missed).collect()
     }
 
     /// Whether it is to be read again what tables lack for good.

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::alert::{EpisodeId, Facts, Notification, STORE_AWAY, notification_id};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Job, Outlet, OutletKind, When};
-use crate::health::Health;
+use crate::health::{Health, STORE_AWAY_TOLD_AFTER};
 use crate::telemetry::caught;
 use crate::terms::Severity;
 
@@ -25,9 +25,6 @@ use super::{Speaker, Undelivered};
 
 /// How often it is looked whether the store answers.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// People are called once the store has been away for so long; a server that is restarted is back by then.
-const TOLD_AFTER: Duration = Duration::from_secs(10);
 
 /// Whether a receiver is told of the job's own technical alerts, and so of this.
 pub(super) fn is_told(outlet: &Outlet) -> bool {
@@ -124,7 +121,7 @@ impl OutageWatch {
     fn look(&mut self) {
         let away = self.health.store_away();
         // An outage that has been told of goes on until the store answers.
-        let away = away.filter(|outage| outage.lasts >= TOLD_AFTER || self.told.standing.is_some());
+        let away = away.filter(|outage| outage.lasts >= STORE_AWAY_TOLD_AFTER || self.told.standing.is_some());
         self.told.note(away.map(|outage| outage.since), self.clock.now());
         while self.backoff.as_ref().is_none_or(Backoff::is_over) {
             let Some(saying) = self.told.due.front().copied().or_else(|| self.repetition()) else { return };

@@ -290,7 +290,8 @@ class Case:
                 self.must_fire(patient, rule, run, episodes)
         for episode in episodes:
             if episode["ended"] is None:
-                self.fault("stuck", rule, patient, f"{episode} never ends")
+                if self.must_end(clear, valid):
+                    self.fault("stuck", rule, patient, f"{episode} never ends")
             elif not self.may_end(episode, gone, must, valid):
                 self.fault("cleared", rule, patient, f"{episode} ends while its condition is true, or not known to be gone")
 
@@ -361,6 +362,14 @@ class Case:
 
     def is_over(self, episode, batch):
         return self.ended_by(episode) < batch
+
+    def must_end(self, clear, valid):
+        """Whether the condition was found gone, for long enough before the end, after every clock's last word that it was true
+        had been denied by the same clock, or counted no longer."""
+        true = {(clock, s.stamp) for clock, samples in self.of_patient.items() for s in samples if s.is_true}
+        counted = max((stamp for _, stamp in true), default=0) + (valid if len({clock for clock, _ in true}) > 1 else 0)
+        denied = [s.stamp for samples in self.of_patient.values() for s in samples if s.stamp > counted]
+        return min(denied, default=NEVER) + clear + self.lateness + self.delay < self.batches[-1]
 
     def may_end(self, episode, gone, must, valid):
         """Whether it was gone by one of the clocks, and by none certainly true."""

@@ -26,20 +26,10 @@ MUTATIONS = {
         "if distance(&later) < distance(&earlier) { later } else { earlier }",
         "if distance(&later).is_none() { later } else { earlier }",
     ),
-    "a clock that was set is another device's": (
-        "src/alert/streams/lanes.rs",
-        "leads: true, ..noted }",
-        "leads: false, ..noted }",
-    ),
-    "a device that pauses beside another is a clock that was set": (
-        "src/alert/streams/lanes.rs",
-        "self.others[*next].since >= first.stamped && self.lead.lasts(at, stamped)",
-        "next < &MOST_LANES && self.lead.lasts(at, stamped)",
-    ),
     "of two devices the one that says no wins": (
         "src/alert/lifecycle.rs",
-        "if episode.tracks.iter().any(|track| track.holds != Holds::No) {",
-        "if episode.tracks.iter().any(|track| track.holds == Holds::Between) {",
+        "            supersede(&mut episode, sample);",
+        "            episode.tracks.retain(|track| is_of(track, sample));\n            supersede(&mut episode, sample);",
     ),
     "what is sent again is judged again": (
         "src/alert/streams/seen.rs",

@@ -212,7 +212,7 @@ impl Ward {
             };
             let mut steady = Device::new("P0", &format!("steady-{partition}"), vec!["heart_rate", "spo2"], SECOND);
             steady.partitions = vec![(0, partition)];
-            steady.off = vec![0..first - start];
+            steady.off.push(0..first - start);
             ward.send(&steady);
         }
         ward.records.sort_by_key(|record| record.stamp);
