@@ -27,6 +27,9 @@ use super::{Episode, Holds, Judged, Rule, State};
 /// An event time further ahead of Kafka's stamp, or of the job's clock, than this is told of.
 const AHEAD: TimeDelta = TimeDelta::seconds(30);
 
+/// Whose records come so long after their times, but not by so much that they are of the past, is told of.
+const BEHIND: (TimeDelta, TimeDelta) = (TimeDelta::seconds(30), TimeDelta::hours(24));
+
 /// A clock that was set is told of for so long.
 const STEP_IS_TOLD: TimeDelta = TimeDelta::minutes(10);
 
@@ -429,18 +432,26 @@ impl Watch<'_> {
             let untold: Vec<&Unjudged> =
                 of_patient.iter().filter(|unjudged| !unjudged.cause.is_told_elsewhere()).collect();
             let Some(first) = untold.iter().min_by_key(|unjudged| unjudged.since) else { continue };
-            let rules: Vec<&str> = untold.iter().map(|unjudged| unjudged.rule.as_str()).collect();
-            let rules = if rules.contains(&EVERY_RULE) { "any rule".to_owned() } else { rules.join(", ") };
-            let last = first.judged_until.map(|at| format!(", last at {}", written(at)));
-            let text = format!("not judged by {rules}: {}{}", first.why(), last.unwrap_or_default());
-            texts.insert(Arc::clone(&first.patient), text);
+            // Rules of one cause together, the one that has lasted for longest first.
+            let mut causes: Vec<(String, Vec<&Unjudged>)> = Vec::new();
+            for unjudged in &untold {
+                let last = unjudged.judged_until.map(|at| format!(", last at {}", written(at)));
+                let why = format!("{}{}", unjudged.why(), last.unwrap_or_default());
+                match causes.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, of)) => of.push(unjudged),
+                    None => causes.push((why, vec![unjudged])),
+                }
+            }
+            causes.sort_by_key(|(_, of)| of.iter().map(|unjudged| unjudged.since).min());
+            let told: Vec<String> = causes.iter().map(|(why, of)| format!("{}: {why}", rules_of(of))).collect();
+            texts.insert(Arc::clone(&first.patient), format!("not judged by {}", told.join("; ")));
         }
         texts
     }
 
-    /// Clocks that were set, that are ahead, and that differ between the devices of a patient.
+    /// Clocks that were set, that are ahead or behind, and that differ between the devices of a patient.
     fn clock_texts(&self) -> ClockTexts {
-        let (mut step, mut ahead) = (BTreeMap::new(), BTreeMap::new());
+        let (mut step, mut ahead, mut behind) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut delays: BTreeMap<&Arc<str>, [i64; 2]> = BTreeMap::new();
         for clock in self.moment.streams.clocks() {
             let Some(arrived) = self.moment.arrivals.of(clock.partition.0) else { continue };
@@ -457,6 +468,11 @@ impl Watch<'_> {
                 let text = format!("the clock of {} is {} ahead", device(&clock), length(least));
                 ahead.insert(Arc::clone(clock.patient), text);
             }
+            if (BEHIND.0..BEHIND.1).contains(&TimeDelta::microseconds(most)) {
+                let text =
+                    format!("{} is {} behind: its clock, or what it sends is held up", device(&clock), length(most));
+                behind.insert(Arc::clone(clock.patient), text);
+            }
             let range = delays.entry(clock.patient).or_insert([least, most]);
             *range = [range[0].min(least), range[1].max(most)];
         }
@@ -465,7 +481,8 @@ impl Watch<'_> {
             let apart = length(most.saturating_sub(least));
             (Arc::clone(patient), format!("the clocks of the patient's devices are {apart} apart"))
         });
-        ClockTexts { step, ahead, differs: differs.collect() }
+        behind.extend(differs);
+        ClockTexts { step, ahead, differs: behind }
     }
 
     /// The patients of whom two streams have said different things for too long.
@@ -491,6 +508,12 @@ impl Watch<'_> {
         };
         Some(format!("{} says {}, {} does not", name(says), episode.rule, name(denies)))
     }
+}
+
+/// The names of rules, in words.
+fn rules_of(unjudged: &[&Unjudged]) -> String {
+    let names: Vec<&str> = unjudged.iter().map(|unjudged| unjudged.rule.as_str()).collect();
+    if names.contains(&EVERY_RULE) { "any rule".to_owned() } else { names.join(", ") }
 }
 
 /// What to tell of clocks, by patient.

@@ -31,6 +31,8 @@ pub struct Seen<'a> {
     pub active: &'a BTreeSet<Partition>,
     /// The partitions of which nothing waits to be read.
     pub at_end: &'a BTreeSet<Partition>,
+    /// Whether windows wait for more all the same.
+    pub keeps_windows: bool,
     /// All partitions.
     pub partitions: &'a BTreeSet<Partition>,
     /// Since when a partition that never had a record has been waited for; `None` where none will come.
@@ -75,7 +77,7 @@ impl EventTime {
     }
 
     fn is_live(&self, partition: Partition, seen: &Seen<'_>, patience: &Patience) -> bool {
-        if !seen.at_end.contains(&partition) {
+        if seen.keeps_windows || !seen.at_end.contains(&partition) {
             return true;
         }
         let since = self.active.get(&partition).copied().or(seen.waiting_since);
@@ -139,6 +141,7 @@ mod tests {
                 watermarks: &watermarks,
                 active: &reached.iter().map(|(partition, _)| Partition(*partition)).collect(),
                 at_end: &at_end.iter().map(|partition| Partition(*partition)).collect(),
+                keeps_windows: false,
                 partitions: &partitions,
                 waiting_since: Some(second(990)),
                 now: second(*now),

@@ -9,8 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::alert::{
-    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Unjudged,
-    Unread, Watch, address, check_rows, is_system_rule,
+    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Streams,
+    Unjudged, Unread, Watch, address, check_rows, is_system_rule,
 };
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
 use crate::query::{self, Input, Outcome, QueryFailure};
@@ -78,6 +78,7 @@ impl Taken {
             watermarks: &rows.watermarks,
             active: &active,
             at_end: &batch.at_end,
+            keeps_windows: batch.keeps_windows,
             partitions: &batch.partitions,
             waiting_since: state.waiting_since,
             now,
@@ -119,11 +120,13 @@ impl Taken {
             encounters_now(&present, &plan.samples)
         });
         let composed = composed_rows(plan, &self.samples);
+        let ages = StreamAges { streams: &state.memory.streams, arrivals: &self.arrivals };
         let input = Input {
             batch: self.id,
             rows: &self.rows.all,
             judged: Some(query::Judged { rows: &self.rows.all, composed: &composed }),
             on_time: &self.rows.on_time,
+            ages: Some(&ages),
             history: &state.memory.history(),
             open_alerts: open_alerts.as_ref(),
             artefacts: Some(&artefacts),
@@ -247,6 +250,19 @@ impl Taken {
 
     fn event_now(&self) -> DateTime<Utc> {
         self.event_time.now.unwrap_or(self.now)
+    }
+}
+
+/// Ages by what streams know of records' arrival.
+#[derive(Debug)]
+struct StreamAges<'a> {
+    streams: &'a Streams,
+    arrivals: &'a Arrivals,
+}
+
+impl query::Ages for StreamAges<'_> {
+    fn of_columns<'a>(&'a self, columns: &[&str]) -> Box<dyn Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + 'a> {
+        Box::new(self.streams.ages(columns, self.arrivals))
     }
 }
 

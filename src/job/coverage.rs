@@ -24,6 +24,11 @@ const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 const ENOUGH_REJECTS: u64 = 3;
 const REJECTS_LAST: TimeDelta = TimeDelta::seconds(2);
 
+/// Rejects that do not say whose they are may be of anybody: those that go on for so long, each within so long of the one
+/// before, are told of.
+const STRAY_REJECTS_LAST: TimeDelta = TimeDelta::seconds(10);
+const STRAY_REJECTS_PAUSE: TimeDelta = TimeDelta::seconds(60);
+
 /// Who is here for so long without a record is missed.
 const NOTHING_YET: TimeDelta = TimeDelta::seconds(60);
 
@@ -34,6 +39,7 @@ const INCOMPLETE_EVERY: TimeDelta = TimeDelta::seconds(10);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Coverage {
     bad_values: BadValues,
+    /// By patient; under no name those that do not say whose they are.
     rejected: BTreeMap<Arc<str>, Rejected>,
     doubtful: BTreeMap<(Arc<str>, String), Doubtful>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
@@ -47,8 +53,11 @@ pub(super) struct Coverage {
 /// Records of a patient that could not become rows, with none between that could.
 #[derive(Debug, Clone)]
 struct Rejected {
+    /// When the first and the last came: by Kafka's stamps, so that it does not matter in which batch.
     first: DateTime<Utc>,
     last: DateTime<Utc>,
+    /// When the last was read.
+    noted: DateTime<Utc>,
     count: u64,
     reason: String,
     /// Whether a clock is the reason.
@@ -66,8 +75,24 @@ struct Doubtful {
 impl Coverage {
     /// What the store was told last.
     pub(super) fn new(told: Vec<Unjudged>) -> Self {
+        let is_of_rejects = |told: &&Unjudged| {
+            told.rule == EVERY_RULE && matches!(told.cause, Why::Rejected | Why::Clock) && !told.patient.is_empty()
+        };
+        // What was told of goes on after a restart, until a record can be read again.
+        let rejected = told.iter().filter(is_of_rejects).map(|told| {
+            let rejected = Rejected {
+                first: told.since,
+                last: told.since + REJECTS_LAST,
+                noted: DateTime::<Utc>::MAX_UTC,
+                count: ENOUGH_REJECTS,
+                reason: told.detail.clone(),
+                is_of_clock: told.cause == Why::Clock,
+            };
+            (Arc::clone(&told.patient), rejected)
+        });
+        let rejected = rejected.collect();
         let told = told.into_iter().map(|unjudged| ((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged));
-        Self { told: told.collect(), ..Self::default() }
+        Self { told: told.collect(), rejected, ..Self::default() }
     }
 
     /// Takes note of a batch's values that are none.
@@ -119,14 +144,24 @@ impl Coverage {
         texts
     }
 
-    /// Takes note of a batch's rejects, as far as they say whose they are.
+    /// Takes note of a batch's rejects.
     pub(super) fn note_rejects(&mut self, rejects: &[Reject], now: DateTime<Utc>) {
-        self.rejected.retain(|_, rejected| now - rejected.last < REMEMBERED);
+        for restored in self.rejected.values_mut().filter(|rejected| rejected.noted > now) {
+            restored.noted = now;
+        }
+        self.rejected.retain(|patient, rejected| {
+            now - rejected.noted < if patient.is_empty() { STRAY_REJECTS_PAUSE } else { REMEMBERED }
+        });
         for reject in rejects {
-            let Some(patient) = &reject.patient else { continue };
-            let new = || Rejected { first: now, last: now, count: 0, reason: String::new(), is_of_clock: false };
-            let rejected = self.rejected.entry(patient.as_str().into()).or_insert_with(new);
-            (rejected.last, rejected.count) = (now, rejected.count + 1);
+            let patient = reject.patient.as_deref().unwrap_or_default();
+            let at = reject.stamped_at.unwrap_or(now).min(now);
+            let new =
+                || Rejected { first: at, last: at, noted: now, count: 0, reason: String::new(), is_of_clock: false };
+            let rejected = self.rejected.entry(patient.into()).or_insert_with(new);
+            if patient.is_empty() && at - rejected.last >= STRAY_REJECTS_PAUSE {
+                (rejected.first, rejected.count) = (at, 0);
+            }
+            (rejected.last, rejected.noted, rejected.count) = (rejected.last.max(at), now, rejected.count + 1);
             rejected.reason.clone_from(&reject.reason);
             rejected.is_of_clock = reject.is_of_clock();
         }
@@ -134,14 +169,22 @@ impl Coverage {
 
     /// The patients of whom nothing but rejects has come for a while, each with what to tell.
     pub(super) fn rejected(&self, streams: &Streams) -> BTreeMap<Arc<str>, String> {
-        let text = |rejected: &Rejected| format!("no record of the patient can be read: {}", rejected.reason);
-        self.nothing_but_rejects(streams).map(|(patient, rejected)| (Arc::clone(patient), text(rejected))).collect()
+        let text = |(patient, rejected): (&Arc<str>, &Rejected)| {
+            let of_whom = if patient.is_empty() {
+                "records cannot be read, nor whose they are"
+            } else {
+                "no record of the patient can be read"
+            };
+            (Arc::clone(patient), format!("{of_whom}: {}", rejected.reason))
+        };
+        self.nothing_but_rejects(streams).map(text).collect()
     }
 
     fn nothing_but_rejects(&self, streams: &Streams) -> impl Iterator<Item = (&Arc<str>, &Rejected)> {
         self.rejected.iter().filter(|(patient, rejected)| {
-            let is_read_again = streams.noted_at(patient).is_some_and(|noted| noted >= rejected.first);
-            let lasts = rejected.count >= ENOUGH_REJECTS && rejected.last - rejected.first >= REJECTS_LAST;
+            let is_read_again = streams.stamped_at(patient).is_some_and(|stamped| stamped >= rejected.first);
+            let long = if patient.is_empty() { STRAY_REJECTS_LAST } else { REJECTS_LAST };
+            let lasts = rejected.count >= ENOUGH_REJECTS && rejected.last - rejected.first >= long;
             lasts && !is_read_again
         })
     }
@@ -224,7 +267,7 @@ impl Coverage {
 
     /// Lets go of rejects of patients of whom records can be read again.
     pub(super) fn forgive(&mut self, streams: &Streams) {
-        self.rejected.retain(|patient, rejected| streams.noted_at(patient).is_none_or(|noted| noted < rejected.first));
+        self.rejected.retain(|patient, rejected| streams.stamped_at(patient).is_none_or(|at| at < rejected.first));
     }
 
     pub(super) fn bad_values(&self) -> &BadValues {

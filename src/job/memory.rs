@@ -68,7 +68,7 @@ impl Memory {
             streams: Streams::new(plan.streams()),
             composer: Composer::new(&plan.rules),
             history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
-            seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&source.dedupe, time)),
+            seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&dedupe_key(source), time)),
             features: (!plan.job.features.is_empty())
                 .then(|| Features::new(&plan.job.features, &plan.samples.key, time)),
         }
@@ -172,6 +172,12 @@ impl Memory {
     pub(super) fn history(&self) -> Vec<RecordBatch> {
         self.history.as_ref().map(History::batches).unwrap_or_default()
     }
+}
+
+/// What makes two records one: what the job file says, and the device, for another one's reading is no repetition.
+fn dedupe_key(source: &SourceSpec) -> Vec<String> {
+    let device = source.device.iter().filter(|device| !source.dedupe.contains(device));
+    source.dedupe.iter().chain(device).cloned().collect()
 }
 
 /// How long to wait for rows, by the job file.

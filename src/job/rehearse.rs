@@ -227,6 +227,7 @@ impl Rehearsal {
                 batch: *batch,
                 rows: &rows.all,
                 judged: None,
+                ages: None,
                 on_time: &rows.on_time,
                 history: &[],
                 open_alerts: None,

@@ -251,6 +251,10 @@ fn run_as_holder(
                     let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
                     taken.show_open = true;
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                } else {
+                    // Time has passed since the last record, which an alert may wait for.
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
                 // Whom people have discharged is gone now, not with the next record.
                 take_encounters(store, &mut state, clock.now(), &options.retry())?;
@@ -301,9 +305,7 @@ fn kafka_outage(taken: &Taken) -> Option<Outage> {
 fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd) -> Taken {
     let partitions = state.claimed.keys().copied().collect();
     let mut nothing = MicroBatch::nothing(&plan.job.source, partitions);
-    if at_end == AtEnd::LeaveWindows {
-        nothing.at_end.clear();
-    }
+    nothing.keeps_windows = at_end == AtEnd::LeaveWindows;
     Taken::of(nothing, plan, state, now)
 }
 

@@ -22,6 +22,8 @@ pub struct Input<'a> {
     pub judged: Option<Judged<'a>>,
     /// Those that were on time: what windows count.
     pub on_time: &'a RecordBatch,
+    /// How long ago what was known came, where that is known better than by event times.
+    pub ages: Option<&'a dyn Ages>,
     /// The rows of the last while, those of this batch included.
     pub history: &'a [RecordBatch],
     /// The alerts that stood after the batch before, as [`open_alerts_schema`](super::open_alerts_schema) has them.
@@ -42,6 +44,13 @@ pub struct Input<'a> {
     pub watermark: Option<Watermark>,
     /// Whether windows that have not closed are to be given out as they stand, because nothing more may come.
     pub show_open: bool,
+}
+
+/// How long ago what is known of patients came.
+pub trait Ages: std::fmt::Debug {
+    /// For the patient that it is then asked of: the age of the last record, and of the last value of each of `columns`, in
+    /// seconds. `None` where event times tell as well.
+    fn of_columns<'a>(&'a self, columns: &[&str]) -> Box<dyn Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + 'a>;
 }
 
 /// The rows of a batch as rules see them that are judged sample by sample.

@@ -15,7 +15,7 @@ use super::batch::{Input, Outcome};
 use super::execute::{Limits, QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
 use super::functions::FrozenTimes;
-use super::latest::Latest;
+use super::latest::{Latest, with_ages};
 use super::planner::{Body, Planner, Query};
 use super::run::{Giving, Run, batch_number, own_watermark};
 use super::sampled::numbered;
@@ -222,7 +222,7 @@ impl Engine {
     ///
     /// Errors: the table's name, and why it is not up to date.
     fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) -> Result<(), (String, QueryFailure)> {
-        let Some(Latest { windowed, slot, name }) = &mut self.latest else { return Ok(()) };
+        let Some(Latest { windowed, slot, name, key }) = &mut self.latest else { return Ok(()) };
         let running = Stopwatch::start();
         let is_leaving = |patient: &str| input.leaving.contains_key(patient);
         if !input.leaving.is_empty() {
@@ -234,7 +234,9 @@ impl Engine {
         }
         let folded = running.elapsed().as_secs_f64();
         let shown = match giving {
-            Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| slot.fill(&rows)),
+            Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| {
+                slot.fill(&input.ages.map_or_else(|| rows.clone(), |ages| with_ages(&rows, key, ages)));
+            }),
             Giving::Closed | Giving::Nothing => Ok(()),
         };
         let seconds = running.elapsed().as_secs_f64();

@@ -240,7 +240,7 @@ impl<'a> Planner<'a> {
             Ok((windowed, schema)) => {
                 let slot = Slot::new(schema);
                 self.register(&name, Path::new(""), &slot, &slot, Known::of_moment(window::Input::Latest));
-                Some(Latest { name, windowed, slot })
+                Some(Latest { name, windowed, slot, key: self.source.key.to_owned() })
             }
             Err(error) => {
                 let message = format!("\"{name}\" cannot be kept: {}", tidy(&error.strip_backtrace()));
@@ -330,6 +330,16 @@ impl<'a> Planner<'a> {
             if let QueryKind::Table(header) = &file.kind {
                 self.tables.keys.insert(file.name.clone(), header.key.clone());
             }
+        }
+        let is_allowed = file.allows.iter().any(|allowed| allowed == "by-batch");
+        let is_grouped = by_batch && schema.index_of(self.source.event_time).is_err();
+        if matches!(file.kind, QueryKind::Rule(_)) && by_sample && is_grouped && !is_allowed {
+            let message = format!(
+                "its rows depend on which records come in one batch; return \"{}\", or read a table with a window",
+                self.source.event_time
+            );
+            let (line, column) = file.header_place("severity");
+            self.warnings.push(Warning { diagnostic: file.diagnostic(line, column, message), name: "by-batch" });
         }
         let slot = (!matches!(file.kind, QueryKind::Rule(_))).then(|| Slot::new(Arc::clone(&schema)));
         let closed = windowed.map(|_| Slot::new(Arc::clone(&schema)));

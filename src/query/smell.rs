@@ -16,10 +16,14 @@ use super::engine::Planned;
 use super::file::{QueryFile, QueryKind};
 
 /// The kinds of smells, each with what is wrong about it.
-pub const SMELLS: [(&str, &str); 7] = [
+pub const SMELLS: [(&str, &str); 8] = [
     (
         "average-of-averages",
         "an average of averages counts each the same, however many readings it is of; keep sums and counts",
+    ),
+    (
+        "by-batch",
+        "a rule that groups the rows of a batch depends on which records happen to come together; return event_time, or read a window",
     ),
     ("join-multiplies-rows", "a join on less than the key of a table gives a row for each that matches"),
     ("no-delay", "a rule without `@for` fires at a single reading, and most such alarms are false"),

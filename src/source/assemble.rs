@@ -115,6 +115,7 @@ impl Assembly {
             ranges,
             partitions: self.partitions().collect(),
             at_end: at_end.clone(),
+            keeps_windows: false,
             rows,
             rejects,
             artefacts,

@@ -44,6 +44,8 @@ pub struct MicroBatch {
     pub partitions: BTreeSet<Partition>,
     /// The partitions of which nothing waited to be read when it closed.
     pub at_end: BTreeSet<Partition>,
+    /// Whether windows wait for more all the same.
+    pub keeps_windows: bool,
     /// The rows, one Arrow batch.
     pub rows: arrow::array::RecordBatch,
     /// The records that are no rows.
@@ -190,6 +192,7 @@ impl MicroBatch {
         Self {
             ranges: Ranges::new(),
             at_end: partitions.clone(),
+            keeps_windows: false,
             partitions,
             rows: arrow::array::RecordBatch::new_empty(crate::decode::frame_schema(&spec.columns)),
             rejects: Vec::new(),
@@ -287,6 +290,7 @@ mod tests {
             ranges: Ranges::new(),
             partitions: BTreeSet::new(),
             at_end: BTreeSet::new(),
+            keeps_windows: false,
             rows: arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())),
             rejects: Vec::new(),
             artefacts: Vec::new(),

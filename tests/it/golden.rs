@@ -233,7 +233,12 @@ fn golden_reference_and_schemas() {
 }
 
 /// Queries that are no fault but smell, each in a set of its own beside a right one.
-const SMELLY: [(&str, &str, &str); 10] = [
+const SMELLY: [(&str, &str, &str); 11] = [
+    (
+        "a rule that is judged by which records come together",
+        "rules/highest",
+        "-- @severity: high\n-- @for: 10s\nSELECT patient_id, max(heart_rate) AS rate FROM vitals GROUP BY patient_id HAVING max(heart_rate) > 120",
+    ),
     (
         "a look further back than the job remembers",
         "rules/odd",

@@ -135,6 +135,7 @@ impl Job {
             watermarks: &split.watermarks,
             active: &readings.iter().map(|(_, (patient, ..))| Partition(i32::from(patient % 2))).collect(),
             at_end: idle,
+            keeps_windows: false,
             partitions: &[Partition(0), Partition(1)].into(),
             waiting_since: None,
             now: DateTime::<Utc>::UNIX_EPOCH,
@@ -147,6 +148,7 @@ impl Job {
         let input = Input {
             batch: BatchId(self.batch),
             judged: None,
+            ages: None,
             rows: &all,
             on_time: &on_time,
             history: &[],
@@ -467,6 +469,7 @@ fn run_one(engine: &mut Engine, batch: u64, all: &RecordBatch, watermark: Option
     let input = Input {
         batch: BatchId(batch),
         judged: None,
+        ages: None,
         rows: all,
         on_time: all,
         history: &[],

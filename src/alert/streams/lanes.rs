@@ -102,6 +102,8 @@ pub(super) struct Lane {
     pub(super) is_left: bool,
     /// Samples that keep another pace than `delay`, or the first ones of a lane that is not certain.
     pub(super) run: Run,
+    /// How many samples in a row have kept pace with the one before: they come as they are measured.
+    pub(super) paced: u8,
 }
 
 /// Samples in a row that lie equally far behind their stamps.
@@ -184,11 +186,18 @@ impl Lane {
             is_known_span: false,
             is_left: false,
             run: Run::default(),
+            paced: 0,
         }
+    }
+
+    /// Takes note of whether the next sample keeps pace with the last one.
+    fn note_pace(&mut self, at: i64, stamped: i64) {
+        self.paced = if self.keeps_pace(at, stamped) { self.paced.saturating_add(1) } else { 0 };
     }
 
     /// Goes on with a sample that is not before its newest. Returns by how much the clock was set, where that is known now.
     fn go_on(&mut self, at: i64, stamped: i64) -> Option<i64> {
+        self.note_pace(at, stamped);
         self.newest = at;
         self.stamped = self.stamped.max(stamped);
         if std::mem::take(&mut self.is_left) {
@@ -257,6 +266,7 @@ impl Lanes {
                 let last = Run::of(lane.newest, lane.stamped);
                 lane.run = lane.run.with(at, stamped);
                 lane.samples += 1;
+                lane.note_pace(at, stamped);
                 (lane.newest, lane.stamped, lane.delay) = (at, stamped, delay);
                 // What may have come before must keep pace with the stamps; what is new may come in one go.
                 lane.is_certain = if lane.is_known_span { lane.run.is_enough(at) } else { lane.samples >= ENOUGH };
@@ -334,9 +344,11 @@ impl Lanes {
         self.others.iter().any(|lane| lane.is_certain && at > lane.newest && keeps_pace(lane) && is_other_clock(lane))
     }
 
-    /// How far its lanes lie behind stamps, the least and the most, of those that had a sample not long before `stamped`.
+    /// How far its lanes lie behind stamps, the least and the most, of those whose samples come as they are measured, the last not
+    /// long before `stamped`. What was kept and sent in one go tells nothing of a clock.
     pub(super) fn delays(&self, stamped: i64) -> Option<(i64, i64)> {
-        let lanes = self.first.iter().chain(&self.others).filter(|lane| lane.is_certain && !lane.is_left);
+        let is_clock = |lane: &&Lane| lane.is_certain && !lane.is_left && u32::from(lane.paced) + 1 >= LASTING;
+        let lanes = self.first.iter().chain(&self.others).filter(is_clock);
         let delays = lanes.filter(|lane| stamped.saturating_sub(lane.stamped) < CLOCK_PATIENCE).map(|lane| lane.delay);
         delays.fold(None, |range, delay| match range {
             None => Some((delay, delay)),

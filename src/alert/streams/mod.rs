@@ -502,11 +502,43 @@ impl Streams {
         DateTime::from_timestamp_micros(newest)
     }
 
-    /// The `now` of the last batch that had a record of the patient.
+    /// The stamp of the patient's newest record.
     #[must_use]
-    pub fn noted_at(&self, patient: &str) -> Option<DateTime<Utc>> {
-        let noted = self.patients.get(patient)?.streams.iter().map(|stream| stream.noted).max()?;
-        DateTime::from_timestamp_micros(noted)
+    pub fn stamped_at(&self, patient: &str) -> Option<DateTime<Utc>> {
+        let stamped = self.patients.get(patient)?.streams.iter().map(|stream| stream.stamped).max()?;
+        DateTime::from_timestamp_micros(stamped)
+    }
+
+    /// How long ago, in seconds, the last record of a patient came and the last value of each of `columns`, by Kafka's stamps.
+    /// `None` where stamps do not tell: records are not sent as they are measured, or nothing is known of the column.
+    ///
+    /// A device whose clock is behind is not silent, and one whose clock is ahead may be.
+    pub fn ages<'a>(
+        &'a self,
+        columns: &[&str],
+        arrivals: &'a Arrivals,
+    ) -> impl Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + use<'a> {
+        let places: Vec<Option<usize>> =
+            columns.iter().map(|name| self.shape.columns.iter().position(|known| known == name)).collect();
+        move |patient| {
+            let streams = &self.patients.get(patient)?.streams;
+            let keeps_pace =
+                |stream: &Stream| stream.sets.first().is_some_and(|of_any| of_any.delays(stream.stamped).is_some());
+            if !streams.iter().all(keeps_pace) {
+                return None;
+            }
+            let age = |stamp: &dyn Fn(&Stream) -> i64| {
+                let ages = streams.iter().filter_map(|stream| {
+                    let last = stamp(stream);
+                    let now = arrivals.of(stream.partition).filter(|_| last > i64::MIN)?;
+                    Some(now.saturating_sub(last))
+                });
+                #[allow(clippy::cast_precision_loss, reason = "an age, which is far below what a double holds exactly")]
+                ages.min().map(|micros| micros.max(0) as f64 / 1e6)
+            };
+            let of_column = |place: usize| age(&|stream| stream.columns[place].stamped);
+            Some((age(&|stream| stream.stamped)?, places.iter().map(|place| place.and_then(of_column)).collect()))
+        }
     }
 
     /// Whether the patient has had a record.

@@ -10,7 +10,7 @@ use super::seen::{Seen, Spans, Stretch};
 use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 6;
+const FORM: u8 = 7;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -103,6 +103,7 @@ fn lane(to: &mut Vec<u8>, lane: &Lane) {
     to.push(u8::from(lane.is_certain));
     to.push(u8::from(lane.is_known_span));
     to.push(u8::from(lane.is_left));
+    to.push(lane.paced);
 }
 
 fn run(to: &mut Vec<u8>, run: Run) {
@@ -234,7 +235,8 @@ impl<'a> Reader<'a> {
         let (newest, stamped, delay, since) = (self.number()?, self.number()?, self.number()?, self.number()?);
         let (run, samples) = (self.run()?, self.count()?);
         let (is_certain, is_known_span, is_left) = (self.truth()?, self.truth()?, self.truth()?);
-        Some(Lane { id, newest, stamped, delay, since, run, samples, is_certain, is_known_span, is_left })
+        let [paced] = self.take::<1>()?;
+        Some(Lane { id, newest, stamped, delay, since, run, samples, is_certain, is_known_span, is_left, paced })
     }
 
     fn run(&mut self) -> Option<Run> {
