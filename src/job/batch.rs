@@ -261,8 +261,9 @@ struct StreamAges<'a> {
 }
 
 impl query::Ages for StreamAges<'_> {
-    fn of_columns<'a>(&'a self, columns: &[&str]) -> Box<dyn Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + 'a> {
-        Box::new(self.streams.ages(columns, self.arrivals))
+    fn of_columns<'a>(&'a self, columns: &[&str]) -> query::AgesOf<'a> {
+        let ages = self.streams.ages(columns, self.arrivals);
+        Box::new(move |patient| ages(patient).map(|(record, columns)| query::PatientAges { record, columns }))
     }
 }
 

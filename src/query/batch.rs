@@ -48,9 +48,20 @@ pub struct Input<'a> {
 
 /// How long ago what is known of patients came.
 pub trait Ages: std::fmt::Debug {
-    /// For the patient that it is then asked of: the age of the last record, and of the last value of each of `columns`, in
-    /// seconds. `None` where event times tell as well.
-    fn of_columns<'a>(&'a self, columns: &[&str]) -> Box<dyn Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + 'a>;
+    /// What tells the ages of a patient: of the last record, and of the last value of each of `columns`.
+    fn of_columns<'a>(&'a self, columns: &[&str]) -> AgesOf<'a>;
+}
+
+/// Tells the ages of a patient; `None` where event times tell as well.
+pub type AgesOf<'a> = Box<dyn Fn(&str) -> Option<PatientAges> + 'a>;
+
+/// How long ago, in seconds, what is known of a patient came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PatientAges {
+    /// The last record.
+    pub record: f64,
+    /// The last value of each column, where that is known.
+    pub columns: Vec<Option<f64>>,
 }
 
 /// The rows of a batch as rules see them that are judged sample by sample.

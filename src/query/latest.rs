@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::aggregates::{last_at, last_value};
-use super::batch::Ages;
+use super::batch::{Ages, PatientAges};
 use super::engine::Source;
 use super::slot::Slot;
 use super::window::Windowed;
@@ -61,19 +61,18 @@ pub(super) fn with_ages(rows: &RecordBatch, key: &str, ages: &dyn Ages) -> Recor
     let (Some(keys), Ok(whole)) = (keys, schema.index_of(AGE)) else { return rows.clone() };
     let names: Vec<&str> = aged.iter().map(|(_, name)| name.as_str()).collect();
     let age_of = ages.of_columns(&names);
-    let known: Vec<Option<(f64, Vec<Option<f64>>)>> =
-        keys.as_string_view().iter().map(|patient| age_of(patient?)).collect();
+    let known: Vec<Option<PatientAges>> = keys.as_string_view().iter().map(|patient| age_of(patient?)).collect();
     let mut columns = rows.columns().to_vec();
-    let mut put = |place: usize, age: &dyn Fn(&(f64, Vec<Option<f64>>)) -> Option<f64>| {
+    let mut put = |place: usize, age: &dyn Fn(&PatientAges) -> Option<f64>| {
         let before = columns[place].as_primitive::<Float64Type>();
         let better = |row: usize| known[row].as_ref().and_then(age).filter(|_| before.is_valid(row));
         let values =
             (0..before.len()).map(|row| better(row).or_else(|| before.is_valid(row).then(|| before.value(row))));
         columns[place] = Arc::new(values.collect::<Float64Array>()) as ArrayRef;
     };
-    put(whole, &|(age, _)| Some(*age));
+    put(whole, &|ages| Some(ages.record));
     for (number, (place, _)) in aged.iter().enumerate() {
-        put(*place, &|(_, ages)| ages[number]);
+        put(*place, &|ages| ages.columns[number]);
     }
     RecordBatch::try_new(rows.schema(), columns).unwrap_or_else(|error| panic!("the same columns: {error}"))
 }
