@@ -352,4 +352,45 @@ mod tests {
         let changes = coverage.changes(&[unjudged("P1", Why::BadValue, 12)]);
         assert_eq!(changes.unjudged, [unjudged("P1", Why::BadValue, 10)]);
     }
+
+    fn reject(patient: Option<&str>, stamped: i64) -> Reject {
+        Reject {
+            partition: crate::terms::Partition(0),
+            offset: crate::terms::Offset(stamped),
+            key: None,
+            raw: Vec::new(),
+            reason: "it is no JSON object".to_owned(),
+            patient: patient.map(str::to_owned),
+            stamped_at: Some(second(stamped)),
+            event_time: None,
+        }
+    }
+
+    fn second(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).expect("a time")
+    }
+
+    #[test]
+    fn rejects_of_nobody_are_told_of_once_they_go_on_and_until_they_stop() {
+        let (mut coverage, streams) = (Coverage::default(), Streams::default());
+        let told = |coverage: &Coverage| coverage.rejected(&streams).into_keys().collect::<Vec<_>>();
+        coverage.note_rejects(&(0..9).map(|at| reject(None, at)).collect::<Vec<_>>(), second(9));
+        assert_eq!(told(&coverage), [] as [Arc<str>; 0], "a mishap of a few seconds is none");
+        coverage.note_rejects(&(9..20).map(|at| reject(None, at)).collect::<Vec<_>>(), second(20));
+        assert_eq!(told(&coverage), [Arc::from("")]);
+        coverage.note_rejects(&[], second(81));
+        assert_eq!(told(&coverage), [] as [Arc<str>; 0], "none has come for a minute");
+    }
+
+    #[test]
+    fn that_nothing_of_a_patient_can_be_read_is_known_from_one_batch_and_after_a_restart() {
+        let streams = Streams::default();
+        let mut coverage = Coverage::default();
+        coverage.note_rejects(&(0..15).map(|at| reject(Some("P1"), at)).collect::<Vec<_>>(), second(300));
+        assert_eq!(coverage.rejected(&streams).len(), 1);
+        let told = Unjudged { rule: EVERY_RULE.to_owned(), ..unjudged("P1", Why::Rejected, 0) };
+        let mut coverage = Coverage::new(vec![told]);
+        coverage.note_rejects(&[], second(10_000));
+        assert_eq!(coverage.rejected(&streams).len(), 1, "it goes on until a record can be read");
+    }
 }

@@ -332,7 +332,8 @@ impl<'a> Planner<'a> {
             }
         }
         let is_allowed = file.allows.iter().any(|allowed| allowed == "by-batch");
-        let is_grouped = by_batch && schema.index_of(self.source.event_time).is_err();
+        let reads_source = reads.iter().any(|name| name == self.source.table);
+        let is_grouped = by_batch && reads_source && schema.index_of(self.source.event_time).is_err();
         if matches!(file.kind, QueryKind::Rule(_)) && by_sample && is_grouped && !is_allowed {
             let message = format!(
                 "its rows depend on which records come in one batch; return \"{}\", or read a table with a window",

@@ -97,6 +97,19 @@ fn readings_that_contradict_each_other_at_one_time_stop_no_job() {
 }
 
 #[test]
+fn cron_lets_time_pass_though_no_record_comes() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("rules/tachycardia", &TACHYCARDIA.replace("-- @latch: no\n", ""));
+    topic.put_samples("P1", &[(0, 130.0)]);
+    job.run_once();
+    assert_eq!(database.rows("SELECT state FROM alerts"), ["pending"]);
+    wait_until("a reading that holds fires", || {
+        job.run_once();
+        database.rows("SELECT state FROM alerts") == ["firing"]
+    });
+}
+
+#[test]
 fn an_episode_that_is_over_stays_as_it_was_when_its_records_are_sent_again() {
     let (job, topic, database) = ward();
     topic.put_samples("P1", &[(0, 130.0), (1, 131.0), (2, 80.0)]);

@@ -27,7 +27,8 @@ fn instant(second: f64) -> DateTime<Utc> {
 fn record(sent: &Sent<'_>, partition: i32) -> GivenRecord {
     let (device, at, stamped, values) = sent;
     let mut record = Map::new();
-    record.insert("patient_id".to_owned(), json!("P1"));
+    // Another patient's device says so.
+    record.insert("patient_id".to_owned(), json!(if *device == "neighbour" { "P2" } else { "P1" }));
     if !device.is_empty() {
         record.insert("device_id".to_owned(), json!(device));
     }
@@ -89,6 +90,12 @@ fn told_of(job: &TestJob, sent: &[Sent<'_>], every: f64, end: f64, is_killed: bo
 fn at(told: &Told, kind: &str) -> Vec<f64> {
     told.rules.iter().filter(|(known, _)| known == kind).map(|(_, at)| *at).collect()
 }
+
+const NO_DATA: &str = "-- @severity: technical\n-- @suppresses: *\n\
+    SELECT patient_id, age_seconds FROM vitals_latest WHERE age_seconds > 30\n";
+
+const HYPOXIA: &str = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+    SELECT patient_id, event_time, spo2 FROM vitals WHERE spo2 < 90\n";
 
 /// A monitor that tells the heart rate each second, and a cuff, 30 s behind it, that measured at second 3.
 fn monitor_and_cuff(heart_rate: impl Fn(i32) -> f64, seconds: i32) -> Vec<OfOne> {
@@ -239,5 +246,53 @@ fn what_is_sent_at_once_lets_time_pass_by_its_own_times() {
     for (every, is_killed) in [(9_000.0, false), (9_000.5, false), (9_000.0, true)] {
         let told = told_of(&job(false).query("rules/hypotension", rule), &sent, every, 9_000.0, is_killed);
         assert_eq!((at(&told, "firing"), at(&told, "ended")), (vec![10.0], vec![]), "{:?}", told.rules);
+    }
+}
+
+#[test]
+fn a_device_whose_clock_is_behind_is_judged_and_not_taken_for_silent() {
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..120 {
+        let at = f64::from(second);
+        let spo2: &[(&str, Option<f64>)] = if second < 60 { &[("spo2", Some(97.0))] } else { &[("spo2", Some(75.0))] };
+        sent.push(("neighbour", at, at, &[("spo2", Some(97.0))]));
+        sent.push(("oximeter", at - 45.0, at, spo2));
+    }
+    for names_devices in [true, false] {
+        let job = job(names_devices).query("rules/no_data", NO_DATA).query("rules/hypoxia", HYPOXIA);
+        let told = told_of(&job, &sent, 1.0, 120.0, false);
+        assert!(at(&told, "firing").contains(&25.0), "by the device's clock: {:?}", told.rules);
+        assert!(told.own.iter().any(|text| text.contains("is 45s behind")), "{:?}", told.own);
+    }
+}
+
+#[test]
+fn a_device_whose_clock_is_ahead_is_missed_when_it_falls_silent() {
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..120 {
+        let at = f64::from(second);
+        sent.push(("neighbour", at, at, &[("spo2", Some(97.0))]));
+        if second < 40 {
+            sent.push(("oximeter", at + 20.0, at, &[("spo2", Some(97.0))]));
+        }
+    }
+    let told = told_of(&job(true).query("rules/no_data", NO_DATA), &sent, 1.0, 120.0, false);
+    let missed = at(&told, "firing");
+    assert!(missed.len() == 1 && missed[0] < 75.0 + 20.0, "{missed:?}");
+}
+
+#[test]
+fn what_a_device_had_kept_and_sends_in_one_go_is_no_other_clock() {
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    for second in 0..200 {
+        let at = f64::from(second);
+        let stamped = if (60..120).contains(&second) { 125.0 } else { at };
+        sent.push(("monitor", at, stamped, &[("spo2", Some(97.0))]));
+    }
+    sent.sort_by(|one, other| one.2.total_cmp(&other.2));
+    for names_devices in [true, false] {
+        let told = told_of(&job(names_devices).query("rules/hypoxia", HYPOXIA), &sent, 1.0, 200.0, false);
+        let clocks: Vec<&String> = told.own.iter().filter(|text| text.contains("clock")).collect();
+        assert!(clocks.is_empty(), "{clocks:?}");
     }
 }
