@@ -145,7 +145,7 @@ impl Memory {
         Snapshot {
             query: STREAMS.to_owned(),
             // What it holds says for itself whether it is of use.
-            fingerprint: String::new(),
+            fingerprint: STREAMS.to_owned(),
             closed_to: None,
             incomplete_before: None,
             changed: vec![(OF_STREAMS, self.streams.save()), (OF_VALUES, self.composer.save())],

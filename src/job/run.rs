@@ -217,7 +217,8 @@ fn run_as_holder(
     mut reloader: Reloader,
     options: &mut RunOptions<'_>,
 ) -> Result<Summary, RunError> {
-    let Started { mut source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
+    let Started { mut source, mut state, mut clock, mut references, notifier, is_recovered } =
+        start(plan, store, topic, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
@@ -251,7 +252,7 @@ fn run_as_holder(
                     let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
                     taken.show_open = true;
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
-                } else {
+                } else if is_recovered {
                     // Time has passed since the last record, which an alert may wait for.
                     let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
                     step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;

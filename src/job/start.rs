@@ -71,14 +71,15 @@ pub(super) fn start(
     }
     state.waiting_since = (options.until == Until::Stopped).then(|| clock.now());
     retry.until_done(|| state.attaching.read_waiting(store))?;
-    if is_anything_to_do(plan, store, (&state, clock.now()), &bounds, options, &retry)? {
+    let is_recovered = is_anything_to_do(plan, store, (&state, clock.now()), &bounds, options, &retry)?;
+    if is_recovered {
         recover(plan, store, &topic, &mut state, options, &retry)?;
         topic.check_id()?;
     }
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
-    Ok(Started { source, state, clock, references, notifier })
+    Ok(Started { source, state, clock, references, notifier, is_recovered })
 }
 
 /// Whether a batch may come: a run that ends when it has caught up, and has, needs nothing of what the job remembers.
@@ -94,6 +95,10 @@ fn is_anything_to_do(
     let is_read =
         |(partition, position): (&Partition, &Offset)| bounds.get(partition).is_none_or(|(_, end)| position >= end);
     if !ends_at_once || !state.claimed.iter().all(is_read) {
+        return Ok(true);
+    }
+    // Time has passed, which an alert may wait for.
+    if state.episodes.iter().any(|episode| episode.state.is_live()) {
         return Ok(true);
     }
     // Somebody may have come or gone.
@@ -162,4 +167,6 @@ pub(super) struct Started {
     pub(super) clock: SteadyClock,
     pub(super) references: References,
     pub(super) notifier: Notifier,
+    /// Whether what the job remembers is known; a run that has nothing to do needs none of it.
+    pub(super) is_recovered: bool,
 }

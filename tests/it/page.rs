@@ -194,7 +194,10 @@ fn a_page_says_within_five_seconds_that_it_is_stale_and_catches_up() {
     assert!(browser.text("#stalled").starts_with("No word from the server for "));
     assert!(browser.text("#stalled").contains("What is shown here is old."));
     ward.running.signal("CONT");
-    browser.wait_for("it catches up", "stalled.hidden && !document.body.classList.contains('is-stalled')");
+    browser.wait_for(
+        "it catches up, with the tiles",
+        "stalled.hidden && !document.body.classList.contains('is-stalled') && !document.querySelector('.tile.stale')",
+    );
 
     // One patient's device falls silent.
     ward.set(&[("P2", 76.0)]);

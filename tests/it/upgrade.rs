@@ -217,6 +217,9 @@ fn before(of: fn(&Path) -> (Held, String)) -> (TestJob, Topic, Held) {
         }
         Held::Sqlite(_) => held.execute(&dump("sqlite.sql")),
     }
+    // It was stopped just now: of a stop of months, everybody would have left by the first batch.
+    let now = (chrono::Utc::now() + chrono::TimeDelta::hours(1)).format("%Y-%m-%d %H:%M:%S%.6f");
+    held.execute(&format!("UPDATE offsets SET active_at = '{now}'"));
     (job, topic, held)
 }
 
@@ -271,9 +274,13 @@ fn a_store_of_the_version_before_is_upgraded_in_place_and_its_episodes_limits_an
             );
         }
 
-        // A start with nothing to read has the columns added, and changes nothing.
+        // A start with nothing to read has the columns added, and changes nothing but that it answers a request.
         job.run_once();
-        assert_eq!(held.rows(EPISODES), were);
+        let answered = |row: &String| match row.strip_suffix('|') {
+            Some(open) if row.starts_with("P8|hypoxia") => format!("{open}|doctor"),
+            _ => row.clone(),
+        };
+        assert_eq!(held.rows(EPISODES), were.iter().map(answered).collect::<Vec<_>>());
         assert_eq!(stored.map(|sql| held.rows(sql)), counted);
         let ids = held.rows("SELECT DISTINCT topic_id FROM offsets");
         assert!(
