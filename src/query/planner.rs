@@ -95,6 +95,8 @@ struct RowView {
     name: String,
     statement: Statement,
     reads: Vec<String>,
+    /// Its rows, which are computed once for all that read them.
+    slot: Slot,
 }
 
 /// Plans queries one after the other and collects faults.
@@ -361,8 +363,8 @@ impl<'a> Planner<'a> {
             let known = Known { input, per_row, needs_rows, looks_back, time_column };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
-        if file.kind == QueryKind::View && by_sample {
-            self.row_views.push(RowView { name: file.name.clone(), statement, reads });
+        if let Some(slot) = slot.as_ref().filter(|_| file.kind == QueryKind::View && by_sample) {
+            self.row_views.push(RowView { name: file.name.clone(), statement, reads, slot: slot.clone() });
         }
         let (given, reads) = names.into_iter().map(|(name, ..)| name).partition(|name| self.is_given(name));
         let planned = Planned {
@@ -395,8 +397,13 @@ impl<'a> Planner<'a> {
         };
         register(self.source.table, slot.table()?)?;
         self.runner.block_on(async {
-            // What a view shows is of the same rows.
+            // What a view shows is of the same rows. Beside the source, it is looked up in.
+            let is_beside = reads.iter().any(|name| name == self.source.table);
             for view in self.views_of(reads) {
+                if is_beside {
+                    register(&view.name, view.slot.table()?)?;
+                    continue;
+                }
                 let plan = self.judged.state().statement_to_plan(view.statement.clone()).await?;
                 register(&view.name, Arc::new(ViewTable::new(plan, None)))?;
             }
