@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use chrono::{DateTime, TimeDelta, Utc};
+use smallvec::{SmallVec, smallvec};
 
 use crate::terms::Partition;
 
@@ -117,11 +118,17 @@ struct Own {
 struct Newest {
     /// When it was measured, on the axis of stamps, in microseconds.
     at: i64,
-    columns: Vec<Option<Value>>,
+    columns: Columns,
 }
 
+/// One for each vital of a rule, of which there are seldom more than a few.
+type Each<T> = SmallVec<[T; 4]>;
+
+/// The values of the columns that may hold a vital.
+type Columns = SmallVec<[Option<Value>; 2]>;
+
 /// The sources, by their numbers, that each vital is taken from.
-type Members = Vec<Option<u32>>;
+type Members = Each<Option<u32>>;
 
 /// Sources that were judged together.
 #[derive(Debug, Clone, PartialEq)]
@@ -287,8 +294,9 @@ impl<'a> Batch<'a> {
     fn record(&mut self, patient: &str, known: &mut Known, record: SampleRow, entries: &mut Vec<Entry>) {
         let Some(device) = self.streams.id(patient, record, 0) else { return };
         let columns = self.streams.shape().columns_of(self.set);
-        let given: Vec<bool> = columns.given(record).collect();
-        let lost = known.presence(&device, given.len()).note(&given, &columns.doubted(record).collect::<Vec<_>>());
+        let given: Each<bool> = columns.given(record).collect();
+        let doubted: Each<bool> = columns.doubted(record).collect();
+        let lost = known.presence(&device, given.len()).note(&given, &doubted);
         known.lose(&device, &lost, record, |stream, at| {
             entries.push(Entry::Sample(ComposedSample::unknown(record, stream, at)))
         });
@@ -296,7 +304,7 @@ impl<'a> Batch<'a> {
             entries.push(Entry::Other { record, is_gap: self.samples.is_gap(self.set, record) });
             return;
         }
-        let places: Vec<Option<Placed>> = self
+        let places: Each<Option<Placed>> = self
             .sets
             .iter()
             .zip(&given)
@@ -320,7 +328,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The values of a vital in a row: of each of its columns.
-    fn read(&self, vital: usize, row: usize) -> Vec<Option<Value>> {
+    fn read(&self, vital: usize, row: usize) -> Columns {
         self.columns[vital].iter().map(|column| column.and_then(|column| read(column, row))).collect()
     }
 
@@ -369,10 +377,10 @@ impl ComposedSample {
 
 impl Presence {
     /// Takes note of which vitals a record has. Returns those that it should have had: each one before had them.
-    fn note(&mut self, given: &[bool], doubted: &[bool]) -> Vec<usize> {
+    fn note(&mut self, given: &[bool], doubted: &[bool]) -> Each<usize> {
         self.records += 1;
         let record = self.records;
-        let mut lost = Vec::new();
+        let mut lost = Each::new();
         for (vital, (last, is_in_each)) in self.vitals.iter_mut().enumerate() {
             let is_next = *last > 0 && *last + 1 == record;
             if given[vital] {
@@ -480,9 +488,9 @@ impl Known {
         record: SampleRow,
         device: &StreamId,
         places: &[Option<Placed>],
-        value: impl Fn(usize) -> Vec<Option<Value>>,
-    ) -> Vec<Option<Own>> {
-        let mut own: Vec<Option<Own>> = vec![None; places.len()];
+        value: impl Fn(usize) -> Columns,
+    ) -> Each<Option<Own>> {
+        let mut own: Each<Option<Own>> = smallvec![None; places.len()];
         for (vital, place) in places.iter().enumerate() {
             let (lane, counts_for) = match place {
                 Some(Placed::Lane(lane)) => (*lane, i64::MAX),
@@ -500,13 +508,17 @@ impl Known {
     }
 
     /// The combinations that a record belongs to by a vital that is its `own`.
-    fn combinations(&self, own: &[Option<Own>], valid_for: &[i64]) -> Vec<Members> {
-        let Some(now) = own.iter().flatten().map(|own| own.now).next() else { return Vec::new() };
+    fn combinations(&self, own: &[Option<Own>], valid_for: &[i64]) -> SmallVec<[Members; 1]> {
+        let Some(now) = own.iter().flatten().map(|own| own.now).next() else { return SmallVec::new() };
+        if let [only] = self.sources.as_slice() {
+            let has = |vital: usize| only.counts(vital, now, valid_for).then_some(only.number);
+            return smallvec![(0..own.len()).map(has).collect()];
+        }
         let is_own = |source: &&Source| own.iter().flatten().any(|own| own.source == source.number);
         let anchors = self.sources.iter().filter(is_own).chain(self.sources.iter().filter(|source| !is_own(source)));
-        let mut found: Vec<Members> = Vec::new();
+        let mut found: SmallVec<[Members; 1]> = SmallVec::new();
         for anchor in anchors {
-            let mut begun: Vec<Members> = vec![Vec::with_capacity(own.len())];
+            let mut begun: Vec<Members> = vec![Members::new()];
             for vital in 0..own.len() {
                 let has = |source: &&Source| source.counts(vital, now, valid_for);
                 let mut choices: Vec<Option<u32>> = match Some(anchor).filter(has) {

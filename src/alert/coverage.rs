@@ -17,7 +17,7 @@ use crate::terms::{Partition, Severity};
 
 use super::care::Wards;
 use super::open::{Moment, OpenEpisodes};
-use super::streams::{CLOCK_TOLERANCE, Clock, Needs};
+use super::streams::{CLOCK_TOLERANCE, Clock, Known, Needs};
 use super::system::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, TABLE_AT_FAULT, UNJUDGED, Unread,
     written,
@@ -234,35 +234,49 @@ impl Watch<'_> {
         for needs in [Needs::All, Needs::Any] {
             let judged = if needs == Needs::All { Judged::BySample } else { Judged::ByBatch };
             let rules = || self.watched().filter(|rule| rule.judged == judged);
-            let sets: Vec<(_, Vec<&Rule>)> = shape
-                .sets()
-                .map(|set| (set, rules().filter(|rule| shape.set(rule.depends_on()) == Some(set)).collect()))
-                .filter(|(_, rules): &(_, Vec<&Rule>)| !rules.is_empty())
-                .collect();
-            for known in streams.known(needs, &|column| self.valid_for.valid_for(column)) {
-                let Some((_, rules)) = sets.iter().find(|(set, _)| *set == known.set) else { continue };
-                let Some(arrived) = self.moment.arrivals.of(known.partition.0) else { continue };
-                let expired_at = known.stamped.saturating_add(known.valid_for);
-                let since = self.moment.now - TimeDelta::microseconds(arrived.saturating_sub(expired_at));
-                if arrived < expired_at || self.is_unread(known.partition, since) {
+            for set in shape.sets() {
+                let rules: Vec<&Rule> = rules().filter(|rule| shape.set(rule.depends_on()) == Some(set)).collect();
+                if rules.is_empty() {
                     continue;
                 }
-                let column = known.column;
-                let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
-                let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
-                for rule in rules {
-                    let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
-                        (Some((technical, _)), _) => (Why::Suppressed, technical),
-                        (None, Some(bad)) => (Why::BadValue, self.bad_text(column, bad)),
-                        (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
-                    };
-                    let (patient, rule) = (Arc::clone(known.patient), rule.name.clone());
-                    let judged_until = Some(known.at);
-                    found.push(Unjudged { patient, patients: 1, rule, judged_until, since, cause, detail });
+                for known in streams.known(set, needs, &|column| self.valid_for.valid_for(column)) {
+                    let Some(arrived) = self.moment.arrivals.of(known.partition.0) else { continue };
+                    let expired_at = known.stamped.saturating_add(known.valid_for);
+                    if arrived >= expired_at {
+                        let since = self.moment.now - TimeDelta::microseconds(arrived.saturating_sub(expired_at));
+                        self.tell_expired(&known, since, &rules, open, &mut found);
+                    }
                 }
             }
         }
         found
+    }
+
+    /// Tells of one patient and set, whose values expired `since` then.
+    fn tell_expired(
+        &self,
+        known: &Known<'_>,
+        since: DateTime<Utc>,
+        rules: &[&Rule],
+        open: &OpenEpisodes,
+        found: &mut Vec<Unjudged>,
+    ) {
+        if self.is_unread(known.partition, since) {
+            return;
+        }
+        let column = known.column;
+        let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
+        let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
+        for rule in rules {
+            let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
+                (Some((technical, _)), _) => (Why::Suppressed, technical),
+                (None, Some(bad)) => (Why::BadValue, self.bad_text(column, bad)),
+                (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
+            };
+            let (patient, rule) = (Arc::clone(known.patient), rule.name.clone());
+            let judged_until = Some(known.at);
+            found.push(Unjudged { patient, patients: 1, rule, judged_until, since, cause, detail });
+        }
     }
 
     /// Whether nothing of a partition could be read when its values expired `since` then: that is why they did.
@@ -501,10 +515,14 @@ impl Watch<'_> {
             })
         };
         let (says, denies) = (lasts(Holds::Yes)?, lasts(Holds::No)?);
+        let is_named = |track: &super::Track| track.stream.as_ref().is_some_and(|stream| !stream.device.is_empty());
+        if !is_named(says) && !is_named(denies) {
+            let rule = &episode.rule;
+            return Some(format!("one device says {rule}, another does not; records do not name them"));
+        }
         let name = |track: &super::Track| match &track.stream {
             Some(stream) if !stream.device.is_empty() => format!("device \"{}\"", stream.device),
-            Some(stream) => format!("a device of partition {}", stream.partition),
-            None => "a device".to_owned(),
+            _ => "a device without a name".to_owned(),
         };
         Some(format!("{} says {}, {} does not", name(says), episode.rule, name(denies)))
     }

@@ -113,12 +113,13 @@ impl Conditions {
     }
 }
 
-/// Refuses rows by which a patient would be judged twice at one time.
+/// Refuses rows by which a patient would be judged twice at one time, or as nobody who is known. `frame`: the rows that the rule
+/// was run on.
 ///
 /// Two records of one time are two samples; what a join made of one is not.
 ///
 /// # Errors
-/// The first patient with more rows than samples.
+/// The first patient with more rows than samples, or who is called something else.
 pub fn check_rows(
     rule: &Rule,
     found: Findings<'_>,
@@ -128,7 +129,7 @@ pub fn check_rows(
     let rows = found.rows;
     let Some(patients) = texts(rows, &columns.key) else { return Ok(()) };
     if let Some(numbers) = found.samples {
-        return check_numbers(numbers, &patients);
+        return check_numbers(numbers, &patients, frame, &columns.key);
     }
     let by_sample = rule.judged == Judged::BySample;
     let times_of = |rows: &RecordBatch| {
@@ -174,15 +175,34 @@ pub fn check_rows(
     }
 }
 
-/// Refuses two rows of one sample, where rows bear their samples' numbers.
-fn check_numbers(numbers: &Int64Array, patients: &StringViewArray) -> Result<(), String> {
+/// Refuses two rows of one sample, and rows that name another patient than their sample, where rows bear their samples'
+/// numbers.
+fn check_numbers(
+    numbers: &Int64Array,
+    patients: &StringViewArray,
+    frame: &RecordBatch,
+    key: &str,
+) -> Result<(), String> {
     let mut seen = HashSet::with_capacity(numbers.len());
     let twice = (0..numbers.len()).find(|row| numbers.is_valid(*row) && !seen.insert(numbers.value(*row)));
-    match twice {
+    let name = |names: &StringViewArray, row: usize| {
+        if names.is_valid(row) { format!("\"{}\"", names.value(row)) } else { "NULL".to_owned() }
+    };
+    if let Some(row) = twice {
+        let patient = name(patients, row);
+        return Err(format!(
+            "it gives two rows for one sample of patient {patient}; join by the whole key of what you join"
+        ));
+    }
+    let Some(known) = texts(frame, key) else { return Ok(()) };
+    let sampled = numbers.iter().enumerate().filter_map(|(row, number)| Some((row, usize::try_from(number?).ok()?)));
+    let renamed = sampled
+        .filter(|(_, sample)| *sample < known.len())
+        .map(|(row, sample)| (name(patients, row), name(&known, sample)));
+    match renamed.filter(|(called, patient)| called != patient).min() {
         None => Ok(()),
-        Some(row) => Err(format!(
-            "it gives two rows for one sample of patient \"{}\"; join by the whole key of what you join",
-            if patients.is_valid(row) { patients.value(row) } else { "" }
+        Some((called, patient)) => Err(format!(
+            "it calls patient {patient} {called}, whom nobody knows; a rule gives {key} as it is in the record"
         )),
     }
 }

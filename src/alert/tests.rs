@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{AlertSpec, EscalationStep, Outlet, OutletKind, When};
-use arrow::array::{Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
@@ -590,6 +590,22 @@ fn two_rows_for_one_sample_are_refused_and_two_records_of_one_time_are_not() {
     let by_batch = Rule { judged: Judged::ByBatch, ..rule };
     let refused = check_rows(&by_batch, found(&one), &frame(&[]), &columns()).expect_err("two rows");
     assert!(refused.contains("two rows for patient \"P1\""), "{refused}");
+}
+
+#[test]
+fn a_row_that_names_another_patient_than_its_sample_is_refused() {
+    let all = frame(&some(&[(0, 130.0), (1, 131.0)]));
+    let key = all.schema_ref().index_of("patient_id").expect("the key");
+    let mut renamed = all.columns().to_vec();
+    renamed[key] = Arc::new(StringViewArray::from_iter([Some("P1"), None]));
+    let fields = all.schema_ref().fields().iter().zip(renamed);
+    let fields = fields.map(|(field, values)| (field.name().clone(), values, true));
+    let rows = RecordBatch::try_from_iter_with_nullable(fields).expect("rows");
+    let samples = Int64Array::from(vec![0, 1]);
+    let numbered = |rows| Findings { rows, samples: Some(&samples) };
+    assert_eq!(check_rows(&rule(0, 0), numbered(&all), &all, &columns()), Ok(()));
+    let refused = check_rows(&rule(0, 0), numbered(&rows), &all, &columns()).expect_err("of nobody");
+    assert!(refused.starts_with("it calls patient \"P1\" NULL"), "{refused}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::alert::{
-    self, Arrivals, Change, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples, Streams,
-    Unjudged, Unread, Watch, address, check_rows, is_system_rule,
+    self, Arrivals, Change, Composed, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples,
+    Streams, Unjudged, Unread, Watch, address, check_rows, is_system_rule,
 };
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
 use crate::query::{self, Input, Outcome, QueryFailure};
@@ -143,7 +143,9 @@ impl Taken {
             let rule = plan.rules.iter().find(|rule| rule.name == outcome.query);
             if let (Some(rule), Ok(rows)) = (rule, &outcome.rows)
                 && let found = (Findings { rows, samples: outcome.samples.as_ref() })
-                && let Err(fault) = check_rows(rule, found, &self.rows.all, &plan.samples)
+                && let judged_on = self.samples.composed(rule).filter(|_| found.samples.is_some())
+                && let frame = judged_on.map_or(&self.rows.all, Composed::rows)
+                && let Err(fault) = check_rows(rule, found, frame, &plan.samples)
             {
                 outcome.rows = Err(QueryFailure(fault));
             }

@@ -530,7 +530,7 @@ pub(super) fn insert_system(
     rows: &mut dyn Iterator<Item = Vec<Value>>,
 ) -> Result<(), StoreError> {
     let spec = system::table(name);
-    insert(database, target(&spec, &spec.column_names(), duplicates), rows)
+    insert(database, target(spec, &spec.column_names(), duplicates), rows)
 }
 
 /// Writes rows of a table of ours that come from records, rules and people: one that cannot be written costs itself, not
@@ -557,7 +557,7 @@ pub(super) fn insert_own(
         }
         row
     });
-    let refused = insert_good(database, target(&spec, &columns, duplicates), &mut fitting)?;
+    let refused = insert_good(database, target(spec, &columns, duplicates), &mut fitting)?;
     bad.add(name, &columns, refused);
     match bad.raised_by_all(name) {
         Some(failure) => Err(failure.of_table(name)),

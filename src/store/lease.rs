@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or refuses.
     pub fn make_leases(&mut self) -> Result<(), StoreError> {
-        self.fit(&system::table(LEASES))
+        self.fit(system::table(LEASES))
     }
 
     /// Who holds the job's lease; `None` where nobody does.

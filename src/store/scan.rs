@@ -76,7 +76,7 @@ impl TablesToBe {
     /// Those of a job, and those that every store has, but for those that are not for SQL.
     #[must_use]
     pub fn new(tables: Vec<TableSpec>) -> Self {
-        let all = tables.into_iter().chain(super::system::tables());
+        let all = tables.into_iter().chain(super::system::tables().iter().cloned());
         Self(all.filter(|table| !is_private(&table.name)).collect())
     }
 }

@@ -1,5 +1,7 @@
 //! wardwatch's own tables.
 
+use std::sync::LazyLock;
+
 use super::schema::{Kind, TableSpec};
 
 pub(super) const LEASES: &str = "leases";
@@ -78,13 +80,17 @@ pub(crate) const NAMES: &[&str] = &[
 ];
 
 /// The one of these tables that is called `name`.
-pub(super) fn table(name: &str) -> TableSpec {
-    let table = tables().into_iter().find(|table| table.name == name);
+pub(super) fn table(name: &str) -> &'static TableSpec {
+    let table = tables().iter().find(|table| table.name == name);
     table.unwrap_or_else(|| panic!("\"{name}\" is a system table"))
 }
 
 /// The tables that every store has.
-pub(super) fn tables() -> Vec<TableSpec> {
+pub(super) fn tables() -> &'static [TableSpec] {
+    &TABLES
+}
+
+static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
     vec![
         // Who writes for a job, by the database's clock; there is a row while somebody does.
         TableSpec::system(
@@ -643,4 +649,4 @@ pub(super) fn tables() -> Vec<TableSpec> {
             ],
         ),
     ]
-}
+});

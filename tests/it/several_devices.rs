@@ -199,6 +199,43 @@ fn devices_that_say_different_things_at_the_very_same_time_are_two_samples_and_a
 }
 
 #[test]
+fn devices_without_names_whose_clocks_agree_are_told_apart_by_their_values() {
+    // Both send each second, in whichever order: at the very same time, half a second apart, or almost at the same time.
+    for (apart, takes_turns) in [(0.0, true), (0.5, true), (0.013, false)] {
+        let mut sent = Vec::new();
+        for second in 0..110 {
+            let (one, other) = (f64::from(second), f64::from(second) + apart);
+            let low = if (10..60).contains(&second) { 80.0 } else { 96.0 };
+            let both = [("", one, one, [("spo2", Some(low))]), ("", other, other, [("spo2", Some(97.0))])];
+            match takes_turns || second % 3 > 0 {
+                true => sent.extend(both),
+                false => sent.extend([both[1], ("", one, other, both[0].3)]),
+            }
+        }
+        for (every, is_killed) in [(1.0, false), (0.3, true), (7.0, true), (100.0, false)] {
+            let told = told_of(&job(false).query("rules/hypoxia", HYPOXIA), &as_sent(&sent), every, 120.0, is_killed);
+            let firing = at(&told, "firing");
+            assert!(firing.len() == 1 && (20.0..30.0).contains(&firing[0]), "{apart}, {every}: {:?}", told.rules);
+            // What the one said last counts for as long as it is valid: its next value may have been the other's.
+            let ended = at(&told, "ended");
+            assert!(ended.len() == 1 && (65.0..=96.0).contains(&ended[0]), "{apart}, {every}: {:?}", told.rules);
+            let disagree = told.own.iter().any(|text| text.contains("one device says hypoxia, another does not"));
+            assert!(disagree || every > 50.0, "{apart}, {every}: {:?}", told.own);
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_calls_patients_something_else_fails_and_is_told_of() {
+    let rule = HYPOXIA.replace("SELECT patient_id", "SELECT lower(patient_id) AS patient_id");
+    let sent: Vec<OfOne> = (0..40).map(|now| ("a", f64::from(now), f64::from(now), [("spo2", Some(80.0))])).collect();
+    let told = told_of(&job(true).query("rules/hypoxia", &rule), &as_sent(&sent), 1.0, 40.0, false);
+    assert_eq!(at(&told, "firing"), [0.0; 0]);
+    let text = "its query fails: it calls patient \"P1\" \"p1\"";
+    assert!(told.own.iter().any(|told| told.contains(text)), "{:?}", told.own);
+}
+
+#[test]
 fn a_rule_that_returns_no_time_is_judged_at_each_sample_all_the_same() {
     let rule = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
         SELECT patient_id, heart_rate FROM vitals WHERE heart_rate > 120\n";

@@ -127,14 +127,15 @@ fn read_known(from: &mut Reader<'_>) -> Option<Known> {
             delay: from.number()?,
             strange: from.take::<1>()?[0],
             vitals: from.list(|from| {
-                let newest = from.list(|from| Some(Newest { at: from.number()?, columns: from.list(read_value)? }))?;
+                let newest =
+                    from.list(|from| Some(Newest { at: from.number()?, columns: from.list(read_value)?.into() }))?;
                 Some(newest.into_iter().next())
             })?,
         })
     })?;
     let combinations = from.list(|from| {
         let members = from.list(|from| from.count().map(|number| (number != NONE).then_some(number)))?;
-        Some(Combination { members, judged_to: from.number()? })
+        Some(Combination { members: members.into(), judged_to: from.number()? })
     })?;
     Some(Known { streams, sources, combinations, next })
 }

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use super::levels::Levels;
 use super::seen::GAP;
 
 /// Clocks that differ by no more than this are taken to agree.
@@ -26,6 +27,9 @@ const DOUBT_PATIENCE: i64 = 120_000_000;
 
 /// Lanes that had a sample no longer ago than this are told of as clocks.
 const CLOCK_PATIENCE: i64 = 120_000_000;
+
+/// A lane of alternating values that has had no sample for so long is no more.
+const LEVEL_PATIENCE: i64 = 120_000_000;
 
 /// More lanes than this are no devices, but disorder; the one that was idle for longest goes.
 const MOST_LANES: usize = 4;
@@ -66,7 +70,7 @@ impl Noted {
 }
 
 /// The lanes of one stream and one set of columns; the first is the one that it mostly has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Lanes {
     pub(super) first: Option<Lane>,
     pub(super) others: Vec<Lane>,
@@ -78,10 +82,12 @@ pub(super) struct Lanes {
     /// The last of the stream's records that was a sample, by its number; and whether the one before was, too.
     pub(super) sampled: Option<u64>,
     pub(super) is_in_each: bool,
+    /// Whether values alternate, as those of two devices do.
+    pub(super) levels: Levels,
 }
 
 /// A run of samples whose event times ascend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Lane {
     pub(super) id: u32,
     /// The newest event time.
@@ -104,6 +110,8 @@ pub(super) struct Lane {
     pub(super) run: Run,
     /// How many samples in a row have kept pace with the one before: they come as they are measured.
     pub(super) paced: u8,
+    /// Its last value, where that tells it from another lane of the same clock.
+    pub(super) level: Option<f64>,
 }
 
 /// Samples in a row that lie equally far behind their stamps.
@@ -150,7 +158,18 @@ impl Run {
 
 impl Lane {
     fn patience(&self) -> i64 {
-        if self.is_certain { LANE_PATIENCE } else { DOUBT_PATIENCE }
+        match self.is_certain {
+            true if self.level.is_some() => LEVEL_PATIENCE,
+            true => LANE_PATIENCE,
+            false => DOUBT_PATIENCE,
+        }
+    }
+
+    /// How far a sample's value is from the lane's, where values tell lanes apart; a device has one value at a time.
+    fn off(&self, at: i64, value: Option<f64>) -> (bool, u64) {
+        let distance = self.level.zip(value).map(|(level, value)| (level - value).abs());
+        // Of numbers that are not negative, the bits are in their order.
+        distance.map_or((false, 0), |distance| (self.newest == at, distance.to_bits()))
     }
 
     /// Whether a sample keeps pace with the last one: it lies about as far behind its stamp, and does not come faster than it
@@ -187,6 +206,7 @@ impl Lane {
             is_left: false,
             run: Run::default(),
             paced: 0,
+            level: None,
         }
     }
 
@@ -233,8 +253,12 @@ impl Lanes {
     }
 
     /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
-    /// tell whether it is one of those.
-    pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool) -> Noted {
+    /// tell whether it is one of those. `value`: of the vital, where the set is of one that is a number.
+    pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool, value: Option<f64>) -> Noted {
+        self.let_go(stamped);
+        if let Some(value) = value.filter(|_| !is_known_span) {
+            self.note_level(value);
+        }
         let Some(first) = &mut self.first else {
             self.first = Some(Lane::begin(self.next, at, stamped));
             let placed = Placed::Lane(self.next);
@@ -248,16 +272,18 @@ impl Lanes {
             note_pause(&mut self.pauses, first.newest, at);
             return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
         }
-        self.others.retain(|lane| stamped.saturating_sub(lane.stamped) < lane.patience());
         let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane));
         // What was kept lies further behind its stamp than usual, but nothing less far while its clock goes on. Of lanes of one
         // clock it is the one that has come furthest: a device has one lane, however its samples jitter.
         let far = |lane: &Lane| if lane.agrees(delay) { 0 } else { delay.saturating_sub(lane.delay).abs() };
         let is_ahead = |lane: &Lane| !lane.agrees(delay) && delay < lane.delay;
-        match nearest.min_by_key(|lane| (is_ahead(lane), far(lane), !lane.is_certain, Reverse(lane.newest))) {
+        let rank =
+            |lane: &Lane| (is_ahead(lane), far(lane), !lane.is_certain, lane.off(at, value), Reverse(lane.newest));
+        match nearest.min_by_key(|lane| rank(lane)) {
             Some(lane) if lane.is_certain => {
                 let (id, last) = (lane.id, Run::of(lane.newest, lane.stamped));
                 let stepped = lane.go_on(at, stamped);
+                lane.level = lane.level.and(value.or(lane.level));
                 let mut noted = self.take_the_lead(id, at, stamped);
                 noted.stepped = noted.stepped.or(stepped);
                 Noted { placed: self.counted(id, last, at, stamped), ..noted }
@@ -285,16 +311,57 @@ impl Lanes {
                     run: Run::of(at, stamped),
                     ..Lane::begin(self.next, at, stamped)
                 };
-                self.next += 1;
-                if self.others.len() + 1 >= MOST_LANES
-                    && let Some(idle) = (0..self.others.len())
-                        .min_by_key(|index| (self.others[*index].is_certain, self.others[*index].stamped))
-                {
-                    self.others.swap_remove(idle);
-                }
-                self.others.push(lane);
+                self.begin(lane);
                 Noted::at(if is_known_span { Placed::Resent } else { Placed::Alone })
             }
+        }
+    }
+
+    /// One more lane.
+    fn begin(&mut self, lane: Lane) {
+        self.next += 1;
+        if self.others.len() + 1 >= MOST_LANES
+            && let Some(idle) =
+                (0..self.others.len()).min_by_key(|index| (self.others[*index].is_certain, self.others[*index].stamped))
+        {
+            self.others.swap_remove(idle);
+        }
+        self.others.push(lane);
+    }
+
+    /// Takes note of a value. Where values alternate, those of each level have a lane of their own from now on; devices whose
+    /// clocks differ have one anyway.
+    fn note_level(&mut self, value: f64) {
+        let Some(first) = &mut self.first else { return };
+        if self.others.iter().any(|lane| lane.is_certain && !first.agrees(lane.delay)) {
+            self.levels = Levels::default();
+            return;
+        }
+        let Some(other) = self.levels.note(value).filter(|_| first.level.is_none()) else { return };
+        first.level = Some(value);
+        let second = Lane { id: self.next, level: Some(other), ..*first };
+        match self.others.iter_mut().filter(|lane| lane.is_certain).max_by_key(|lane| lane.stamped) {
+            Some(second) => second.level = Some(other),
+            None => self.begin(second),
+        }
+    }
+
+    /// Lets go of lanes that have had no sample for too long.
+    fn let_go(&mut self, stamped: i64) {
+        let is_over = |lane: &Lane| stamped.saturating_sub(lane.stamped) >= lane.patience();
+        let Some(first) = self.first.as_mut().filter(|_| !self.others.is_empty()) else { return };
+        self.others.retain(|lane| !is_over(lane));
+        if first.level.is_none() {
+            return;
+        }
+        if is_over(first)
+            && let Some(other) = self.others.iter().position(|lane| lane.level.is_some())
+        {
+            *first = self.others.swap_remove(other);
+        }
+        if self.others.iter().all(|lane| lane.level.is_none()) {
+            first.level = None;
+            self.levels = Levels::default();
         }
     }
 
@@ -383,7 +450,7 @@ mod tests {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
             let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
             newest = newest.max(at);
-            let noted = lanes.note(at, stamped, is_known);
+            let noted = lanes.note(at, stamped, is_known, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);

@@ -11,7 +11,8 @@
 //!   lane 1              0       1       2
 //! ```
 //!
-//! So every sample is judged in the order of its own device's clock. What is no lane of its own: a sample that came
+//! So every sample is judged in the order of its own device's clock. Where the clocks of two such devices agree, their
+//! values tell them apart, which alternate. What is no lane of its own: a sample that came
 //! before, with the same time and values, is a *re-send* and judges nothing; so is one out of a span that is known
 //! already, unless its samples keep pace with Kafka's stamps, for then it is a clock that was set back.
 //!
@@ -22,6 +23,7 @@
 //! alert, and can be saved and read back.
 
 mod lanes;
+mod levels;
 pub(super) mod saved;
 mod seen;
 
@@ -29,8 +31,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::terms::Partition;
@@ -139,6 +141,15 @@ impl ColumnSet {
         self.masks.iter().map(move |mask| record.doubts & mask != 0)
     }
 
+    /// The columns that hold its vital, as numbers, where it is of one and that is one.
+    fn numbers(&self, frame: &RecordBatch) -> Vec<Float64Array> {
+        let [vital] = self.vitals.as_slice() else { return Vec::new() };
+        let columns = vital.iter().filter_map(|name| frame.column_by_name(name));
+        let numbers = columns.filter(|values| matches!(values.data_type(), DataType::Float64 | DataType::Int64));
+        let numbers = numbers.filter_map(|values| arrow::compute::cast(values, &DataType::Float64).ok());
+        numbers.map(|values| values.as_primitive::<Float64Type>().clone()).collect()
+    }
+
     /// The columns of each vital.
     pub(super) fn vital_columns(&self) -> &[Vec<String>] {
         &self.vitals
@@ -152,7 +163,20 @@ impl ColumnSet {
 
 /// The bit of a column; those beyond the hundred-and-twenty-seventh share one.
 fn bit(column: usize) -> u128 {
-    1 << column.min(127)
+    1 << column.min(SHARED)
+}
+
+/// The bit that columns share which have none of their own.
+const SHARED: usize = 127;
+
+/// The columns whose bits are in `mask`, of so many.
+fn columns_in(mut mask: u128, columns: usize) -> impl Iterator<Item = usize> {
+    let own = std::iter::from_fn(move || {
+        let index = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(index)
+    });
+    own.flat_map(move |index| index..if index == SHARED { columns } else { index + 1 })
 }
 
 impl Shape {
@@ -220,8 +244,6 @@ struct Stream {
     stamped: i64,
     /// How many records there were.
     records: u64,
-    /// The `now` of the last batch that had one.
-    noted: i64,
     /// When each column had a value last.
     columns: Vec<LastValue>,
     sets: Vec<Lanes>,
@@ -368,21 +390,23 @@ impl Streams {
         let stamps = frame.column_by_name(&columns.stamp).map(|found| found.as_primitive::<TimestampMicrosecondType>());
         let devices = self.shape.device.as_ref().and_then(|name| texts(frame, name));
         let shape = Arc::clone(&self.shape);
-        let judged: Vec<(u128, &ArrayRef)> = shape
+        let judged: Vec<(u128, ArrayRef)> = shape
             .columns
             .iter()
             .enumerate()
-            .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(name)?)))
+            .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(name)?.clone())))
             .collect();
         let doubted: Vec<(u128, ArrayRef)> = shape
             .columns
             .iter()
             .enumerate()
             .filter_map(|(index, name)| Some((bit(index), frame.column_by_name(&format!("{name}{DOUBTFUL}"))?.clone())))
-            .filter(|(_, values)| values.null_count() < values.len())
             .collect();
         let values = if shape.values.is_empty() { &shape.columns } else { &shape.values };
         let values: Vec<&ArrayRef> = values.iter().filter_map(|name| frame.column_by_name(name)).collect();
+        let rows = frame.num_rows();
+        let (masks, doubts, hashes) = (masks(rows, &judged), masks(rows, &doubted), hashes(times, &values));
+        let numbers: Vec<Vec<Float64Array>> = shape.sets.iter().map(|set| set.numbers(frame)).collect();
         let now = now.timestamp_micros();
         for (row, patient) in keys.iter().enumerate() {
             let Some(patient) = patient else { continue };
@@ -404,9 +428,8 @@ impl Streams {
                 }
             };
             let stream = known.position(partition, device).unwrap_or_else(|| known.begin(partition, device, &shape));
-            let mask = judged.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
-            let doubts = doubted.iter().filter(|(_, values)| values.is_valid(row)).fold(0, |mask, (bit, _)| mask | bit);
-            let record = Record { at: micros, stamped, columns: mask, doubts, hash: hash(micros, &values, row) };
+            let (mask, doubts) = (masks[row], doubts[row]);
+            let record = Record { row, at: micros, stamped, columns: mask, doubts, hash: hashes[row] };
             let place = &mut |set: SetId, noted: Noted| {
                 if noted.placed != Placed::Lane(0) {
                     samples.placed.insert((set, row), noted.placed);
@@ -418,10 +441,9 @@ impl Streams {
                     samples.gaps.insert((set, row));
                 }
             };
-            if known.streams[stream].note(&record, &shape, place) == Fresh::No {
+            if known.streams[stream].note(&record, &shape, &numbers, place) == Fresh::No {
                 continue;
             }
-            known.streams[stream].noted = now;
             let tells_time = known.streams[stream].has_one_clock();
             let sample = SampleRow { at, row, stamped, stream, columns: mask, doubts, tells_time };
             match samples.patients.get_mut(patient) {
@@ -618,31 +640,37 @@ impl Streams {
         })
     }
 
-    /// Until when each set of columns is known of each patient: see [`Known`]. `valid_for` tells how long a value of a column
-    /// is valid.
+    /// Until when a set of columns is known of each patient: see [`Known`]. `valid_for` tells how long a value of a column is
+    /// valid.
     pub fn known<'a>(
         &'a self,
+        set: SetId,
         needs: Needs,
-        valid_for: &'a dyn Fn(&str) -> Duration,
+        valid_for: &dyn Fn(&str) -> Duration,
     ) -> impl Iterator<Item = Known<'a>> {
-        let micros = move |column: &str| i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
-        self.patients.iter().flat_map(move |(patient, known)| {
-            self.shape.sets.iter().enumerate().filter_map(move |(index, set)| {
-                let vitals = set.masks.iter().zip(set.vitals());
-                let of = |(mask, column): (&u128, &'a str)| {
-                    let newest =
-                        known.streams.iter().filter_map(|stream| Some((stream.newest_of(*mask)?, stream.partition)));
-                    let (last, partition) = newest.max_by_key(|(last, _)| last.stamped)?;
-                    let (at, partition) = (DateTime::from_timestamp_micros(last.at)?, Partition(partition));
-                    let valid_for = micros(column);
-                    Some(Known { patient, set: SetId(index), column, at, stamped: last.stamped, valid_for, partition })
-                };
-                let expires = |known: &Known<'a>| known.stamped.saturating_add(known.valid_for);
-                match needs {
-                    Needs::All => vitals.map(of).collect::<Option<Vec<Known<'a>>>>()?.into_iter().min_by_key(expires),
-                    Needs::Any => vitals.filter_map(of).max_by_key(expires),
+        let columns = &self.shape.sets[set.0];
+        let micros = |column: &str| i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
+        let vitals: Vec<(u128, &str, i64)> =
+            columns.masks.iter().zip(columns.vitals()).map(|(mask, column)| (*mask, column, micros(column))).collect();
+        self.patients.iter().filter_map(move |(patient, known)| {
+            let of = |(mask, column, valid_for): &(u128, &'a str, i64)| {
+                let newest =
+                    known.streams.iter().filter_map(|stream| Some((stream.newest_of(*mask)?, stream.partition)));
+                let (last, partition) = newest.max_by_key(|(last, _)| last.stamped)?;
+                let (at, partition) = (DateTime::from_timestamp_micros(last.at)?, Partition(partition));
+                Some(Known { patient, column, at, stamped: last.stamped, valid_for: *valid_for, partition })
+            };
+            let expires = |known: &Known<'a>| known.stamped.saturating_add(known.valid_for);
+            let mut found = vitals.iter().map(of);
+            match needs {
+                Needs::Any => found.flatten().max_by_key(expires),
+                Needs::All => {
+                    let first = found.next()??;
+                    found.try_fold(first, |first, next| {
+                        next.map(|next| if expires(&next) < expires(&first) { next } else { first })
+                    })
                 }
-            })
+            }
         })
     }
 }
@@ -679,8 +707,6 @@ pub enum Needs {
 pub struct Known<'a> {
     /// The patient.
     pub patient: &'a Arc<str>,
-    /// The set.
-    pub set: SetId,
     /// The column.
     pub column: &'a str,
     /// The event time of that value.
@@ -735,7 +761,6 @@ impl Patient {
             newest: i64::MIN,
             stamped: i64::MIN,
             records: 0,
-            noted: i64::MIN,
             columns: vec![LastValue::NEVER; shape.columns.len()],
             sets: vec![Lanes::default(); shape.sets.len()],
             seen: Seen::default(),
@@ -749,6 +774,8 @@ impl Patient {
 /// What of a record its stream needs to know.
 #[derive(Debug, Clone, Copy)]
 struct Record {
+    /// Its row in the frame.
+    row: usize,
     at: i64,
     stamped: i64,
     columns: u128,
@@ -765,7 +792,14 @@ enum Fresh {
 }
 
 impl Stream {
-    fn note(&mut self, record: &Record, shape: &Shape, place: &mut dyn FnMut(SetId, Noted)) -> Fresh {
+    /// Takes note of a record; `numbers` are the values of each set of one vital.
+    fn note(
+        &mut self,
+        record: &Record,
+        shape: &Shape,
+        numbers: &[Vec<Float64Array>],
+        place: &mut dyn FnMut(SetId, Noted),
+    ) -> Fresh {
         let is_first = self.newest == i64::MIN;
         let is_behind = !is_first && record.at < self.newest;
         // Two devices say the same of the very same time only where they tell whole seconds.
@@ -789,7 +823,9 @@ impl Stream {
                 continue;
             }
             self.sets[index].sample(self.records);
-            let noted = self.sets[index].note(record.at, record.stamped, is_known_span);
+            let number = numbers[index].iter().find(|values| values.is_valid(record.row));
+            let number = number.map(|values| values.value(record.row));
+            let noted = self.sets[index].note(record.at, record.stamped, is_known_span, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }
@@ -798,8 +834,9 @@ impl Stream {
         }
         if is_judged {
             self.seen.push(record.at, record.hash);
-            for (index, last) in self.columns.iter_mut().enumerate() {
-                if record.columns & bit(index) != 0 && record.stamped >= last.stamped {
+            for index in columns_in(record.columns, self.columns.len()) {
+                let last = &mut self.columns[index];
+                if record.stamped >= last.stamped {
                     *last = LastValue { at: record.at, stamped: record.stamped };
                 }
             }
@@ -829,7 +866,7 @@ impl Stream {
 
     /// When one of the columns in `mask` had a value last.
     fn newest_of(&self, mask: u128) -> Option<LastValue> {
-        let last = self.columns.iter().enumerate().filter(|(index, _)| mask & bit(*index) != 0).map(|(_, last)| *last);
+        let last = columns_in(mask, self.columns.len()).map(|index| self.columns[index]);
         last.filter(|last| last.stamped > i64::MIN).max_by_key(|last| last.stamped)
     }
 }
@@ -844,30 +881,61 @@ impl ColumnSet {
     }
 }
 
-/// The time and the values of a record as one number, by which a record that comes again is known. The same in every
+/// The bits of the columns that have a value, row by row.
+fn masks(rows: usize, columns: &[(u128, ArrayRef)]) -> Vec<u128> {
+    let mut masks = vec![0; rows];
+    for (bit, values) in columns {
+        match values.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => masks.iter_mut().for_each(|mask| *mask |= bit),
+            Some(nulls) => nulls.valid_indices().for_each(|row| masks[row] |= bit),
+        }
+    }
+    masks
+}
+
+/// The time and the values of each record as one number, by which a record that comes again is known. The same in every
 /// process: what is saved is compared after a restart.
-fn hash(at: i64, values: &[&ArrayRef], row: usize) -> u32 {
+fn hashes(times: &TimestampMicrosecondArray, values: &[&ArrayRef]) -> Vec<u32> {
     #[allow(clippy::cast_sign_loss, reason = "only the bits count")]
-    let at = at as u64;
-    let values = values.iter().map(|values| if values.is_null(row) { u64::MAX } else { bits(values, row) });
+    let mut hashes: Vec<u64> = times.values().iter().map(|at| mixed(0, *at as u64)).collect();
+    for values in values {
+        mix(&mut hashes, values);
+    }
     #[allow(clippy::cast_possible_truncation, reason = "the upper half of a product is the better one")]
-    let short = (values.fold(mixed(0, at), mixed) >> 32) as u32;
-    short
+    let shorts = hashes.into_iter().map(|hash| (hash >> 32) as u32).collect();
+    shorts
 }
 
 fn mixed(hash: u64, value: u64) -> u64 {
     (hash.rotate_left(5) ^ value).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
-/// A value as bits that tell it apart.
-fn bits(values: &ArrayRef, row: usize) -> u64 {
+/// Mixes each value of a column into the hash of its row, as bits that tell it apart.
+fn mix(hashes: &mut [u64], values: &ArrayRef) {
+    let mut with = |bits: &dyn Fn(usize) -> u64| {
+        for (row, hash) in hashes.iter_mut().enumerate() {
+            *hash = mixed(*hash, if values.is_null(row) { u64::MAX } else { bits(row) });
+        }
+    };
     match values.data_type() {
-        DataType::Float64 => values.as_primitive::<arrow::datatypes::Float64Type>().value(row).to_bits(),
+        DataType::Float64 => {
+            let values = values.as_primitive::<Float64Type>().values();
+            with(&|row| values[row].to_bits());
+        }
         #[allow(clippy::cast_sign_loss, reason = "only the bits count")]
-        DataType::Int64 => values.as_primitive::<arrow::datatypes::Int64Type>().value(row) as u64,
-        DataType::Boolean => u64::from(values.as_boolean().value(row)),
-        DataType::Utf8View => values.as_string_view().value(row).bytes().map(u64::from).fold(1, mixed),
-        _ => 0,
+        DataType::Int64 => {
+            let values = values.as_primitive::<Int64Type>().values();
+            with(&|row| values[row] as u64);
+        }
+        DataType::Boolean => {
+            let values = values.as_boolean().values();
+            with(&|row| u64::from(values.value(row)));
+        }
+        DataType::Utf8View => {
+            let values = values.as_string_view();
+            with(&|row| values.value(row).bytes().map(u64::from).fold(1, mixed));
+        }
+        _ => with(&|_| 0),
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::lanes::{Lane, Lanes, Run};
+use super::levels::Levels;
 use super::seen::{Seen, Spans, Stretch};
 use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 7;
+const FORM: u8 = 8;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -64,7 +65,6 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     number(to, stream.newest);
     number(to, stream.stamped);
     to.extend(stream.records.to_le_bytes());
-    number(to, stream.noted);
     list(to, &stream.columns, |to, last| {
         number(to, last.at);
         number(to, last.stamped);
@@ -75,6 +75,8 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         list(to, &lanes.pauses, span);
         to.extend(lanes.sampled.unwrap_or(0).to_le_bytes());
         to.push(u8::from(lanes.is_in_each));
+        [lanes.levels.here, lanes.levels.there].iter().for_each(|value| level(to, *value));
+        to.extend([lanes.levels.jumps, lanes.levels.stays]);
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
@@ -104,6 +106,11 @@ fn lane(to: &mut Vec<u8>, lane: &Lane) {
     to.push(u8::from(lane.is_known_span));
     to.push(u8::from(lane.is_left));
     to.push(lane.paced);
+    level(to, lane.level);
+}
+
+fn level(to: &mut Vec<u8>, value: Option<f64>) {
+    to.extend(value.unwrap_or(f64::NAN).to_le_bytes());
 }
 
 fn run(to: &mut Vec<u8>, run: Run) {
@@ -196,7 +203,7 @@ impl<'a> Reader<'a> {
     fn stream(&mut self, shape: &Shape) -> Option<Stream> {
         let (partition, device) = (i32::from_le_bytes(self.take()?), self.text()?);
         let (newest, stamped) = (self.number()?, self.number()?);
-        let (count, noted) = (u64::from_le_bytes(self.take()?), self.number()?);
+        let count = u64::from_le_bytes(self.take()?);
         let columns = self.list(|from| Some(LastValue { at: from.number()?, stamped: from.number()? }))?;
         let sets = self.list(Self::lanes)?;
         let stretches = self.list(|from| {
@@ -213,7 +220,6 @@ impl<'a> Reader<'a> {
             newest,
             stamped,
             records: count,
-            noted,
             columns,
             sets,
             seen: Seen { stretches: stretches.into(), past },
@@ -226,8 +232,11 @@ impl<'a> Reader<'a> {
         let (next, lead, pauses) = (self.count()?, self.run()?, self.list(Self::span)?);
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
+        let (here, there) = (self.level()?, self.level()?);
+        let [jumps, stays] = self.take::<2>()?;
+        let levels = Levels { here, there, jumps, stays };
         let mut all = self.list(Self::lane)?.into_iter();
-        Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each })
+        Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels })
     }
 
     fn lane(&mut self) -> Option<Lane> {
@@ -236,7 +245,13 @@ impl<'a> Reader<'a> {
         let (run, samples) = (self.run()?, self.count()?);
         let (is_certain, is_known_span, is_left) = (self.truth()?, self.truth()?, self.truth()?);
         let [paced] = self.take::<1>()?;
-        Some(Lane { id, newest, stamped, delay, since, run, samples, is_certain, is_known_span, is_left, paced })
+        let level = self.level()?;
+        Some(Lane { id, newest, stamped, delay, since, run, samples, is_certain, is_known_span, is_left, paced, level })
+    }
+
+    /// Not a number stands for none.
+    fn level(&mut self) -> Option<Option<f64>> {
+        self.take().map(f64::from_le_bytes).map(|value| Some(value).filter(|value| !value.is_nan()))
     }
 
     fn run(&mut self) -> Option<Run> {

@@ -1,0 +1,83 @@
+//! Two devices that have one name, or none, and whose clocks agree: what tells them apart is that values alternate
+//! between two levels, as no patient's do. Pure: values in, levels out.
+
+/// So many jumps in a row from one level to the other and back are those of two devices.
+const ENOUGH: u8 = 8;
+
+/// So many values in a row may be of one level: devices do not take turns strictly.
+const MOST_STAYS: u8 = 2;
+
+/// What is a jump: by so much of the greater value.
+const JUMP: f64 = 0.04;
+
+/// Of the way between two levels, a value may be off its own by so much.
+const NEAR: f64 = 0.25;
+
+/// The levels that values jump between, if they do.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Levels {
+    /// The last value.
+    pub(super) here: Option<f64>,
+    /// The last one on the other level.
+    pub(super) there: Option<f64>,
+    /// How many jumps there were in a row, and how many values since the last.
+    pub(super) jumps: u8,
+    pub(super) stays: u8,
+}
+
+impl Levels {
+    /// Takes note of a value. Returns the other level, where values alternate.
+    pub(super) fn note(&mut self, value: f64) -> Option<f64> {
+        let Some(here) = self.here.replace(value) else { return None };
+        let off = |level: f64| (value - level).abs() / self.there.map_or(0.0, |there| (here - there).abs());
+        match self.there {
+            Some(_) if off(here) <= NEAR => {
+                self.stays += 1;
+                if self.stays > MOST_STAYS {
+                    *self = Self { here: Some(value), ..Self::default() };
+                }
+            }
+            Some(there) if off(there) <= NEAR && is_jump(value, here) => {
+                self.there = Some(here);
+                self.jumps = self.jumps.saturating_add(1);
+                self.stays = 0;
+            }
+            _ => {
+                let there = Some(here).filter(|here| is_jump(value, *here));
+                *self = Self { here: Some(value), there, jumps: u8::from(there.is_some()), stays: 0 };
+            }
+        }
+        self.there.filter(|_| self.jumps >= ENOUGH)
+    }
+}
+
+fn is_jump(from: f64, to: f64) -> bool {
+    (from - to).abs() >= JUMP * from.abs().max(to.abs()) && from != to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many of these values they are known to alternate.
+    fn known_after(values: impl IntoIterator<Item = f64>) -> Option<usize> {
+        let mut levels = Levels::default();
+        values.into_iter().position(|value| levels.note(value).is_some())
+    }
+
+    #[test]
+    fn values_of_two_devices_alternate_also_where_they_do_not_take_turns() {
+        assert_eq!(known_after([80.0, 100.0].repeat(10)), Some(8));
+        assert_eq!(known_after([80.0, 100.0, 99.0, 81.0].repeat(10)), Some(15));
+        assert_eq!(known_after((0..40).flat_map(|second| [100.0 - f64::from(second) / 2.0, 140.0])), Some(8));
+    }
+
+    #[test]
+    fn values_of_one_patient_do_not() {
+        assert_eq!(known_after([84.0, 86.0].repeat(100)), None);
+        assert_eq!(known_after((0..1_000).map(|second| 80.0 + 20.0 * (f64::from(second) / 9.0).sin())), None);
+        assert_eq!(known_after([[90.0; 30], [60.0; 30]].repeat(20).concat()), None);
+        assert_eq!(known_after([60.0, 90.0, 120.0, 150.0].repeat(20)), None);
+        assert_eq!(known_after([0.0; 100]), None);
+    }
+}
