@@ -49,6 +49,27 @@ pub type Positions = BTreeMap<Partition, Offset>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watermark(pub DateTime<Utc>);
 
+/// The tables of the store that tell who may see the page, who is logged in, and who has looked at what. No SQL reads them,
+/// and no job file names one: what is read so is shown to people who must not see hashes of passwords, nor which nurse looked at
+/// whom.
+pub const PRIVATE_TABLES: [&str; 4] = ["users", "sessions", "api_tokens", "audit"];
+
+/// Whether a name may lead to one of [`PRIVATE_TABLES`]. Databases differ in which names they take for the same: SQLite and some
+/// servers of MySQL know "USERS" as "users".
+#[must_use]
+pub fn is_private_table(table: &str) -> bool {
+    PRIVATE_TABLES.contains(&table.to_lowercase().as_str())
+}
+
+/// Why a private table is refused.
+#[must_use]
+pub fn private_table(table: &str) -> String {
+    format!(
+        "table \"{table}\" is not for SQL: it tells who may see the page and who has looked at what, which `wardwatch users` \
+         shows"
+    )
+}
+
 macro_rules! shows_its_number {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {

@@ -4,13 +4,13 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Job};
 use crate::dashboard::{hash_password, new_secret};
 use crate::diagnostic::unknown;
-use crate::store::{ApiToken, Store, User};
+use crate::store::{ADD_USER, ApiToken, AuditEntry, Store, User};
 use crate::terms::Role;
 
 use super::table::{aligned, second};
@@ -135,9 +135,25 @@ impl Add {
         let name = checked(self.who.name)?;
         let (_, mut store) = open(&self.who.file)?;
         let password = hash_password(&password()?)?;
-        store.put_user(&User { name: name.clone(), password, role: self.role, changed_at: SystemClock.now() })?;
+        let now = SystemClock.now();
+        store.put_user(&User { name: name.clone(), password, role: self.role, changed_at: now })?;
+        store.note_audit(&added(&name, self.role, now))?;
         println!("{name} · {}", self.role.name());
         Ok(())
+    }
+}
+
+/// That a user was added, or changed, by whoever may call this program: pages tell by it that there were users once.
+fn added(name: &str, role: Role, at: DateTime<Utc>) -> AuditEntry {
+    AuditEntry {
+        at,
+        id: new_secret().1.chars().take(16).collect(),
+        who: "wardwatch users".to_owned(),
+        role: String::new(),
+        address: String::new(),
+        action: ADD_USER.to_owned(),
+        subject: name.to_owned(),
+        detail: role.name().to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use minijinja::Environment;
 use crate::diagnostic::unknown;
 use crate::terms::Severity;
 
-use super::parse::{Checker, identifier, not_empty};
+use super::parse::{Checker, identifier, not_empty, table_name};
 use super::raw::{RawAlerts, RawOutlet, RawStep};
 use super::spanned::Spanned;
 use super::units::{Zero, duration};
@@ -203,8 +203,8 @@ impl Checker<'_> {
         let spec = AlertSpec {
             stale_after: self.or_default(raw.stale_after, "30s", length)?,
             longest_pause: self.or_default(raw.longest_pause, "2m", length)?,
-            patients: (self.or_default(raw.patients, "patients", identifier)?, is_named),
-            limits: self.or_default(raw.limits, "limits", identifier)?,
+            patients: (self.or_default(raw.patients, "patients", table_name)?, is_named),
+            limits: self.or_default(raw.limits, "limits", table_name)?,
             unreached_after: self.or_default(raw.unreached_after, "30s", length)?,
             // Without all outlets, nothing can be said of their names.
             escalation: if is_whole { self.escalation(raw.escalation, &outlets)? } else { Vec::new() },

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::parse::{Checker, identifier, not_empty};
+use super::parse::{Checker, not_empty, table_name};
 use super::raw::RawDashboard;
 use super::units::{Zero, duration};
 
@@ -73,7 +73,7 @@ impl Checker<'_> {
             privacy: privacy?,
             title,
             stale_after: self.or_default(raw.stale_after, "5s", |text| duration(text, Zero::Refused))?,
-            score: self.or_default(raw.score, "news2_1m", identifier)?,
+            score: self.or_default(raw.score, "news2_1m", table_name)?,
             max_connections: max_connections?,
             session: self.or_default(raw.session, "12h", |text| duration(text, Zero::Refused))?,
         })

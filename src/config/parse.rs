@@ -9,6 +9,7 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
+use crate::terms::{is_private_table, private_table};
 
 use super::raw::{RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::spanned::Spanned;
@@ -150,7 +151,7 @@ impl Checker<'_> {
             brokers: self.required(raw.brokers, not_empty)?,
             topic: self.required(raw.topic, not_empty)?,
             group: self.or_default(raw.group, job_name, not_empty)?,
-            table: self.or_default(raw.table, "vitals", identifier)?,
+            table: self.or_default(raw.table, "vitals", table_name)?,
             start: self.or_default(raw.start, "earliest", start)?,
             lateness: self.or_default(raw.lateness, "10s", |text| duration(text, Zero::Allowed))?,
             max_skew: self.or_default(raw.max_skew, "5m", |text| duration(text, Zero::Allowed))?,
@@ -199,7 +200,7 @@ impl Checker<'_> {
         };
         Some(ReportSpec {
             specs,
-            table: self.or_default(raw.table, "readings", identifier)?,
+            table: self.or_default(raw.table, "readings", table_name)?,
             dir: self.relative(&dir),
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
         })
@@ -289,6 +290,11 @@ pub(super) fn identifier(text: &str) -> Result<String, String> {
     } else {
         Err(format!("\"{text}\" is no name for SQL; use lower-case letters, digits and \"_\", a letter first"))
     }
+}
+
+/// The name of a table that SQL may read.
+pub(super) fn table_name(text: &str) -> Result<String, String> {
+    if is_private_table(text) { Err(private_table(text)) } else { identifier(text) }
 }
 
 fn start(text: &str) -> Result<Start, String> {

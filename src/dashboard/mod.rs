@@ -37,7 +37,7 @@ use tokio::sync::watch;
 
 use crate::config::Job;
 use crate::health::Health;
-use crate::store::Store;
+use crate::store::{Registered, Store};
 use crate::telemetry::{Panicked, join};
 
 use access::{Access, LateAudit};
@@ -154,10 +154,10 @@ impl Page {
 pub fn serve(job: &Job, listen: SocketAddr, health: Option<&Health>) -> Result<Page, ServeError> {
     let is_public = !listen.ip().is_loopback();
     if is_public {
-        let users = Store::connect(&job.store, &job.name).and_then(|mut store| access::are_there_users(&mut store));
+        let users = Store::connect(&job.store, &job.name).and_then(|mut store| store.registered());
         match users {
-            Ok(false) => return Err(ServeError::NoUsers { address: listen }),
-            Ok(true) => {}
+            Ok(Registered::Users) => {}
+            Ok(_) => return Err(ServeError::NoUsers { address: listen }),
             Err(error) => tracing::warn!(%error, "nobody is let in until the store answers"),
         }
     }

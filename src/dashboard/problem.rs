@@ -54,10 +54,12 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         // What the database says may tell more than a visitor should know.
         tracing::warn!(%error, "the page cannot read the store");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the store does not answer, so nothing was read or changed; the job's log says why",
-        )
+        let what = match error {
+            StoreError::Unavailable(_) => "the store does not answer",
+            _ => "the store answers that this cannot be done",
+        };
+        let detail = format!("{what}, so nothing was read or changed; the log says why");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, &detail)
     }
 }
 

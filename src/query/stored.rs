@@ -22,6 +22,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionContext;
 
 use crate::diagnostic::{Diagnostic, unknown};
+use crate::terms::private_table;
 
 use super::execute::{Limits, QueryFailure, Runner};
 use super::fault::diagnose;
@@ -214,11 +215,7 @@ impl StoredReader {
 /// Why a table is not read, and what there is.
 fn private<'a>(table: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    format!(
-        "table \"{table}\" is not for SQL: it tells who may see the page and who has looked at what, which \
-         `wardwatch users` shows; there are: {}",
-        names.join(", ")
-    )
+    format!("{}; there are: {}", private_table(table), names.join(", "))
 }
 
 /// As a file in which it stands on its line, so that places in it are places in the file.

@@ -9,6 +9,7 @@ use crate::terms::BatchId;
 use super::commit::batch_value;
 use super::database::Dialect;
 use super::row::Row;
+use super::scan::public;
 use super::statement::quoted;
 use super::system::{BATCHES, EDITS, LATE_ROWS, QUERY_COSTS, REJECTS};
 use super::{BatchSummary, Store, StoreError, Value};
@@ -123,7 +124,7 @@ impl Store {
         let sql = format!(
             "SELECT {key}, {time}, {} FROM {} WHERE {} ORDER BY {time}",
             columns.join(", "),
-            quoted(table.table),
+            public(table.table)?,
             vec![one; AT_ONCE].join(" OR ")
         );
         let mut rows = Vec::new();
@@ -143,7 +144,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or there is no such table or column.
     pub fn patients(&mut self, table: &str, key: &str, time: &str) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
-        let (table, key, time) = (quoted(table), quoted(key), quoted(time));
+        let (table, key, time) = (public(table)?, quoted(key), quoted(time));
         let sql = match self.database.dialect() {
             // They hop by themselves.
             Dialect::MySql | Dialect::MariaDb => {
@@ -175,7 +176,7 @@ impl Store {
         }
         let read =
             columns.map(|name| if stored.iter().any(|column| column == name) { quoted(name) } else { "''".to_owned() });
-        let sql = format!("SELECT {} FROM {}", read.join(", "), quoted(table));
+        let sql = format!("SELECT {} FROM {}", read.join(", "), public(table)?);
         let rows = self.database.query(&sql, &[])?;
         let text = |value: Option<&Value>| match value {
             Some(Value::Text(text)) => text.clone(),

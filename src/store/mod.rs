@@ -52,7 +52,7 @@ pub use scan::{StoreTables, TablesToBe};
 pub use schema::{Kind as ColumnKind, TableSpec, TableSpecError};
 pub use snapshot::{Snapshot, StoredSnapshot};
 pub(crate) use system::NAMES as SYSTEM_TABLES;
-pub use users::{ApiToken, AuditEntry, Session, User};
+pub use users::{ADD_USER, ApiToken, AuditEntry, LOG_IN, Registered, Session, User};
 pub use value::Value;
 
 use database::Database;

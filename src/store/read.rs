@@ -13,6 +13,7 @@ use super::commit::{QueryState, batch_value};
 use super::lease::LeaseRow;
 use super::pending::{Incomplete, TableFault};
 use super::row::{Row, readable};
+use super::scan::public;
 use super::statement::quoted;
 use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::{Store, StoreError, Value};
@@ -498,7 +499,7 @@ impl Store {
         event_time: &str,
         patient: &str,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let (table, key, event_time) = (quoted(table), quoted(key), quoted(event_time));
+        let (table, key, event_time) = (public(table)?, quoted(key), quoted(event_time));
         let sql = format!("SELECT MAX({event_time}) FROM {table} WHERE {key}=?");
         let rows = self.database.query(&sql, &[Value::text(patient)])?;
         Ok(rows.first().and_then(|row| row.first()?.as_time()))
@@ -527,7 +528,7 @@ impl Store {
     /// The database does not answer, or there is no such table or column.
     pub fn first_readings(&mut self, wanted: &Readings<'_>, most: usize) -> Result<Vec<Vec<Value>>, StoreError> {
         let columns: Vec<String> = wanted.columns.iter().map(|name| quoted(name)).collect();
-        let (table, key, event_time) = (quoted(wanted.table), quoted(wanted.key), quoted(wanted.event_time));
+        let (table, key, event_time) = (public(wanted.table)?, quoted(wanted.key), quoted(wanted.event_time));
         let sql = format!(
             "SELECT {event_time}, {} FROM {table} WHERE {key}=? AND {event_time}>=? AND {event_time}<=? \
              ORDER BY {event_time} LIMIT ?",

@@ -17,6 +17,7 @@ use crate::terms::{Offset, Partition};
 
 use super::database::Dialect;
 use super::row::Row;
+use super::scan::public;
 use super::statement::{OnDuplicate, Target, insert, quoted};
 use super::system::{ARTEFACTS, REFERENCE_CHANGES};
 use super::{Store, StoreError, TableSpec, Value};
@@ -281,7 +282,7 @@ impl Store {
         let sql = format!(
             "SELECT {} FROM {} WHERE {time}>=? AND {time}<? ORDER BY {time}",
             names.join(", "),
-            quoted(table),
+            public(table)?,
             time = quoted(event_time)
         );
         let (from, to) = (range.0.unwrap_or(DateTime::UNIX_EPOCH), range.1.unwrap_or(FAR));

@@ -9,10 +9,10 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::query::{Comparison, Condition, StoredTables};
+use crate::terms::{is_private_table, private_table};
 
 use super::schema::{Kind, TableSpec};
 use super::statement::quoted;
-use super::system::PRIVATE;
 use super::{Store, StoreError, Value};
 
 /// A store whose tables are read; one statement after the other.
@@ -35,21 +35,23 @@ impl StoreTables {
     }
 }
 
-/// Whether a name may lead to a table that is not for SQL. Databases differ in which names they take for the same: SQLite
-/// and some servers of MySQL know "USERS" as "users".
-fn is_private(table: &str) -> bool {
-    let folded = table.to_lowercase();
-    PRIVATE.contains(&folded.as_str())
+/// The quoted name of a table that somebody named: in the job file, in SQL, on the command line. Whatever reads such a table
+/// writes its name by this, so that nothing leads to the private ones.
+pub(super) fn public(table: &str) -> Result<String, StoreError> {
+    match is_private_table(table) {
+        true => Err(StoreError::Refused(private_table(table))),
+        false => Ok(quoted(table)),
+    }
 }
 
 impl StoredTables for StoreTables {
     fn names(&self) -> Result<Vec<String>, String> {
         let names = self.with(|store| Ok(store.database.tables()?)).map_err(|error| error.to_string())?;
-        Ok(names.into_iter().filter(|name| !is_private(name)).collect())
+        Ok(names.into_iter().filter(|name| !is_private_table(name)).collect())
     }
 
     fn is_private(&self, table: &str) -> bool {
-        is_private(table)
+        is_private_table(table)
     }
 
     fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
@@ -77,7 +79,7 @@ impl TablesToBe {
     #[must_use]
     pub fn new(tables: Vec<TableSpec>) -> Self {
         let all = tables.into_iter().chain(super::system::tables().iter().cloned());
-        Self(all.filter(|table| !is_private(&table.name)).collect())
+        Self(all.filter(|table| !is_private_table(&table.name)).collect())
     }
 }
 
@@ -87,7 +89,7 @@ impl StoredTables for TablesToBe {
     }
 
     fn is_private(&self, table: &str) -> bool {
-        is_private(table)
+        is_private_table(table)
     }
 
     fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
@@ -128,7 +130,7 @@ impl Store {
     /// The database does not answer.
     pub fn whole_table(&mut self, table: &str) -> Result<Option<(TableSpec, RecordBatch)>, StoreError> {
         let stored = self.database.columns(table)?;
-        if stored.is_empty() || is_private(table) {
+        if stored.is_empty() || is_private_table(table) {
             return Ok(None);
         }
         let fields = stored.iter().map(|column| field(&column.name, Kind::stored(&column.r#type)));
@@ -151,7 +153,7 @@ impl Store {
         let names = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
         let names = if names.is_empty() { "1".to_owned() } else { names };
         let (conditions, values) = sql_of(conditions);
-        let sql = format!("SELECT {names} FROM {}{conditions}", quoted(table));
+        let sql = format!("SELECT {names} FROM {}{conditions}", public(table)?);
 
         let fields = columns.iter().map(|name| wanted.field_with_name(name));
         let fields: Vec<Field> = fields.map(|field| field.cloned()).collect::<Result<_, _>>().map_err(broken)?;

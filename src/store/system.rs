@@ -39,10 +39,6 @@ pub(super) const SESSIONS: &str = "sessions";
 pub(super) const API_TOKENS: &str = "api_tokens";
 pub(super) const AUDIT: &str = "audit";
 
-/// The tables that tell who may see the page, who is logged in, and who has looked at what. No SQL of reports or analysts
-/// reads them: a report is shown to viewers, who must not see hashes of passwords, nor which nurse looked at whom.
-pub(super) const PRIVATE: [&str; 4] = [USERS, SESSIONS, API_TOKENS, AUDIT];
-
 /// The names that no query may bear.
 pub(crate) const NAMES: &[&str] = &[
     LEASES,

@@ -74,7 +74,45 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
+/// What the store tells of users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// There are some.
+    Users,
+    /// There are none, and there never were.
+    Nobody,
+    /// There are none any more, though the last one is never removed: somebody has logged in, or was added.
+    Gone,
+    /// There is no table of them, so nobody knows.
+    NoTable,
+}
+
+/// What the audit says of those who were added.
+pub const ADD_USER: &str = "add user";
+
+/// What the audit says of those who have logged in.
+pub const LOG_IN: &str = "log in";
+
 impl Store {
+    /// Whether there are users, or were: a table that is not there, or was emptied, is not a page that nobody guards.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn registered(&mut self) -> Result<Registered, StoreError> {
+        if self.column_names(USERS)?.is_empty() || self.column_names(AUDIT)?.is_empty() {
+            return Ok(Registered::NoTable);
+        }
+        // Rows that cannot be read count, too: they are of somebody.
+        let any = |table: &str, more: &str| format!("SELECT 1 FROM {} WHERE `job`=?{more} LIMIT 1", quoted(table));
+        let job = Value::text(&self.job);
+        if !self.database.query(&any(USERS, ""), std::slice::from_ref(&job))?.is_empty() {
+            return Ok(Registered::Users);
+        }
+        let were_added = any(AUDIT, " AND `action` IN (?, ?)");
+        let were_there = self.database.query(&were_added, &[job, Value::text(ADD_USER), Value::text(LOG_IN)])?;
+        Ok(if were_there.is_empty() { Registered::Nobody } else { Registered::Gone })
+    }
+
     /// Everybody who may see the page, by name.
     ///
     /// # Errors

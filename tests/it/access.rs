@@ -160,6 +160,12 @@ fn without_users_nobody_gets_in_through_a_proxy_whatever_it_calls_us() {
         ("X-Real-IP", "203.0.113.9"),
         ("Via", "1.1 proxy"),
         ("X-Forwarded-Proto", "https"),
+        ("X_Forwarded_For", "203.0.113.9"),
+        ("CF-Ray", "8c1-FRA"),
+        ("Fly-Client-IP", "203.0.113.9"),
+        ("X-Envoy-External-Address", "203.0.113.9"),
+        ("X-Host", "ward.example"),
+        ("Proxy-Connection", "keep-alive"),
     ] {
         let headers = [header, ("Host", "localhost"), ("X-CSRF-Token", seal), JSON];
         let answer = ask(server.port, "POST /api/v1/silences", &headers, year);
@@ -181,6 +187,49 @@ fn without_users_nobody_gets_in_through_a_proxy_whatever_it_calls_us() {
     add_user(&job, "nora", "nurse");
     let answer = get(server.port, "/", &[("Host", "localhost")]);
     assert_eq!(answer.status, 303, "with users, one logs in: {answer:?}");
+}
+
+#[test]
+fn a_table_of_users_that_is_gone_or_emptied_lets_nobody_in_without_a_log_in() {
+    let (job, database) = past("");
+    let server = Server::start(&job);
+    assert_eq!(get(server.port, "/", &[]).status, 200, "there have never been users");
+    add_user(&job, "nora", "nurse");
+    let (cookie, _) = log_in(server.port, "nora");
+    let change = |sql: &str| database.connect().query_drop(sql).unwrap();
+    let is_shut = |port: u16, why: &str| {
+        // What was known of users is remembered for ten seconds, and asked for then.
+        wait_until("it is asked again", || get(port, "/", &[]).status != 303);
+        for path in ["/", "/alerts", "/api/v1/patients", "/metrics", "/events"] {
+            let answer = get(port, path, &[]);
+            assert!(answer.status == 503 && answer.body.contains(why), "{path}: {answer:?}");
+        }
+        wait_until("nobody is logged in", || get(port, "/", &[("Cookie", &cookie)]).status == 503);
+    };
+    for (damage, repair, why) in [
+        ("ALTER TABLE users RENAME TO users_x", "ALTER TABLE users_x RENAME TO users", "no table"),
+        ("ALTER TABLE audit RENAME TO audit_x", "ALTER TABLE audit_x RENAME TO audit", "no table"),
+        ("CREATE TABLE aside AS SELECT * FROM users", "INSERT INTO users SELECT * FROM aside", "there were users"),
+    ] {
+        change(damage);
+        if damage.starts_with("CREATE") {
+            change("DELETE FROM users");
+        }
+        // A page that starts now has seen nobody; with the table of users, the other has not yet looked again either.
+        let again = Server::start(&job);
+        if damage.contains("users") {
+            is_shut(server.port, why);
+        }
+        is_shut(again.port, why);
+        change(repair);
+        wait_until("one can log in again", || get(again.port, "/", &[]).status == 303);
+        wait_until("the session holds again", || get(again.port, "/", &[("Cookie", &cookie)]).status == 200);
+    }
+    // Though nothing in the store tells of users any more, a page that has seen them knows.
+    for table in ["users", "audit", "sessions"] {
+        change(&format!("DELETE FROM {table}"));
+    }
+    is_shut(server.port, "when this page was asked before");
 }
 
 #[test]

@@ -347,6 +347,19 @@ fn no_report_reads_who_may_see_the_page_however_the_tables_are_named() {
                 assert!(!said.contains("exit status: 0") || said.contains("failed"), "{sql}: {said}");
             }
         }
+        // Nor is one of them the table of readings that reports, pages and back-tests read.
+        let right = std::fs::read_to_string(job.file()).unwrap();
+        let wrong = right.replacen("[reports]\n", "[reports]\ntable = \"users\"\n", 1);
+        let line = 1 + wrong.lines().position(|line| line == "table = \"users\"").unwrap();
+        std::fs::write(job.file(), wrong).unwrap();
+        for arguments in [["check", ""], ["backtest", "leak.sql"], ["report", "leak"], ["serve", ""]] {
+            let mut command = wardwatch();
+            command.arg(arguments[0]).arg(job.folder.path().join("job.toml")).current_dir(job.folder.path());
+            let said = told(&command.args(Some(arguments[1]).filter(|more| !more.is_empty())).output().unwrap());
+            let place = format!("job.toml:{line}:9: table \"users\" is not for SQL");
+            assert!(said.contains(&place) && !said.contains("argon2id"), "{arguments:?}: {said}");
+        }
+        std::fs::write(job.file(), right).unwrap();
         let [checked, made] = try_sql("SELECT patient_id FROM readings");
         assert!(checked.contains("exit status: 0") && made.contains("exit status: 0"), "{checked}\n{made}");
     }

@@ -188,6 +188,20 @@ fn an_outlet_that_is_wrong_is_named_with_what_would_be_right() {
 }
 
 #[test]
+fn no_table_of_the_job_file_is_one_that_tells_who_may_see_the_page() {
+    for table in crate::terms::PRIVATE_TABLES {
+        let why = format!("table \"{table}\" is not for SQL: it tells who may see the page");
+        refuse(&format!("[reports]\ntable = \"{table}\""), &format!("job.toml:19:9: {why}"));
+        refuse(&format!("[dashboard]\nscore = \"{table}\""), &format!("job.toml:19:9: {why}"));
+        refuse(&format!("[alerts]\npatients = \"{table}\""), &format!("job.toml:19:12: {why}"));
+        refuse(&format!("[alerts]\nlimits = \"{table}\""), &format!("job.toml:19:10: {why}"));
+        let named = SMALLEST.replacen("[source]\n", &format!("[source]\ntable = \"{table}\"\n"), 1);
+        assert!(read(&named).expect_err("refused").iter().any(|error| error.contains(&why)), "{table}");
+    }
+    refuse("[reports]\ntable = \"Users\"", "is not for SQL");
+}
+
+#[test]
 fn the_page_has_an_address_and_a_certificate_with_its_key_or_neither() {
     refuse("[dashboard]\nlisten = \"8080\"", "is no address with a port");
     refuse("[dashboard]\ncertificate = \"c.pem\"", "a certificate needs its key");

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Privacy;
-use crate::store::StoreError;
+use crate::store::{Registered, Store, StoreError};
 use crate::terms::Role;
 
 use super::super::App;
@@ -22,7 +22,7 @@ use super::super::problem::Problem;
 use super::super::words::encoded;
 use super::here::why_not_here;
 use super::log_in::session_token;
-use super::{Known, REMEMBERED, REMEMBERED_ALONE, Visitor, are_there_users, digest, is_same, seal};
+use super::{Known, REMEMBERED, REMEMBERED_ALONE, Visitor, digest, is_same, seal};
 
 /// Where scripts put what seals a form.
 const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -100,22 +100,38 @@ async fn visitor(app: &App, request: &Parts) -> Result<Option<Visitor>, Problem>
     Ok(Some(Visitor { name: "local".to_owned(), role: Role::Admin, by: Known::Here, csrf, address }))
 }
 
-/// Whether there are users.
+/// Whether there are users. There are none only where the store says so and nothing speaks against it.
 async fn users(app: &App) -> Result<bool, Problem> {
     if app.access.remembers_users() {
         return Ok(true);
     }
-    match app.stores.with(are_there_users).await {
-        Ok(are_there) => {
-            app.access.remember_users(are_there);
-            Ok(are_there)
-        }
+    let are_there = match app.stores.with(Store::registered).await {
+        Ok(Registered::Users) => true,
+        Ok(Registered::NoTable) => return Err(shut(NO_TABLE)),
+        Ok(Registered::Nobody) if app.access.has_seen_users() => return Err(shut(SEEN)),
+        Ok(Registered::Gone) => return Err(shut(GONE)),
+        Ok(Registered::Nobody) => false,
         // Users are kept in the store, so there are none more, and none fewer, than when it answered last.
         Err(StoreError::Unavailable(reason)) => {
-            app.access.had_users().ok_or_else(|| StoreError::Unavailable(reason).into())
+            return app.access.had_users().ok_or_else(|| StoreError::Unavailable(reason).into());
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    app.access.remember_users(are_there);
+    Ok(are_there)
+}
+
+const NO_TABLE: &str = "the store has no table \"users\" or no table \"audit\", so nobody knows who may see this: a job makes \
+                        them when it starts for the first time; later, put back the one that is missing";
+const GONE: &str = "there were users, and now there are none, though the last one cannot be removed: nobody is let in until \
+                    `wardwatch users add` makes one or the table \"users\" is put back";
+const SEEN: &str = "there were users when this page was asked before, and now there are none: nobody is let in until \
+                    `wardwatch users add` makes one, the table \"users\" is put back, or the page is started again";
+
+/// What keeps everybody out, and has to be mended by whoever has the store.
+fn shut(why: &str) -> Problem {
+    tracing::error!(why, "nobody is let in");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
 /// Whose cookie or token has this digest.
@@ -140,6 +156,9 @@ async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>,
         .await;
     match known {
         Ok(known) => {
+            if by == Known::Session && known.is_some() {
+                app.access.note_user();
+            }
             app.access.remember(&key, known.clone());
             Ok(known)
         }

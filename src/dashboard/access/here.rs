@@ -12,22 +12,28 @@ use axum::http::{HeaderName, Version};
 
 use crate::config::Privacy;
 
-/// Headers by which proxies, tunnels and networks of caches say for whom they ask, beside `X-Forwarded-…`.
-const FORWARDING: [&str; 14] = [
-    "forwarded",
-    "forwarded-for",
-    "via",
-    "x-real-ip",
-    "x-client-ip",
-    "client-ip",
-    "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-original-host",
-    "x-originating-ip",
-    "x-remote-addr",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "cdn-loop",
+/// What begins the names of headers that a browser, or a program that speaks to us itself, puts down; all others that begin with
+/// `x-` are of what stands between.
+const OWN: [&str; 7] =
+    ["x-csrf-token", "x-requested-with", "x-prometheus-", "x-purpose", "x-moz", "x-client-data", "x-devtools-"];
+
+/// The first words of names of headers that networks of caches and servers before servers put down, `x-` or not.
+const BETWEEN: [&str; 15] = [
+    "akamai",
+    "cdn",
+    "cf",
+    "client",
+    "cloudfront",
+    "early",
+    "fastly",
+    "fly",
+    "front",
+    "http",
+    "remote",
+    "ssl",
+    "surrogate",
+    "true",
+    "wl",
 ];
 
 /// Why a request does not count as one that was made at this machine; `None` where it does.
@@ -56,8 +62,20 @@ fn proxied(by: &str) -> String {
     )
 }
 
+/// Whether a header is one that no browser sends by itself, but proxies, tunnels and networks of caches: any `X-…` that is not
+/// known to be a browser's or a program's own, and names that tell of forwarding, of proxies or of an address.
+///
+/// Servers take `_` for `-` where they hand names to programs, and so may what asks them.
 fn is_forwarding(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded") || FORWARDING.contains(&name.as_str())
+    let name = name.as_str().replace('_', "-");
+    if let Some(rest) = name.strip_prefix("x-") {
+        return rest.is_empty() || !OWN.iter().any(|own| name.starts_with(own));
+    }
+    let mut words = name.split('-');
+    let is_between = words.clone().next().is_some_and(|first| BETWEEN.contains(&first) || first == "via");
+    let tells =
+        |word: &str| ["forward", "prox", "addr"].iter().any(|start| word.starts_with(start)) || word.ends_with("ip");
+    is_between || words.any(tells)
 }
 
 /// A page elsewhere can make a browser ask here by another name that leads here (DNS rebinding), but not by these.
@@ -118,14 +136,54 @@ mod tests {
     fn what_comes_through_a_proxy_is_from_elsewhere_whatever_it_calls_us() {
         for header in [
             "Forwarded",
+            "Forwarded-For",
             "X-Forwarded-For",
-            "X-Forwarded-Host",
-            "X-Forwarded-Proto",
+            "X_Forwarded_For",
+            "X_FORWARDED-FOR",
+            "HTTP_X_FORWARDED_FOR",
+            "HTTP_CLIENT_IP",
             "X-Forwarded-Whatever",
+            "X-Original-Forwarded-For",
+            "Z-Forwarded-For",
             "X-Real-IP",
             "Via",
             "True-Client-IP",
             "CF-Connecting-IP",
+            "CF-Ray",
+            "CF-Visitor",
+            "CF-IPCountry",
+            "CDN-Loop",
+            "Fastly-Client-IP",
+            "Fastly-FF",
+            "Fly-Client-IP",
+            "Fly-Request-Id",
+            "X-Envoy-External-Address",
+            "Proxy-Client-IP",
+            "WL-Proxy-Client-IP",
+            "WL_Proxy_SSL",
+            "X-ProxyUser-Ip",
+            "X-Azure-ClientIP",
+            "X-Azure-Ref",
+            "X-AppEngine-User-IP",
+            "X-Remote-IP",
+            "X-Host",
+            "X-Scheme",
+            "Proxy-Connection",
+            "Proxy-Authorization",
+            "X-Amzn-Trace-Id",
+            "X-Request-ID",
+            "X-ARR-SSL",
+            "X-Vercel-Id",
+            "CloudFront-Viewer-Address",
+            "Ali-CDN-Real-IP",
+            "Remote_Addr",
+            "Remote-User",
+            "Client-Cert",
+            "SSL-Client-Verify",
+            "Front-End-Https",
+            "Surrogate-Capability",
+            "Early-Data",
+            "X-",
         ] {
             let request = request(&[("host", "localhost"), (header, "")]);
             assert!(!is_here(&PLAIN, "127.0.0.1", &request), "{header}");
@@ -141,5 +199,75 @@ mod tests {
         let mut absolute = request(&[("host", "localhost")]);
         absolute.uri = "http://ward.example/".parse().expect("an address");
         assert!(!is_here(&PLAIN, "127.0.0.1", &absolute));
+    }
+
+    #[test]
+    fn what_browsers_and_programs_on_this_machine_send_by_themselves_is_from_here() {
+        for header in [
+            // Chrome, Firefox and Safari, when they load a page, a script, events, send a form, go back, or save data.
+            "Accept",
+            "Accept-Charset",
+            "Accept-Encoding",
+            "Accept-Language",
+            "Access-Control-Request-Headers",
+            "Access-Control-Request-Method",
+            "Access-Control-Request-Private-Network",
+            "Alt-Used",
+            "Attribution-Reporting-Eligible",
+            "Authorization",
+            "Available-Dictionary",
+            "Cache-Control",
+            "Connection",
+            "Content-Length",
+            "Content-Type",
+            "Cookie",
+            "DNT",
+            "Device-Memory",
+            "Downlink",
+            "ECT",
+            "If-Modified-Since",
+            "If-None-Match",
+            "If-Range",
+            "Keep-Alive",
+            "Last-Event-ID",
+            "Origin",
+            "Ping-From",
+            "Ping-To",
+            "Pragma",
+            "Priority",
+            "Purpose",
+            "RTT",
+            "Range",
+            "Referer",
+            "Save-Data",
+            "Sec-CH-UA",
+            "Sec-CH-UA-Platform",
+            "Sec-Fetch-Dest",
+            "Sec-Fetch-Site",
+            "Sec-GPC",
+            "Sec-Purpose",
+            "Service-Worker",
+            "Service-Worker-Navigation-Preload",
+            "TE",
+            "Transfer-Encoding",
+            "Upgrade",
+            "HTTP2-Settings",
+            "Upgrade-Insecure-Requests",
+            "User-Agent",
+            "Viewport-Width",
+            "X-CSRF-Token",
+            "X-Client-Data",
+            "X-DevTools-Emulate-Network-Conditions-Client-Id",
+            "X-Moz",
+            "X-Purpose",
+            "X-Requested-With",
+            // Prometheus and curl.
+            "X-Prometheus-Scrape-Timeout-Seconds",
+            "Expect",
+            "traceparent",
+        ] {
+            let request = request(&[("host", "localhost"), (header, "")]);
+            assert!(is_here(&PLAIN, "127.0.0.1", &request), "{header}");
+        }
     }
 }

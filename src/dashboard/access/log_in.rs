@@ -13,7 +13,7 @@ use cookie::{Cookie, SameSite};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Privacy;
-use crate::store::{Session, StoreError};
+use crate::store::{LOG_IN, Session, StoreError};
 
 use super::super::App;
 use super::super::problem::Problem;
@@ -38,7 +38,7 @@ pub(in crate::dashboard) enum LogInError {
     #[error("too many people log in at this moment; try again")]
     Busy,
     /// The store.
-    #[error("the store does not answer; try again")]
+    #[error("the store did not do it, and the log says why; try again")]
     Store(#[from] StoreError),
 }
 
@@ -116,13 +116,16 @@ async fn begin_session(
         store.users().map(|users| users.into_iter().find(|user| user.name == wanted))
     };
     let user = app.stores.with::<_, StoreError>(find).await?;
+    if user.is_some() {
+        app.access.note_user();
+    }
     let hash = user.as_ref().map(|user| user.password.clone());
     let is_right = app.access.comparing.is_password(place, password, hash).await;
     let role = user.filter(|_| is_right).map_or("", |user| user.role.name());
     let (secret, id) = new_secret();
     let until = begun_at + session_length(app);
     let noted = app.stores.with(move |store| {
-        let what = if is_right { "log in" } else { "fail to log in" };
+        let what = if is_right { LOG_IN } else { "fail to log in" };
         store.note_audit(&audit_entry(&name, role, address, (what, "", "")))?;
         match is_right {
             true => store.begin_session(&Session { id, user: name, begun_at, until }),

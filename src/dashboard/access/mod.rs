@@ -13,6 +13,7 @@ mod throttle;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub(super) struct Access {
     /// When it was seen last whether there are users. That there are none is asked for each time, while there is somebody to
     /// ask: it lets everybody here in.
     users: Mutex<Option<(Stopwatch, bool)>>,
+    /// Whether this process has ever seen users: then it never believes again that there are none.
+    has_seen_users: AtomicBool,
     visitors: Mutex<HashMap<String, (Stopwatch, Somebody)>>,
     /// Who has seen what lately.
     seen: Mutex<HashMap<(String, String), Stopwatch>>,
@@ -139,6 +142,7 @@ impl Access {
             secret: random(),
             is_public,
             users: Mutex::default(),
+            has_seen_users: AtomicBool::new(false),
             visitors: Mutex::default(),
             seen: Mutex::default(),
             late,
@@ -160,7 +164,20 @@ impl Access {
     }
 
     fn remember_users(&self, are_there: bool) {
+        if are_there {
+            self.note_user();
+        }
         *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), are_there));
+    }
+
+    /// A user was seen.
+    fn note_user(&self) {
+        self.has_seen_users.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there have been users as long as this process runs.
+    fn has_seen_users(&self) -> bool {
+        self.has_seen_users.load(Ordering::Relaxed)
     }
 
     /// Who it was that was looked up within `lately`.
@@ -252,19 +269,9 @@ pub(super) async fn see(app: &App, visitor: &Visitor, subject: &str) -> Result<(
     }
     let entry = visitor.did("see", subject, "");
     let late = entry.clone();
-    let noted = app.stores.with(move |store| {
-        // Before its first run a job has no tables, and nothing that could be seen.
-        let is_there = !store.column_names("audit")?.is_empty();
-        if is_there {
-            store.note_audit(&entry)?;
-        }
-        Ok::<_, StoreError>(is_there)
-    });
-    match noted.await {
-        Ok(is_there) => {
-            if is_there {
-                app.access.remember_seen(visitor, subject);
-            }
+    match app.stores.with(move |store| store.note_audit(&entry)).await {
+        Ok(()) => {
+            app.access.remember_seen(visitor, subject);
             Ok(())
         }
         Err(StoreError::Unavailable(_)) if app.access.late.add(late) => {
@@ -307,9 +314,4 @@ impl LateAudit {
         }
         Ok(())
     }
-}
-
-/// Whether the store has users; one without tables has none.
-pub(super) fn are_there_users(store: &mut Store) -> Result<bool, StoreError> {
-    Ok(!store.column_names("users")?.is_empty() && !store.users()?.is_empty())
 }
