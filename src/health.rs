@@ -18,6 +18,64 @@ pub const STORE_AWAY_AFTER: Duration = Duration::from_secs(4);
 /// server that is restarted, or busy for a moment, is back by then.
 pub const STORE_AWAY_TOLD_AFTER: Duration = Duration::from_secs(10);
 
+/// In which way a store does not do what it must, as far as it says so itself. What it says in its own words is for logs: it may tell
+/// more than whoever looks at a page should know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Complaint {
+    /// It says nothing, or there is no connection.
+    #[default]
+    Silent,
+    /// It is read-only.
+    ReadOnly,
+    /// It has no room left.
+    Full,
+    /// Others keep it locked.
+    Locked,
+    /// It refuses, as where a table is missing, or a right.
+    Refuses,
+}
+
+impl Complaint {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Silent, Self::ReadOnly, Self::Full, Self::Locked, Self::Refuses];
+
+    /// The name used in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::ReadOnly => "read_only",
+            Self::Full => "full",
+            Self::Locked => "locked",
+            Self::Refuses => "refuses",
+        }
+    }
+
+    /// `the store is read-only`: how it is.
+    #[must_use]
+    pub fn is(self) -> &'static str {
+        match self {
+            Self::Silent => "the store does not answer",
+            Self::ReadOnly => "the store is read-only",
+            Self::Full => "the store has no room left on its disk",
+            Self::Locked => "the store is locked by others",
+            Self::Refuses => "the store refuses what it is asked, as where a table is missing",
+        }
+    }
+
+    /// `the store has been read-only`: how it has been since then, or for so long.
+    #[must_use]
+    pub fn has_been(self) -> &'static str {
+        match self {
+            Self::Silent => "the store has not answered",
+            Self::ReadOnly => "the store has been read-only",
+            Self::Full => "the store has had no room left on its disk",
+            Self::Locked => "the store has been locked by others",
+            Self::Refuses => "the store has refused what it is asked, as where a table is missing,",
+        }
+    }
+}
+
 /// A service that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
@@ -25,6 +83,8 @@ pub struct Outage {
     pub since: DateTime<Utc>,
     /// For how long, whatever became of the clock meanwhile.
     pub lasts: Duration,
+    /// In which way; of Kafka always the first.
+    pub complaint: Complaint,
     /// What was said last; empty where nothing was.
     pub reason: String,
 }
@@ -52,6 +112,7 @@ struct Services {
 struct Asked {
     at: DateTime<Utc>,
     monotonic: Duration,
+    complaint: Complaint,
     reason: String,
 }
 
@@ -67,7 +128,7 @@ impl Health {
         let mut services = self.services();
         if services.asked.is_none() {
             let (at, monotonic) = (self.0.clock.now(), self.0.clock.monotonic());
-            services.asked = Some(Asked { at, monotonic, reason: String::new() });
+            services.asked = Some(Asked { at, monotonic, complaint: Complaint::default(), reason: String::new() });
         }
     }
 
@@ -88,8 +149,9 @@ impl Health {
     }
 
     /// The store could not do what it was asked for; it is asked again.
-    pub fn store_has_failed(&self, reason: &str) {
+    pub fn store_has_failed(&self, complaint: Complaint, reason: &str) {
         if let Some(asked) = &mut self.services().asked {
+            asked.complaint = complaint;
             reason.clone_into(&mut asked.reason);
         }
     }
@@ -100,7 +162,10 @@ impl Health {
         let services = self.services();
         let asked = services.asked.as_ref()?;
         let lasts = self.0.clock.monotonic().saturating_sub(asked.monotonic);
-        (lasts >= STORE_AWAY_AFTER).then(|| Outage { since: asked.at, lasts, reason: asked.reason.clone() })
+        (lasts >= STORE_AWAY_AFTER).then(|| {
+            let Asked { at: since, complaint, .. } = *asked;
+            Outage { since, lasts, complaint, reason: asked.reason.clone() }
+        })
     }
 
     /// Kafka answers, or has not for as long as this says.
@@ -134,12 +199,15 @@ mod tests {
         health.store_is_asked();
         clock.advance(STORE_AWAY_AFTER / 2);
         assert_eq!(health.store_away(), None);
-        health.store_has_failed("connection refused");
+        health.store_has_failed(Complaint::Silent, "connection refused");
         health.store_is_asked();
         clock.advance(STORE_AWAY_AFTER / 2);
         let since = DateTime::UNIX_EPOCH + Duration::from_secs(3_600);
         let reason = "connection refused".to_owned();
-        assert_eq!(health.store_away(), Some(Outage { since, lasts: STORE_AWAY_AFTER, reason }));
+        assert_eq!(
+            health.store_away(),
+            Some(Outage { since, lasts: STORE_AWAY_AFTER, complaint: Complaint::Silent, reason })
+        );
 
         // Somebody puts the clock right meanwhile; that makes the outage neither longer nor shorter.
         clock.set(since + Duration::from_secs(100));

@@ -61,6 +61,8 @@ pub struct Unjudged {
 /// Why a rule does not judge a patient. Where there are several reasons, the first of these is to be mended first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
+    /// No batch is committed. Nobody can write that down: whoever reads the store finds it out.
+    NoBatch,
     /// Kafka does not answer.
     KafkaAway,
     /// The partition of the patient's records is not read.
@@ -85,7 +87,8 @@ pub enum Why {
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::NoBatch,
         Self::KafkaAway,
         Self::PartitionStalled,
         Self::QueryFailing,
@@ -102,6 +105,7 @@ impl Why {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::NoBatch => "no batch",
             Self::KafkaAway => "kafka away",
             Self::PartitionStalled => "partition stalled",
             Self::QueryFailing => "query failing",
@@ -133,7 +137,9 @@ impl Unjudged {
     pub fn why(&self) -> String {
         let detail = &self.detail;
         match self.cause {
-            Why::KafkaAway => "Kafka does not answer, so no new value comes".to_owned(),
+            Why::NoBatch => format!("no batch is committed: {detail}"),
+            Why::KafkaAway if detail.is_empty() => "Kafka does not answer, so no new value comes".to_owned(),
+            Why::KafkaAway => format!("nothing is read of Kafka: {detail}"),
             Why::PartitionStalled => format!("records wait that cannot be read: {detail}"),
             Why::QueryFailing => format!("its query fails: {detail}"),
             Why::Clock | Why::Rejected => format!("no record can be read: {detail}"),
@@ -298,8 +304,8 @@ impl Watch<'_> {
             cause,
             detail,
         };
-        if let Some((since, _)) = &self.unread.kafka_away {
-            return vec![unjudged(&"".into(), streams.patients(), Why::KafkaAway, *since, String::new())];
+        if let Some((since, says)) = &self.unread.kafka_away {
+            return vec![unjudged(&"".into(), streams.patients(), Why::KafkaAway, *since, says.clone())];
         }
         if self.unread.stalled.is_empty() {
             return Vec::new();

@@ -46,7 +46,7 @@ pub use streams::{
 pub use system::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY,
     PARTITION_STALLED, REFERENCE_UNREAD, REJECTED, STORE_AWAY, SYSTEM_RULES, TABLE_AT_FAULT, TABLE_INCOMPLETE,
-    UNATTACHED, UNJUDGED, UNREACHED, Unread, is_system_rule,
+    UNATTACHED, UNJUDGED, UNREACHED, Unread, check_rule, is_system_rule,
 };
 pub use track::{Holds, Track, read_tracks, write_tracks};
 pub use unreached::{Outstanding, Reach, Untaken};

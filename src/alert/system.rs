@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use crate::diagnostic::unknown;
 use crate::terms::{Partition, Severity};
 
 use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
@@ -78,6 +79,16 @@ pub fn is_system_rule(name: &str) -> bool {
     SYSTEM_RULES.iter().any(|(rule, _)| *rule == name)
 }
 
+/// Makes sure that alerts can be silenced by the name `rule`: one of `rules`, or of the job's own. A name that nothing bears would be
+/// silenced in vain.
+///
+/// # Errors
+/// Nothing bears it; the nearest name is told.
+pub fn check_rule<'a>(rule: &str, rules: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let known: Vec<&str> = rules.chain(SYSTEM_RULES.map(|(name, _)| name)).collect();
+    if known.contains(&rule) { Ok(()) } else { Err(unknown("rule", rule, known.into_iter())) }
+}
+
 impl OpenEpisodes {
     /// Has the alert `rule` of the job's own stand for `patients`, and for nobody else.
     ///
@@ -122,7 +133,7 @@ impl OpenEpisodes {
 /// What cannot be read of the topic: each since when, and why as far as anybody says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unread {
-    /// Kafka does not answer.
+    /// Kafka does not answer, or with what this says: that there is no such topic.
     pub kafka_away: Option<(DateTime<Utc>, String)>,
     /// The partitions of which nothing is read.
     pub stalled: BTreeMap<Partition, (DateTime<Utc>, String)>,
@@ -134,8 +145,12 @@ impl OpenEpisodes {
         let times = (moment.now, moment.event_now);
         let ward = |stands: bool| if stands { BTreeSet::from([""]) } else { BTreeSet::new() };
         let away = |_: &str| {
-            let since = unread.kafka_away.as_ref().map_or(moment.now, |(since, _)| *since);
-            format!("Kafka has not answered since {}: no new value comes, so no alarm is judged", written(since))
+            let (since, says) = unread.kafka_away.clone().unwrap_or((moment.now, String::new()));
+            let what = match says.is_empty() {
+                true => format!("Kafka has not answered since {}", written(since)),
+                false => format!("nothing has been read of Kafka since {}, {says}", written(since)),
+            };
+            format!("{what}: no new value comes, so no alarm is judged")
         };
         self.stand(KAFKA_AWAY, &ward(unread.kafka_away.is_some()), &away, times);
         let stalled = |_: &str| {
@@ -150,8 +165,7 @@ impl OpenEpisodes {
     /// Writes down that the store did not answer from one time to another, by the job's clock: an alert of the ward that is over.
     /// Whoever had to be told was told from memory.
     pub fn note_outage(&mut self, (since, until): (DateTime<Utc>, DateTime<Utc>)) {
-        let text =
-            format!("the store did not answer until {}: no alarm was judged, and nothing stored", written(until));
+        let text = format!("the store took nothing until {}: no alarm was judged, and nothing stored", written(until));
         let mut events = Vec::new();
         let mut episode = fire(STORE_AWAY, "", &text, (since, since), &mut events);
         episode.cleared_at = Some(until);

@@ -318,11 +318,8 @@ fn check_rule(job: &Job, scope: &Scope) -> anyhow::Result<()> {
         return Ok(());
     }
     let files = crate::query::load_set(&job.sql.dir)?;
-    let rules = || files.iter().filter(|file| file.is_rule()).map(|file| file.name.as_str());
-    if !rules().any(|rule| rule == scope.rule) {
-        bail!(crate::diagnostic::unknown("rule", &scope.rule, rules()));
-    }
-    Ok(())
+    let rules = files.iter().filter(|file| file.is_rule()).map(|file| file.name.as_str());
+    crate::alert::check_rule(&scope.rule, rules).map_err(anyhow::Error::msg)
 }
 
 impl Pause {

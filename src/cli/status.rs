@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::alert::{Unjudged, unjudged_patients};
+use crate::alert::{Unjudged, Why, unjudged_patients};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Job};
 use crate::source::{Bounds, SourceError, Topic};
@@ -47,9 +47,9 @@ impl Status {
         let looked = self.look(&job);
         // Somebody who asks what is not being watched is told so, too, where that cannot be found out.
         if let Err(error) = &looked
-            && let Some(StoreError::Unavailable(reason)) = error.downcast_ref()
+            && let Some(error) = error.downcast_ref::<StoreError>()
         {
-            let found = [watch::store_away(reason)];
+            let found = [watch::store_away(error.complaint(), &error.to_string())];
             if self.json {
                 println!("{}", serde_json::to_string_pretty(&Shown::of(&job, None, &found))?);
             } else {
@@ -65,13 +65,19 @@ impl Status {
         let patience = self.patience.unwrap_or_else(|| watch::patience(job));
         let now = SystemClock.now();
         let mut found = watch::findings(&mut store, job, patience, now)?;
-        let gathered = match store.has_tables()? {
-            true => Some(Gathered::of(job, &mut store)?),
+        let mut gathered = match store.has_tables()? {
+            true => Some(Gathered::of(job, &mut store, now)?),
             false => None,
         };
-        let is_told = found.iter().any(|finding| finding.cause == Cause::PartitionStalled);
-        let stalled = gathered.iter().filter(|_| !is_told).flat_map(|gathered| &gathered.stalled).copied();
-        found.extend(watch::stalled_partitions(&stalled.collect::<Vec<_>>()));
+        let is_told = |cause| matches!(cause, Cause::PartitionStalled | Cause::NoBatch);
+        if let Some(gathered) = &mut gathered {
+            let mut halted = None;
+            if !found.iter().any(|finding| is_told(finding.cause)) {
+                halted = watch::halted_while_records_wait(&gathered.stalled, &mut store, job, now)?;
+                found.extend(watch::waiting_records(&gathered.stalled, halted.as_ref(), job, now));
+            }
+            gathered.unjudged = watch::unjudged(&mut store, job, patience, halted, now)?;
+        }
         if self.json {
             let shown = Shown::of(job, gathered.as_ref(), &found);
             println!("{}", serde_json::to_string_pretty(&shown)?);
@@ -98,12 +104,12 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn of(job: &Job, store: &mut Store) -> anyhow::Result<Self> {
+    fn of(job: &Job, store: &mut Store, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let status = store.status(&job.source.topic)?;
         let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
         let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
-        let stalled = status.stalled(&ends, SystemClock.now());
-        Ok(Self { stalled, outlets: store.outlet_states()?, unjudged: store.unjudged()?, status, bounds })
+        let stalled = status.stalled(&ends, watch::stall_patience(job), now);
+        Ok(Self { stalled, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
     }
 
     /// How many records of a partition wait to be read; `None` where nobody knows.
@@ -143,7 +149,9 @@ impl Gathered {
             println!("windows that end by {} have closed", watermark.0.to_rfc3339());
         }
         self.tell_partitions();
-        println!("{} open episodes", status.episodes.len());
+        let is_halted = self.unjudged.iter().any(|unjudged| unjudged.cause == Why::NoBatch);
+        let as_of = if is_halted { ", as the last batch left them" } else { "" };
+        println!("{} open episodes{as_of}", status.episodes.len());
         for episode in &status.episodes {
             println!(
                 "  {:<9} {} · patient {} · {} since {} · {}",

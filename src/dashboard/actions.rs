@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 
-use crate::alert::{Action, ActionId, Ask, Episode, EpisodeId, Limit, LimitChange, Scope, SilenceKind, State, Whose};
+use crate::alert::{
+    Action, ActionId, Ask, Episode, EpisodeId, Limit, LimitChange, Scope, SilenceKind, State, Whose, check_rule,
+};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::ColumnType;
 use crate::diagnostic::unknown;
@@ -95,10 +97,8 @@ pub(super) async fn quiet(app: &App, visitor: &Visitor, wanted: Quiet) -> Result
         let dir = app.job.sql.dir.clone();
         let files = tokio::task::spawn_blocking(move || load_set(&dir)).await;
         let files = files.ok().and_then(Result::ok).unwrap_or_default();
-        let rules = || files.iter().filter(|file| file.is_rule()).map(|file| file.name.as_str());
-        if !rules().any(|rule| rule == scope.rule) {
-            return Err(Problem::wrong(&unknown("rule", &scope.rule, rules())));
-        }
+        let rules = files.iter().filter(|file| file.is_rule()).map(|file| file.name.as_str());
+        check_rule(&scope.rule, rules).map_err(|unknown| Problem::wrong(&unknown))?;
     }
     if length < Duration::from_secs(1) || length > LONGEST_SILENCE {
         return Err(Problem::wrong("alerts are quiet for a second at the least and a year at the most"));

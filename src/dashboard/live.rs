@@ -17,14 +17,15 @@ use tokio::sync::broadcast;
 use crate::alert::Episode;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::Job;
-use crate::encounter::{Encounters, Journal, Presence};
+use crate::encounter::{Encounters, Journal};
 use crate::store::{BatchSummary, Readings, Store, StoreError, Timed, Value};
 use crate::telemetry::caught;
+use crate::watch::patience;
 
 use super::access::LateAudit;
 use super::bed::{Bed, HISTORY, Number, Score, Trend, number};
 use super::event;
-use super::services::Services;
+use super::services::{Services, tell_halt};
 use super::stores::PAGE_PATIENCE;
 use super::vitals::Vitals;
 
@@ -98,12 +99,21 @@ pub(super) struct Live {
     services: Services,
     late: LateAudit,
     zone: Tz,
+    /// How long ago the last batch may be before it is told that nobody is judged.
+    patience: Duration,
 }
 
 impl Live {
-    /// Times are told in `zone`; lines of the audit that wait in `late` are written whenever the store answers.
-    pub(super) fn new(services: Services, late: LateAudit, zone: Tz) -> Self {
-        Self { ward: Arc::default(), events: broadcast::channel(EVENTS_KEPT).0, services, late, zone }
+    /// Lines of the audit that wait in `late` are written whenever the store answers.
+    pub(super) fn new(job: &Job, services: Services, late: LateAudit) -> Self {
+        Self {
+            ward: Arc::default(),
+            events: broadcast::channel(EVENTS_KEPT).0,
+            services,
+            late,
+            zone: job.reports.time_zone,
+            patience: patience(job),
+        }
     }
 
     /// The ward as it is now.
@@ -116,10 +126,16 @@ impl Live {
         self.events.subscribe()
     }
 
-    /// Why nobody knows how the ward stands, in words, as far as a service is the reason; empty where none is.
+    /// Why nobody knows how the ward stands, in words, as far as a service is the reason, or that no batch is committed; empty where
+    /// there is none.
     pub(super) fn trouble(&self) -> String {
         let known = self.ward().batch.as_ref().map(|batch| batch.now);
-        self.services.trouble().map_or_else(String::new, |trouble| trouble.tell(known, self.zone))
+        if let Some(trouble) = self.services.trouble() {
+            return trouble.tell(known, self.zone);
+        }
+        let now = SystemClock.now();
+        let patience = TimeDelta::from_std(self.patience).unwrap_or(TimeDelta::MAX);
+        known.filter(|last| now - *last >= patience).map_or_else(String::new, |last| tell_halt(last, now, self.zone))
     }
 
     /// Everything, for a page that has just been opened or has lost the thread.
@@ -424,12 +440,7 @@ impl Reader {
 
     /// Whether a patient has a tile: not who has left, and not who has been silent for as long as the job remembers.
     fn is_here(&self, patient: &str, bed: &Bed, now: DateTime<Utc>) -> bool {
-        let after = self.job.source.forget_after.and_then(|after| TimeDelta::from_std(after).ok());
-        match self.encounters.presence(patient, now) {
-            Presence::Left(_) => false,
-            Presence::Here => true,
-            Presence::Unknown => after.is_none_or(|after| now - bed.newest < after),
-        }
+        self.encounters.is_here(patient, bed.newest, self.job.source.forget_after, now)
     }
 
     /// The ward as it is now.

@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 
 use crate::alert::{Episode, Unjudged, Why, unjudged_patients};
 use crate::config::Job;
+use crate::health::Complaint;
 use crate::store::{BatchSummary, Store, StoreError};
 use crate::terms::Severity;
-use crate::watch::{Cause, Finding, findings, patience};
+use crate::watch::{Cause, Finding, findings, patience, store_away, unjudged};
 
 use super::live::Ward;
 use super::services::Trouble;
@@ -19,13 +20,12 @@ use super::services::Trouble;
 pub(super) fn metrics(
     store: &mut Store,
     job: &Job,
-    ward: &Ward,
     trouble: Option<&Trouble>,
     now: DateTime<Utc>,
 ) -> Result<String, StoreError> {
     let mut text = Text::default();
     let found = findings(store, job, patience(job), now)?;
-    text.services(trouble, found.iter().any(|finding| finding.cause == Cause::KafkaAway));
+    text.services(trouble, None, &found);
     let found: Vec<Finding> = trouble.and_then(Trouble::finding).into_iter().chain(found).collect();
     text.unwatched(&found);
     if !store.has_tables()? {
@@ -37,19 +37,14 @@ pub(super) fn metrics(
     text.sample("notifications_unreached", &[], unreached.count());
     text.family("notifications_unreached_seconds", "gauge", "For how long the oldest of them has; 0 without one");
     text.sample("notifications_unreached_seconds", &[], oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
-    match trouble {
-        Some(Trouble::Store(outage)) => text.unjudged(ward.beds.len(), outage.lasts.as_secs()),
-        _ => {
-            let unjudged = store.unjudged()?;
-            let oldest = unjudged.iter().map(|unjudged| unjudged.since).min();
-            let seconds = oldest.and_then(|oldest| u64::try_from((now - oldest).num_seconds()).ok());
-            text.unjudged(unjudged_patients(&unjudged), seconds.unwrap_or(0));
-            text.family("unjudged_patients_by_cause", "gauge", "The same, by why; a patient may be in several");
-            for cause in Why::ALL {
-                let of: Vec<Unjudged> = unjudged.iter().filter(|one| one.cause == cause).cloned().collect();
-                text.sample("unjudged_patients_by_cause", &[("cause", cause.name())], unjudged_patients(&of));
-            }
-        }
+    let unjudged = unjudged(store, job, patience(job), trouble.and_then(Trouble::halt), now)?;
+    let oldest = unjudged.iter().map(|unjudged| unjudged.since).min();
+    let lasts = oldest.and_then(|oldest| u64::try_from((now - oldest).num_seconds()).ok());
+    text.unjudged(unjudged_patients(&unjudged), lasts.unwrap_or(0));
+    text.family("unjudged_patients_by_cause", "gauge", "The same, by why; a patient may be in several");
+    for cause in Why::ALL {
+        let of: Vec<Unjudged> = unjudged.iter().filter(|one| one.cause == cause).cloned().collect();
+        text.sample("unjudged_patients_by_cause", &[("cause", cause.name())], unjudged_patients(&of));
     }
     let status = store.status(&job.source.topic)?;
     let counters = [
@@ -123,10 +118,16 @@ pub(super) fn metrics(
 }
 
 /// What is known while the store cannot be asked: that it is away, whom nobody judges, and how the ward stood last.
-pub(super) fn without_store(ward: &Ward, trouble: Option<&Trouble>, now: DateTime<Utc>) -> String {
+pub(super) fn without_store(
+    ward: &Ward,
+    trouble: Option<&Trouble>,
+    complaint: Complaint,
+    now: DateTime<Utc>,
+) -> String {
     let mut text = Text::default();
-    text.services(trouble, false);
-    text.unwatched(trouble.and_then(Trouble::finding).as_slice());
+    text.services(trouble, Some(complaint), &[]);
+    let away = trouble.and_then(Trouble::finding_unread);
+    text.unwatched(&[away.unwrap_or_else(|| store_away(complaint, ""))]);
     // What the job does cannot be told here, where it does not run; nobody sees what it finds, at any rate.
     let seconds = trouble.map_or(0, |trouble| trouble.outage().lasts.as_secs());
     text.unjudged(ward.beds.len(), seconds);
@@ -149,17 +150,29 @@ fn seconds(at: DateTime<Utc>) -> f64 {
 struct Text(String);
 
 impl Text {
-    /// Whether the services answer, as far as this process knows.
-    fn services(&mut self, trouble: Option<&Trouble>, is_kafka_away: bool) {
-        let store = trouble.filter(|trouble| matches!(trouble, Trouble::Store(_) | Trouble::Page(_)));
+    /// Whether the services do what they must, as far as this process knows.
+    /// `complaint` is of who asks just now.
+    fn services(&mut self, trouble: Option<&Trouble>, complaint: Option<Complaint>, found: &[Finding]) {
+        let away = trouble.filter(|trouble| match trouble {
+            Trouble::Store(_) | Trouble::Page(_) => true,
+            Trouble::Ward(_) => complaint.is_some(),
+            Trouble::Kafka(_) => false,
+        });
+        let complaint = away.map(|trouble| trouble.outage().complaint).or(complaint);
         self.family(
             "store_up",
             "gauge",
-            "0 while the store does not answer, the page or the job; what is told then is of memory",
+            "0 while the store does not answer, the page or the job, or takes nothing; what is told then is of memory",
         );
-        self.sample("store_up", &[], u8::from(store.is_none()));
+        self.sample("store_up", &[], u8::from(complaint.is_none()));
         self.family("store_away_seconds", "gauge", "For how long it has not; 0 while it does");
-        self.sample("store_away_seconds", &[], store.map_or(0, |trouble| trouble.outage().lasts.as_secs()));
+        self.sample("store_away_seconds", &[], away.map_or(0, |trouble| trouble.outage().lasts.as_secs()));
+        self.family("store_complaint", "gauge", "1 for what it says of itself while it does not");
+        for known in Complaint::ALL {
+            let is_so = complaint == Some(known);
+            self.sample("store_complaint", &[("complaint", known.name())], u8::from(is_so));
+        }
+        let is_kafka_away = found.iter().any(|finding| finding.cause == Cause::KafkaAway);
         self.family("kafka_up", "gauge", "0 while Kafka does not answer the job");
         self.sample("kafka_up", &[], u8::from(!is_kafka_away && !matches!(trouble, Some(Trouble::Kafka(_)))));
     }

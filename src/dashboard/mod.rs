@@ -169,7 +169,7 @@ pub fn serve(job: &Job, listen: SocketAddr, health: Option<&Health>) -> Result<P
     let app = App(Arc::new(Shared {
         job: job.clone(),
         stores: Stores::new(&job.store, &job.name, services.store()),
-        live: Live::new(services.clone(), late.clone(), job.reports.time_zone),
+        live: Live::new(job, services.clone(), late.clone()),
         services,
         access: Access::new(is_public, late),
         stop: stopping.clone(),

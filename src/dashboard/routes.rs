@@ -126,21 +126,21 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-/// While the store does not answer, what is known without it.
-async fn prometheus(State(app): State<App>) -> Result<Response, Problem> {
-    let (job, ward, trouble) = (app.job.clone(), app.live.ward(), app.services.trouble());
+/// While the store does not answer, or cannot be read, what is known without it.
+async fn prometheus(State(app): State<App>) -> Response {
+    let (job, trouble) = (app.job.clone(), app.services.trouble());
     let known = trouble.clone();
     let now = SystemClock.now();
-    let read = app.stores.with(move |store| metrics::metrics(store, &job, &ward, known.as_ref(), now)).await;
+    let read = app.stores.with(move |store| metrics::metrics(store, &job, known.as_ref(), now)).await;
     let text = match read {
         Ok(text) => text,
-        Err(StoreError::Unavailable(_)) => {
+        Err::<_, StoreError>(error) => {
+            tracing::warn!(%error, "the metrics are told from memory");
             let trouble = app.services.trouble().or(trouble);
-            metrics::without_store(&app.live.ward(), trouble.as_ref(), now)
+            metrics::without_store(&app.live.ward(), trouble.as_ref(), error.complaint(), now)
         }
-        Err(error) => return Err(error.into()),
     };
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 /// A page that has heard nothing for so long is told that the line is alive: the thread that tells them waits for the store.

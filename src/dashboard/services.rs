@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::clock::SystemClock;
-use crate::health::{Health, Outage};
+use crate::health::{Complaint, Health, Outage};
 use crate::store::StoreError;
-use crate::watch::{Cause, Finding, STORE_REMEDY};
+use crate::watch::{Cause, Finding, Halt, STORE_REMEDY};
 
-use super::words::{length, time_of_day};
+use super::words::{length, sentence, time_of_day};
 
 /// What is known of services.
 #[derive(Debug, Clone)]
@@ -62,12 +62,12 @@ impl Services {
 
     /// It could not be read.
     pub(super) fn ward_was_not_read(&self, error: &StoreError) {
-        let reason = error.to_string();
+        let (complaint, reason) = (error.complaint(), error.to_string());
         match error {
-            StoreError::Unavailable(_) => self.store.store_has_failed(&reason),
+            StoreError::Unavailable(_) => self.store.store_has_failed(complaint, &reason),
             _ => self.store.store_has_answered(),
         }
-        self.ward.store_has_failed(&reason);
+        self.ward.store_has_failed(complaint, &reason);
     }
 
     /// What concerns most, if anything does.
@@ -90,15 +90,24 @@ impl Trouble {
 
     /// That nobody is watched because of it, where the store is the reason: of everything else, the store tells.
     pub(super) fn finding(&self) -> Option<Finding> {
+        match self {
+            Self::Store(_) | Self::Page(_) => self.finding_unread(),
+            Self::Ward(_) | Self::Kafka(_) => None,
+        }
+    }
+
+    /// The same where the store could not be read for whatever else there is to tell.
+    pub(super) fn finding_unread(&self) -> Option<Finding> {
         let outage = match self {
-            Self::Store(outage) | Self::Page(outage) => outage,
-            Self::Ward(_) | Self::Kafka(_) => return None,
+            Self::Store(outage) | Self::Page(outage) | Self::Ward(outage) => outage,
+            Self::Kafka(_) => return None,
         };
+        let is = outage.complaint.is();
         let what = match self {
-            Self::Store(_) => "the store does not answer the job: nothing is stored and no alarm is judged",
-            _ => "the store does not answer this page: new values and new alarms are not shown",
+            Self::Store(_) => format!("{is}, as the job finds: nothing is stored and no alarm is judged"),
+            _ => format!("{is}, as this page finds: new values and new alarms are not shown"),
         };
-        let said = if outage.reason.is_empty() { String::new() } else { "; the job's log has what it said".to_owned() };
+        let said = if outage.reason.is_empty() { "" } else { "; the log has what it said" };
         Some(Finding {
             cause: Cause::StoreAway,
             what: format!("{what}{said}"),
@@ -110,9 +119,11 @@ impl Trouble {
     /// Why the page, or the job, is not ready.
     pub(super) fn reason(&self) -> &'static str {
         match self {
+            Self::Store(outage) | Self::Page(outage) if outage.complaint != Complaint::Silent => outage.complaint.is(),
             Self::Store(_) => "the store does not answer the job",
             Self::Page(_) => "the store does not answer",
             Self::Ward(_) => "the ward's tables cannot be read",
+            Self::Kafka(outage) if !outage.reason.is_empty() => "nothing can be read of Kafka",
             Self::Kafka(_) => "Kafka does not answer the job",
         }
     }
@@ -122,29 +133,58 @@ impl Trouble {
         let outage = self.outage();
         let lasts = length(chrono::TimeDelta::from_std(outage.lasts).unwrap_or_default());
         let since = time_of_day(outage.since, zone);
+        let has_been = sentence(outage.complaint.has_been());
         let what = match self {
             Self::Store(_) => format!(
-                "The store has not answered for {lasts}, since {since}. Nothing is stored and no alarm is judged: watch the \
-                 patients by their monitors."
+                "{has_been} for {lasts}, since {since}. Nothing is stored and no alarm is judged: watch the patients by \
+                 their monitors."
+            ),
+            Self::Page(_) if outage.complaint == Complaint::Silent => format!(
+                "{has_been} this page for {lasts}, since {since}. New values and new alarms are not shown: watch the patients \
+                 by their monitors."
             ),
             Self::Page(_) => format!(
-                "The store has not answered this page for {lasts}, since {since}. New values and new alarms are not shown: \
-                 watch the patients by their monitors."
+                "{has_been} for {lasts}, since {since}. New values and new alarms are not shown: watch the patients by their \
+                 monitors."
             ),
             Self::Ward(_) => format!(
                 "The ward's tables have not been readable for {lasts}, since {since}. New values and new alarms are not shown: \
                  watch the patients by their monitors. The page Job and the log say why."
             ),
-            Self::Kafka(_) => format!(
-                "Kafka has not answered for {lasts}, since {since}. No new value comes, so no alarm is judged: watch the \
-                 patients by their monitors."
-            ),
+            Self::Kafka(_) => {
+                let what = match outage.reason.as_str() {
+                    "" => format!("Kafka has not answered for {lasts}, since {since}"),
+                    says => format!("Nothing has been read of Kafka for {lasts}, since {since}: {says}"),
+                };
+                format!("{what}. No new value comes, so no alarm is judged: watch the patients by their monitors.")
+            }
         };
-        let shown = match known {
-            Some(known) => format!("What is shown here is old, of {}.", time_of_day(known, zone)),
-            None => "Nothing has been read yet.".to_owned(),
-        };
-        format!("{what} {shown}")
+        format!("{what} {}", how_old(known, zone))
+    }
+
+    /// That the job commits nothing while this lasts, where that is so.
+    pub(super) fn halt(&self) -> Option<Halt> {
+        match self {
+            Self::Store(outage) => Some(Halt { since: outage.since, why: outage.complaint.is().to_owned() }),
+            Self::Page(_) | Self::Ward(_) | Self::Kafka(_) => None,
+        }
+    }
+}
+
+/// What to tell people while no batch is committed, so that the numbers of a page are of the last one.
+pub(super) fn tell_halt(last: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> String {
+    format!(
+        "No batch has been committed for {}, since {}. No alarm is judged: watch the patients by their monitors. {}",
+        length(now - last),
+        time_of_day(last, zone),
+        how_old(Some(last), zone)
+    )
+}
+
+fn how_old(known: Option<DateTime<Utc>>, zone: Tz) -> String {
+    match known {
+        Some(known) => format!("What is shown here is old, of {}.", time_of_day(known, zone)),
+        None => "Nothing has been read yet.".to_owned(),
     }
 }
 
@@ -157,14 +197,35 @@ mod tests {
     #[test]
     fn what_is_told_says_since_when_what_it_means_and_of_when_the_numbers_are() {
         let at = |second: i64| DateTime::from_timestamp(1_767_261_852 + second, 0).expect("a time");
-        let outage = Outage { since: at(0), lasts: Duration::from_secs(130), reason: "10.0.0.7 refused".to_owned() };
+        let outage = |complaint| Outage {
+            since: at(0),
+            lasts: Duration::from_secs(130),
+            complaint,
+            reason: "10.0.0.7 refused".to_owned(),
+        };
         let zone: Tz = "Europe/Berlin".parse().expect("a zone");
         assert_eq!(
-            Trouble::Store(outage.clone()).tell(Some(at(-1)), zone),
+            Trouble::Store(outage(Complaint::Silent)).tell(Some(at(-1)), zone),
             "The store has not answered for 2 m 10 s, since 11:04:12 CET. Nothing is stored and no alarm is judged: watch the \
              patients by their monitors. What is shown here is old, of 11:04:11 CET."
         );
-        let told = Trouble::Page(outage).tell(None, zone);
+        let told = Trouble::Page(outage(Complaint::Silent)).tell(None, zone);
         assert!(!told.contains("judged") && told.ends_with("Nothing has been read yet."), "{told}");
+        for (complaint, expected) in [
+            (Complaint::ReadOnly, "The store has been read-only for 2 m 10 s, since 11:04:12 CET. Nothing is stored"),
+            (Complaint::Full, "The store has had no room left on its disk for 2 m 10 s, since"),
+            (Complaint::Locked, "The store has been locked by others for 2 m 10 s, since"),
+        ] {
+            let told = Trouble::Store(outage(complaint)).tell(Some(at(-1)), zone);
+            assert!(told.starts_with(expected) && !told.contains("10.0.0.7"), "{told}");
+        }
+        let gone = Outage { reason: "topic \"vitals\" does not exist".to_owned(), ..outage(Complaint::Silent) };
+        let told = Trouble::Kafka(gone).tell(None, zone);
+        assert!(told.contains("since 11:04:12 CET: topic \"vitals\" does not exist. No new value comes"), "{told}");
+        assert_eq!(
+            tell_halt(at(-1), at(99), zone),
+            "No batch has been committed for 1 m 40 s, since 11:04:11 CET. No alarm is judged: watch the patients by their \
+             monitors. What is shown here is old, of 11:04:11 CET."
+        );
     }
 }

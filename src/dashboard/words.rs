@@ -87,6 +87,12 @@ pub(super) fn encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
+/// With a capital letter.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,8 +20,9 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 pub use request::{Given, Kind, Origin, Request, RequestId};
 
@@ -316,6 +317,25 @@ impl Encounters {
             None => Presence::Unknown,
             Some(stay) if stay.holds(at) => Presence::Here,
             Some(stay) => DateTime::from_timestamp_micros(stay.until).map_or(Presence::Here, Presence::Left),
+        }
+    }
+
+    /// Whether a patient whose newest record is of the time `newest` is here: not who has left, nor, where nobody has said anything,
+    /// who has been silent for `forget_after`.
+    #[must_use]
+    pub fn is_here(
+        &self,
+        patient: &str,
+        newest: DateTime<Utc>,
+        forget_after: Option<Duration>,
+        now: DateTime<Utc>,
+    ) -> bool {
+        match self.presence(patient, now) {
+            Presence::Left(_) => false,
+            Presence::Here => true,
+            Presence::Unknown => {
+                forget_after.and_then(|after| TimeDelta::from_std(after).ok()).is_none_or(|after| now - newest < after)
+            }
         }
     }
 

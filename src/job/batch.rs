@@ -12,6 +12,7 @@ use crate::alert::{
     self, Arrivals, Change, Composed, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples,
     Streams, Unjudged, Unread, Watch, address, check_rows, is_system_rule,
 };
+use crate::clock::Stopwatch;
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
 use crate::query::{self, Input, Outcome, QueryFailure};
 use crate::source::{self, MicroBatch, Standstill};
@@ -54,6 +55,8 @@ pub(super) struct Taken {
     arrivals: Arrivals,
     /// Whether windows that are open are to be given out.
     pub(super) show_open: bool,
+    /// Whether it is committed though it leaves nothing behind, so that others see that the job runs.
+    pub(super) shows_life: bool,
 }
 
 impl Taken {
@@ -98,6 +101,7 @@ impl Taken {
             id,
             now,
             show_open: event_time.is_silent(&seen, &patience),
+            shows_life: false,
             partition_nows: event_time.partition_nows(&seen, &patience),
             arrivals,
             event_time,
@@ -389,7 +393,8 @@ impl Prepared<'_> {
 
     /// Whether a batch without records leaves nothing behind.
     fn is_idle(&self, written: &Commit<'_>, state: &JobState) -> bool {
-        written.ranges.is_empty()
+        !self.taken.shows_life
+            && written.ranges.is_empty()
             && written.alerting.is_empty()
             && written.encounters.is_empty()
             && written.attached_later.is_empty()
@@ -545,6 +550,7 @@ impl JobState {
         }
         self.edits = Edits::default();
         self.outage = None;
+        self.committed = Stopwatch::start();
         self.backfill.clear();
         self.attaching.answered();
         self.quarantine = quarantine;

@@ -126,7 +126,7 @@ impl<'a> Stall<'a> {
             self.health.store_has_answered();
             return Err(trouble);
         }
-        self.health.store_has_failed(&trouble.to_string());
+        self.health.store_has_failed(trouble.complaint(), &trouble.to_string());
         if (self.stopped)() {
             return Err(StoreError::Unavailable(trouble.to_string()));
         }

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::alert::Change;
 use crate::clock::{Clock, Stopwatch};
-use crate::health::{Health, Outage};
+use crate::health::{Complaint, Health, Outage};
 use crate::notify::Notifier;
 use crate::source::{MicroBatch, Next, SourceError, Topic, Until};
 use crate::store::{Snapshot, Store, StoreError};
@@ -64,6 +64,10 @@ pub enum AtEnd {
     /// It gives them out as they stand; the next run goes on with them all the same.
     CloseWindows,
 }
+
+/// A job that has nothing to commit commits an empty batch this often. So whoever looks into the store tells one that has nothing to
+/// do from one that stands still, and pages need not wonder for more than a moment.
+const SHOWS_LIFE_EVERY: Duration = Duration::from_secs(2);
 
 /// What a run does where another process writes for the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,7 +235,8 @@ fn run_as_holder(
                     take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;
                 }
                 take_encounters(store, &mut state, now, &options.retry())?;
-                let taken = Taken::of(*batch, plan, &mut state, now);
+                let mut taken = Taken::of(*batch, plan, &mut state, now);
+                taken.shows_life = state.committed.left_of(SHOWS_LIFE_EVERY).is_zero();
                 options.health.note_kafka(kafka_outage(&taken));
                 let is_read = taken.batch.records > 0 || taken.batch.unread.is_nothing();
                 let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
@@ -299,7 +304,7 @@ fn take_encounters(
 /// Since when Kafka has not answered, if it does not.
 fn kafka_outage(taken: &Taken) -> Option<Outage> {
     let lasts = taken.batch.unread.kafka_away.as_ref()?.lasts;
-    taken.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, reason })
+    taken.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, complaint: Complaint::default(), reason })
 }
 
 /// A batch without records, by which windows may close or may not.

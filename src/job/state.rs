@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::warn;
 
 use crate::alert::OpenEpisodes;
+use crate::clock::Stopwatch;
 use crate::query::SavedQuery;
 use crate::store::{Edited, QueryState, ReferenceChange, Resume, Snapshot, TableFault};
 use crate::terms::{BatchId, Positions, Ranges};
@@ -46,6 +47,8 @@ pub(super) struct JobState {
     pub(super) clock_behind: Option<TimeDelta>,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
+    /// When a batch was committed last, or the run began.
+    pub(super) committed: Stopwatch,
     /// What was committed last, for lag tools.
     pub(super) shown: Ranges,
     /// The partitions of which the store knows where they go on.
@@ -94,6 +97,7 @@ impl JobState {
             outage: None,
             clock_behind: None,
             waiting_since: None,
+            committed: Stopwatch::start(),
             shown: Ranges::new(),
             claimed: positions.clone(),
             topic_id,

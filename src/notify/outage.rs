@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::alert::{EpisodeId, Facts, Notification, STORE_AWAY, notification_id};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Job, Outlet, OutletKind, When};
-use crate::health::{Health, STORE_AWAY_TOLD_AFTER};
+use crate::health::{Complaint, Health, Outage, STORE_AWAY_TOLD_AFTER};
 use crate::telemetry::caught;
 use crate::terms::Severity;
 
@@ -51,33 +51,40 @@ pub(super) struct OutageWatch {
 #[derive(Debug, Default)]
 struct Told {
     /// The outage that goes on, as far as it is to be told of.
-    standing: Option<DateTime<Utc>>,
+    standing: Option<Away>,
     /// What is still to be said, in order.
     due: VecDeque<Saying>,
 }
 
-/// That an outage that began then goes on, or is over.
+/// An outage as it was when it was to be told of first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Away {
+    since: DateTime<Utc>,
+    complaint: Complaint,
+}
+
+/// That an outage goes on, or is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Saying {
-    Began(DateTime<Utc>),
-    Over { since: DateTime<Utc>, until: DateTime<Utc> },
+    Began(Away),
+    Over { away: Away, until: DateTime<Utc> },
 }
 
 impl Told {
     /// Takes note of how the store fares: away since when, or there.
-    fn note(&mut self, away: Option<DateTime<Utc>>, now: DateTime<Utc>) {
+    fn note(&mut self, away: Option<Away>, now: DateTime<Utc>) {
         match (self.standing, away) {
-            (None, Some(since)) => {
-                self.standing = Some(since);
-                self.due.push_back(Saying::Began(since));
+            (None, Some(away)) => {
+                self.standing = Some(away);
+                self.due.push_back(Saying::Began(away));
             }
-            (Some(since), None) => {
+            (Some(away), None) => {
                 self.standing = None;
                 // Of what nobody has heard that it began, nobody need hear that it is over.
-                if self.due.back() == Some(&Saying::Began(since)) {
+                if self.due.back() == Some(&Saying::Began(away)) {
                     self.due.pop_back();
                 } else {
-                    self.due.push_back(Saying::Over { since, until: now });
+                    self.due.push_back(Saying::Over { away, until: now });
                 }
             }
             (None, None) | (Some(_), Some(_)) => {}
@@ -122,7 +129,8 @@ impl OutageWatch {
         let away = self.health.store_away();
         // An outage that has been told of goes on until the store answers.
         let away = away.filter(|outage| outage.lasts >= STORE_AWAY_TOLD_AFTER || self.told.standing.is_some());
-        self.told.note(away.map(|outage| outage.since), self.clock.now());
+        let away = away.map(|Outage { since, complaint, .. }| Away { since, complaint });
+        self.told.note(away, self.clock.now());
         while self.backoff.as_ref().is_none_or(Backoff::is_over) {
             let Some(saying) = self.told.due.front().copied().or_else(|| self.repetition()) else { return };
             match caught(|| self.say(saying)) {
@@ -169,13 +177,13 @@ impl OutageWatch {
 /// What there is to tell, in the form of any other notice.
 fn notification(job: &str, outlet: &str, saying: Saying, now: DateTime<Utc>) -> Notification {
     let written = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
-    let (since, until) = match saying {
-        Saying::Began(since) => (since, None),
-        Saying::Over { since, until } => (since, Some(until)),
+    let (Away { since, complaint }, until) = match saying {
+        Saying::Began(away) => (away, None),
+        Saying::Over { away, until } => (away, Some(until)),
     };
     let text = format!(
-        "the store has not answered since {}: wardwatch judges no alarm and stores nothing; watch the patients by their \
-         monitors",
+        "{} since {}: wardwatch judges no alarm and stores nothing; watch the patients by their monitors",
+        complaint.has_been(),
         written(since)
     );
     let episode = EpisodeId::of(STORE_AWAY, "", since);
@@ -208,32 +216,36 @@ mod tests {
         DateTime::from_timestamp(second, 0).expect("a time")
     }
 
+    fn silent(second: i64) -> Away {
+        Away { since: at(second), complaint: Complaint::Silent }
+    }
+
     #[test]
     fn an_outage_is_told_once_and_its_end_once_and_neither_where_nobody_heard_of_it() {
         let mut told = Told::default();
         told.note(None, at(0));
         assert_eq!(told.due, []);
         for second in 10..20 {
-            told.note(Some(at(0)), at(second));
+            told.note(Some(silent(0)), at(second));
         }
-        assert_eq!(told.due, [Saying::Began(at(0))]);
+        assert_eq!(told.due, [Saying::Began(silent(0))]);
         told.due.pop_front();
         for second in 20..30 {
             told.note(None, at(second));
         }
-        assert_eq!(told.due, [Saying::Over { since: at(0), until: at(20) }]);
+        assert_eq!(told.due, [Saying::Over { away: silent(0), until: at(20) }]);
         told.due.pop_front();
 
-        told.note(Some(at(40)), at(50));
+        told.note(Some(silent(40)), at(50));
         told.note(None, at(60));
         assert_eq!(told.due, [], "it never reached the receiver");
     }
 
     #[test]
     fn what_is_told_has_one_id_for_each_outage_and_end() {
-        let began = notification("ward", "phone", Saying::Began(at(0)), at(10));
-        let again = notification("ward", "phone", Saying::Began(at(0)), at(70));
-        let over = notification("ward", "phone", Saying::Over { since: at(0), until: at(80) }, at(80));
+        let began = notification("ward", "phone", Saying::Began(silent(0)), at(10));
+        let again = notification("ward", "phone", Saying::Began(silent(0)), at(70));
+        let over = notification("ward", "phone", Saying::Over { away: silent(0), until: at(80) }, at(80));
         assert_eq!(began.id, again.id);
         assert_ne!(began.id, over.id);
         assert_eq!(began.facts.episode, over.facts.episode);
@@ -241,5 +253,8 @@ mod tests {
         assert!(
             began.facts.text.starts_with("the store has not answered since 1970-01-01T00:00:00Z: wardwatch judges no")
         );
+        let full = Away { since: at(0), complaint: Complaint::Full };
+        let full = notification("ward", "phone", Saying::Began(full), at(10)).facts.text;
+        assert!(full.starts_with("the store has had no room left on its disk since 1970-01-01T00:00:00Z:"), "{full}");
     }
 }

@@ -263,7 +263,7 @@ impl Fetch {
         let now = match self.topic.partitions(Duration::from_secs(1)) {
             Ok(now) => now,
             Err(error) => {
-                self.contact.is_missed(error.to_string());
+                self.contact.is_refused(&error);
                 return Ok(());
             }
         };

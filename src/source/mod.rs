@@ -63,7 +63,7 @@ pub struct MicroBatch {
 /// What a source cannot read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unread {
-    /// No broker answers; `None` while one does.
+    /// No broker answers, or with nothing but the reason; `None` while one does.
     pub kafka_away: Option<Standstill>,
     /// The partitions of which records wait, or that nobody leads, and none is read.
     pub stalled: BTreeMap<Partition, Standstill>,

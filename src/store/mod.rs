@@ -33,6 +33,7 @@ mod value;
 use std::time::Duration;
 
 use crate::config::StoreUrl;
+use crate::health::Complaint;
 use crate::terms::Partition;
 
 pub use alerting::{Alerting, EpisodesLike, PatientEpisode};
@@ -88,6 +89,20 @@ pub enum StoreError {
     /// It will not work however often it is tried: a wrong password, no such database, an incompatible table.
     #[error("{0}")]
     Refused(String),
+}
+
+impl StoreError {
+    /// In which way the store does not do what it must.
+    #[must_use]
+    pub fn complaint(&self) -> Complaint {
+        match self {
+            Self::Unavailable(said) => {
+                mysql_errors::complaint(said).or_else(|| sqlite::complaint(said)).unwrap_or_default()
+            }
+            Self::Blocked(_) => Complaint::Locked,
+            Self::Table { .. } | Self::Unclear { .. } | Self::Fenced(_) | Self::Refused(_) => Complaint::Refuses,
+        }
+    }
 }
 
 /// A connection to the store of one job.

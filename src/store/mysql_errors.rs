@@ -3,7 +3,12 @@
 //! Only what is provable counts. A code that is not named here, and whose SQLSTATE does not speak for itself, is unknown:
 //! proxies and plug-ins have codes of their own, and a row must not be given up for one of them.
 
+use std::error::Error;
+use std::io::ErrorKind;
+
 use mysql::DriverError;
+
+use crate::health::Complaint;
 
 use super::database::{Failure, FailureKind};
 
@@ -11,6 +16,34 @@ use super::database::{Failure, FailureKind};
 pub(super) fn is_of_shutdown(error: &mysql::Error) -> bool {
     // 1053: shutdown in progress, 1152 and 1184: aborted, 1927: killed (MariaDB), 3169: killed, 4031: idle for too long
     matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1053 | 1152 | 1184 | 1927 | 3169 | 4031))
+}
+
+/// In which way a server is not available, by the code that [`failure`] puts behind its words; `None` where it says nothing of it.
+pub(super) fn complaint(said: &str) -> Option<Complaint> {
+    let (_, code) = said.rsplit_once("(error ")?;
+    match code.strip_suffix(')')?.parse::<u16>().ok()? {
+        // read-only server, transaction, tablespace; a server in super-read-only
+        1290 | 1792 | 1836 | 3989 => Some(Complaint::ReadOnly),
+        // disk full at write, at extend, table full
+        3 | 1021 | 1026 | 1114 => Some(Complaint::Full),
+        // lock timeout, deadlock, a global read lock of others, not waited for
+        1205 | 1213 | 1223 | 3572 => Some(Complaint::Locked),
+        _ => None,
+    }
+}
+
+/// What an error of the client says; a time-out, and a connection that is gone, in words.
+fn words(error: &mysql::Error) -> String {
+    let broken = match error {
+        mysql::Error::IoError(error) => Some(error),
+        mysql::Error::CodecError(error) => error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()),
+        _ => None,
+    };
+    let Some(broken) = broken else { return error.to_string() };
+    match broken.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => "the server gave no answer in time".to_owned(),
+        _ => format!("the connection to the server is broken: {broken}"),
+    }
 }
 
 /// What an error of the client or of the server means.
@@ -30,7 +63,7 @@ pub(super) fn failure(error: &mysql::Error) -> Failure {
             }
             _ => FailureKind::Passing,
         };
-        return Failure { kind, message: error.to_string() };
+        return Failure { kind, message: words(error) };
     };
     let kind = kind(server.code, &server.state, &server.message);
     Failure { kind, message: format!("{} (error {})", server.message, server.code) }
@@ -126,7 +159,33 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::StoreError;
+
     use super::*;
+
+    #[test]
+    fn what_a_server_says_of_itself_is_told_without_its_words() {
+        let of = |code: u16, state: &str, message: &str| {
+            let error = mysql::MySqlError { state: state.to_owned(), message: message.to_owned(), code };
+            StoreError::from(failure(&mysql::Error::MySqlError(error))).complaint()
+        };
+        let option =
+            "The MySQL server is running with the --super-read-only option so it cannot execute this statement";
+        assert_eq!(of(1290, "HY000", option), Complaint::ReadOnly);
+        assert_eq!(of(1021, "HY000", "Disk full (/tmp/#sql); waiting for someone to free some space"), Complaint::Full);
+        assert_eq!(of(1205, "HY000", "Lock wait timeout exceeded; try restarting transaction"), Complaint::Locked);
+        assert_eq!(of(1146, "42S02", "Table 'ward.alerts' doesn't exist"), Complaint::Refuses);
+        assert_eq!(of(1040, "08004", "Too many connections"), Complaint::Silent);
+    }
+
+    #[test]
+    fn a_server_that_gives_no_answer_is_told_in_words() {
+        let error = |kind: ErrorKind| failure(&mysql::Error::IoError(kind.into()));
+        assert_eq!(error(ErrorKind::WouldBlock).message, "the server gave no answer in time");
+        let broken = error(ErrorKind::ConnectionReset);
+        assert!(broken.message.starts_with("the connection to the server is broken: "), "{broken:?}");
+        assert_eq!(broken.kind, FailureKind::Passing);
+    }
 
     #[test]
     fn only_what_is_provable_is_the_rows_or_the_tables_fault() {

@@ -93,6 +93,10 @@ const MOST_LOOKED_AT: usize = 5_000;
 /// So many ids are asked for with one statement; the database prepares it once.
 const AT_ONCE: usize = 64;
 
+/// So many notices of an episode are looked at, from one that nobody has taken on, for whether somebody has taken one. They are
+/// numbered without holes, so of two that nobody has taken, the later one speaks for the earlier.
+const LATER_NOTICES: u32 = 4;
+
 impl Store {
     /// The notifications that wait for an outlet: those of an episode in their order, the oldest first.
     ///
@@ -197,7 +201,8 @@ impl Store {
         Ok(notices)
     }
 
-    /// Of each notice, whether one of the receivers with people behind them has taken it.
+    /// Of each notice, whether one of the receivers with people behind them has taken it, or a later notice of the same episode:
+    /// whoever was called by the escalation knows of the alert.
     ///
     /// # Errors
     /// The database does not answer.
@@ -205,24 +210,36 @@ impl Store {
         let names: Vec<&str> =
             outlets.iter().filter(|outlet| outlet.kind.reaches_people()).map(|outlet| outlet.name.as_str()).collect();
         let ids = |notice: &Untaken| -> Vec<String> {
-            names.iter().map(|name| notification_id(&notice.episode, notice.number, name)).collect()
+            let numbers = notice.number..notice.number.saturating_add(LATER_NOTICES);
+            numbers
+                .flat_map(|number| names.iter().map(move |name| notification_id(&notice.episode, number, name)))
+                .collect()
         };
-        let asked: Vec<String> = notices.iter().flat_map(&ids).collect();
+        let asked: Vec<String> = notices.iter().flat_map(&ids).collect::<BTreeSet<_>>().into_iter().collect();
         let sql = format!(
-            "SELECT `id` FROM {} WHERE `job`=? AND `state`='delivered' AND `id` IN ({})",
+            "SELECT `id` FROM {} WHERE `job`=? AND `state`='delivered' AND `kind`<>? AND `id` IN ({})",
             quoted(NOTIFICATIONS),
             vec!["?"; AT_ONCE].join(",")
         );
+        let over = NoticeKind::Resolved(Vec::new());
         let mut delivered: BTreeSet<String> = BTreeSet::new();
         for asked in asked.chunks(AT_ONCE) {
             // The last one fills up what is left, so that there is one statement only.
             let filled = asked.iter().chain(std::iter::repeat_with(|| asked.last()).flatten()).take(AT_ONCE);
-            let values: Vec<Value> =
-                std::iter::once(Value::text(&self.job)).chain(filled.map(|id| Value::text(id))).collect();
+            let values: Vec<Value> = [Value::text(&self.job), Value::text(over.name())]
+                .into_iter()
+                .chain(filled.map(|id| Value::text(id)))
+                .collect();
             let rows = self.database.query(&sql, &values)?;
             delivered.extend(rows.iter().filter_map(|row| Some(row.first()?.as_text()?.to_owned())));
         }
-        Ok(notices.iter().map(|notice| ids(notice).iter().any(|id| delivered.contains(id))).collect())
+        let mut newest: BTreeMap<&EpisodeId, u32> = BTreeMap::new();
+        for notice in notices.iter().filter(|notice| ids(notice).iter().any(|id| delivered.contains(id))) {
+            let newest = newest.entry(&notice.episode).or_default();
+            *newest = notice.number.max(*newest);
+        }
+        let is_taken = |notice: &Untaken| newest.get(&notice.episode).is_some_and(|newest| *newest >= notice.number);
+        Ok(notices.iter().map(is_taken).collect())
     }
 
     /// Puts down what became of attempts by `outlet`. Attempts that are put down twice stand once.

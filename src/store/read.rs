@@ -1,6 +1,7 @@
 //! What is read back: where a job goes on, what `status` shows, what charts are drawn from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -96,15 +97,15 @@ pub struct StalledPartition {
 }
 
 impl Status {
-    /// The partitions of which records wait by `ends`, the next offsets that Kafka will give, and none was read for half a minute
+    /// The partitions of which records wait by `ends`, the next offsets that Kafka will give, and none was read for `patience`
     /// before `now`.
     #[must_use]
-    pub fn stalled(&self, ends: &Positions, now: DateTime<Utc>) -> Vec<StalledPartition> {
-        const STALLED_AFTER: TimeDelta = TimeDelta::seconds(30);
+    pub fn stalled(&self, ends: &Positions, patience: Duration, now: DateTime<Utc>) -> Vec<StalledPartition> {
+        let patience = TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         let of = |(partition, position): (&Partition, &Offset)| {
             let waiting = ends.get(partition)?.0 - position.0;
             let since = self.active.get(partition).copied();
-            let is_stalled = waiting > 0 && since.is_none_or(|since| now - since > STALLED_AFTER);
+            let is_stalled = waiting > 0 && since.is_none_or(|since| now - since > patience);
             is_stalled.then_some(StalledPartition { partition: *partition, waiting, since })
         };
         self.positions.iter().filter_map(of).collect()
@@ -602,12 +603,12 @@ mod tests {
         let at = |offsets: [i64; 4]| -> Positions { (0..).map(Partition).zip(offsets.map(Offset)).collect() };
         let active = [(0, 100), (1, 100), (2, 80)].map(|(partition, at)| (Partition(partition), second(at)));
         let status = Status { positions: at([5, 5, 5, 0]), active: active.into(), ..Status::default() };
-        let found = status.stalled(&at([9, 5, 7, 1]), second(115));
+        let found = status.stalled(&at([9, 5, 7, 1]), Duration::from_secs(30), second(115));
         assert_eq!(
             found.iter().map(|stalled| (stalled.partition.0, stalled.waiting)).collect::<Vec<_>>(),
             [(2, 2), (3, 1)]
         );
-        assert_eq!(status.stalled(&at([9, 5, 7, 1]), second(131)).len(), 3);
+        assert_eq!(status.stalled(&at([9, 5, 7, 1]), Duration::from_secs(30), second(131)).len(), 3);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use rusqlite::ffi::{SQLITE_CONSTRAINT_TRIGGER, SQLITE_ERROR};
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 
+use crate::health::Complaint;
+
 use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
 use super::{StoreError, Value};
 
@@ -174,6 +176,21 @@ fn value(value: ValueRef<'_>) -> Value {
     }
 }
 
+/// What [`failure`] says of a file that others keep locked.
+const LOCKED: &str = "another process has been writing to the file";
+
+/// In which way a file is not available, by SQLite's words for its codes; `None` where they say nothing of it.
+pub(super) fn complaint(said: &str) -> Option<Complaint> {
+    let words = [
+        (LOCKED, Complaint::Locked),
+        ("database is locked", Complaint::Locked),
+        ("database table is locked", Complaint::Locked),
+        ("attempt to write a readonly database", Complaint::ReadOnly),
+        ("database or disk is full", Complaint::Full),
+    ];
+    words.into_iter().find(|(words, _)| said.contains(words)).map(|(_, complaint)| complaint)
+}
+
 #[allow(clippy::needless_pass_by_value, reason = "it is a map_err target")]
 fn failure(error: rusqlite::Error) -> Failure {
     let extended = error.sqlite_error().map(|error| error.extended_code);
@@ -197,7 +214,7 @@ fn failure(error: rusqlite::Error) -> Failure {
     };
     let message = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy) => {
-            format!("another process has been writing to the file for more than {} s", PATIENCE.as_secs())
+            format!("{LOCKED} for more than {} s", PATIENCE.as_secs())
         }
         _ => error.to_string(),
     };

@@ -15,8 +15,10 @@ use crate::alert::{
     TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
 };
 use crate::config::{Job, Outlet};
+use crate::encounter::{Encounters, Journal};
+use crate::health::Complaint;
 use crate::store::{
-    BatchSummary, Incomplete, OutletState, QueryState, StalledPartition, Store, StoreError, TableFault,
+    BatchSummary, Incomplete, LeaseRow, OutletState, QueryState, StalledPartition, Store, StoreError, TableFault,
 };
 
 /// A batch may be this long ago before it is said that none is committed; longer for jobs that are triggered seldom.
@@ -40,7 +42,7 @@ pub struct Finding {
 pub enum Cause {
     /// The store does not answer. It cannot be asked for this: only who runs the job, or shows its page, knows.
     StoreAway,
-    /// No batch has been committed for too long: the job or its store stands still, or nothing comes.
+    /// No batch has been committed for too long: the job stands still, or its store.
     NoBatch,
     /// Kafka does not answer.
     KafkaAway,
@@ -107,6 +109,151 @@ pub fn patience(job: &Job) -> Duration {
     PATIENCE.max(job.trigger.every * 3)
 }
 
+/// Records may wait for so long before it is told that they do; where the last batch is older than that, too, it is the job that
+/// stands still, and not a partition.
+const STALL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long records may wait: half a minute, or three times the job's trigger.
+#[must_use]
+pub fn stall_patience(job: &Job) -> Duration {
+    STALL_PATIENCE.max(job.trigger.every * 3)
+}
+
+/// No batch is committed, and so nobody is judged: a job commits one every few seconds, though nothing comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Why, as far as that is known: `the store is read-only`.
+    pub why: String,
+}
+
+impl Halt {
+    /// That no batch has been committed for `patience`, as far as the store tells; `None` where one has, or never was.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn of_store(store: &mut Store, patience: Duration, now: DateTime<Utc>) -> Result<Option<Self>, StoreError> {
+        let last = store.newest_batch()?;
+        let Some(last) = last.filter(|last| is_older(last.now, patience, now)) else { return Ok(None) };
+        let why = why_halted(store.lease()?.as_ref(), store.leases_expire());
+        Ok(Some(Self { since: last.now, why }))
+    }
+
+    /// That every rule judges nobody of these.
+    #[must_use]
+    pub fn unjudged(&self, patients: usize, judged_until: Option<DateTime<Utc>>) -> Unjudged {
+        Unjudged {
+            patient: "".into(),
+            patients,
+            rule: EVERY_RULE.to_owned(),
+            judged_until,
+            since: self.since,
+            cause: Why::NoBatch,
+            detail: self.why.clone(),
+        }
+    }
+}
+
+/// Why a job may commit nothing, by what is known of who writes for it.
+fn why_halted(lease: Option<&LeaseRow>, leases_expire: bool) -> String {
+    match lease {
+        // Where a file is locked, the row says nothing of whether its holder lives.
+        Some(lease) if leases_expire && !lease.is_expired => {
+            format!("the job, {}, runs, but the store does not take its batch", lease.holder)
+        }
+        Some(lease) => {
+            format!("the job, {}, is not running any more, or the store takes nothing of it", lease.holder)
+        }
+        None => "the job is not running".to_owned(),
+    }
+}
+
+/// Which rules do not judge which patients at `now`: as the job has written it down; and everybody, while no batch is committed.
+///
+/// `halted` is what the process of the job knows itself, which is more than the store tells.
+///
+/// # Errors
+/// The database does not answer, or holds what this version did not write.
+pub fn unjudged(
+    store: &mut Store,
+    job: &Job,
+    patience: Duration,
+    halted: Option<Halt>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Unjudged>, StoreError> {
+    let rows = store.unjudged()?;
+    let Some(halted) = halted_now(store, patience, halted, now)? else { return Ok(rows) };
+    let until = judged_until(store)?;
+    let patients = patients_here(store, job, until.unwrap_or(now))?.len();
+    Ok(with_halt(&halted, patients, until, rows))
+}
+
+/// Which rules do not judge a patient, and which judge nobody, in the same way.
+///
+/// # Errors
+/// The database does not answer, or holds what this version did not write.
+pub fn unjudged_of(
+    store: &mut Store,
+    job: &Job,
+    patient: &str,
+    halted: Option<Halt>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Unjudged>, StoreError> {
+    let rows = store.unjudged_of(patient)?;
+    let Some(halted) = halted_now(store, patience(job), halted, now)? else { return Ok(rows) };
+    Ok(with_halt(&halted, 1, judged_until(store)?, rows))
+}
+
+fn halted_now(
+    store: &mut Store,
+    patience: Duration,
+    known: Option<Halt>,
+    now: DateTime<Utc>,
+) -> Result<Option<Halt>, StoreError> {
+    match known {
+        Some(known) => Ok(Some(known)),
+        None => Halt::of_store(store, patience, now),
+    }
+}
+
+/// The devices' time of the last batch.
+fn judged_until(store: &mut Store) -> Result<Option<DateTime<Utc>>, StoreError> {
+    Ok(store.newest_batch()?.map(|last| last.event_now.unwrap_or(last.now)))
+}
+
+fn with_halt(halted: &Halt, patients: usize, until: Option<DateTime<Utc>>, rows: Vec<Unjudged>) -> Vec<Unjudged> {
+    let everybody = halted.unjudged(patients, until);
+    std::iter::once(everybody).chain(rows.into_iter().filter(|row| !is_of_kafka(row.cause))).collect()
+}
+
+/// Whether it is about Kafka, which nobody has asked since the last batch.
+fn is_of_kafka(cause: Why) -> bool {
+    matches!(cause, Why::KafkaAway | Why::PartitionStalled)
+}
+
+/// Who is here at a time, by readings and encounters.
+fn patients_here(store: &mut Store, job: &Job, at: DateTime<Utc>) -> Result<BTreeSet<String>, StoreError> {
+    let mut encounters = Encounters::default();
+    if store.has_encounters()? {
+        let journal = Journal::new(store.applied_encounters()?);
+        journal.bring(&mut encounters, journal.last());
+    }
+    let mut here: BTreeSet<String> =
+        encounters.present(at).into_iter().map(|present| present.patient.to_string()).collect();
+    let (table, columns) = (&job.reports.table, &job.source.columns);
+    let (key, event_time) = (&columns.key().name, &columns.event_time().name);
+    let stored = store.column_names(table)?;
+    if stored.contains(key) && stored.contains(event_time) {
+        let read = store.patients(table, key, event_time)?.into_iter();
+        let is_here = |(patient, newest): &(String, DateTime<Utc>)| {
+            encounters.is_here(patient, *newest, job.source.forget_after, at)
+        };
+        here.extend(read.filter(is_here).map(|(patient, _)| patient));
+    }
+    Ok(here)
+}
+
 /// What is not being watched at `now`, in the order of [`Cause::ALL`]. The last batch may be `patience` ago.
 ///
 /// # Errors
@@ -118,16 +265,24 @@ pub fn findings(
     now: DateTime<Utc>,
 ) -> Result<Vec<Finding>, StoreError> {
     if !store.has_tables()? {
-        return Ok(no_batch(None, job, patience, now).into_iter().collect());
+        return Ok(no_batch_yet(None, job, patience, now).into_iter().collect());
     }
     let outstanding = Outstanding { looked_at: now, notices: store.untaken(&job.notify)? };
     let last = store.newest_batch()?;
-    let mut found: Vec<Finding> = no_batch(last.as_ref(), job, patience, now).into_iter().collect();
+    let halted = match &last {
+        Some(_) => Halt::of_store(store, patience, now)?.map(|halted| standing_still(&halted, job, now)),
+        None => no_batch_yet(store.lease()?.as_ref(), job, patience, now),
+    };
+    let is_halted = halted.is_some();
+    let mut found: Vec<Finding> = halted.into_iter().collect();
     let open = store.open_episodes()?;
-    found.extend(of_ward(&open, KAFKA_AWAY, Cause::KafkaAway));
-    found.extend(of_ward(&open, PARTITION_STALLED, Cause::PartitionStalled));
+    // What the job said last of Kafka is old then.
+    if !is_halted {
+        found.extend(of_ward(&open, KAFKA_AWAY, Cause::KafkaAway));
+        found.extend(of_ward(&open, PARTITION_STALLED, Cause::PartitionStalled));
+    }
     found.extend(unreached(&outstanding, &open, job));
-    found.extend(unjudged(&store.unjudged()?));
+    found.extend(of_rules(&store.unjudged()?));
     found.extend(store.failing_queries()?.iter().map(failing));
     found.extend(of_ward(&open, REFERENCE_UNREAD, Cause::ReferenceUnread));
     found.extend(store.table_faults()?.iter().filter_map(at_fault));
@@ -137,18 +292,38 @@ pub fn findings(
     Ok(found)
 }
 
-fn no_batch(last: Option<&BatchSummary>, job: &Job, patience: Duration, now: DateTime<Utc>) -> Option<Finding> {
-    let what = match last {
-        None => "no batch has ever been committed: the job has not run yet".to_owned(),
-        Some(last) if is_older(last.now, patience, now) => format!(
-            "no batch has been committed for {}: the job is not running, Kafka or the store does not answer, or nothing comes",
-            length(now - last.now)
+/// That no batch has ever been committed, where that takes longer than a start does.
+fn no_batch_yet(lease: Option<&LeaseRow>, job: &Job, patience: Duration, now: DateTime<Utc>) -> Option<Finding> {
+    let (what, since) = match lease {
+        None => ("no batch has ever been committed: the job has not run yet".to_owned(), None),
+        Some(lease) if is_older(lease.since, patience, now) => (
+            format!("no batch has ever been committed, though {} writes for the job: it stands still", lease.holder),
+            Some(lease.since),
         ),
         Some(_) => return None,
     };
-    let remedy =
-        format!("see whether `wardwatch run {}` runs, and what it logs; then whether devices send", job.file.display());
-    Some(Finding { cause: Cause::NoBatch, what, since: last.map(|last| last.now), remedy })
+    Some(Finding { cause: Cause::NoBatch, what, since, remedy: job_remedy(job) })
+}
+
+/// That nobody is judged, for the job stands still.
+fn standing_still(halted: &Halt, job: &Job, now: DateTime<Utc>) -> Finding {
+    Finding {
+        cause: Cause::NoBatch,
+        what: format!(
+            "no batch has been committed for {}, so no alarm is judged: {}",
+            length(now - halted.since),
+            halted.why
+        ),
+        since: Some(halted.since),
+        remedy: job_remedy(job),
+    }
+}
+
+fn job_remedy(job: &Job) -> String {
+    format!(
+        "watch the patients by their monitors; see whether `wardwatch run {}` runs, and what it logs",
+        job.file.display()
+    )
 }
 
 /// What an alert of the job's own about the ward tells, while it stands.
@@ -174,20 +349,51 @@ fn clock(last: Option<&BatchSummary>, now: DateTime<Utc>) -> Option<Finding> {
     })
 }
 
-/// That the store does not answer who asks it for all of this.
+/// That the store does not tell who asks it for all of this; `said` are its own words.
 #[must_use]
-pub fn store_away(reason: &str) -> Finding {
+pub fn store_away(complaint: Complaint, said: &str) -> Finding {
+    let remedy = match complaint {
+        Complaint::Refuses => {
+            "put right what it says, such as a table that is missing or a right; the job goes on by itself"
+        }
+        _ => STORE_REMEDY,
+    };
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     Finding {
         cause: Cause::StoreAway,
-        what: format!("the store does not answer, so it is not known what is watched; nothing is stored: {reason}"),
+        what: format!("{}, so it is not known what is watched{said}", complaint.is()),
         since: None,
-        remedy: STORE_REMEDY.to_owned(),
+        remedy: remedy.to_owned(),
     }
 }
 
-/// The partitions of which records wait and none is read, by how far Kafka has got.
+/// That it is the job that stands still, where records wait, and not the partitions: it has committed nothing for a while either.
+///
+/// # Errors
+/// The database does not answer, or holds what this version did not write.
+pub fn halted_while_records_wait(
+    stalled: &[StalledPartition],
+    store: &mut Store,
+    job: &Job,
+    now: DateTime<Utc>,
+) -> Result<Option<Halt>, StoreError> {
+    // One that runs commits something every few seconds, so this needs less patience than the partition itself has had.
+    if stalled.is_empty() { Ok(None) } else { Halt::of_store(store, stall_patience(job) / 3, now) }
+}
+
+/// The partitions of which records wait and none is read, by how far Kafka has got; or that the job is `halted`.
 #[must_use]
-pub fn stalled_partitions(stalled: &[StalledPartition]) -> Vec<Finding> {
+pub fn waiting_records(
+    stalled: &[StalledPartition],
+    halted: Option<&Halt>,
+    job: &Job,
+    now: DateTime<Utc>,
+) -> Vec<Finding> {
+    if let Some(halted) = halted {
+        let waiting: i64 = stalled.iter().map(|stalled| stalled.waiting).sum();
+        let finding = standing_still(halted, job, now);
+        return vec![Finding { what: format!("{}; {waiting} records wait", finding.what), ..finding }];
+    }
     let finding = |stalled: &StalledPartition| Finding {
         cause: Cause::PartitionStalled,
         what: format!("partition {} is stalled: {} records wait, and none is read", stalled.partition, stalled.waiting),
@@ -218,8 +424,8 @@ fn unreached(outstanding: &Outstanding, open: &[Episode], job: &Job) -> Vec<Find
 }
 
 /// The rules that do not judge a patient, patient by patient. What Kafka, a partition or a query causes for many is told with it.
-fn unjudged(unjudged: &[Unjudged]) -> Vec<Finding> {
-    let is_told_once = |cause| matches!(cause, Why::KafkaAway | Why::PartitionStalled | Why::QueryFailing);
+fn of_rules(unjudged: &[Unjudged]) -> Vec<Finding> {
+    let is_told_once = |cause| is_of_kafka(cause) || matches!(cause, Why::NoBatch | Why::QueryFailing);
     let mut untold: Vec<&Unjudged> = unjudged.iter().filter(|unjudged| !is_told_once(unjudged.cause)).collect();
     // Not everything about one patient is to be mended in one way.
     untold.sort_by(|one, other| (&one.patient, one.cause, &one.rule).cmp(&(&other.patient, other.cause, &other.rule)));
@@ -252,6 +458,7 @@ fn what_is_unjudged(first: &Unjudged, rules: &[&Unjudged]) -> String {
 #[must_use]
 pub fn remedy_of(cause: Why) -> &'static str {
     match cause {
+        Why::NoBatch => NO_BATCH_REMEDY,
         Why::KafkaAway => KAFKA_REMEDY,
         Why::PartitionStalled => PARTITION_REMEDY,
         Why::QueryFailing => "mend the query's file",
@@ -291,8 +498,9 @@ pub fn remedy_of_alert(rule: &str) -> Option<&'static str> {
     Some(remedy)
 }
 
+const NO_BATCH_REMEDY: &str = "watch the patients by their monitors; see whether the job runs, and what it logs";
 const KAFKA_REMEDY: &str =
-    "watch the patients by their monitors; see to the brokers: reading goes on by itself when they answer";
+    "watch the patients by their monitors; see to the brokers and the topic: reading goes on by itself when it can";
 /// What to do while the store does not answer.
 pub const STORE_REMEDY: &str = "watch the patients by their monitors; see to the database: the job goes on by itself when it \
                                 answers, and loses no record";
@@ -380,21 +588,46 @@ mod tests {
         DateTime::from_timestamp(second, 0).expect("a time")
     }
 
+    fn lease(since: i64, is_expired: bool) -> LeaseRow {
+        LeaseRow { holder: "vm:7:ab".to_owned(), since: at(since), renewed: at(since), renewals: 1, is_expired }
+    }
+
     #[test]
     fn a_last_batch_may_be_a_minute_ago_and_longer_where_the_trigger_is_seldom() {
         let mut job = job();
-        assert_eq!(patience(&job), Duration::from_secs(60));
-        assert_eq!(no_batch(Some(&batch(0)), &job, patience(&job), at(59)), None);
-        let found = no_batch(Some(&batch(0)), &job, patience(&job), at(3_661)).expect("a finding");
+        assert_eq!((patience(&job), stall_patience(&job)), (Duration::from_secs(60), Duration::from_secs(30)));
+        let halted = Halt { since: at(0), why: why_halted(Some(&lease(0, true)), true) };
+        let found = standing_still(&halted, &job, at(3_661));
         assert_eq!((found.cause, found.since), (Cause::NoBatch, Some(at(0))));
-        assert!(
-            found.what.starts_with("no batch has been committed for 1h 1m 1s: the job is not running"),
-            "{found:?}"
+        assert_eq!(
+            found.what,
+            "no batch has been committed for 1h 1m 1s, so no alarm is judged: the job, vm:7:ab, is not running any more, or \
+             the store takes nothing of it"
         );
         assert!(found.remedy.contains("wardwatch run") && found.remedy.contains("patient_vitals.toml"), "{found:?}");
-        assert!(no_batch(None, &job, patience(&job), at(0)).is_some());
         job.trigger.every = Duration::from_secs(300);
-        assert_eq!(no_batch(Some(&batch(0)), &job, patience(&job), at(899)), None);
+        assert_eq!((patience(&job), stall_patience(&job)), (Duration::from_secs(900), Duration::from_secs(900)));
+    }
+
+    #[test]
+    fn who_writes_for_a_job_tells_why_no_batch_is_committed() {
+        let check = |lease: Option<LeaseRow>, expected: &str| {
+            let why = why_halted(lease.as_ref(), true);
+            assert!(why.ends_with(expected), "{why}");
+        };
+        check(None, "the job is not running");
+        check(Some(lease(0, false)), "runs, but the store does not take its batch");
+        check(Some(lease(0, true)), "is not running any more, or the store takes nothing of it");
+    }
+
+    #[test]
+    fn a_job_that_has_just_begun_has_time_for_its_first_batch() {
+        let (job, patience) = (job(), Duration::from_secs(60));
+        let found = no_batch_yet(None, &job, patience, at(0)).expect("a finding");
+        assert!(found.what.ends_with("the job has not run yet"), "{found:?}");
+        assert_eq!(no_batch_yet(Some(&lease(0, false)), &job, patience, at(59)), None);
+        let found = no_batch_yet(Some(&lease(0, false)), &job, patience, at(60)).expect("a finding");
+        assert!(found.what.contains("though vm:7:ab writes for the job"), "{found:?}");
     }
 
     #[test]
@@ -408,7 +641,7 @@ mod tests {
             cause,
             detail: detail.to_owned(),
         };
-        let found = unjudged(&[
+        let found = of_rules(&[
             row("", "hypoxia", Why::QueryFailing, 1, "divide by zero"),
             row("", EVERY_RULE, Why::NotAttached, 2, "records of device D9 are nobody's"),
             row("P1", "hypoxia", Why::NoValue, 40, "SpO₂"),

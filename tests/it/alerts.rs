@@ -150,6 +150,16 @@ fn a_pause_is_short_a_silence_has_a_reason_and_an_end_and_both_are_shown_and_end
         &["--rule", "tachicardia", "--for", "1h", "--reason", "x"],
         "unknown rule \"tachicardia\"; did you mean \"tachycardia\"?",
     );
+    // Alerts of the job's own are silenced by their names, too.
+    done(&job, "alerts", "silence", &["--rule", "unjudged", "--for", "1h", "--reason", "cuffs are changed"]);
+    refused(
+        &job,
+        "alerts",
+        "silence",
+        &["--rule", "unjugded", "--for", "1h", "--reason", "x"],
+        "unknown rule \"unjugded\"; did you mean \"unjudged\"?",
+    );
+    done(&job, "alerts", "end", &[&database.so_far("SELECT id FROM silences WHERE kind = 'silence'")]);
     refused(
         &job,
         "alerts",
@@ -165,7 +175,7 @@ fn a_pause_is_short_a_silence_has_a_reason_and_an_end_and_both_are_shown_and_end
     for expected in ["pause", "patient P1", "silence", "ward icu", "medium", "drill", "nurse"] {
         assert!(silences.contains(expected), "\"{expected}\" in\n{silences}");
     }
-    let id = database.so_far("SELECT id FROM silences WHERE kind = 'silence'");
+    let id = database.so_far("SELECT id FROM silences WHERE kind = 'silence' AND reason = 'drill'");
     refused(&job, "alerts", "end", &["nothing"], "unknown silence \"nothing\"");
     done(&job, "alerts", "end", &[&id]);
     assert!(!done(&job, "alerts", "silences", &[]).contains("drill"));

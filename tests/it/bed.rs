@@ -159,6 +159,11 @@ impl Topic {
         Self { name: name.to_owned(), producer: producer(brokers) }
     }
 
+    /// Has the broker delete it.
+    pub fn delete(&self) {
+        block_on(admin(&kafka()).delete_topics(&[&self.name], &AdminOptions::new())).unwrap();
+    }
+
     /// Has the broker delete it and make it again, empty.
     pub fn make_anew(&self, partitions: i32) {
         let admin = admin(&kafka());

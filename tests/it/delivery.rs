@@ -300,14 +300,14 @@ fn status(job: &TestJob) -> (Option<i32>, String) {
 #[test]
 fn an_alert_that_its_receiver_does_not_take_goes_to_the_next_and_nobody_is_told_twice() {
     let (ward, nurse) = (Receiver::start(Manner::Failing), Receiver::start(Manner::Hanging));
-    let doctor = Receiver::start(Manner::Well);
+    let doctor = Receiver::start(Manner::Failing);
     let port = free_port();
     let (job, topic, database) = with_outlets(&three_receivers(&ward, &nurse, &doctor));
     let job = job.more(&format!("[dashboard]\nlisten = \"127.0.0.1:{port}\""));
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 134.0)]);
     // Steps that are due in an hour and in two are taken because neither the ward nor the nurse is there.
-    running.wait_until("the doctor is called", || !doctor.alerts().is_empty());
+    running.wait_until("the doctor is called", || !doctor.requests().is_empty());
     let unreached = || database.so_far("SELECT state FROM alerts WHERE rule='unreached' AND patient_id='P1'");
     running.wait_until("that nobody was reached is an alert", || unreached() == "firing");
     let text = database.so_far("SELECT text FROM alerts WHERE rule='unreached'");
@@ -328,8 +328,8 @@ fn an_alert_that_its_receiver_does_not_take_goes_to_the_next_and_nobody_is_told_
         let output = Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{port}{path}")]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let metrics = read("/metrics");
     let metric = |name: &str| -> f64 {
+        let metrics = read("/metrics");
         let line = metrics.lines().find(|line| line.starts_with(&format!("wardwatch_{name} ")));
         line.unwrap_or_else(|| panic!("{name} in\n{metrics}")).rsplit(' ').next().unwrap().parse().unwrap()
     };
@@ -337,6 +337,13 @@ fn an_alert_that_its_receiver_does_not_take_goes_to_the_next_and_nobody_is_told_
     assert!(metric("notifications_unreached_seconds") >= 2.0 && metric("unwatched{cause=\"unreached\"}") >= 2.0);
     assert!(read("/alerts").contains("nobody was reached") && read("/job").contains("nobody was reached"));
     assert!(read("/api/v1/status").contains("\"cause\":\"unreached\""));
+
+    // Once the doctor has taken it, somebody was reached, though neither the ward nor the nurse is back.
+    doctor.behave(Manner::Well);
+    running.wait_until("the doctor has it", || !doctor.alerts().is_empty());
+    running.wait_until("somebody was reached", || unreached() == "ended" && metric("notifications_unreached") == 0.0);
+    let (code, said) = status(&job);
+    assert!(code == Some(4) && !said.contains("unreached ·") && said.contains("receiver_stalled · webhook"), "{said}");
 
     // A kill between, and the steps are not taken again.
     running.signal("KILL");

@@ -31,7 +31,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("report", with(&["config", "query", "store", "notify"])),
         ("simulate", with(&["config"])),
         // It judges what the store tells.
-        ("watch", with(&["config", "alert", "store"])),
+        ("watch", with(&["config", "encounter", "alert", "store"])),
         ("dashboard", with(&["config", "encounter", "query", "alert", "store", "report", "watch"])),
         ("job", with(&["config", "decode", "encounter", "source", "frame", "query", "alert", "store", "notify"])),
         ("testing", with(&["config", "decode", "frame", "query", "alert", "store", "job"])),

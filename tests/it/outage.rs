@@ -4,10 +4,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use mysql::prelude::Queryable;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use crate::bed::{Database, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, told, unique, wait_until};
+use crate::bed::{
+    Database, READINGS, Running, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, told, unique, wait_until,
+};
 use crate::browser;
 use crate::page::{Ward, pictures};
 use crate::receiver::{Manner, Receiver};
@@ -108,6 +111,8 @@ fn while_the_store_is_away_pages_metrics_and_receivers_tell_it_from_memory() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((status.status.code(), json["unwatched"][0]["cause"].as_str()), (Some(3), Some("store_away")), "{json}");
+    let said = told(&status);
+    assert!(said.contains("gave no answer in time") && !said.contains("CodecError"), "{said}");
     if let Some(browser) = &browser {
         browser.wait_for("open pages say so", "stalled.textContent.startsWith('The store has not answered for ')");
         assert!(browser.eval("document.body.classList.contains('is-stalled')").as_bool().unwrap());
@@ -198,6 +203,193 @@ fn while_kafka_is_away_it_is_an_alert_a_finding_and_no_heartbeat() {
         ward.running.wait_until("it beats again", || called.requests().len() > beats + 3);
         ward.running.wait_until("it is ready", || get(port, "/readyz").0 == 200);
         assert!(has(&metrics(port), "wardwatch_kafka_up 1"));
+    }
+}
+
+#[test]
+fn a_store_that_is_read_only_is_called_so_and_nobody_is_judged_meanwhile() {
+    let Some(server) = OwnService::start("mysql") else {
+        println!("skipped: the server is the user's");
+        return;
+    };
+    let receiver = Receiver::start(Manner::Well);
+    let more = notifying(&receiver);
+    let mut ward = Ward::open_on(&kafka(), &server.address, &[("P1", 80.0), ("P2", 75.0)], &more);
+    let port = ward.port;
+    let coverage = || get(port, "/api/v1/patients/P1/coverage");
+    ward.running.wait_until("the ward is there", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+            && get(port, "/").1.matches("class=\"tile").count() == 2
+            && coverage().1.contains("\"judged\":true")
+    });
+    let mut root = ward.database.connect();
+    root.query_drop("SET GLOBAL super_read_only = 1").unwrap();
+    wait_until("the page says so", || get(port, "/").1.contains("The store has been read-only for"));
+    let text = metrics(port);
+    for line in [
+        "wardwatch_store_up 0",
+        "wardwatch_store_complaint{complaint=\"read_only\"} 1",
+        "wardwatch_unjudged_patients 2",
+        "wardwatch_unjudged_patients_by_cause{cause=\"no batch\"} 2",
+    ] {
+        assert!(has(&text, line), "{line} in {text}");
+    }
+    let (status, listed) = coverage();
+    assert!(status == 200 && !listed.contains("\"judged\":true"), "{listed}");
+    assert!(listed.contains("\"cause\":\"no batch\"") && listed.contains("the store is read-only"), "{listed}");
+    assert!(get(port, "/job").1.contains("the store is read-only, as the job finds"));
+    assert_eq!(get(port, "/readyz"), (503, "the store is read-only\n".to_owned()));
+    wait_until("people are called", || !told_of(&receiver, "store_away").is_empty());
+    let request = receiver.taken().pop().unwrap().json();
+    let text = request["alerts"][0]["annotations"]["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("the store has been read-only since "), "{text}");
+
+    root.query_drop("SET GLOBAL super_read_only = 0").unwrap();
+    root.query_drop("SET GLOBAL read_only = 0").unwrap();
+    wait_until("all are judged again", || {
+        has(&metrics(port), "wardwatch_unjudged_patients 0") && coverage().1.contains("\"judged\":true")
+    });
+}
+
+#[test]
+fn a_job_that_is_gone_judges_nobody_and_all_say_so() {
+    let mut ward = Ward::open(&[("P1", 80.0), ("P2", 75.0)]);
+    ward.running.wait_until("it reads", || ward.database.so_far("SELECT COUNT(*) > 4 FROM readings") == "1");
+    let port = crate::page::free_port();
+    let mut command = ward.job.command("serve");
+    command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    let _server = Running::spawn(&mut command, ward.job.folder.path().join("serve.log"));
+    wait_until("it serves", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/").1.matches("class=\"tile").count() == 2
+    });
+    let coverage = || get(port, "/api/v1/patients/P1/coverage").1;
+    assert!(coverage().contains("\"judged\":true"));
+    ward.running.signal("KILL");
+    ward.running.wait();
+    let status = |more: &[&str]| {
+        let output = ward.job.command("status").arg("--json").args(more).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), json)
+    };
+    let later = |seconds: u32| {
+        let sql = format!("UPDATE batches SET now_at = now_at - INTERVAL {seconds} SECOND");
+        ward.database.connect().query_drop(sql).unwrap();
+    };
+
+    // Records wait, and none is read, but no partition is the reason, however patient one is with batches.
+    let patiently = ["--patience", "10m"];
+    later(40);
+    wait_until("it is seen that records wait", || status(&patiently).0 == Some(4));
+    let (_, json) = status(&patiently);
+    assert_eq!(json["unwatched"].as_array().unwrap().len(), 1, "{json}");
+    let found = &json["unwatched"][0];
+    assert_eq!(found["cause"], "no_batch", "{json}");
+    assert!(found["what"].as_str().unwrap().ends_with(" records wait"), "{found}");
+    assert_eq!((&json["unjudged_patients"], &json["unjudged"][0]["cause"]), (&2.into(), &"no batch".into()), "{json}");
+
+    later(40);
+    let (code, json) = status(&[]);
+    assert_eq!((code, &json["unjudged_patients"]), (Some(4), &2.into()), "{json}");
+    assert_eq!((&json["unjudged"][0]["rule"], &json["unjudged"][0]["patients"]), (&"*".into(), &2.into()), "{json}");
+    let text = metrics(port);
+    for line in [
+        "wardwatch_unwatched{cause=\"no_batch\"} 1",
+        "wardwatch_unjudged_patients 2",
+        "wardwatch_unjudged_patients_by_cause{cause=\"no batch\"} 2",
+    ] {
+        assert!(has(&text, line), "{line} in {text}");
+    }
+    let listed = coverage();
+    assert!(listed.contains("\"cause\":\"no batch\"") && !listed.contains("\"judged\":true"), "{listed}");
+    assert!(get(port, "/patients/P1").1.contains("All rules"), "the patient's page says it, too");
+
+    // Without its batches of before, a page that starts now knows the last one as it is old.
+    let mut command = ward.job.command("serve");
+    let port = crate::page::free_port();
+    command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    let _again = Running::spawn(&mut command, ward.job.folder.path().join("serve.log"));
+    wait_until("the page says so", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+            && get(port, "/").1.contains("No alarm is judged: watch the patients by their monitors")
+    });
+}
+
+#[test]
+fn a_job_that_has_nothing_to_read_shows_that_it_runs() {
+    let port = crate::page::free_port();
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let job = TestJob::new(&topic.name, &database.url)
+        .query("tables/readings", READINGS)
+        .query("rules/tachycardia", TACHYCARDIA)
+        .more(&format!("[dashboard]\nlisten = \"127.0.0.1:{port}\""));
+    let mut running = job.start();
+    running.wait_until("its tables are there", || database.so_far("SELECT COUNT(*) FROM audit") == "0");
+    let status = || {
+        let output = job.command("status").output().unwrap();
+        (output.status.code(), told(&output))
+    };
+    let (code, said) = status();
+    assert_eq!(code, Some(0), "it has just begun: {said}");
+    running.wait_until("it goes on without a record", || {
+        database.so_far("SELECT COUNT(*) > 2 AND MAX(batch) = COUNT(*) FROM batches") == "1"
+    });
+    let newest = "SELECT TIMESTAMPDIFF(MICROSECOND, MAX(now_at), UTC_TIMESTAMP(6)) < 4000000 FROM batches";
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(300)); // that it never falls silent shows only over time
+        assert_eq!(database.so_far(newest), "1", "pages would say that what they show is old");
+    }
+    assert_eq!(status().0, Some(0), "{}", status().1);
+    let page = get(port, "/").1;
+    assert!(page.contains("id=\"stalled\" role=\"alert\" hidden"), "{page}");
+    assert!(has(&metrics(port), "wardwatch_unjudged_patients 0"));
+}
+
+#[test]
+fn a_topic_that_is_deleted_is_called_so() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("it reads", || database.so_far("SELECT COUNT(*) FROM readings") == "1");
+    topic.delete();
+    let alert = "SELECT text FROM alerts WHERE rule='kafka_away' AND is_open=1";
+    running.wait_until("it is an alert", || !database.so_far(alert).is_empty());
+    let text = database.so_far(alert);
+    assert!(text.contains(&format!(", topic \"{}\" does not exist: no new value comes", topic.name)), "{text}");
+    // When the job is gone, nobody knows how Kafka fares.
+    running.signal("KILL");
+    running.wait();
+    database.connect().query_drop("UPDATE batches SET now_at = now_at - INTERVAL 2 MINUTE").unwrap();
+    let status = job.command("status").output().unwrap();
+    let said = told(&status);
+    let (before, found) = said.split_once(" not being watched").unwrap();
+    assert!(found.contains("no_batch · ") && !found.contains("kafka_away · "), "{said}");
+    assert!(before.contains("1 open episodes, as the last batch left them"), "{said}");
+}
+
+#[test]
+fn a_store_that_answers_without_a_table_of_ours_is_no_store_that_is_silent() {
+    let mut ward = Ward::open(&[("P1", 80.0)]);
+    let port = ward.port;
+    ward.running.wait_until("the ward is there", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/").1.matches("class=\"tile").count() == 1
+    });
+    for table in ["alerts", "notifications"] {
+        let rename = |from: &str, to: &str| {
+            ward.database.connect().query_drop(format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+        };
+        rename(table, "aside");
+        wait_until("it is told", || has(&metrics(port), "wardwatch_store_complaint{complaint=\"refuses\"} 1"));
+        let text = metrics(port);
+        assert!(has(&text, "wardwatch_store_up 0") && has(&text, "wardwatch_unjudged_patients 1"), "{table}: {text}");
+        let status = ward.job.command("status").output().unwrap();
+        let said = told(&status);
+        assert_ne!(status.status.code(), Some(0), "{said}");
+        assert!(
+            said.contains("store_away · the store refuses what it is asked") && said.contains("put right what it says"),
+            "{table}: {said}"
+        );
+        rename("aside", table);
+        wait_until("it goes on", || has(&metrics(port), "wardwatch_store_up 1"));
     }
 }
 

@@ -11,10 +11,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::alert::{EVERY_RULE, Unjudged, Why};
+use crate::clock::{Clock, SystemClock};
 use crate::query::{QueryKind, load_set};
 use crate::store::StoreError;
 use crate::terms::Severity;
-use crate::watch::remedy_of;
+use crate::watch::{remedy_of, unjudged_of};
 
 use super::super::App;
 use super::super::access::{Visitor, see};
@@ -36,7 +37,7 @@ pub(super) struct RuleCoverage {
     /// Since when it is not judged, by the job's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Time>,
-    /// Why it is not: `kafka away`, `partition stalled`, `query failing`, `clock`, `records rejected`, `not attached`,
+    /// Why it is not: `no batch`, `kafka away`, `partition stalled`, `query failing`, `clock`, `records rejected`, `not attached`,
     /// `suppressed`, `bad value`, `no value` or `paused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
@@ -63,12 +64,13 @@ pub(super) async fn coverage(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let id = part(path)?;
-    let wanted = id.clone();
+    let (wanted, job) = (id.clone(), app.job.clone());
+    let halted = app.services.trouble().and_then(|trouble| trouble.halt());
     let read = app.stores.with(move |store| {
         if !store.has_tables()? {
             return Ok((None, Vec::new()));
         }
-        Ok::<_, StoreError>((store.newest_batch()?, store.unjudged_of(&wanted)?))
+        Ok::<_, StoreError>((store.newest_batch()?, unjudged_of(store, &job, &wanted, halted, SystemClock.now())?))
     });
     let (last, unjudged) = read.await?;
     // Somebody who is here without a record has no tile, and is missed all the same.

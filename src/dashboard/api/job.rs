@@ -165,7 +165,8 @@ pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> 
         Ok::<_, StoreError>((store.status(&job.source.topic)?, found))
     });
     let (status, found) = read.await?;
-    let unwatched = found.into_iter().map(|Finding { cause, what, since, remedy }| Unwatched {
+    let found = app.services.trouble().and_then(|trouble| trouble.finding()).into_iter().chain(found);
+    let unwatched = found.map(|Finding { cause, what, since, remedy }| Unwatched {
         cause: cause.name(),
         what,
         since: since.map(Time),

@@ -71,16 +71,16 @@ pub(in crate::dashboard) async fn job(
     let facts = if_answered(read.await)?;
     let dir = app.job.sql.dir.clone();
     let files = tokio::task::spawn_blocking(move || files(&dir)).await.unwrap_or_default();
-    let trouble = app.services.trouble().and_then(|trouble| trouble.finding());
+    let trouble = app.services.trouble();
     let now = SystemClock.now();
     let content = match facts {
         Some(Some(mut facts)) => {
-            facts.unwatched.splice(..0, trouble);
+            facts.unwatched.splice(..0, trouble.and_then(|trouble| trouble.finding()));
             content(&app, &visitor, &facts, &files)
         }
         Some(None) => nothing("The job has not run yet."),
         None => html! {
-            (not_watched(trouble.as_slice(), now, app.job.reports.time_zone))
+            (not_watched(trouble.and_then(|trouble| trouble.finding_unread()).as_slice(), now, app.job.reports.time_zone))
             section .panel { h2 { "Job " (app.job.name) } (unread()) }
         },
     };

@@ -167,8 +167,9 @@ fn lag(ward: &Ward, now: DateTime<Utc>) -> String {
 
 /// Why everything on a page may be old, if it may be.
 fn stalled(app: &App, ward: &Ward, now: DateTime<Utc>) -> Option<String> {
-    if let Some(trouble) = app.services.trouble() {
-        return Some(trouble.tell(ward.batch.as_ref().map(|batch| batch.now), app.job.reports.time_zone));
+    let trouble = app.live.trouble();
+    if !trouble.is_empty() {
+        return Some(trouble);
     }
     match &ward.batch {
         Some(batch) if now - batch.now > STALLED_AFTER => {

@@ -22,14 +22,14 @@ use crate::report::{
 };
 use crate::store::{EpisodesLike, Store, StoreError, Timed, Value};
 use crate::terms::Role;
-use crate::watch::remedy_of;
+use crate::watch::{remedy_of, unjudged_of};
 
 use super::super::App;
 use super::super::access::{Visitor, see};
 use super::super::actions::{self, NewLimit};
 use super::super::live::{Person, Ward};
 use super::super::problem::Problem;
-use super::super::words::{encoded, length, time};
+use super::super::words::{encoded, length, sentence, time};
 use super::alerts::{quiet_form, table};
 use super::reports::link;
 use super::{NoPage, Place, back, frame, if_answered, nothing, patient_path, seal, unread, ward};
@@ -86,12 +86,14 @@ pub(in crate::dashboard) async fn patient(
     };
     see(&app, &visitor, &id).await?;
     let (job, wanted, asked) = (app.job.clone(), id.clone(), id.clone());
+    let halted = app.services.trouble().and_then(|trouble| trouble.halt());
     let like = EpisodesLike { patient: Some(id.clone()), ..EpisodesLike::default() };
     let read = app
         .stores
         .with(move |store| {
             let episodes = store.episodes_like(&like, MOST_EPISODES)?;
-            Ok::<_, StoreError>((episodes, limits(store, &job)?, store.unjudged_of(&asked)?))
+            let unjudged = unjudged_of(store, &job, &asked, halted, now)?;
+            Ok::<_, StoreError>((episodes, limits(store, &job)?, unjudged))
         })
         .await;
     let (episodes, limits, unjudged) = match if_answered(read)? {
@@ -182,12 +184,6 @@ fn named(rules: &[&Unjudged]) -> String {
         return "All rules".to_owned();
     }
     sentence(&rules.iter().map(|one| one.rule.replace('_', " ")).collect::<Vec<_>>().join(", "))
-}
-
-/// With a capital letter.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The rows of the table of limits; `None` where the job has none.
