@@ -81,7 +81,7 @@ pub enum Registered {
     Users,
     /// There are none, and there never were.
     Nobody,
-    /// There are none any more, though the last one is never removed: somebody has logged in, or was added.
+    /// There are none any more, though the last one is never removed: somebody was added, or has logged in.
     Gone,
     /// There is no table of them, so nobody knows.
     NoTable,
@@ -108,9 +108,11 @@ impl Store {
         if !self.database.query(&any(USERS, ""), std::slice::from_ref(&job))?.is_empty() {
             return Ok(Registered::Users);
         }
+        // A program may have a token where nobody is a user, but nobody else begins a session.
+        let has_sessions = !self.database.query(&any(SESSIONS, ""), std::slice::from_ref(&job))?.is_empty();
         let were_added = any(AUDIT, " AND `action` IN (?, ?)");
-        let were_there = self.database.query(&were_added, &[job, Value::text(ADD_USER), Value::text(LOG_IN)])?;
-        Ok(if were_there.is_empty() { Registered::Nobody } else { Registered::Gone })
+        let in_audit = self.database.query(&were_added, &[job, Value::text(ADD_USER), Value::text(LOG_IN)])?;
+        Ok(if has_sessions || !in_audit.is_empty() { Registered::Gone } else { Registered::Nobody })
     }
 
     /// Everybody who may see the page, by name.
