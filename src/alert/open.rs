@@ -469,7 +469,8 @@ impl Life<'_> {
                 self.pass(open, sample, moment.samples.is_gap(self.set, sample));
                 continue;
             }
-            let at = Place { patient: &self.patient, at: sample.at, row: i64::try_from(sample.row).ok() };
+            let row = i64::try_from(sample.row).ok();
+            let at = Place { patient: &self.patient, at: sample.recorded_at, row };
             let is_own = found.conditions.are_numbered() || !is_anothers(columns, sample, samples);
             let verdict = match found.conditions.row(&at) {
                 Some(row) if is_own => Verdict::True(row),
@@ -490,7 +491,7 @@ impl Life<'_> {
                 }
                 Entry::Sample(sample) => sample,
             };
-            let at = Place { patient: &self.patient, at: sample.record.at, row: sample.row };
+            let at = Place { patient: &self.patient, at: sample.record.recorded_at, row: sample.row };
             let verdict = match found.conditions.row(&at).filter(|_| sample.row.is_some()) {
                 Some(row) => Verdict::True(row),
                 None if !sample.is_complete => Verdict::Unknown,
@@ -726,7 +727,7 @@ struct Told<'a> {
 /// Whether the truth at this sample's time is another's: records with one vital each share their times.
 fn is_anothers(columns: &ColumnSet, sample: SampleRow, samples: &[SampleRow]) -> bool {
     let lacks = |sample: SampleRow| columns.lacks_a_value(sample);
-    lacks(sample) && samples.iter().any(|other| other.at == sample.at && !lacks(*other))
+    lacks(sample) && samples.iter().any(|other| other.recorded_at == sample.recorded_at && !lacks(*other))
 }
 
 /// What a rule says of a sample.
