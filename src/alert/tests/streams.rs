@@ -92,6 +92,7 @@ impl Oximeters {
             columns: &columns,
             now: at(now),
             event_now: at(now),
+            departures: &Departures::new(),
         };
         self.open.judge(&self.rule, &Rows { conditions: found(&frame_of(&below)), clear: None }, &moment);
         self.open.let_time_pass(std::slice::from_ref(&self.rule), &moment);
@@ -271,6 +272,7 @@ fn an_alert_waits_with_its_end_for_a_stream_that_has_not_come_so_far() {
         columns: &columns,
         now: at(130),
         event_now: at(130),
+        departures: &Departures::new(),
     };
     bed.open.judge(&bed.rule, &Rows { conditions: found(&frame_of(&frame[..1])), clear: None }, &moment);
     bed.open.let_time_pass(std::slice::from_ref(&bed.rule), &moment);
@@ -330,6 +332,7 @@ fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
             columns: &columns,
             now: at(now),
             event_now: at(now),
+            departures: &Departures::new(),
         };
         let bad = BadValue { first: at(0), last: at(now), reason: "is not a valid number".to_owned() };
         let bad_values = BadValues::from([(("P1".into(), "spo2".to_owned()), bad)]);
@@ -391,6 +394,7 @@ fn unjudged_at(now: i64, bed: &mut Oximeters, unread: &Unread) -> Vec<(String, S
         columns: &columns,
         now: at(now),
         event_now: at(now),
+        departures: &Departures::new(),
     };
     let (bad_values, failing, wards) = (BadValues::default(), BTreeMap::new(), Wards::default());
     let watch = Watch {
