@@ -184,7 +184,7 @@ impl Lane {
     fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
         match !self.is_certain && self.is_known_span {
             true => is_known_span,
-            false => !is_known_span || self.keeps_pace(at, stamped),
+            false => !is_known_span || (at > self.newest && self.keeps_pace(at, stamped)),
         }
     }
 
@@ -570,6 +570,16 @@ mod tests {
         let last: std::collections::BTreeSet<String> =
             placed[70..].iter().map(|placed| format!("{placed:?}")).collect();
         assert_eq!(last.len(), 1, "{placed:?}");
+    }
+
+    #[test]
+    fn the_last_reading_of_a_slow_clock_sent_again_does_not_go_on_with_its_lane() {
+        let mut samples: Vec<(i64, i64)> = (0..60).map(|second| (second + 250, second)).collect();
+        samples.extend([(5, 20), (15, 30), (25, 40), (35, 50)]);
+        samples.sort_by_key(|(_, stamped)| *stamped);
+        samples.push((35, 59));
+        let placed = places(&samples).0;
+        assert_eq!(placed.last(), Some(&Placed::Resent), "{placed:?}");
     }
 
     #[test]

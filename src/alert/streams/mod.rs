@@ -828,7 +828,7 @@ impl Stream {
         if is_known_span && record.stamped.saturating_add(CLOCK_TOLERANCE) <= self.stamped {
             return None;
         }
-        let at = self.pace.measured_at(record, self.newest);
+        let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let mut is_placed = false;
         self.records += 1;
