@@ -78,6 +78,9 @@ impl Journal {
     }
 }
 
+/// The longest id of a patient, in characters: those of tables' keys.
+const LONGEST_NAME: usize = 128;
+
 /// Who is attached to what and when, as of a version.
 #[derive(Debug, Clone, Default)]
 pub struct Encounters {
@@ -190,6 +193,10 @@ impl Encounters {
         if until <= at {
             let (from, until) = (shown(at), shown(until));
             return Err(format!("it would end at {until}, which is not after its begin at {from}"));
+        }
+        let length = request.patient.chars().count();
+        if length > LONGEST_NAME {
+            return Err(format!("the patient's id has {length} characters; the store takes {LONGEST_NAME} at most"));
         }
         let done = match request.kind {
             Kind::Admit => self.admit(request, Span { from: at, until }),
@@ -348,6 +355,21 @@ impl Encounters {
             _ => None,
         });
         left.collect()
+    }
+
+    /// When those left who have come again by `now`: the end of each of their stays but the last.
+    #[must_use]
+    pub fn departures(&self, now: DateTime<Utc>) -> BTreeMap<Arc<str>, Vec<DateTime<Utc>>> {
+        let now = now.timestamp_micros();
+        let ends = |known: &Patient| -> Vec<DateTime<Utc>> {
+            let pairs = known.stays.windows(2).filter(|pair| pair[0].until < pair[1].from && pair[1].from <= now);
+            pairs.filter_map(|pair| DateTime::from_timestamp_micros(pair[0].until)).collect()
+        };
+        let several = self.patients.iter().filter(|(_, known)| known.stays.len() > 1);
+        several
+            .map(|(patient, known)| (Arc::clone(patient), ends(known)))
+            .filter(|(_, ends)| !ends.is_empty())
+            .collect()
     }
 
     /// Where the patient lies at a time, or lay last.
