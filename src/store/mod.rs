@@ -95,13 +95,13 @@ impl StoreError {
     /// In which way the store does not do what it must.
     #[must_use]
     pub fn complaint(&self) -> Complaint {
-        match self {
-            Self::Unavailable(said) => {
-                mysql_errors::complaint(said).or_else(|| sqlite::complaint(said)).unwrap_or_default()
-            }
-            Self::Blocked(_) => Complaint::Locked,
-            Self::Table { .. } | Self::Unclear { .. } | Self::Fenced(_) | Self::Refused(_) => Complaint::Refuses,
-        }
+        let (said, otherwise) = match self {
+            Self::Blocked(_) => return Complaint::Locked,
+            Self::Unavailable(said) => (said, Complaint::Silent),
+            Self::Table { reason: said, .. } | Self::Unclear { reason: said, .. } => (said, Complaint::Refuses),
+            Self::Fenced(said) | Self::Refused(said) => (said, Complaint::Refuses),
+        };
+        mysql_errors::complaint(said).or_else(|| sqlite::complaint(said)).unwrap_or(otherwise)
     }
 }
 
