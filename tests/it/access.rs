@@ -204,6 +204,7 @@ fn a_table_of_users_that_is_gone_or_emptied_lets_nobody_in_without_a_log_in() {
             let answer = get(port, path, &[]);
             assert!(answer.status == 503 && answer.body.contains(why), "{path}: {answer:?}");
         }
+        assert!(get(port, "/", &[]).body.contains("http-equiv=\"refresh\""), "a page looks again by itself");
         wait_until("nobody is logged in", || get(port, "/", &[("Cookie", &cookie)]).status == 503);
     };
     for (damage, repair, why) in [

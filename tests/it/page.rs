@@ -93,7 +93,11 @@ impl Ward {
 
     /// Opens a page once the ward is there.
     pub fn show(&self, browser: &Browser, path: &str) {
-        wait_until("the page is served", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        // Nobody is let in before the job has made its tables.
+        wait_until("the page is served", || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+                && crate::outage::get(self.port, "/").0 != 503
+        });
         browser.open(&self.at(path));
     }
 }

@@ -7,6 +7,7 @@ mod patient;
 mod reports;
 mod ward;
 
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
@@ -62,7 +63,9 @@ impl IntoResponse for NoPage {
                 p { a href="/" { "To the ward" } }
             }
         };
-        (status, Html(document("wardwatch", &html! {}, &body).into_string())).into_response()
+        // What passes by itself, such as a job that is just starting, needs nobody who looks again.
+        let again = html! { @if status == StatusCode::SERVICE_UNAVAILABLE { meta http-equiv="refresh" content="3"; } };
+        (status, Html(document("wardwatch", &again, &body).into_string())).into_response()
     }
 }
 
