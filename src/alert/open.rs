@@ -13,6 +13,7 @@ use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
 use super::samples::{Conditions, Place};
 use super::streams::{Arrivals, ColumnSet, Others, Placed, SampleRow, Samples, SetId, StreamId, Streams};
+use super::system::UNATTACHED;
 use super::track::Track;
 use super::{Rule, SampleColumns};
 
@@ -239,13 +240,14 @@ impl OpenEpisodes {
         }
     }
 
-    /// Ends the episodes of patients who have left, or are let go of, at the time given for each.
+    /// Ends the episodes of patients who have left, or are let go of, at the time given for each; but for what is told of those of whom
+    /// records still come.
     pub fn leave(&mut self, left: &BTreeMap<Arc<str>, DateTime<Utc>>) {
         if left.is_empty() {
             return;
         }
         let rules: Vec<String> = self.rules.keys().cloned().collect();
-        rules.iter().for_each(|rule| self.leave_rule(rule, left));
+        rules.iter().filter(|rule| *rule != UNATTACHED).for_each(|rule| self.leave_rule(rule, left));
     }
 
     /// The same for the episodes of one rule.

@@ -524,6 +524,20 @@ impl Streams {
         DateTime::from_timestamp_micros(newest)
     }
 
+    /// Whether any value of the patient counts still by their partitions' `arrivals`, where one of a column does for `valid_for`.
+    #[must_use]
+    pub fn has_valid_value(&self, patient: &str, arrivals: &Arrivals, valid_for: &dyn Fn(&str) -> Duration) -> bool {
+        let Some(patient) = self.patients.get(patient) else { return false };
+        self.shape.columns.iter().enumerate().any(|(place, column)| {
+            let valid_for = i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
+            patient.streams.iter().any(|stream| {
+                let last = stream.columns[place].stamped;
+                let now = arrivals.of(stream.partition).filter(|_| last > i64::MIN);
+                now.is_some_and(|now| now.saturating_sub(last) < valid_for)
+            })
+        })
+    }
+
     /// The stamp of the patient's newest record.
     #[must_use]
     pub fn stamped_at(&self, patient: &str) -> Option<DateTime<Utc>> {
