@@ -26,8 +26,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
-    Findings, Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule, SampleColumns, Shape,
-    Streams, Wards,
+    Departures, Findings, Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule,
+    SampleColumns, Shape, Streams, Wards,
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
@@ -111,6 +111,7 @@ fn lifecycle() {
             columns: &columns,
             now: at(second),
             event_now: at(second),
+            departures: &Departures::new(),
         };
         episodes.judge(&rules[0], &Rows { conditions: Findings { rows: &frame, samples: None }, clear: None }, &moment);
         episodes.let_time_pass(&rules, &moment);

@@ -30,6 +30,9 @@ const AHEAD: TimeDelta = TimeDelta::seconds(30);
 /// Whose records come so long after their times, but not by so much that they are of the past, is told of.
 const BEHIND: (TimeDelta, TimeDelta) = (TimeDelta::seconds(30), TimeDelta::hours(24));
 
+/// A clock that stands still for longer than this is told of: one may tell whole minutes only.
+const STANDS_STILL: TimeDelta = TimeDelta::seconds(90);
+
 /// A clock that was set is told of for so long.
 const STEP_IS_TOLD: TimeDelta = TimeDelta::minutes(10);
 
@@ -518,6 +521,13 @@ impl Watch<'_> {
                 step.insert(Arc::clone(clock.patient), text);
             }
             if !within(arrived, clock.stamped, DISAGREE_AFTER) {
+                continue;
+            }
+            if let Some(stood) =
+                clock.stood_for.filter(|stood| *stood >= STANDS_STILL.num_microseconds().unwrap_or(i64::MAX))
+            {
+                let text = format!("the clock of {} has stood still for {}", device(&clock), length(stood));
+                behind.insert(Arc::clone(clock.patient), text);
                 continue;
             }
             let [least, most] = clock.delays;

@@ -20,6 +20,7 @@ mod limits;
 mod message;
 mod open;
 mod samples;
+mod stays;
 mod streams;
 mod system;
 mod track;
@@ -40,6 +41,7 @@ pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, lost_defaul
 pub use message::{Message, MessageFault};
 pub use open::{Change, Findings, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::check_rows;
+pub use stays::Departures;
 pub use streams::{
     Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Needs, Samples, SetId, Shape, Step, StreamId, Streams,
 };

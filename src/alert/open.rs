@@ -12,6 +12,7 @@ use super::episode::{End, Episode, EpisodeId, Event, State};
 use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
 use super::samples::{Conditions, Place};
+use super::stays::Departures;
 use super::streams::{Arrivals, ColumnSet, Others, Placed, SampleRow, Samples, SetId, StreamId, Streams};
 use super::system::UNATTACHED;
 use super::track::Track;
@@ -43,6 +44,8 @@ pub struct Moment<'a> {
     pub now: DateTime<Utc>,
     /// Its frozen time by the devices' clocks.
     pub event_now: DateTime<Utc>,
+    /// When patients left who have come again.
+    pub departures: &'a Departures,
 }
 
 /// What a rule gave on a batch.
@@ -171,7 +174,7 @@ impl OpenEpisodes {
     }
 
     /// Takes the rule's live episode of a patient in hand.
-    fn life<'m>(&mut self, rule: &'m Rule, patient: &str, set: SetId, moment: &'m Moment<'m>) -> Life<'m> {
+    pub(super) fn life<'m>(&mut self, rule: &'m Rule, patient: &str, set: SetId, moment: &'m Moment<'m>) -> Life<'m> {
         let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
         let live = standing.and_then(|standing| standing.live.take());
         let episode = live.map(Arc::unwrap_or_clone);
@@ -274,11 +277,7 @@ impl OpenEpisodes {
             let Some(set) = rule.set(moment.streams) else { continue };
             for (patient, at) in left {
                 let mut life = self.life(rule, patient, set, moment);
-                for track in life.tracks_where(|stream| stream != &*MOMENT) {
-                    if let Some(stream) = &track.stream {
-                        life.pass_in(self, stream, Passed { until: *at, edge: Edge::Closed });
-                    }
-                }
+                life.pass_until(self, *at);
                 life.end(self);
             }
         }
@@ -448,13 +447,13 @@ fn is_waiting(episode: &Episode) -> bool {
 }
 
 /// A rule's live episode of one patient, in hand while the batch's samples go by.
-struct Life<'m> {
+pub(super) struct Life<'m> {
     rule: &'m Rule,
-    patient: String,
+    pub(super) patient: String,
     set: SetId,
-    moment: &'m Moment<'m>,
-    episode: Option<Episode>,
-    events: Vec<Event>,
+    pub(super) moment: &'m Moment<'m>,
+    pub(super) episode: Option<Episode>,
+    pub(super) events: Vec<Event>,
     /// Whether a sample has told anything of the episode in hand.
     is_told: bool,
 }
@@ -471,7 +470,8 @@ impl Life<'_> {
                 self.pass(open, sample, moment.samples.is_gap(self.set, sample));
                 continue;
             }
-            let at = Place { patient: &self.patient, at: sample.at, row: i64::try_from(sample.row).ok() };
+            let row = i64::try_from(sample.row).ok();
+            let at = Place { patient: &self.patient, at: sample.recorded_at, row };
             let is_own = found.conditions.are_numbered() || !is_anothers(columns, sample, samples);
             let verdict = match found.conditions.row(&at) {
                 Some(row) if is_own => Verdict::True(row),
@@ -492,7 +492,7 @@ impl Life<'_> {
                 }
                 Entry::Sample(sample) => sample,
             };
-            let at = Place { patient: &self.patient, at: sample.record.at, row: sample.row };
+            let at = Place { patient: &self.patient, at: sample.record.recorded_at, row: sample.row };
             let verdict = match found.conditions.row(&at).filter(|_| sample.row.is_some()) {
                 Some(row) => Verdict::True(row),
                 None if !sample.is_complete => Verdict::Unknown,
@@ -549,6 +549,7 @@ impl Life<'_> {
     }
 
     fn step(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, told: &Told<'_>, verdict: Verdict) {
+        self.end_stay(open, told.at);
         let suppressor = open.suppressor(self.rule, &self.patient, told.at);
         if let (Some(episode), Some((_, from))) = (&mut self.episode, &suppressor) {
             self.is_told |= lifecycle::freeze(episode, *from, &|_| true);
@@ -613,7 +614,7 @@ impl Life<'_> {
         }
     }
 
-    fn pass_in(&mut self, open: &mut OpenEpisodes, stream: &StreamId, passed: Passed) {
+    pub(super) fn pass_in(&mut self, open: &mut OpenEpisodes, stream: &StreamId, passed: Passed) {
         let Some(episode) = &mut self.episode else { return };
         {
             let others = others_passed(self.rule, &self.patient, self.set, self.moment);
@@ -631,7 +632,7 @@ impl Life<'_> {
         }
     }
 
-    fn tracks_where(&self, is_stream: impl Fn(&StreamId) -> bool) -> Vec<Track> {
+    pub(super) fn tracks_where(&self, is_stream: impl Fn(&StreamId) -> bool) -> Vec<Track> {
         let tracks = self.episode.iter().flat_map(|episode| &episode.tracks);
         tracks.filter(|track| track.stream.as_ref().is_some_and(&is_stream)).cloned().collect()
     }
@@ -684,7 +685,7 @@ impl Life<'_> {
     }
 
     /// Puts the episode back.
-    fn end(self, open: &mut OpenEpisodes) {
+    pub(super) fn end(self, open: &mut OpenEpisodes) {
         let Some(episode) = self.episode else { return };
         let is_changed = self.is_told || !self.events.is_empty();
         let episode = Arc::new(episode);
@@ -728,7 +729,7 @@ struct Told<'a> {
 /// Whether the truth at this sample's time is another's: records with one vital each share their times.
 fn is_anothers(columns: &ColumnSet, sample: SampleRow, samples: &[SampleRow]) -> bool {
     let lacks = |sample: SampleRow| columns.lacks_a_value(sample);
-    lacks(sample) && samples.iter().any(|other| other.at == sample.at && !lacks(*other))
+    lacks(sample) && samples.iter().any(|other| other.recorded_at == sample.recorded_at && !lacks(*other))
 }
 
 /// What a rule says of a sample.

@@ -142,6 +142,7 @@ impl Ward {
             columns: &columns,
             now: self.now,
             event_now,
+            departures: &Departures::new(),
         };
         for rule in &self.rules {
             let conditions = if rule.is_technical() { &zero } else { &above };

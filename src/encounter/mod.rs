@@ -330,6 +330,21 @@ impl Encounters {
         left.collect()
     }
 
+    /// When those left who have come again by `now`: the end of each of their stays but the last.
+    #[must_use]
+    pub fn departures(&self, now: DateTime<Utc>) -> BTreeMap<Arc<str>, Vec<DateTime<Utc>>> {
+        let now = now.timestamp_micros();
+        let ends = |known: &Patient| -> Vec<DateTime<Utc>> {
+            let pairs = known.stays.windows(2).filter(|pair| pair[0].until < pair[1].from && pair[1].from <= now);
+            pairs.filter_map(|pair| DateTime::from_timestamp_micros(pair[0].until)).collect()
+        };
+        let several = self.patients.iter().filter(|(_, known)| known.stays.len() > 1);
+        several
+            .map(|(patient, known)| (Arc::clone(patient), ends(known)))
+            .filter(|(_, ends)| !ends.is_empty())
+            .collect()
+    }
+
     /// Where the patient lies at a time, or lay last.
     #[must_use]
     pub fn whereabouts(&self, patient: &str, at: DateTime<Utc>) -> Option<&Whereabouts> {

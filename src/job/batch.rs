@@ -161,6 +161,7 @@ impl Taken {
         state: &JobState,
         (quarantine, episodes): (&Quarantine, &mut OpenEpisodes),
     ) -> Option<Vec<Unjudged>> {
+        let departures = state.attaching.encounters().departures(self.event_now());
         let moment = Moment {
             samples: &self.samples,
             streams: &state.memory.streams,
@@ -169,6 +170,7 @@ impl Taken {
             columns: &plan.samples,
             now: self.now,
             event_now: self.event_now(),
+            departures: &departures,
         };
         let is_gone = |rule: &str| !is_system_rule(rule) && !rules.iter().any(|known| known.name == rule);
         episodes.end_rules(&is_gone, moment.event_now);
@@ -188,6 +190,7 @@ impl Taken {
                 episodes.judge(rule, &alert::Rows { conditions, clear }, &moment);
             }
         }
+        episodes.end_stays(rules, &moment);
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);
         episodes.let_time_pass(rules, &moment);

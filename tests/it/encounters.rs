@@ -473,6 +473,44 @@ fn what_comes_late_of_somebody_who_has_left_is_judged_for_the_time_when_they_wer
 }
 
 #[test]
+fn who_is_discharged_and_admitted_again_is_two_stays_whatever_came_in_one_batch() {
+    let rate = |second: u32| if (80..100).contains(&second) || (300..390).contains(&second) { 130.0 } else { 80.0 };
+    let sent = |topic: &Topic, seconds: std::ops::Range<u32>| {
+        put(topic, "patient_id", "A", seconds.clone().map(|second| (second, rate(second))));
+        put(topic, "patient_id", "B", seconds.map(|second| (second, 80.0)));
+    };
+    let stays = |database: &Database| {
+        ask(database, "kind, patient_id, from_at", &format!("'discharge', 'A', '{}'", at(100)));
+        ask(database, "kind, patient_id, from_at", &format!("'admit', 'A', '{}'", at(300)));
+    };
+    let mut told = Vec::new();
+    for together in ["all", "requests", "nothing"] {
+        let (job, topic, database) = TestJob::on_mysql();
+        let job = job.source("lateness = \"2s\"").query("rules/tachycardia", TACHYCARDIA);
+        job.run_once();
+        sent(&topic, 0..100);
+        if together != "all" {
+            job.run_once();
+            let rows = "SELECT state FROM alerts WHERE rule = 'tachycardia'";
+            assert_eq!(database.rows(rows), ["firing"], "{together}");
+        }
+        stays(&database);
+        if together == "nothing" {
+            job.run_once();
+        }
+        sent(&topic, 300..420);
+        job.run_once();
+        let alerts = "SELECT state, end_reason, started_at, firing_at, cleared_at, ended_at FROM alerts \
+            WHERE rule = 'tachycardia' ORDER BY started_at";
+        told.push(database.rows(alerts));
+        let left = format!("ended|left|{0}.000000|{1}.000000|NULL|{2}.000000", at(80), at(90), at(100));
+        assert_eq!(told.last().unwrap().first(), Some(&left), "{together}");
+        assert_eq!(told.last().unwrap().len(), 2, "{together}");
+    }
+    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:?}");
+}
+
+#[test]
 fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_nobody() {
     let port = crate::page::free_port();
     let (job, topic, database) = TestJob::on_mysql();

@@ -257,7 +257,7 @@ impl Lanes {
     pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool, value: Option<f64>) -> Noted {
         self.let_go(stamped);
         if let Some(value) = value.filter(|_| !is_known_span) {
-            self.note_level(value);
+            self.note_level(at, value);
         }
         let Some(first) = &mut self.first else {
             self.first = Some(Lane::begin(self.next, at, stamped));
@@ -331,13 +331,13 @@ impl Lanes {
 
     /// Takes note of a value. Where values alternate, those of each level have a lane of their own from now on; devices whose
     /// clocks differ have one anyway.
-    fn note_level(&mut self, value: f64) {
+    fn note_level(&mut self, at: i64, value: f64) {
         let Some(first) = &mut self.first else { return };
         if self.others.iter().any(|lane| lane.is_certain && !first.agrees(lane.delay)) {
             self.levels = Levels::default();
             return;
         }
-        let Some(other) = self.levels.note(value).filter(|_| first.level.is_none()) else { return };
+        let Some(other) = self.levels.note(at, value).filter(|_| first.level.is_none()) else { return };
         first.level = Some(value);
         let second = Lane { id: self.next, level: Some(other), ..*first };
         match self.others.iter_mut().filter(|lane| lane.is_certain).max_by_key(|lane| lane.stamped) {

@@ -1,8 +1,11 @@
 //! Two devices that have one name, or none, and whose clocks agree: what tells them apart is that values alternate
-//! between two levels, as no patient's do. Pure: values in, levels out.
+//! between two levels within seconds, as no patient's do. Pure: values in, levels out.
 
-/// So many jumps in a row from one level to the other and back are those of two devices.
-const ENOUGH: u8 = 8;
+use super::seen::GAP;
+
+/// So many jumps in a row from one level to the other and back are those of two devices: of values at random, each jump is
+/// followed by the next with a probability below 0.4.
+const ENOUGH: u8 = 20;
 
 /// So many values in a row may be of one level: devices do not take turns strictly.
 const MOST_STAYS: u8 = 2;
@@ -11,11 +14,13 @@ const MOST_STAYS: u8 = 2;
 const JUMP: f64 = 0.04;
 
 /// Of the way between two levels, a value may be off its own by so much.
-const NEAR: f64 = 0.25;
+const NEAR: f64 = 0.2;
 
 /// The levels that values jump between, if they do.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Levels {
+    /// The time of the last value.
+    pub(super) at: i64,
     /// The last value.
     pub(super) here: Option<f64>,
     /// The last one on the other level.
@@ -27,14 +32,18 @@ pub(super) struct Levels {
 
 impl Levels {
     /// Takes note of a value. Returns the other level, where values alternate.
-    pub(super) fn note(&mut self, value: f64) -> Option<f64> {
-        let Some(here) = self.here.replace(value) else { return None };
+    pub(super) fn note(&mut self, at: i64, value: f64) -> Option<f64> {
+        if at.saturating_sub(self.at) > GAP {
+            *self = Self::default();
+        }
+        self.at = self.at.max(at);
+        let here = self.here.replace(value)?;
         let off = |level: f64| (value - level).abs() / self.there.map_or(0.0, |there| (here - there).abs());
         match self.there {
             Some(_) if off(here) <= NEAR => {
                 self.stays += 1;
                 if self.stays > MOST_STAYS {
-                    *self = Self { here: Some(value), ..Self::default() };
+                    *self = Self { at: self.at, here: Some(value), ..Self::default() };
                 }
             }
             Some(there) if off(there) <= NEAR && is_jump(value, here) => {
@@ -44,7 +53,7 @@ impl Levels {
             }
             _ => {
                 let there = Some(here).filter(|here| is_jump(value, *here));
-                *self = Self { here: Some(value), there, jumps: u8::from(there.is_some()), stays: 0 };
+                *self = Self { at: self.at, here: Some(value), there, jumps: u8::from(there.is_some()), stays: 0 };
             }
         }
         self.there.filter(|_| self.jumps >= ENOUGH)
@@ -57,19 +66,26 @@ fn is_jump(from: f64, to: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng};
+
     use super::*;
 
     /// After how many of these values they are known to alternate.
     fn known_after(values: impl IntoIterator<Item = f64>) -> Option<usize> {
+        known_every(1, values)
+    }
+
+    fn known_every(seconds: i64, values: impl IntoIterator<Item = f64>) -> Option<usize> {
         let mut levels = Levels::default();
-        values.into_iter().position(|value| levels.note(value).is_some())
+        let mut timed = values.into_iter().zip(1..);
+        timed.position(|(value, place)| levels.note(place * seconds * 1_000_000, value).is_some())
     }
 
     #[test]
     fn values_of_two_devices_alternate_also_where_they_do_not_take_turns() {
-        assert_eq!(known_after([80.0, 100.0].repeat(10)), Some(8));
-        assert_eq!(known_after([80.0, 100.0, 99.0, 81.0].repeat(10)), Some(15));
-        assert_eq!(known_after((0..40).flat_map(|second| [100.0 - f64::from(second) / 2.0, 140.0])), Some(8));
+        assert_eq!(known_after([80.0, 100.0].repeat(20)), Some(20));
+        assert_eq!(known_after([80.0, 100.0, 99.0, 81.0].repeat(20)), Some(39));
+        assert_eq!(known_after((0..40).flat_map(|second| [100.0 - f64::from(second) / 2.0, 140.0])), Some(20));
     }
 
     #[test]
@@ -79,5 +95,8 @@ mod tests {
         assert_eq!(known_after([[90.0; 30], [60.0; 30]].repeat(20).concat()), None);
         assert_eq!(known_after([60.0, 90.0, 120.0, 150.0].repeat(20)), None);
         assert_eq!(known_after([0.0; 100]), None);
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        assert_eq!(known_after((0..100_000).map(|_| random.random_range(100.0..120.0))), None);
+        assert_eq!(known_every(10, [80.0, 100.0].repeat(10)), None);
     }
 }

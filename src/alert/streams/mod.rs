@@ -16,6 +16,8 @@
 //! before, with the same time and values, is a *re-send* and judges nothing; so is one out of a span that is known
 //! already, unless its samples keep pace with Kafka's stamps, for then it is a clock that was set back.
 //!
+//! A clock that stands still, or tells whole minutes, goes on as Kafka's stamps do.
+//!
 //! Clocks are compared on one axis, that of Kafka's stamps: a lane's *delay* is how far its event times lie behind
 //! them. Where the topic has no stamps, the newest event time of the partition stands in.
 //!
@@ -24,6 +26,7 @@
 
 mod lanes;
 mod levels;
+mod pace;
 pub(super) mod saved;
 mod seen;
 
@@ -42,6 +45,7 @@ use super::{Rule, SampleColumns};
 pub use lanes::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;
 use lanes::{Lanes, Noted};
+use pace::Pace;
 use seen::Seen;
 
 /// One stream, and a lane of it.
@@ -91,6 +95,9 @@ pub struct SetId(usize);
 
 /// Of so many patients who were let go of it stays known what has come; some kilobytes each.
 const MOST_PARTED: usize = 1_024;
+
+/// So many records in a row that stand in no lane are in no order: nothing is known by more of them.
+const MOST_ALONE: u8 = 5;
 
 /// So many records in a row that were sent faster than they were measured are sent at once.
 const HURRIED: u8 = 3;
@@ -251,6 +258,9 @@ struct Stream {
     stepped: Option<Step>,
     /// How many records in a row were sent faster than they were measured.
     hurried: u8,
+    pace: Pace,
+    /// How many records in a row have stood in no lane.
+    alone: u8,
 }
 
 /// When a column had a value last: never is the least of times.
@@ -276,8 +286,10 @@ pub struct Step {
 /// A record as a sample of its patient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SampleRow {
-    /// Its event time.
+    /// When it was measured: its event time, and later where that stands still.
     pub(super) at: DateTime<Utc>,
+    /// Its event time.
+    pub(super) recorded_at: DateTime<Utc>,
     /// Its row in the frame.
     pub(super) row: usize,
     /// Kafka's stamp, in microseconds; see [`Streams`].
@@ -411,7 +423,7 @@ impl Streams {
         for (row, patient) in keys.iter().enumerate() {
             let Some(patient) = patient else { continue };
             let micros = times.value(row);
-            let Some(at) = DateTime::from_timestamp_micros(micros) else { continue };
+            let Some(recorded_at) = DateTime::from_timestamp_micros(micros) else { continue };
             let partition = partitions.map_or(0, |partitions| partitions.value(row));
             let reached = self.reached.entry(partition).or_insert(i64::MIN);
             let stamp = stamps.filter(|stamps| stamps.is_valid(row)).map(|stamps| stamps.value(row));
@@ -441,11 +453,10 @@ impl Streams {
                     samples.gaps.insert((set, row));
                 }
             };
-            if known.streams[stream].note(&record, &shape, &numbers, place) == Fresh::No {
-                continue;
-            }
+            let Some(at) = known.streams[stream].note(&record, &shape, &numbers, place) else { continue };
+            let at = DateTime::from_timestamp_micros(at).unwrap_or(recorded_at);
             let tells_time = known.streams[stream].has_one_clock();
-            let sample = SampleRow { at, row, stamped, stream, columns: mask, doubts, tells_time };
+            let sample = SampleRow { at, recorded_at, row, stamped, stream, columns: mask, doubts, tells_time };
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
                 None => {
@@ -634,6 +645,7 @@ impl Streams {
                     delays: [least, most],
                     stepped: stream.stepped,
                     stamped: stream.stamped,
+                    stood_for: stream.pace.stood_for(stream.stamped),
                 })
             })
         })
@@ -704,6 +716,8 @@ pub struct Clock<'a> {
     pub stepped: Option<Step>,
     /// The stamp of the newest record.
     pub stamped: i64,
+    /// For how long its event times have stood still, in microseconds, where they do.
+    pub stood_for: Option<i64>,
 }
 
 /// Of which columns of a set a value must be valid for it to be known.
@@ -780,6 +794,8 @@ impl Patient {
             seen: Seen::default(),
             stepped: None,
             hurried: 0,
+            pace: Pace::default(),
+            alone: 0,
         });
         self.streams.len() - 1
     }
@@ -798,35 +814,37 @@ struct Record {
     hash: u32,
 }
 
-/// Whether a record tells anything new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fresh {
-    Yes,
-    No,
-}
-
 impl Stream {
-    /// Takes note of a record; `numbers` are the values of each set of one vital.
+    /// Takes note of a record; `numbers` are the values of each set of one vital. Returns when it was measured, if it tells
+    /// anything new.
     fn note(
         &mut self,
         record: &Record,
         shape: &Shape,
         numbers: &[Vec<Float64Array>],
         place: &mut dyn FnMut(SetId, Noted),
-    ) -> Fresh {
+    ) -> Option<i64> {
         let is_first = self.newest == i64::MIN;
         let is_behind = !is_first && record.at < self.newest;
         // Two devices say the same of the very same time only where they tell whole seconds.
         let is_expected =
             || record.at % 1_000_000 == 0 && self.sets.iter().any(|lanes| lanes.expect(record.at, record.stamped));
         let may_be_known = !is_first && record.at <= self.newest;
-        let is_known = may_be_known && self.seen.has(record.at, record.hash) && !is_expected();
+        let is_seen = may_be_known && self.seen.has(record.at, record.hash);
+        let stands = may_be_known && self.pace.stands(record, self.newest, self.stamped, is_seen);
+        let is_known = is_seen && !stands && !is_expected();
         if is_known && record.at.saturating_add(CLOCK_TOLERANCE) > self.newest {
-            return Fresh::No;
+            return None;
         }
-        // One from longer ago may be of a clock that was set back, while values are as they were then.
+        // One from longer ago may be of a clock that was set back, while values are as they were then; but not one with a stamp
+        // from then.
         let is_known_span = is_known || (is_behind && self.seen.is_past(record.at));
+        if is_known_span && record.stamped.saturating_add(CLOCK_TOLERANCE) <= self.stamped {
+            return None;
+        }
+        let at = self.pace.measured_at(record, self.newest);
         let mut is_judged = false;
+        let mut is_placed = false;
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
@@ -839,16 +857,19 @@ impl Stream {
             self.sets[index].sample(self.records);
             let number = numbers[index].iter().find(|values| values.is_valid(record.row));
             let number = number.map(|values| values.value(record.row));
-            let noted = self.sets[index].note(record.at, record.stamped, is_known_span, number);
+            let noted = self.sets[index].note(at, record.stamped, is_known_span, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }
             is_judged |= noted.placed != Placed::Resent;
+            is_placed |= matches!(noted.placed, Placed::Lane(_) | Placed::Late(..));
             place(SetId(index), noted);
         }
         if is_judged {
             self.seen.push(record.at, record.hash);
-            for index in columns_in(record.columns, self.columns.len()) {
+            self.alone = if is_placed { 0 } else { self.alone.saturating_add(1) };
+            let known = if self.alone <= MOST_ALONE { record.columns } else { 0 };
+            for index in columns_in(known, self.columns.len()) {
                 let last = &mut self.columns[index];
                 if record.stamped >= last.stamped {
                     *last = LastValue { at: record.at, stamped: record.stamped };
@@ -858,7 +879,7 @@ impl Stream {
         self.note_pace(record);
         self.newest = self.newest.max(record.at);
         self.stamped = self.stamped.max(record.stamped);
-        if is_judged { Fresh::Yes } else { Fresh::No }
+        is_judged.then_some(at)
     }
 
     /// Takes note of whether a record was sent as it was measured. Where several are sent at once, stamps tell nothing of time.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::lanes::{Lane, Lanes, Run};
 use super::levels::Levels;
+use super::pace::Pace;
 use super::seen::{Seen, Spans, Stretch};
 use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
@@ -75,6 +76,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         list(to, &lanes.pauses, span);
         to.extend(lanes.sampled.unwrap_or(0).to_le_bytes());
         to.push(u8::from(lanes.is_in_each));
+        number(to, lanes.levels.at);
         [lanes.levels.here, lanes.levels.there].iter().for_each(|value| level(to, *value));
         to.extend([lanes.levels.jumps, lanes.levels.stays]);
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
@@ -90,6 +92,10 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         number(to, step.stamped);
     });
     to.push(stream.hurried);
+    let Pace { columns, from, reached, told, stood } = stream.pace;
+    to.extend(columns.to_le_bytes());
+    [from, reached, told].iter().for_each(|value| number(to, *value));
+    to.extend([stood, stream.alone]);
 }
 
 fn span(to: &mut Vec<u8>, (from, until): &(i64, i64)) {
@@ -213,6 +219,10 @@ impl<'a> Reader<'a> {
         let past = Spans(self.list(Self::span)?);
         let stepped = self.list(|from| Some(Step { by: from.number()?, stamped: from.number()? }))?;
         let [hurried] = self.take::<1>()?;
+        let columns_now = u128::from_le_bytes(self.take()?);
+        let (start, reached, told) = (self.number()?, self.number()?, self.number()?);
+        let [stood, alone] = self.take::<2>()?;
+        let pace = Pace { columns: columns_now, from: start, reached, told, stood };
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {
             partition,
@@ -225,6 +235,8 @@ impl<'a> Reader<'a> {
             seen: Seen { stretches: stretches.into(), past },
             stepped: stepped.first().copied(),
             hurried,
+            pace,
+            alone,
         })
     }
 
@@ -232,9 +244,9 @@ impl<'a> Reader<'a> {
         let (next, lead, pauses) = (self.count()?, self.run()?, self.list(Self::span)?);
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
-        let (here, there) = (self.level()?, self.level()?);
+        let (at, here, there) = (self.number()?, self.level()?, self.level()?);
         let [jumps, stays] = self.take::<2>()?;
-        let levels = Levels { here, there, jumps, stays };
+        let levels = Levels { at, here, there, jumps, stays };
         let mut all = self.list(Self::lane)?.into_iter();
         Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels })
     }

@@ -92,6 +92,7 @@ impl Oximeters {
             columns: &columns,
             now: at(now),
             event_now: at(now),
+            departures: &Departures::new(),
         };
         self.open.judge(&self.rule, &Rows { conditions: found(&frame_of(&below)), clear: None }, &moment);
         self.open.let_time_pass(std::slice::from_ref(&self.rule), &moment);
@@ -271,6 +272,7 @@ fn an_alert_waits_with_its_end_for_a_stream_that_has_not_come_so_far() {
         columns: &columns,
         now: at(130),
         event_now: at(130),
+        departures: &Departures::new(),
     };
     bed.open.judge(&bed.rule, &Rows { conditions: found(&frame_of(&frame[..1])), clear: None }, &moment);
     bed.open.let_time_pass(std::slice::from_ref(&bed.rule), &moment);
@@ -330,6 +332,7 @@ fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
             columns: &columns,
             now: at(now),
             event_now: at(now),
+            departures: &Departures::new(),
         };
         let bad = BadValue { first: at(0), last: at(now), reason: "is not a valid number".to_owned() };
         let bad_values = BadValues::from([(("P1".into(), "spo2".to_owned()), bad)]);
@@ -402,6 +405,7 @@ fn unjudged_while(
         columns: &columns,
         now: at(now),
         event_now: at(now),
+        departures: &Departures::new(),
     };
     let (bad_values, failing, wards) = (BadValues::default(), BTreeMap::new(), Wards::default());
     let watch = Watch {
@@ -514,5 +518,40 @@ fn what_a_device_had_kept_fires_nothing_by_time_that_is_known_to_be_otherwise() 
     bed.live(&(0..100).chain(130..140).map(now).collect::<Vec<_>>());
     bed.live(&(100..130).map(|at| reading(at, 140, "a", value(at))).collect::<Vec<_>>());
     bed.live(&(140..170).map(now).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), []);
+}
+
+#[test]
+fn a_clock_that_stands_still_or_tells_whole_minutes_is_judged_as_time_passes() {
+    let low = |now: i64| if (30..90).contains(&now) { 80.0 + (now % 2) as f64 } else { 97.0 - (now % 2) as f64 };
+    let mut still = Oximeters::new(10, 15);
+    still.live(&(0..150).map(|now| reading(now.min(20), now, "", low(now))).collect::<Vec<_>>());
+    assert_eq!(still.fired(), [(State::Ended, 40, Some(105))]);
+    let mut minutes = Oximeters::new(10, 15);
+    minutes.live(&(0..150).map(|now| reading(now / 60 * 60, now, "", low(now))).collect::<Vec<_>>());
+    assert_eq!(minutes.fired(), [(State::Ended, 40, Some(105))]);
+}
+
+#[test]
+fn what_is_sent_again_with_the_stamps_of_before_raises_nothing_however_long_ago_it_was() {
+    let mut bed = Oximeters::new(10, 15);
+    let low = |now: i64| if (20..60).contains(&now) || (3_000..3_060).contains(&now) { 80.0 } else { 97.0 };
+    let all: Vec<Reading> = (0..4_000).map(|now| reading(now, now, "", low(now))).collect();
+    bed.live(&all);
+    let fired = bed.fired();
+    assert_eq!(fired.len(), 2);
+    for again in [&all[3_000..3_900], &all[..], &all[3_030..]] {
+        bed.restart();
+        bed.live(again);
+        assert_eq!(bed.fired(), fired);
+    }
+}
+
+#[test]
+fn times_that_run_backwards_are_not_taken_for_judged() {
+    let mut bed = Oximeters::new(10, 15);
+    bed.live(&(0..60).map(|now| reading(now, now, "", 97.0)).collect::<Vec<_>>());
+    bed.live(&(60..120).map(|now| reading(120 - now - 1_000, now, "", 80.0)).collect::<Vec<_>>());
+    assert_eq!(bed.streams.last_value("P1", "spo2"), Some(at(120 - 64 - 1_000)), "so that it expires, and is told of");
     assert_eq!(bed.fired(), []);
 }

@@ -1,0 +1,73 @@
+//! Alerts of patients who have left and come again: an episode belongs to one stay.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::Rule;
+use super::episode::{End, Episode};
+use super::lifecycle::{self, Edge, Passed};
+use super::open::{Life, MOMENT, Moment, OpenEpisodes};
+
+/// When those left who have come again since: the end of each of their stays but the last, in the order of time.
+pub type Departures = BTreeMap<Arc<str>, Vec<DateTime<Utc>>>;
+
+impl Moment<'_> {
+    /// When the patient of an episode left, after all that it was told of and by `until`.
+    fn departure(&self, patient: &str, episode: &Episode, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let told = episode.known_at.max(episode.last_at);
+        self.departures.get(patient)?.iter().copied().find(|left| told < *left && *left <= until)
+    }
+}
+
+impl Life<'_> {
+    /// Ends the episode in hand where its patient has left before `at` and come again; what had held for long enough by then has
+    /// fired.
+    pub(super) fn end_stay(&mut self, open: &mut OpenEpisodes, at: DateTime<Utc>) {
+        let moment = self.moment;
+        let departure =
+            |life: &Self| life.episode.as_ref().and_then(|episode| moment.departure(&life.patient, episode, at));
+        let Some(left) = departure(self) else { return };
+        self.pass_until(open, left);
+        let Some(mut episode) = self.episode.take() else { return };
+        lifecycle::end(&mut episode, End::Left, left, &mut self.events);
+        open.record(Arc::new(episode), std::mem::take(&mut self.events));
+    }
+
+    /// Lets time pass in each stream of the episode in hand.
+    pub(super) fn pass_until(&mut self, open: &mut OpenEpisodes, until: DateTime<Utc>) {
+        for track in self.tracks_where(|stream| stream != &*MOMENT) {
+            if let Some(stream) = &track.stream {
+                self.pass_in(open, stream, Passed { until, edge: Edge::Closed });
+            }
+        }
+    }
+}
+
+impl OpenEpisodes {
+    /// Ends the episodes of stays that are over, of patients who have come again. After all samples of the batch.
+    pub fn end_stays(&mut self, rules: &[Rule], moment: &Moment<'_>) {
+        for patient in moment.departures.keys() {
+            for rule in rules {
+                let Some(set) = rule.set(moment.streams) else { continue };
+                let mut life = self.life(rule, patient, set, moment);
+                life.end_stay(self, moment.event_now);
+                life.end(self);
+                self.end_latched_stay(rule, patient, moment);
+            }
+        }
+    }
+
+    fn end_latched_stay(&mut self, rule: &Rule, patient: &str, moment: &Moment<'_>) {
+        let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
+        let Some(standing) = standing else { return };
+        let left = standing.latched.as_ref().and_then(|latched| moment.departure(patient, latched, moment.event_now));
+        if let Some((left, latched)) = left.zip(standing.latched.take_if(|_| left.is_some())) {
+            let mut latched = Arc::unwrap_or_clone(latched);
+            let mut events = Vec::new();
+            lifecycle::end(&mut latched, End::Left, left, &mut events);
+            self.record(Arc::new(latched), events);
+        }
+    }
+}
