@@ -69,6 +69,9 @@ impl Taken {
         let decoded = std::mem::replace(&mut batch.rows, attached);
         let rows = state.memory.take(plan, &batch.rows, &nobody, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
+        for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
+            state.memory.streams.reach(reject.partition, stamped.min(now));
+        }
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
         state.coverage.note_rejects(&batch.rejects, &rows.all, (&state.memory.streams, &plan.samples), now);

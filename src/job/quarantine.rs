@@ -107,7 +107,9 @@ impl Quarantine {
         let failures = before.map_or(0, |state| state.failures).saturating_add(1);
         let is_new = failures.is_power_of_two();
         let since = before.and_then(|state| state.since).or(Some(now));
-        let (query, error) = (query.to_owned(), failure.0.clone());
+        // The first error stands: which window it was, or which value, changes each time, and would be told again each time.
+        let error = before.filter(|state| state.window_failed_at.is_some()).map(|state| state.error.clone());
+        let (query, error) = (query.to_owned(), error.unwrap_or_else(|| failure.0.clone()));
         let state =
             QueryState { query, failures, retry: BatchId(batch.0 + 1), error, since, window_failed_at: Some(now) };
         self.0.insert(state.query.clone(), state.clone());

@@ -276,7 +276,7 @@ JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'heart_rate' W
         status.status.code() == Some(4) && said.contains("limit_missing · no default limit of heart_rate"),
         "{said}"
     );
-    done(&job, "limits", "set", &of("heart_rate", &["--low", "50", "--high", "120"]));
+    done(&job, "limits", "set", &of("heart_rate", &["--low", "50", "--high", "120", "--from", "2025-12-31T00:00:00Z"]));
     running.wait_until("it is over", || database.so_far(alert).starts_with("ended|"));
 }
 

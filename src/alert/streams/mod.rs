@@ -621,6 +621,13 @@ impl Streams {
         silent.into_iter().map(|(_, name)| name).collect()
     }
 
+    /// Takes note that a partition has got as far as this stamp, by a record that is no row: while nothing else comes, values grow old
+    /// all the same. It is not repeated when batches are read again after a stop; the next record tells as much.
+    pub fn reach(&mut self, partition: Partition, stamped: DateTime<Utc>) {
+        let reached = self.reached.entry(partition.0).or_insert(i64::MIN);
+        *reached = (*reached).max(stamped.timestamp_micros());
+    }
+
     /// How far each partition has got on the axis of stamps: its newest, and the time that has passed since where nothing
     /// waits to be read.
     #[must_use]
