@@ -209,7 +209,7 @@ mod tests {
                 let read: Vec<DateTime<Utc>> = of(true).map(second).collect();
                 let records = [("P1".into(), read)].into_iter().filter(|(_, read)| !read.is_empty());
                 let records = records.filter(|_| patients.is_of("P1", &rejects)).collect();
-                newest = of(true).last().or(newest);
+                newest = of(true).next_back().or(newest);
                 let now = sent.last().map_or(0, |(at, _)| *at);
                 patients.note(&rejects, &records, &|_| newest.map(second), second(now));
                 let stands = patients.standing().count() == 1;
