@@ -357,7 +357,7 @@ fn is_false(
         return; // it is still true elsewhere
     }
     if episode.clear_since.is_none() {
-        episode.clear_since = Some(at);
+        episode.clear_since = Some(at.max(episode.last_at));
         // It is gone from all streams only now, which is another time by the clock of each.
         for track in &mut episode.tracks {
             let now = if is_of(track, sample) { Some(at) } else { track.clock(sample.stamped) };
@@ -394,7 +394,7 @@ fn clear_if_gone(
         }
     }
     let Some(last) = last else { return };
-    // Told by the clock of the sample that found it gone from all.
+    // Told by the clock of the sample that found it gone from all, but not before it was true last: that may be one that came late.
     let gone_at = episode.clear_since.and_then(|since| since.checked_add_signed(clear_after)).unwrap_or(last);
     let at = gone_at.max(not_before.unwrap_or(gone_at)).max(episode.firing_at.unwrap_or(gone_at));
     episode.cleared_at = Some(at);

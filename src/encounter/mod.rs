@@ -77,6 +77,9 @@ impl Journal {
     }
 }
 
+/// The longest id of a patient, in characters: those of tables' keys.
+const LONGEST_NAME: usize = 128;
+
 /// Who is attached to what and when, as of a version.
 #[derive(Debug, Clone, Default)]
 pub struct Encounters {
@@ -189,6 +192,10 @@ impl Encounters {
         if until <= at {
             let (from, until) = (shown(at), shown(until));
             return Err(format!("it would end at {until}, which is not after its begin at {from}"));
+        }
+        let length = request.patient.chars().count();
+        if length > LONGEST_NAME {
+            return Err(format!("the patient's id has {length} characters; the store takes {LONGEST_NAME} at most"));
         }
         let done = match request.kind {
             Kind::Admit => self.admit(request, Span { from: at, until }),

@@ -14,8 +14,8 @@ use super::database::Failure;
 use super::system::BAD_ROWS;
 use super::{Store, StoreError, Value};
 
-/// So many bad rows of a table are kept of one batch; the others are counted.
-pub(super) const MOST_BAD: usize = 100;
+/// So many bad rows of a table stand in `bad_rows` of one batch; the others are counted.
+const MOST_BAD: usize = 10_000;
 
 /// The longest value of a bad row, in bytes; it may be what is wrong with the row.
 const MOST_VALUE: usize = 4_096;
@@ -166,14 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_hundred_are_kept_and_all_are_counted() {
+    fn the_first_of_many_stand_there_and_all_are_counted() {
         let mut rows = BadRows::default();
-        for number in 0..250 {
-            rows.add(&[Value::Int(number)], "odd".to_owned());
+        let all = MOST_BAD + 150;
+        for number in 0..all {
+            rows.add(&[Value::count(number)], "odd".to_owned());
         }
         let mut batch = BadRowsOfBatch::default();
         batch.add("readings", &["n".to_owned()], rows);
-        assert_eq!(batch.count(), 250);
+        assert_eq!(batch.count(), all);
         assert_eq!(batch.0["readings"].first.len(), MOST_BAD);
         assert_eq!(batch.0["readings"].first[99].1, r#"{"n":99}"#);
     }

@@ -13,7 +13,7 @@ use super::alerting::Alerting;
 use super::bad_rows::{BadRowsOfBatch, clipped};
 use super::cost::QueryCost;
 use super::coverage::CoverageChanges;
-use super::database::Database;
+use super::database::{BEGIN, Database};
 use super::encounters::{AttachedLater, EncounterAnswer};
 use super::own::OwnRow;
 use super::pending::{Pending, TableFault, TableRows, Way};
@@ -146,7 +146,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Fenced`] where the offsets are not where this batch starts.
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<CommitOutcome, StoreError> {
-        self.database.execute("BEGIN", &[])?;
+        self.database.execute(BEGIN, &[])?;
         let outcome = match self.write(commit) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -197,7 +197,7 @@ impl Store {
         self.write_attached_later(commit.batch, commit.topic, commit.attached_later)?;
         self.write_costs(commit.costs)?;
         if let Some(coverage) = commit.coverage {
-            self.write_coverage(commit.batch, coverage)?;
+            self.write_coverage(commit.batch, coverage, &mut bad)?;
         }
         for snapshot in commit.snapshots {
             self.write_snapshot(commit.batch, snapshot)?;
@@ -449,7 +449,7 @@ impl Store {
         let last = self.last_batch()?.map_or(BatchId(0), |last| last.batch);
         let id = self.topic_id(topic)?.unwrap_or_else(|| format!("batch-{last}"));
         let former = former_name(topic, &id);
-        self.database.execute("BEGIN", &[])?;
+        self.database.execute(BEGIN, &[])?;
         let written = self.rename_topic(topic, &former).and_then(|()| self.forget_snapshots_before(last));
         self.database.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
         written
@@ -499,7 +499,7 @@ impl Store {
                 ]
             });
         // All of them or none: those that are missing afterwards count as added since.
-        self.database.execute("BEGIN", &[])?;
+        self.database.execute(BEGIN, &[])?;
         let written = insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new);
         self.database.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
         written?;

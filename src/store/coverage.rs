@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::alert::{Unjudged, Why};
 use crate::terms::BatchId;
 
-use super::commit::{Duplicates, batch_value, insert_system};
+use super::bad_rows::BadRowsOfBatch;
+use super::commit::{Duplicates, batch_value, insert_own};
 use super::row::Row;
 use super::statement::quoted;
 use super::system::COVERAGE;
@@ -31,7 +32,12 @@ impl CoverageChanges {
 const COLUMNS: &str = "`patient_id`, `rule`, `judged_until`, `since_at`, `cause`, `detail`, `patients`";
 
 impl Store {
-    pub(super) fn write_coverage(&mut self, batch: BatchId, changes: &CoverageChanges) -> Result<(), StoreError> {
+    pub(super) fn write_coverage(
+        &mut self,
+        batch: BatchId,
+        changes: &CoverageChanges,
+        bad: &mut BadRowsOfBatch,
+    ) -> Result<(), StoreError> {
         let sql = format!("DELETE FROM {} WHERE `job`=? AND `patient_id`=? AND `rule`=?", quoted(COVERAGE));
         for (patient, rule) in &changes.judged_again {
             let values = [Value::text(&self.job), Value::text(patient), Value::text(rule)];
@@ -50,7 +56,7 @@ impl Store {
                 batch_value(batch),
             ]
         });
-        insert_system(self.database.as_mut(), COVERAGE, Duplicates::Replaced, &mut rows)
+        insert_own(self.database.as_mut(), COVERAGE, Duplicates::Replaced, &mut rows, bad)
     }
 
     /// Which rules do not judge which patients, by patient and rule.

@@ -116,6 +116,9 @@ impl From<Failure> for StoreError {
     }
 }
 
+/// Begins a transaction.
+pub(super) const BEGIN: &str = "BEGIN";
+
 impl Failure {
     /// What the failure means when it came from writing to `table`.
     pub(super) fn of_table(self, table: &str) -> StoreError {

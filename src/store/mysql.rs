@@ -7,8 +7,8 @@ use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
 use mysql::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
 
-use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
-use super::mysql_errors::{failure, is_of_shutdown};
+use super::database::{BEGIN, Database, Dialect, Failure, FailureKind, StoredColumn};
+use super::mysql_errors::{failure, is_of_rights, is_of_shutdown};
 use super::{StoreError, Value};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -19,8 +19,9 @@ pub(super) const REPLY_PATIENCE: Duration = Duration::from_secs(90);
 /// How long to wait for the lock of a predecessor that was killed: the server notices its closed connection.
 const LOCK_PATIENCE_SECONDS: i64 = 5;
 
-/// How long a batch waits for a table that others are changing, before it is told and tried again.
-const BATCHES_WAIT: &str = "SET SESSION lock_wait_timeout = 20";
+/// How long a batch waits for a table or a row that others have locked, in seconds. If it is rows of a query, they wait; the
+/// ward's alarms must not.
+const BATCHES_WAIT: &str = "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2";
 
 /// A table that is in use is tried so often before it counts as blocked: the batches of the job itself come and go.
 const TRIES: u32 = 4;
@@ -35,6 +36,8 @@ pub(super) struct MySql {
     dialect: Dialect,
     max_packet: usize,
     lock: Option<Lock>,
+    /// Whether the server has refused something for want of a right: what is granted later counts for new connections.
+    was_denied: bool,
 }
 
 /// The lock that makes this process the writer, and the server's number of the connection that holds it.
@@ -47,7 +50,14 @@ struct Lock {
 impl MySql {
     pub(super) fn connect(url: &str, patience: Duration) -> Result<Self, StoreError> {
         let options = options(url, patience).map_err(StoreError::Refused)?;
-        let mut store = Self { options, connection: None, dialect: Dialect::MySql, max_packet: 1 << 20, lock: None };
+        let mut store = Self {
+            options,
+            connection: None,
+            dialect: Dialect::MySql,
+            max_packet: 1 << 20,
+            lock: None,
+            was_denied: false,
+        };
         store.connected()?;
         Ok(store)
     }
@@ -83,6 +93,7 @@ impl MySql {
             if !matches!(error, mysql::Error::MySqlError(_)) || is_of_shutdown(&error) {
                 self.connection = None;
             }
+            self.was_denied |= is_of_rights(&error);
             failure(&error)
         })
     }
@@ -103,6 +114,9 @@ impl Database for MySql {
     }
 
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
+        if sql == BEGIN && std::mem::take(&mut self.was_denied) {
+            self.connection = None;
+        }
         self.run(|connection| {
             if values.is_empty() {
                 connection.query_drop(sql)?;

@@ -13,6 +13,11 @@ pub(super) fn is_of_shutdown(error: &mysql::Error) -> bool {
     matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1053 | 1152 | 1184 | 1927 | 3169 | 4031))
 }
 
+/// Whether a right is missing that somebody may grant.
+pub(super) fn is_of_rights(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1044 | 1045 | 1142 | 1143 | 1227 | 1370))
+}
+
 /// What an error of the client or of the server means.
 pub(super) fn failure(error: &mysql::Error) -> Failure {
     let mysql::Error::MySqlError(server) = error else {
@@ -49,8 +54,7 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
             FailureKind::Table
         }
         // disk full, out of memory, engine error, too many connections, shutting down, aborted, the node of a Galera
-        // cluster is not ready (1047), table full, connection trouble, error at commit, lock timeout, deadlock, too many
-        // connections of the user, limits of the user, read-only server or transaction, interrupted, group replication
+        // cluster is not ready (1047), table full, connection trouble, error at commit, deadlock, too many connections of the user, limits of the user, read-only server or transaction, interrupted, group replication
         // (3098 is of the table), killed, idle for too long
         3
         | 1021
@@ -65,7 +69,6 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
         | 1180
         | 1184
         | 1203
-        | 1205
         | 1206
         | 1213
         | 1226
@@ -78,9 +81,10 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
         | 3100
         | 3101
         | 3169
-        | 3572
         | 3989
         | 4031 => FailureKind::Passing,
+        // Somebody has locked rows or the table: where that is a query's, the others of the batch need not wait.
+        1205 | 3572 => FailureKind::Unknown,
         // no such table, no such column, wrong number of columns, not granted on the table or a column, damaged or crashed,
         // read-only, an engine that cannot, no insertable table or view, a view or trigger that is broken, a definer or a
         // function that is gone, a column without a default, a generated column (of MySQL and MariaDB), a tablespace that is

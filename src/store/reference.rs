@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::decode::Artefact;
 use crate::terms::{Offset, Partition};
 
-use super::database::Dialect;
+use super::database::{BEGIN, Dialect};
 use super::row::Row;
 use super::statement::{OnDuplicate, Target, insert, quoted};
 use super::system::{ARTEFACTS, REFERENCE_CHANGES};
@@ -126,7 +126,7 @@ impl Store {
     }
 
     fn in_transaction(&mut self, work: impl FnOnce(&mut Self) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.database.execute("BEGIN", &[])?;
+        self.database.execute(BEGIN, &[])?;
         let done = work(self);
         let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let ended = self.database.execute(end, &[]);

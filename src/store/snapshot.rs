@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::terms::BatchId;
 
 use super::commit::{Duplicates, batch_value, insert_system};
+use super::database::BEGIN;
 use super::statement::quoted;
 use super::system::{WINDOW_PANES, WINDOW_SNAPSHOTS};
 use super::{Store, StoreError, Value};
@@ -124,7 +125,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or another process writes for the job now; nothing is written then.
     pub fn save_snapshots(&mut self, topic: &str, batch: BatchId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
-        self.database.execute("BEGIN", &[])?;
+        self.database.execute(BEGIN, &[])?;
         let written = self
             .hold_fence(topic)
             .and_then(|()| snapshots.iter().try_for_each(|snapshot| self.write_snapshot(batch, snapshot)));

@@ -1,6 +1,6 @@
 //! Multi-row INSERT statements of a size that the server takes.
 
-use super::bad_rows::{BadRows, MOST_BAD};
+use super::bad_rows::BadRows;
 use super::database::{Database, Failure, FailureKind};
 use super::{StoreError, Value};
 
@@ -109,6 +109,9 @@ fn unwritable(row: &[Value], size: usize, target: Target<'_>, most_bytes: usize)
     (size > most).then(|| format!("it has {size} bytes, and the server's max_allowed_packet leaves room for {most}"))
 }
 
+/// A table that refuses so many rows of a batch and takes none is at fault itself.
+const ENOUGH_BAD: usize = 100;
+
 /// Rows on their way to a table.
 struct Inserting<'a> {
     database: &'a mut dyn Database,
@@ -153,7 +156,7 @@ impl Inserting<'_> {
                     self.bad.raised = Some(failure.clone());
                 }
                 // A column that is too narrow for every row is the table's fault, however it is called.
-                let takes_none = self.bad.written == 0 && self.bad.count() > MOST_BAD;
+                let takes_none = self.bad.written == 0 && self.bad.count() > ENOUGH_BAD;
                 if takes_none { Err(Failure { kind: FailureKind::Table, ..failure }) } else { Ok(()) }
             }
             // A statement that is refused for a row is undone by itself, so the transaction stands as before it.

@@ -53,6 +53,15 @@ pub(in crate::alert) enum Placed {
     Gap,
 }
 
+/// Whether a sample lies where the times of its stream are known already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KnownSpan {
+    Yes,
+    No,
+    /// It does not, and the stream is of one device, by its name.
+    NoOfOneDevice,
+}
+
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Noted {
@@ -184,7 +193,7 @@ impl Lane {
     fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
         match !self.is_certain && self.is_known_span {
             true => is_known_span,
-            false => !is_known_span || self.keeps_pace(at, stamped),
+            false => !is_known_span || (at > self.newest && self.keeps_pace(at, stamped)),
         }
     }
 
@@ -252,9 +261,10 @@ impl Lanes {
         self.is_in_each && self.sampled.is_some_and(|last| last.checked_add(1) == Some(record))
     }
 
-    /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
+    /// Finds the place of a sample. `known`: whether it lies where the stream's times are known already, and too long ago to
     /// tell whether it is one of those. `value`: of the vital, where the set is of one that is a number.
-    pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool, value: Option<f64>) -> Noted {
+    pub(super) fn note(&mut self, at: i64, stamped: i64, known: KnownSpan, value: Option<f64>) -> Noted {
+        let is_known_span = known == KnownSpan::Yes;
         self.let_go(stamped);
         if let Some(value) = value.filter(|_| !is_known_span) {
             self.note_level(at, value);
@@ -311,8 +321,14 @@ impl Lanes {
                     run: Run::of(at, stamped),
                     ..Lane::begin(self.next, at, stamped)
                 };
-                self.begin(lane);
-                Noted::at(if is_known_span { Placed::Resent } else { Placed::Alone })
+                let (id, pause) = (lane.id, self.pause_at(at).filter(|_| known == KnownSpan::NoOfOneDevice));
+                // What lies in a pause of a device that is known by its name, it had kept.
+                self.begin(Lane { is_certain: pause.is_some(), ..lane });
+                Noted::at(match pause {
+                    Some((_, until)) => Placed::Late(id, until),
+                    None if is_known_span => Placed::Resent,
+                    None => Placed::Alone,
+                })
             }
         }
     }
@@ -398,8 +414,12 @@ impl Lanes {
         if at >= first.newest || last.keeps_pace(at, stamped) {
             return Placed::Lane(id);
         }
-        let pause = self.pauses.iter().rev().find(|(from, until)| (*from..*until).contains(&at));
-        Placed::Late(id, pause.map_or(at.saturating_add(GAP), |(_, until)| *until))
+        Placed::Late(id, self.pause_at(at).map_or(at.saturating_add(GAP), |(_, until)| until))
+    }
+
+    /// The pause of the first lane in which a time lies.
+    fn pause_at(&self, at: i64) -> Option<(i64, i64)> {
+        self.pauses.iter().rev().find(|(from, until)| (*from..*until).contains(&at)).copied()
     }
 
     /// Whether a lane of another clock goes on with a sample: the same that the first had of that time, but at its own pace.
@@ -450,7 +470,8 @@ mod tests {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
             let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
             newest = newest.max(at);
-            let noted = lanes.note(at, stamped, is_known, None);
+            let known = if is_known { KnownSpan::Yes } else { KnownSpan::No };
+            let noted = lanes.note(at, stamped, known, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);
@@ -570,6 +591,16 @@ mod tests {
         let last: std::collections::BTreeSet<String> =
             placed[70..].iter().map(|placed| format!("{placed:?}")).collect();
         assert_eq!(last.len(), 1, "{placed:?}");
+    }
+
+    #[test]
+    fn the_last_reading_of_a_slow_clock_sent_again_does_not_go_on_with_its_lane() {
+        let mut samples: Vec<(i64, i64)> = (0..60).map(|second| (second + 250, second)).collect();
+        samples.extend([(5, 20), (15, 30), (25, 40), (35, 50)]);
+        samples.sort_by_key(|(_, stamped)| *stamped);
+        samples.push((35, 59));
+        let placed = places(&samples).0;
+        assert_eq!(placed.last(), Some(&Placed::Resent), "{placed:?}");
     }
 
     #[test]

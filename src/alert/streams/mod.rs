@@ -44,7 +44,7 @@ use super::composed::{Composed, Composition};
 use super::{Rule, SampleColumns};
 pub use lanes::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;
-use lanes::{Lanes, Noted};
+use lanes::{KnownSpan, Lanes, Noted};
 use pace::Pace;
 use seen::Seen;
 
@@ -131,6 +131,11 @@ impl ColumnSet {
     /// Whether a row with these columns is a sample of the set.
     fn has_sample(&self, row: u128) -> bool {
         self.masks.is_empty() || row & self.mask != 0
+    }
+
+    /// Whether the set is of one vital, and a row with these columns has a value of it.
+    fn judges_one(&self, row: u128) -> bool {
+        self.vitals.len() == 1 && row & self.mask != 0
     }
 
     /// Whether a row with these columns has a value of every vital.
@@ -834,8 +839,11 @@ impl Stream {
         let is_first = self.newest == i64::MIN;
         let is_behind = !is_first && record.at < self.newest;
         // Two devices say the same of the very same time only where they tell whole seconds.
-        let is_expected =
-            || record.at % 1_000_000 == 0 && self.sets.iter().any(|lanes| lanes.expect(record.at, record.stamped));
+        let is_expected = || {
+            let of_vitals = shape.sets.iter().zip(&self.sets).filter(|(set, _)| set.judges_one(record.columns));
+            record.at % 1_000_000 == 0
+                && of_vitals.into_iter().any(|(_, lanes)| lanes.expect(record.at, record.stamped))
+        };
         let may_be_known = !is_first && record.at <= self.newest;
         let is_seen = may_be_known && self.seen.has(record.at, record.hash);
         let stands = may_be_known && self.pace.stands(record, self.newest, self.stamped, is_seen);
@@ -849,7 +857,12 @@ impl Stream {
         if is_known_span && record.stamped.saturating_add(CLOCK_TOLERANCE) <= self.stamped {
             return None;
         }
-        let at = self.pace.measured_at(record, self.newest);
+        let known = match (is_known_span, self.device.is_empty()) {
+            (true, _) => KnownSpan::Yes,
+            (false, true) => KnownSpan::No,
+            (false, false) => KnownSpan::NoOfOneDevice,
+        };
+        let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let mut is_placed = false;
         self.records += 1;
@@ -864,7 +877,7 @@ impl Stream {
             self.sets[index].sample(self.records);
             let number = numbers[index].iter().find(|values| values.is_valid(record.row));
             let number = number.map(|values| values.value(record.row));
-            let noted = self.sets[index].note(at, record.stamped, is_known_span, number);
+            let noted = self.sets[index].note(at, record.stamped, known, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }

@@ -11,8 +11,8 @@
 
 use super::Record;
 
-/// So long after the one before, by stamps, a record is another measurement.
-const LATER: i64 = 500_000;
+/// So long after the one before, by stamps, a record is another measurement; after a pause, it may be one that was kept.
+const LATER: std::ops::Range<i64> = 500_000..20_000_000;
 
 /// So many records in a row with later times tell that the clock goes again.
 const ENOUGH: u8 = 5;
@@ -38,23 +38,23 @@ impl Pace {
     /// Whether a record is another measurement at a time that stands still. `newest`, `stamped`: the greatest event time and
     /// stamp so far; `is_seen`: whether there was a record with its time and values.
     pub(super) fn stands(&mut self, record: &Record, newest: i64, stamped: i64, is_seen: bool) -> bool {
-        let is_later = record.at == newest && record.stamped.saturating_sub(stamped) >= LATER;
+        let is_later = record.at == newest && LATER.contains(&record.stamped.saturating_sub(stamped));
         if is_later && !is_seen && record.columns & self.columns != 0 {
             self.stood = ENOUGH;
         }
         is_later && self.stood > 0
     }
 
-    /// When a record was measured.
-    pub(super) fn measured_at(&mut self, record: &Record, newest: i64) -> i64 {
+    /// When a record was measured, at a time that `stands` still or not.
+    pub(super) fn measured_at(&mut self, record: &Record, newest: i64, stands: bool) -> i64 {
         let Record { at, stamped, columns, .. } = *record;
         if at < newest {
             return at;
         }
         let measured = if at == newest {
             self.columns |= columns;
-            let waited = if self.stood > 0 { stamped.saturating_sub(self.reached).max(0) } else { 0 };
-            self.from.saturating_add(waited)
+            let passed = self.from.saturating_add(stamped.saturating_sub(self.reached));
+            if stands { passed.max(self.told) } else { self.told }
         } else {
             self.stood = self.stood.saturating_sub(1);
             let is_late = self.stood > 0 && (0..=JITTER).contains(&self.told.saturating_sub(at));
@@ -86,8 +86,8 @@ mod tests {
             let record =
                 Record { row: 0, at: at * SECOND, stamped: stamp * SECOND / 10, columns: 1, doubts: 0, hash: *hash };
             let is_seen = seen.contains(&(*at, *hash));
-            let is_new = pace.stands(&record, newest, stamped, is_seen) || !is_seen;
-            let measured = is_new.then(|| pace.measured_at(&record, newest) * 10 / SECOND);
+            let stands = pace.stands(&record, newest, stamped, is_seen);
+            let measured = (stands || !is_seen).then(|| pace.measured_at(&record, newest, stands) * 10 / SECOND);
             seen.push((*at, *hash));
             (newest, stamped) = (newest.max(record.at), stamped.max(record.stamped));
             measured
@@ -97,8 +97,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_goes_on_by_stamps() {
-        let records = [(7, 70, 1), (8, 80, 1), (8, 90, 2), (8, 100, 1), (8, 110, 2), (8, 400, 2)];
-        assert_eq!(measured(&records), [70, 80, 90, 100, 110, 400].map(Some));
+        let records = [(7, 70, 1), (8, 80, 1), (8, 90, 2), (8, 100, 1), (8, 110, 2), (8, 300, 2)];
+        assert_eq!(measured(&records), [70, 80, 90, 100, 110, 300].map(Some));
+        // What was kept begins at the very second that was told last.
+        assert_eq!(measured(&[(7, 70, 1), (8, 80, 1), (8, 700, 2), (9, 701, 1)]), [70, 80, 80, 90].map(Some));
     }
 
     #[test]
@@ -115,8 +117,8 @@ mod tests {
         assert_eq!(measured(&[(7, 70, 1), (7, 80, 1), (7, 700, 1), (7, 1_000, 1)]), [Some(70), None, None, None]);
         let mut pace = Pace::default();
         let record = |columns, stamped| Record { row: 0, at: 7, stamped, columns, doubts: 0, hash: 0 };
-        assert_eq!(pace.measured_at(&record(1, 0), 0), 7);
+        assert_eq!(pace.measured_at(&record(1, 0), 0, false), 7);
         assert!(!pace.stands(&record(2, SECOND), 7, 0, false));
-        assert_eq!(pace.measured_at(&record(2, SECOND), 7), 7);
+        assert_eq!(pace.measured_at(&record(2, SECOND), 7, false), 7);
     }
 }
