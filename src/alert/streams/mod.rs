@@ -864,7 +864,7 @@ impl Stream {
         };
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
-        let mut is_placed = false;
+        let (mut is_placed, mut new) = (false, 0);
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
@@ -882,13 +882,14 @@ impl Stream {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }
             is_judged |= noted.placed != Placed::Resent;
+            new |= if noted.placed == Placed::Resent { 0 } else { set.mask };
             is_placed |= matches!(noted.placed, Placed::Lane(_) | Placed::Late(..));
             place(SetId(index), noted);
         }
         if is_judged {
             self.seen.push(record.at, record.hash);
             self.alone = if is_placed { 0 } else { self.alone.saturating_add(1) };
-            let known = if self.alone <= MOST_ALONE { record.columns } else { 0 };
+            let known = if self.alone <= MOST_ALONE { record.columns & new } else { 0 };
             for index in columns_in(known, self.columns.len()) {
                 let last = &mut self.columns[index];
                 if record.stamped >= last.stamped {
