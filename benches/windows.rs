@@ -104,8 +104,14 @@ fn windowed(window: &str) -> QueryFile {
 }
 
 fn engine(files: Vec<QueryFile>) -> Engine {
-    let source =
-        Source { table: "vitals", schema: schema(), key: "patient_id", event_time: "event_time", doubtful: Vec::new() };
+    let source = Source {
+        table: "vitals",
+        schema: schema(),
+        key: "patient_id",
+        event_time: "event_time",
+        doubtful: Vec::new(),
+        valid_for: Vec::new(),
+    };
     let limits = Limits { time: Duration::from_secs(30), memory: 2 << 30, groups: 50_000_000 };
     Engine::plan(files, &[], &source, limits).unwrap_or_else(|faults| panic!("{faults}"))
 }

@@ -39,6 +39,9 @@ const STEP_IS_TOLD: TimeDelta = TimeDelta::minutes(10);
 /// Devices that say different things for longer than this are told of.
 const DISAGREE_AFTER: TimeDelta = TimeDelta::seconds(30);
 
+/// That a vital has no value is left for so long to technical rules, which see it with the next batch.
+const MAY_YET_BE_TOLD: TimeDelta = TimeDelta::seconds(2);
+
 /// In the place of a rule: every rule about patients.
 pub const EVERY_RULE: &str = "*";
 
@@ -59,6 +62,8 @@ pub struct Unjudged {
     pub cause: Why,
     /// More about it, without values.
     pub detail: String,
+    /// The technical rule whose alert says so already. It is known where coverage is found out, and not stored.
+    pub told_by: Option<String>,
 }
 
 /// Why a rule does not judge a patient. Where there are several reasons, the first of these is to be mended first.
@@ -144,9 +149,8 @@ impl Unjudged {
             Why::KafkaAway if detail.is_empty() => "Kafka does not answer, so no new value comes".to_owned(),
             Why::KafkaAway => format!("nothing is read of Kafka: {detail}"),
             Why::PartitionStalled => format!("records wait that cannot be read: {detail}"),
-            Why::QueryFailing => format!("its query fails: {detail}"),
             Why::Clock | Why::Rejected => format!("no record can be read: {detail}"),
-            Why::NotAttached | Why::BadValue | Why::Paused => detail.clone(),
+            Why::QueryFailing | Why::NotAttached | Why::BadValue | Why::Paused => detail.clone(),
             Why::Suppressed => format!("the alert {detail} says that its values mean nothing"),
             Why::NoValue if self.rule == EVERY_RULE => detail.clone(),
             Why::NoValue => format!("no valid {detail}"),
@@ -190,7 +194,9 @@ pub struct Watch<'a> {
     pub valid_for: &'a dyn ValidFor,
     /// What comes for vitals and is no value.
     pub bad_values: &'a BadValues,
-    /// The queries that fail, each with its error and since when.
+    /// The patients of whom no record can be read, each with the cause and the reason.
+    pub rejected: &'a BTreeMap<Arc<str>, (Why, String)>,
+    /// The rules whose query fails, or one that it reads, each with that in words and since when.
     pub failing: &'a BTreeMap<String, (String, DateTime<Utc>)>,
     /// What cannot be read of the topic.
     pub unread: &'a Unread,
@@ -274,17 +280,19 @@ impl Watch<'_> {
             return;
         }
         let column = known.column;
+        let rejected = self.rejected.get(known.patient);
         let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
         let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
         for rule in rules {
             let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
+                _ if let Some((cause, reason)) = rejected => (*cause, reason.clone()),
                 (Some((technical, _)), _) => (Why::Suppressed, technical),
                 (None, Some(bad)) => (Why::BadValue, self.bad_text(column, bad)),
                 (None, None) => (Why::NoValue, self.valid_for.label(column).to_owned()),
             };
             let (patient, rule) = (Arc::clone(known.patient), rule.name.clone());
-            let judged_until = Some(known.at);
-            found.push(Unjudged { patient, patients: 1, rule, judged_until, since, cause, detail });
+            let (judged_until, told_by) = (Some(known.at), self.told_by(open, &patient, column));
+            found.push(Unjudged { patient, patients: 1, rule, judged_until, since, cause, detail, told_by });
         }
     }
 
@@ -306,6 +314,7 @@ impl Watch<'_> {
             since,
             cause,
             detail,
+            told_by: None,
         };
         if let Some((since, says)) = &self.unread.kafka_away {
             return vec![unjudged(&"".into(), streams.patients(), Why::KafkaAway, *since, says.clone())];
@@ -324,14 +333,15 @@ impl Watch<'_> {
     /// Of rules that fail, for everybody.
     fn failing(&self) -> impl Iterator<Item = Unjudged> {
         let failing = self.rules.iter().filter_map(|rule| Some((rule, self.failing.get(&rule.name)?)));
-        failing.map(|(rule, (error, since))| Unjudged {
+        failing.map(|(rule, (why, since))| Unjudged {
             patient: "".into(),
             patients: self.moment.streams.patients(),
             rule: rule.name.clone(),
             judged_until: None,
             since: *since,
             cause: Why::QueryFailing,
-            detail: error.clone(),
+            detail: why.clone(),
+            told_by: None,
         })
     }
 
@@ -351,7 +361,8 @@ impl Watch<'_> {
                     None => (Why::BadValue, self.bad_text(column, bad)),
                 };
                 let (patient, rule, since) = (Arc::clone(patient), rule.name.clone(), bad.first);
-                found.push(Unjudged { patient, patients: 1, rule, judged_until: None, since, cause, detail });
+                let told_by = self.told_by(open, &patient, column);
+                found.push(Unjudged { patient, patients: 1, rule, judged_until: None, since, cause, detail, told_by });
             }
         }
         found
@@ -375,6 +386,7 @@ impl Watch<'_> {
                     since: fired_now.unwrap_or(self.moment.now),
                     cause: Why::Suppressed,
                     detail: technical.clone(),
+                    told_by: None,
                 }));
             }
         }
@@ -408,6 +420,7 @@ impl Watch<'_> {
                 since: silence.from,
                 cause: Why::Paused,
                 detail: detail.clone(),
+                told_by: None,
             };
             let scope = &silence.scope;
             let all = self.moment.streams.partitions().map(|(patient, _)| patient);
@@ -418,6 +431,18 @@ impl Watch<'_> {
             found.extend(all.filter(is_in_scope).map(unjudged));
         }
         found
+    }
+
+    /// The technical rule whose alert names this vital of the patient: whoever is told of that need not be told that it is missing.
+    fn told_by(&self, open: &OpenEpisodes, patient: &str, column: &str) -> Option<String> {
+        let label = self.valid_for.label(column);
+        let mut technical = self.rules.iter().filter(|rule| rule.is_technical());
+        let says_so = technical.find(|rule| {
+            let standing = open.rules.get(&rule.name).and_then(|patients| patients.get(patient));
+            let firing = standing.and_then(|standing| standing.live.as_ref()).filter(|live| live.firing_at.is_some());
+            firing.is_some_and(|alert| names(&alert.text, column) || names(&alert.text, label))
+        });
+        says_so.map(|rule| rule.name.clone())
     }
 
     fn bad_text(&self, column: &str, bad: &BadValue) -> String {
@@ -432,11 +457,21 @@ impl Watch<'_> {
     /// Has the technical alerts of the job's own stand that follow from streams and from `unjudged`.
     pub fn judge(&self, open: &mut OpenEpisodes, unjudged: &[Unjudged]) {
         let times = (self.moment.now, self.moment.event_now);
+        let standing = open.rules.get(UNJUDGED).into_iter().flatten();
+        let standing = standing.filter_map(|(patient, standing)| Some((patient, &standing.live.as_ref()?.text)));
+        let standing: HashMap<Arc<str>, Arc<str>> =
+            standing.map(|(patient, text)| (Arc::clone(patient), Arc::clone(text))).collect();
         let mut stand = |rule: &str, texts: BTreeMap<Arc<str>, String>| {
             let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
             open.stand(rule, &patients, &|patient| texts.get(patient).cloned().unwrap_or_default(), times);
         };
-        stand(UNJUDGED, self.unjudged_texts(unjudged));
+        let untold = self.untold(unjudged);
+        // Of a rule that is not judged any more either, people are told too: the alert that does not name it gives way.
+        let told = untold.iter().filter(|(patient, untold)| {
+            standing.get(*patient).is_none_or(|text| untold.rules.iter().all(|rule| names(text, rule)))
+        });
+        stand(UNJUDGED, told.map(|(patient, untold)| (Arc::clone(patient), untold.text.clone())).collect());
+        stand(UNJUDGED, untold.into_iter().map(|(patient, untold)| (patient, untold.text)).collect());
         let ClockTexts { step, ahead, differs } = self.clock_texts();
         stand(CLOCK_STEP, step);
         stand(CLOCK_AHEAD, ahead);
@@ -449,11 +484,11 @@ impl Watch<'_> {
         stand(DEVICES_DISAGREE, disagree);
     }
 
-    fn unjudged_texts(&self, unjudged: &[Unjudged]) -> BTreeMap<Arc<str>, String> {
-        let mut texts: BTreeMap<Arc<str>, String> = BTreeMap::new();
+    /// What is to be told of patients that nothing else tells, once it has lasted for a moment.
+    fn untold(&self, unjudged: &[Unjudged]) -> BTreeMap<Arc<str>, Untold> {
+        let mut found: BTreeMap<Arc<str>, Untold> = BTreeMap::new();
         for of_patient in unjudged.chunk_by(|one, next| one.patient == next.patient) {
-            let untold: Vec<&Unjudged> =
-                of_patient.iter().filter(|unjudged| !unjudged.cause.is_told_elsewhere()).collect();
+            let untold: Vec<&Unjudged> = of_patient.iter().filter(|unjudged| self.is_untold(unjudged)).collect();
             let Some(first) = untold.iter().min_by_key(|unjudged| unjudged.since) else { continue };
             // Rules of one cause together, the one that has lasted for longest first.
             let mut causes: Vec<(String, Vec<&Unjudged>)> = Vec::new();
@@ -467,9 +502,17 @@ impl Watch<'_> {
             }
             causes.sort_by_key(|(_, of)| of.iter().map(|unjudged| unjudged.since).min());
             let told: Vec<String> = causes.iter().map(|(why, of)| format!("{}: {why}", rules_of(of))).collect();
-            texts.insert(Arc::clone(&first.patient), format!("not judged by {}", told.join("; ")));
+            let rules = untold.iter().map(|unjudged| rules_of(&[*unjudged])).collect();
+            let text = format!("not judged by {}", told.join("; "));
+            found.insert(Arc::clone(&first.patient), Untold { text, rules });
         }
-        texts
+        found
+    }
+
+    fn is_untold(&self, unjudged: &Unjudged) -> bool {
+        let may_yet_be_told = matches!(unjudged.cause, Why::BadValue | Why::NoValue)
+            && self.moment.now - unjudged.since < MAY_YET_BE_TOLD;
+        !unjudged.cause.is_told_elsewhere() && unjudged.told_by.is_none() && !may_yet_be_told
     }
 
     /// Clocks that were set, that are ahead or behind, and that differ between the devices of a patient.
@@ -548,6 +591,22 @@ impl Watch<'_> {
 fn rules_of(unjudged: &[&Unjudged]) -> String {
     let names: Vec<&str> = unjudged.iter().map(|unjudged| unjudged.rule.as_str()).collect();
     if names.contains(&EVERY_RULE) { "any rule".to_owned() } else { names.join(", ") }
+}
+
+/// Whether a text has `name` in it as a word of its own, its letters large or small.
+fn names(text: &str, name: &str) -> bool {
+    let (text, name) = (text.to_lowercase(), name.to_lowercase());
+    let is_end = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+    !name.is_empty()
+        && text.match_indices(&name).any(|(at, found)| {
+            is_end(text[..at].chars().next_back()) && is_end(text[at + found.len()..].chars().next())
+        })
+}
+
+/// What nothing else tells of a patient, and of which rules.
+struct Untold {
+    text: String,
+    rules: Vec<String>,
 }
 
 /// What to tell of clocks, by patient.

@@ -36,6 +36,8 @@ pub(super) struct Sample<'a> {
     pub(super) stamped: i64,
     /// How long it counts without a newer one.
     pub(super) valid_for: TimeDelta,
+    /// Whether its device has told of later times before.
+    pub(super) is_late: bool,
     /// What it says.
     pub(super) truth: Truth<'a>,
     /// The technical rule by which the condition cannot be judged at the sample.
@@ -357,7 +359,8 @@ fn is_false(
         return; // it is still true elsewhere
     }
     if episode.clear_since.is_none() {
-        episode.clear_since = Some(at.max(episode.last_at));
+        // What comes late does not say when it was over.
+        episode.clear_since = Some(if sample.is_late { at.max(episode.last_at) } else { at });
         // It is gone from all streams only now, which is another time by the clock of each.
         for track in &mut episode.tracks {
             let now = if is_of(track, sample) { Some(at) } else { track.clock(sample.stamped) };
@@ -394,7 +397,7 @@ fn clear_if_gone(
         }
     }
     let Some(last) = last else { return };
-    // Told by the clock of the sample that found it gone from all, but not before it was true last: that may be one that came late.
+    // Told by the clock of the sample that found it gone from all.
     let gone_at = episode.clear_since.and_then(|since| since.checked_add_signed(clear_after)).unwrap_or(last);
     let at = gone_at.max(not_before.unwrap_or(gone_at)).max(episode.firing_at.unwrap_or(gone_at));
     episode.cleared_at = Some(at);

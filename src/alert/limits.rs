@@ -3,6 +3,7 @@
 //! Rules read limits by SQL (`views/thresholds.sql`); this is the same resolution for people who look at limits and change
 //! them, and a test holds the two together.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
@@ -179,6 +180,16 @@ impl LimitChange {
             return Err("the limit would be over before it holds: it ends no later than it begins".to_owned());
         }
         let own = own_limit(limits, &whose, &vital, from);
+        let is_lost = |before: Option<f64>, after: Option<Option<f64>>| before.is_some() && after == Some(None);
+        let lost = [("lower", own.and_then(|own| own.low), low), ("upper", own.and_then(|own| own.high), high)];
+        if let Some((side, ..)) = lost.iter().find(|(_, before, after)| is_lost(*before, *after))
+            && whose == Whose::Default
+        {
+            return Err(format!(
+                "without a default, nobody has a {side} limit of {vital} but those with a narrower one, and no alarm would come; \
+                 set another number, or give single patients or a ward another limit"
+            ));
+        }
         let low = low.unwrap_or(own.and_then(|own| own.low));
         let high = high.unwrap_or(own.and_then(|own| own.high));
         if let Some((low, high)) = low.zip(high)
@@ -200,6 +211,28 @@ impl LimitChange {
 pub fn own_limit<'a>(limits: &'a [Limit], whose: &Whose, vital: &str, at: DateTime<Utc>) -> Option<&'a Limit> {
     let own = limits.iter().filter(|limit| limit.whose == *whose && limit.vital == vital && limit.is_valid(at));
     own.max_by_key(|limit| limit.valid_from)
+}
+
+/// The default limits that `set` has and `limits` has not at `at`, on each side: in words, each vital once.
+#[must_use]
+pub fn lost_defaults(set: &[Limit], limits: &[Limit], at: DateTime<Utc>) -> BTreeMap<String, String> {
+    let mut lost: BTreeMap<String, String> = BTreeMap::new();
+    let vitals: BTreeSet<&str> =
+        set.iter().filter(|limit| limit.whose == Whose::Default).map(|limit| limit.vital.as_str()).collect();
+    for vital in vitals {
+        let of = |limits: &[Limit]| {
+            let own = own_limit(limits, &Whose::Default, vital, at);
+            (own.and_then(|own| own.low), own.and_then(|own| own.high))
+        };
+        let (expected, found) = (of(set), of(limits));
+        let sides = [("low", expected.0, found.0), ("high", expected.1, found.1)];
+        let sides = sides.iter().filter(|(_, expected, found)| expected.is_some() && found.is_none());
+        let sides: Vec<&str> = sides.map(|(side, ..)| *side).collect();
+        if !sides.is_empty() {
+            lost.insert(vital.to_owned(), format!("{vital} ({})", sides.join(", ")));
+        }
+    }
+    lost
 }
 
 fn lacks(column: &str) -> String {
@@ -292,6 +325,35 @@ mod tests {
         check("P1", "icu", "", 25, 40.0, 110.0);
         check("P1", "icu", "", 35, 30.0, 110.0);
         check("P1", "icu", "", 40, 40.0, 110.0);
+    }
+
+    #[test]
+    fn a_default_that_everybody_would_lose_is_refused_and_one_that_is_lost_is_told() {
+        let at = |second: i64| DateTime::from_timestamp(second, 0).expect("a time");
+        let spo2 = |whose, low, high| Limit { vital: "spo2".to_owned(), ..limit(whose, 5, None, low, high) };
+        let set = [spo2(Whose::Default, Some(90.0), None), spo2(Whose::Ward("icu".to_owned()), Some(85.0), None)];
+        let change = |whose, low, high| LimitChange {
+            whose,
+            vital: "spo2".to_owned(),
+            low,
+            high,
+            from: at(10),
+            until: None,
+            author: "nora".to_owned(),
+            reason: "tried".to_owned(),
+        };
+        let refused = change(Whose::Default, Some(None), Some(Some(99.0))).limit(&set, None).expect_err("a refusal");
+        assert!(refused.starts_with("without a default, nobody has a lower limit of spo2"), "{refused}");
+        assert!(change(Whose::Default, None, Some(None)).limit(&set, None).is_ok(), "there was none on that side");
+        assert!(change(Whose::Ward("icu".to_owned()), Some(None), None).limit(&set, None).is_ok());
+        assert!(change(Whose::Default, Some(Some(88.0)), None).limit(&set, None).is_ok());
+
+        assert!(lost_defaults(&set, &set, at(20)).is_empty());
+        let without = [spo2(Whose::Default, None, Some(99.0)), set[1].clone()];
+        let told = BTreeMap::from([("spo2".to_owned(), "spo2 (low)".to_owned())]);
+        assert_eq!(lost_defaults(&set, &without, at(20)), told);
+        assert_eq!(lost_defaults(&set, &set[1..], at(20)), told);
+        assert!(lost_defaults(&set[1..], &[], at(20)).is_empty(), "only what the set has is missed");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use care::{Facts, Notice, NoticeKind, Notification, Wards, address, notifica
 pub use composed::{Composed, Composer};
 pub use coverage::{BadValue, BadValues, EVERY_RULE, Unjudged, ValidFor, Watch, Why, unjudged_patients};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
-pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, own_limit, resolve};
+pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, lost_defaults, own_limit, resolve};
 pub use message::{Message, MessageFault};
 pub use open::{Change, Findings, Judged, Moment, OpenEpisodes, Rows};
 pub use samples::check_rows;
@@ -47,8 +47,8 @@ pub use streams::{
 };
 pub use system::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY,
-    PARTITION_STALLED, REFERENCE_UNREAD, REJECTED, STORE_AWAY, SYSTEM_RULES, TABLE_AT_FAULT, TABLE_INCOMPLETE,
-    UNATTACHED, UNJUDGED, UNREACHED, Unread, check_rule, is_system_rule,
+    LIMIT_MISSING, PARTITION_STALLED, REFERENCE_UNREAD, REJECTED, STORE_AWAY, SYSTEM_RULES, TABLE_AT_FAULT,
+    TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unread, check_rule, is_system_rule,
 };
 pub use track::{Holds, Track, read_tracks, write_tracks};
 pub use unreached::{Outstanding, Reach, Untaken};

@@ -14,6 +14,7 @@ use super::message::number;
 use super::samples::{Conditions, Place};
 use super::stays::Departures;
 use super::streams::{Arrivals, ColumnSet, Others, Placed, SampleRow, Samples, SetId, StreamId, Streams};
+use super::system::UNATTACHED;
 use super::track::Track;
 use super::{Rule, SampleColumns};
 
@@ -242,13 +243,14 @@ impl OpenEpisodes {
         }
     }
 
-    /// Ends the episodes of patients who have left, or are let go of, at the time given for each.
+    /// Ends the episodes of patients who have left, or are let go of, at the time given for each; but for what is told of those of whom
+    /// records still come.
     pub fn leave(&mut self, left: &BTreeMap<Arc<str>, DateTime<Utc>>) {
         if left.is_empty() {
             return;
         }
         let rules: Vec<String> = self.rules.keys().cloned().collect();
-        rules.iter().for_each(|rule| self.leave_rule(rule, left));
+        rules.iter().filter(|rule| *rule != UNATTACHED).for_each(|rule| self.leave_rule(rule, left));
     }
 
     /// The same for the episodes of one rule.
@@ -504,7 +506,7 @@ impl Life<'_> {
                 lifecycle::take_over(episode, &sample.stream);
             }
             let (stamped, valid_for) = (sample.record.stamped, sample.valid_for);
-            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for };
+            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for, is_late: false };
             self.step(open, found.rows, &told, verdict);
         }
     }
@@ -534,7 +536,8 @@ impl Life<'_> {
         if let Some(episode) = self.episode.as_mut().filter(|_| self.moment.samples.leads(self.set, sample)) {
             lifecycle::take_over(episode, &stream);
         }
-        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for };
+        let is_late = matches!(placed, Placed::Late(..));
+        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for, is_late };
         self.step(open, conditions, &told, verdict);
     }
 
@@ -542,7 +545,7 @@ impl Life<'_> {
     fn moment(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, verdict: Verdict) {
         let at = self.moment.event_now;
         let stamped = at.timestamp_micros();
-        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for() };
+        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for(), is_late: false };
         self.step(open, conditions, &told, verdict);
     }
 
@@ -574,6 +577,7 @@ impl Life<'_> {
             at: told.at,
             stamped: told.stamped,
             valid_for: told.valid_for,
+            is_late: told.is_late,
             truth,
             suppressed_by,
         };
@@ -722,6 +726,7 @@ struct Told<'a> {
     at: DateTime<Utc>,
     stamped: i64,
     valid_for: TimeDelta,
+    is_late: bool,
 }
 
 /// Whether the truth at this sample's time is another's: records with one vital each share their times.

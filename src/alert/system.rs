@@ -38,6 +38,8 @@ pub const TABLE_AT_FAULT: &str = "table_at_fault";
 pub const TABLE_INCOMPLETE: &str = "table_incomplete";
 /// Reference tables cannot be read again.
 pub const REFERENCE_UNREAD: &str = "reference_unread";
+/// A vital that rules judge by limits has no default limit any more.
+pub const LIMIT_MISSING: &str = "limit_missing";
 /// The clock of the machine that the job runs on is behind.
 pub const HOST_CLOCK: &str = "host_clock";
 /// Kafka does not answer.
@@ -54,7 +56,7 @@ pub const HOST_CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// The names under which the job opens technical alerts of its own, each with what such an alert says. No query of
 /// analysts bears one of them.
-pub const SYSTEM_RULES: [(&str, &str); 16] = [
+pub const SYSTEM_RULES: [(&str, &str); 17] = [
     (UNREACHED, "nobody has taken what there is to tell of an alert"),
     (UNJUDGED, "a patient is not judged by a rule"),
     (UNATTACHED, "readings come that belong to nobody"),
@@ -67,6 +69,7 @@ pub const SYSTEM_RULES: [(&str, &str); 16] = [
     (TABLE_AT_FAULT, "a table does not take its rows"),
     (TABLE_INCOMPLETE, "a table lacks rows for good"),
     (REFERENCE_UNREAD, "reference tables cannot be read again"),
+    (LIMIT_MISSING, "a vital has no default limit any more"),
     (HOST_CLOCK, "this machine's clock is behind the last batch"),
     (KAFKA_AWAY, "Kafka does not answer"),
     (PARTITION_STALLED, "a partition is not read"),
@@ -191,6 +194,16 @@ impl OpenEpisodes {
         self.stand(REFERENCE_UNREAD, &ward, &text, (moment.now, moment.event_now));
     }
 
+    /// Has a technical alert of the ward stand while vitals lack the default limit that the set gives them: `lost` says which.
+    pub fn judge_limits(&mut self, lost: &[String], moment: &Moment<'_>) {
+        let ward = if lost.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
+        let text = |_: &str| {
+            let lost = lost.join(", ");
+            format!("no default limit of {lost}: no alarm comes by it, but perhaps for who has a narrower one")
+        };
+        self.stand(LIMIT_MISSING, &ward, &text, (moment.now, moment.event_now));
+    }
+
     /// Has a technical alert of the ward stand while the clock of the job's machine is behind its last batch, by so much.
     pub fn judge_host_clock(&mut self, behind: Option<TimeDelta>, moment: &Moment<'_>) {
         let worth_telling = behind.filter(|behind| *behind > HOST_CLOCK_TOLERANCE);
@@ -204,10 +217,12 @@ impl OpenEpisodes {
         self.stand(HOST_CLOCK, &ward, &text, (moment.now, moment.event_now));
     }
 
-    /// Has a technical alert of the ward stand while records come that are nobody's; `told` says whose, and is empty while none come.
-    pub fn judge_unattached(&mut self, told: &str, moment: &Moment<'_>) {
-        let ward = if told.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
-        self.stand(UNATTACHED, &ward, &|_| told.to_owned(), (moment.now, moment.event_now));
+    /// Has a technical alert stand while records come that are nobody's: of patients who have left, or of the ward, each with what to
+    /// tell.
+    pub fn judge_unattached(&mut self, texts: &BTreeMap<Arc<str>, String>, moment: &Moment<'_>) {
+        let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
+        let text = |patient: &str| texts.get(patient).cloned().unwrap_or_default();
+        self.stand(UNATTACHED, &patients, &text, (moment.now, moment.event_now));
     }
 }
 

@@ -45,6 +45,9 @@ pub(super) struct Attaching {
     waiting: Waiting,
 }
 
+/// What is told of a patient who has left and of whom records come.
+const STILL_SENDS: &str = "records still come though the patient has left; they are not judged";
+
 /// The devices whose records are nobody's, each with the event time of the newest. Where records name patients: those who had left.
 #[derive(Debug, Default)]
 struct Nobody(BTreeMap<String, DateTime<Utc>>);
@@ -170,23 +173,19 @@ impl Attaching {
         self.keyed
     }
 
-    /// Of how many devices, or of patients who have left, records come that are nobody's.
-    pub(super) fn strangers(&self) -> usize {
-        self.nobody.0.len()
-    }
-
-    /// Whose records come that are nobody's; empty while none do. Patients are not named: not everybody who is told may know.
-    pub(super) fn tell_of_nobody(&self) -> String {
+    /// Whose records come that are nobody's, each with what to tell: patients who have left, or, where records name devices, the
+    /// ward, with the devices and how many they are.
+    pub(super) fn nobodys(&self) -> BTreeMap<Arc<str>, (String, usize)> {
         let devices: Vec<&str> = self.nobody.0.keys().map(String::as_str).collect();
+        let told = |text: String| BTreeMap::from([("".into(), (text, devices.len()))]);
         match (self.keyed, devices.as_slice()) {
-            (_, []) => String::new(),
-            (Keyed::ByPatient, [_]) => "records still come of a patient who has left; they are not judged".to_owned(),
-            (Keyed::ByPatient, several) => {
-                format!("records still come of {} patients who have left; they are not judged", several.len())
+            (_, []) => BTreeMap::new(),
+            (Keyed::ByPatient, left) => {
+                left.iter().map(|patient| ((*patient).into(), (STILL_SENDS.to_owned(), 1))).collect()
             }
-            (Keyed::ByDevice, [one]) => format!("records of device {one} are nobody's; they are not judged"),
+            (Keyed::ByDevice, [one]) => told(format!("records of device {one} are nobody's; they are not judged")),
             (Keyed::ByDevice, [first, others @ ..]) => {
-                format!("records of device {first} and {} others are nobody's; they are not judged", others.len())
+                told(format!("records of device {first} and {} others are nobody's; they are not judged", others.len()))
             }
         }
     }

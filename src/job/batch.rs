@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::alert::{
     self, Arrivals, Change, Composed, Findings, Judged, Moment, OpenEpisodes, Outstanding, Reach, Rule, Samples,
-    Streams, Unjudged, Unread, Watch, address, check_rows, is_system_rule,
+    Streams, Unjudged, Unread, ValidFor, Watch, address, check_rows, is_system_rule,
 };
 use crate::clock::Stopwatch;
 use crate::frame::{Attached, EventTime, Seen, Unattached, attach_artefacts, unattached};
@@ -72,10 +72,12 @@ impl Taken {
         let decoded = std::mem::replace(&mut batch.rows, attached);
         let rows = state.memory.take(plan, &batch.rows, &nobody, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
+        for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
+            state.memory.streams.reach(reject.partition, stamped.min(now));
+        }
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
-        state.coverage.forgive(&state.memory.streams);
-        state.coverage.note_rejects(&batch.rejects, now);
+        state.coverage.note_rejects(&batch.rejects, &rows.all, (&state.memory.streams, &plan.samples), now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -164,7 +166,7 @@ impl Taken {
         rules: &[Rule],
         outcomes: &[Outcome],
         state: &JobState,
-        episodes: &mut OpenEpisodes,
+        (quarantine, episodes): (&Quarantine, &mut OpenEpisodes),
     ) -> Option<Vec<Unjudged>> {
         let departures = state.attaching.encounters().departures(self.event_now());
         let moment = Moment {
@@ -199,16 +201,21 @@ impl Taken {
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);
         episodes.let_time_pass(rules, &moment);
-        episodes.judge_unattached(&state.attaching.tell_of_nobody(), &moment);
+        let nobodys = state.attaching.nobodys().into_iter().map(|(patient, (text, _))| (patient, text));
+        episodes.judge_unattached(&nobodys.collect(), &moment);
         state.coverage.is_due(self.now).then(|| {
-            let failing = self.failing(outcomes, &state.quarantine);
+            let failing = quarantine.failing_rules(rules.iter().map(|rule| rule.name.as_str()), &reads(plan));
             let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
-            let others = state.coverage.others(&state.memory.streams, &state.attaching, self.now);
+            let valid_for = |column: &str| plan.valid_for(column);
+            let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
+            let others = state.coverage.others(&state.memory.streams, &counts, &state.attaching, self.now);
+            let rejected = state.coverage.why_rejected();
             let watch = Watch {
                 rules,
                 moment: &moment,
                 valid_for: plan,
                 bad_values: state.coverage.bad_values(),
+                rejected: &rejected,
                 failing: &failing,
                 unread: &unread,
                 wards: &wards,
@@ -222,26 +229,24 @@ impl Taken {
             episodes.judge_incomplete(state.coverage.incomplete(), &moment);
             episodes.judge_host_clock(state.clock_behind, &moment);
             episodes.judge_references(state.reference_fault.as_deref(), &moment);
+            episodes.judge_limits(&plan.lost_defaults(moment.event_now), &moment);
             episodes.judge_doubtful(&state.coverage.doubtful(plan, &state.memory.streams), &moment);
-            episodes.judge_rejected(&state.coverage.rejected(&state.memory.streams), &moment);
+            episodes.judge_rejected(&state.coverage.rejected(), &moment);
             unjudged
         })
     }
 
-    /// The queries that fail with this batch, or are left out of it because they do, each with its error and since when.
-    fn failing(&self, outcomes: &[Outcome], quarantine: &Quarantine) -> BTreeMap<String, (String, DateTime<Utc>)> {
-        let left_out = outcomes.iter().filter(|outcome| outcome.rows.is_ok()).map(|outcome| outcome.query.as_str());
-        let well: BTreeSet<&str> = left_out.collect();
-        let known = quarantine.failing().filter(|state| !well.contains(state.query.as_str()));
-        let mut failing: BTreeMap<String, (String, DateTime<Utc>)> =
-            known.map(|state| (state.query.clone(), (state.error.clone(), state.since.unwrap_or(self.now)))).collect();
-        for outcome in outcomes {
-            if let Err(failure) = &outcome.rows {
-                let failing = failing.entry(outcome.query.clone()).or_insert_with(|| (String::new(), self.now));
-                failing.0.clone_from(&failure.0);
-            }
-        }
-        failing
+    /// Takes note of how queries fared with this batch. Returns what failed, and the queries whose state has changed.
+    pub(super) fn note_failures(
+        &self,
+        plan: &Plan,
+        outcomes: &[Outcome],
+        quarantine: &mut Quarantine,
+    ) -> (Vec<Failed>, Vec<QueryState>) {
+        let windows_last = |query: &str| {
+            TimeDelta::from_std(plan.engine.windows_last(query) + plan.job.source.lateness).unwrap_or(TimeDelta::MAX)
+        };
+        quarantine.note(outcomes, &reads(plan), &windows_last, (self.id, self.now))
     }
 
     /// What the source could not read, each since when by the job's clock.
@@ -262,6 +267,11 @@ impl Taken {
     }
 }
 
+/// The queries in the order in which they run, each with those that it reads.
+fn reads(plan: &Plan) -> Vec<(&str, &[String])> {
+    plan.engine.queries().map(|query| (query.file.name.as_str(), query.reads.as_slice())).collect()
+}
+
 /// Ages by what streams know of records' arrival.
 #[derive(Debug)]
 struct StreamAges<'a> {
@@ -273,6 +283,10 @@ impl query::Ages for StreamAges<'_> {
     fn of_columns<'a>(&'a self, columns: &[&str]) -> query::AgesOf<'a> {
         let ages = self.streams.ages(columns, self.arrivals);
         Box::new(move |patient| ages(patient).map(|(record, columns)| query::PatientAges { record, columns }))
+    }
+
+    fn last_value(&self, patient: &str, column: &str) -> Option<DateTime<Utc>> {
+        self.streams.last_value(patient, column)
     }
 }
 
@@ -332,7 +346,8 @@ impl Prepared<'_> {
         if let Some(outage) = state.outage {
             episodes.note_outage(outage);
         }
-        let unjudged = self.taken.judge(plan, &plan.rules, &self.outcomes, state, &mut episodes);
+        let (failures, mut failing) = self.taken.note_failures(plan, &self.outcomes, &mut quarantine);
+        let unjudged = self.taken.judge(plan, &plan.rules, &self.outcomes, state, (&quarantine, &mut episodes));
         let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
         let (now, event_now) = (self.taken.now, self.taken.event_now());
         let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
@@ -346,7 +361,6 @@ impl Prepared<'_> {
         let notices = episodes.notices(&plan.rules, &plan.job.alerts, &wards, &reach, now);
         let alerts = episodes.take_changes();
         let notifications = address(&plan.job.name, &plan.job.notify, &notices, &wards);
-        let (failures, mut failing) = self.failures(&mut quarantine);
         failing.extend(state.edits.forgotten.iter().cloned());
         let alerting = Alerting { changes: &alerts, answers: &answers, notifications: &notifications };
         let mut stall = Stall::new(options.stopped, options.health);
@@ -412,24 +426,6 @@ impl Prepared<'_> {
                 !waits_for_it && table.rows.iter().all(|rows| rows.num_rows() == 0)
             })
             && written.event_time.watermark == state.memory.event_time.watermark
-    }
-
-    /// What failed in this batch, and the queries whose state changed with it.
-    fn failures(&self, quarantine: &mut Quarantine) -> (Vec<Failed>, Vec<QueryState>) {
-        let mut failures = Vec::new();
-        let mut changed = Vec::new();
-        for Outcome { query, rows, counted, trouble, .. } in &self.outcomes {
-            let Some(failure) = rows.as_ref().err().or(trouble.as_ref()) else {
-                changed.extend(quarantine.succeeded(query, self.taken.id));
-                continue;
-            };
-            failures.push(Failed { query: query.clone(), error: failure.0.clone(), counted: *counted });
-            if !quarantine.leaves_out(query, self.taken.id) {
-                warn!(query, batch = %self.taken.id, error = %failure, "query failed; the others go on");
-                changed.push(quarantine.failed(query, (self.taken.id, self.taken.now), &failure.0));
-            }
-        }
-        (failures, changed)
     }
 
     fn written<'b>(

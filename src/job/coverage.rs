@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::alert::{BadValue, BadValues, EVERY_RULE, Streams, Unjudged, ValidFor, Why};
+use crate::alert::{
+    BadValue, BadValues, EVERY_RULE, Episode, REJECTED, SampleColumns, Streams, Unjudged, ValidFor, Why,
+};
+use crate::config::Column;
 use crate::decode::{Artefact, Reject};
 use crate::frame::Keyed;
 use crate::store::{CoverageChanges, Incomplete};
 
 use super::attaching::Attaching;
 use super::plan::Plan;
+use super::rejected::{Rejected, RejectedPatients};
 
 /// Coverage is found out so often; small batches would spend much of their time on it.
 const EVERY: TimeDelta = TimeDelta::seconds(1);
@@ -20,14 +26,8 @@ const EVERY: TimeDelta = TimeDelta::seconds(1);
 /// What was no value is remembered for so long.
 const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 
-/// So many rejects of a patient, and so long from the first to the last, are no single mishap.
-const ENOUGH_REJECTS: u64 = 3;
-const REJECTS_LAST: TimeDelta = TimeDelta::seconds(2);
-
-/// Rejects that do not say whose they are may be of anybody: those that go on for so long, each within so long of the one
-/// before, are told of.
-const STRAY_REJECTS_LAST: TimeDelta = TimeDelta::seconds(10);
-const STRAY_REJECTS_PAUSE: TimeDelta = TimeDelta::seconds(60);
+/// What is told of a patient of whom no record can be read; behind it stands why.
+const NO_RECORD: &str = "no record of the patient can be read: ";
 
 /// Who is here for so long without a record is missed.
 const NOTHING_YET: TimeDelta = TimeDelta::seconds(60);
@@ -39,8 +39,7 @@ const INCOMPLETE_EVERY: TimeDelta = TimeDelta::seconds(10);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Coverage {
     bad_values: BadValues,
-    /// By patient; under no name those that do not say whose they are.
-    rejected: BTreeMap<Arc<str>, Rejected>,
+    rejected: RejectedPatients,
     doubtful: BTreeMap<(Arc<str>, String), Doubtful>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
     looked_at: Option<DateTime<Utc>>,
@@ -48,20 +47,6 @@ pub(super) struct Coverage {
     absent: BTreeMap<Arc<str>, (DateTime<Utc>, Why)>,
     /// What tables lack for good, in words, and when that was read; people delete rows of it.
     incomplete: (String, Option<DateTime<Utc>>),
-}
-
-/// Records of a patient that could not become rows, with none between that could.
-#[derive(Debug, Clone)]
-struct Rejected {
-    /// When the first and the last came: by Kafka's stamps, so that it does not matter in which batch.
-    first: DateTime<Utc>,
-    last: DateTime<Utc>,
-    /// When the last was read.
-    noted: DateTime<Utc>,
-    count: u64,
-    reason: String,
-    /// Whether a clock is the reason.
-    is_of_clock: bool,
 }
 
 /// The last doubtful value of a patient's column.
@@ -73,24 +58,15 @@ struct Doubtful {
 }
 
 impl Coverage {
-    /// What the store was told last.
-    pub(super) fn new(told: Vec<Unjudged>) -> Self {
-        let is_of_rejects = |told: &&Unjudged| {
-            told.rule == EVERY_RULE && matches!(told.cause, Why::Rejected | Why::Clock) && !told.patient.is_empty()
-        };
-        // What was told of goes on after a restart, until a record can be read again.
-        let rejected = told.iter().filter(is_of_rejects).map(|told| {
-            let rejected = Rejected {
-                first: told.since,
-                last: told.since + REJECTS_LAST,
-                noted: DateTime::<Utc>::MAX_UTC,
-                count: ENOUGH_REJECTS,
-                reason: told.detail.clone(),
-                is_of_clock: told.cause == Why::Clock,
-            };
-            (Arc::clone(&told.patient), rejected)
+    /// Goes on from what the store was told last, and from the alerts that stand.
+    pub(super) fn new(told: Vec<Unjudged>, open: &[Episode]) -> Self {
+        let alerts = open.iter().filter(|episode| &*episode.rule == REJECTED && !episode.patient.is_empty());
+        let standing = alerts.map(|episode| {
+            let is_of_clock = told.iter().any(|told| told.patient == episode.patient && told.cause == Why::Clock);
+            let reason = episode.text.strip_prefix(NO_RECORD).unwrap_or(&episode.text);
+            (Arc::clone(&episode.patient), episode.started_at, reason.to_owned(), is_of_clock)
         });
-        let rejected = rejected.collect();
+        let rejected = RejectedPatients::told(standing);
         let told = told.into_iter().map(|unjudged| ((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged));
         Self { told: told.collect(), rejected, ..Self::default() }
     }
@@ -144,49 +120,43 @@ impl Coverage {
         texts
     }
 
-    /// Takes note of a batch's rejects.
-    pub(super) fn note_rejects(&mut self, rejects: &[Reject], now: DateTime<Utc>) {
-        for restored in self.rejected.values_mut().filter(|rejected| rejected.noted > now) {
-            restored.noted = now;
-        }
-        self.rejected.retain(|patient, rejected| {
-            now - rejected.noted < if patient.is_empty() { STRAY_REJECTS_PAUSE } else { REMEMBERED }
-        });
-        for reject in rejects {
-            let patient = reject.patient.as_deref().unwrap_or_default();
-            let at = reject.stamped_at.unwrap_or(now).min(now);
-            let new =
-                || Rejected { first: at, last: at, noted: now, count: 0, reason: String::new(), is_of_clock: false };
-            let rejected = self.rejected.entry(patient.into()).or_insert_with(new);
-            if patient.is_empty() && at - rejected.last >= STRAY_REJECTS_PAUSE {
-                (rejected.first, rejected.count) = (at, 0);
+    /// Takes note of a batch's rejects, and of the records of patients who had some.
+    pub(super) fn note_rejects(
+        &mut self,
+        rejects: &[Reject],
+        rows: &RecordBatch,
+        (streams, columns): (&Streams, &SampleColumns),
+        now: DateTime<Utc>,
+    ) {
+        let keys = rows.column_by_name(&columns.key).and_then(|keys| keys.as_string_view_opt());
+        let stamps = rows.column_by_name(&columns.stamp).and_then(|stamps| stamps.as_primitive_opt());
+        let mut records: BTreeMap<Arc<str>, Vec<DateTime<Utc>>> = BTreeMap::new();
+        if let Some((keys, stamps)) = keys.zip(stamps).filter(|_| !(rejects.is_empty() && self.rejected.is_empty())) {
+            let stamps: &PrimitiveArray<TimestampMicrosecondType> = stamps;
+            for (row, patient) in keys.iter().enumerate() {
+                let Some(patient) = patient.filter(|patient| self.rejected.is_of(patient, rejects)) else { continue };
+                let at = stamps.is_valid(row).then(|| DateTime::from_timestamp_micros(stamps.value(row))).flatten();
+                records.entry(patient.into()).or_default().push(at.unwrap_or(now));
             }
-            (rejected.last, rejected.noted, rejected.count) = (rejected.last.max(at), now, rejected.count + 1);
-            rejected.reason.clone_from(&reject.reason);
-            rejected.is_of_clock = reject.is_of_clock();
         }
+        self.rejected.note(rejects, &records, &|patient| streams.stamped_at(patient), now);
     }
 
     /// The patients of whom nothing but rejects has come for a while, each with what to tell.
-    pub(super) fn rejected(&self, streams: &Streams) -> BTreeMap<Arc<str>, String> {
+    pub(super) fn rejected(&self) -> BTreeMap<Arc<str>, String> {
         let text = |(patient, rejected): (&Arc<str>, &Rejected)| {
-            let of_whom = if patient.is_empty() {
-                "records cannot be read, nor whose they are"
-            } else {
-                "no record of the patient can be read"
-            };
-            (Arc::clone(patient), format!("{of_whom}: {}", rejected.reason))
+            let of_whom = if patient.is_empty() { "records cannot be read, nor whose they are: " } else { NO_RECORD };
+            (Arc::clone(patient), format!("{of_whom}{}", rejected.reason))
         };
-        self.nothing_but_rejects(streams).map(text).collect()
+        self.rejected.standing().map(text).collect()
     }
 
-    fn nothing_but_rejects(&self, streams: &Streams) -> impl Iterator<Item = (&Arc<str>, &Rejected)> {
-        self.rejected.iter().filter(|(patient, rejected)| {
-            let is_read_again = streams.stamped_at(patient).is_some_and(|stamped| stamped >= rejected.first);
-            let long = if patient.is_empty() { STRAY_REJECTS_LAST } else { REJECTS_LAST };
-            let lasts = rejected.count >= ENOUGH_REJECTS && rejected.last - rejected.first >= long;
-            lasts && !is_read_again
-        })
+    /// The same patients, but for who is nobody, each with why no newer value comes.
+    pub(super) fn why_rejected(&self) -> BTreeMap<Arc<str>, (Why, String)> {
+        let standing = self.rejected.standing().filter(|(patient, _)| !patient.is_empty());
+        standing
+            .map(|(patient, rejected)| (Arc::clone(patient), (cause_of(rejected), rejected.reason.clone())))
+            .collect()
     }
 
     /// Takes note of who is here at `event_now` without a record.
@@ -213,8 +183,14 @@ impl Coverage {
     }
 
     /// Whom nobody judges though streams know nothing of it: whose records are rejected, whose are nobody's, and who is here
-    /// without a record.
-    pub(super) fn others(&self, streams: &Streams, attaching: &Attaching, now: DateTime<Utc>) -> Vec<Unjudged> {
+    /// without a record. `counts` tells of whom a value is still valid: until none is, a patient is judged by it.
+    pub(super) fn others(
+        &self,
+        streams: &Streams,
+        counts: &dyn Fn(&str) -> bool,
+        attaching: &Attaching,
+        now: DateTime<Utc>,
+    ) -> Vec<Unjudged> {
         let every_rule = |patient: &Arc<str>, cause: Why, since: DateTime<Utc>, detail: String| Unjudged {
             patient: Arc::clone(patient),
             patients: 1,
@@ -223,14 +199,16 @@ impl Coverage {
             since,
             cause,
             detail,
+            told_by: None,
         };
-        let rejected = self.nothing_but_rejects(streams).map(|(patient, rejected)| {
-            let cause = if rejected.is_of_clock { Why::Clock } else { Why::Rejected };
-            every_rule(patient, cause, rejected.first, rejected.reason.clone())
+        let rejected = self.rejected.standing().filter(|(patient, _)| patient.is_empty() || !counts(patient));
+        let rejected = rejected.map(|(patient, rejected)| {
+            every_rule(patient, cause_of(rejected), rejected.first, rejected.reason.clone())
         });
-        let strangers = Some(attaching.strangers()).filter(|strangers| *strangers > 0).map(|patients| Unjudged {
+        let strangers = attaching.nobodys().into_iter();
+        let strangers = strangers.map(|(patient, (text, patients))| Unjudged {
             patients,
-            ..every_rule(&"".into(), Why::NotAttached, now, attaching.tell_of_nobody())
+            ..every_rule(&patient, Why::NotAttached, now, text)
         });
         let missed = self.absent.iter().filter(|(_, (since, _))| now - *since >= NOTHING_YET);
         let missed = missed.map(|(patient, (since, cause))| {
@@ -263,11 +241,6 @@ impl Coverage {
     /// What tables lack for good, in words; empty where nothing is.
     pub(super) fn incomplete(&self) -> &str {
         &self.incomplete.0
-    }
-
-    /// Lets go of rejects of patients of whom records can be read again.
-    pub(super) fn forgive(&mut self, streams: &Streams) {
-        self.rejected.retain(|patient, rejected| streams.stamped_at(patient).is_none_or(|at| at < rejected.first));
     }
 
     pub(super) fn bad_values(&self) -> &BadValues {
@@ -312,9 +285,17 @@ impl Coverage {
     }
 }
 
+/// Why rejected records are.
+fn cause_of(rejected: &Rejected) -> Why {
+    if rejected.is_of_clock { Why::Clock } else { Why::Rejected }
+}
+
 impl ValidFor for Plan {
     fn valid_for(&self, column: &str) -> Duration {
-        let own = self.job.source.columns.get(column).and_then(|column| column.valid_for);
+        let all = self.job.source.columns.all();
+        // A doubtful value counts for as long as one that is none.
+        let named = |known: &&Column| known.name == column || known.doubtful_name().is_some_and(|twin| twin == column);
+        let own = all.iter().find(named).and_then(|column| column.valid_for);
         own.unwrap_or(self.job.alerts.stale_after)
     }
 
@@ -336,6 +317,7 @@ mod tests {
             since: DateTime::from_timestamp(since, 0).expect("a time"),
             cause,
             detail: String::new(),
+            told_by: None,
         }
     }
 
@@ -351,46 +333,5 @@ mod tests {
         coverage.told(changes, DateTime::UNIX_EPOCH);
         let changes = coverage.changes(&[unjudged("P1", Why::BadValue, 12)]);
         assert_eq!(changes.unjudged, [unjudged("P1", Why::BadValue, 10)]);
-    }
-
-    fn reject(patient: Option<&str>, stamped: i64) -> Reject {
-        Reject {
-            partition: crate::terms::Partition(0),
-            offset: crate::terms::Offset(stamped),
-            key: None,
-            raw: Vec::new(),
-            reason: "it is no JSON object".to_owned(),
-            patient: patient.map(str::to_owned),
-            stamped_at: Some(second(stamped)),
-            event_time: None,
-        }
-    }
-
-    fn second(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(second, 0).expect("a time")
-    }
-
-    #[test]
-    fn rejects_of_nobody_are_told_of_once_they_go_on_and_until_they_stop() {
-        let (mut coverage, streams) = (Coverage::default(), Streams::default());
-        let told = |coverage: &Coverage| coverage.rejected(&streams).into_keys().collect::<Vec<_>>();
-        coverage.note_rejects(&(0..9).map(|at| reject(None, at)).collect::<Vec<_>>(), second(9));
-        assert_eq!(told(&coverage), [] as [Arc<str>; 0], "a mishap of a few seconds is none");
-        coverage.note_rejects(&(9..20).map(|at| reject(None, at)).collect::<Vec<_>>(), second(20));
-        assert_eq!(told(&coverage), [Arc::from("")]);
-        coverage.note_rejects(&[], second(81));
-        assert_eq!(told(&coverage), [] as [Arc<str>; 0], "none has come for a minute");
-    }
-
-    #[test]
-    fn that_nothing_of_a_patient_can_be_read_is_known_from_one_batch_and_after_a_restart() {
-        let streams = Streams::default();
-        let mut coverage = Coverage::default();
-        coverage.note_rejects(&(0..15).map(|at| reject(Some("P1"), at)).collect::<Vec<_>>(), second(300));
-        assert_eq!(coverage.rejected(&streams).len(), 1);
-        let told = Unjudged { rule: EVERY_RULE.to_owned(), ..unjudged("P1", Why::Rejected, 0) };
-        let mut coverage = Coverage::new(vec![told]);
-        coverage.note_rejects(&[], second(10_000));
-        assert_eq!(coverage.rejected(&streams).len(), 1, "it goes on until a record can be read");
     }
 }

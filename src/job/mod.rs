@@ -18,6 +18,7 @@ mod quarantine;
 mod recover;
 mod references;
 mod rehearse;
+mod rejected;
 mod reload;
 mod retry;
 mod run;

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 
-use crate::alert::{Judged, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards};
+use crate::alert::{Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards, lost_defaults};
 use crate::config::{self, Job};
 use crate::decode::{PARTITION_COLUMN, STAMP_COLUMN, frame_schema};
 use crate::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
@@ -35,6 +36,11 @@ pub struct Plan {
     /// In which ward each patient lies, by the reference table of this name, where there is one.
     pub wards: Wards,
     ward_table: Option<String>,
+    /// The alarm limits as the set's seed has them, and as queries see them; empty where the set has no table of limits.
+    limits_of_set: Vec<Limit>,
+    limits: Vec<Limit>,
+    /// The vitals that rules judge by limits.
+    judged_by_limits: BTreeSet<String>,
     /// Which columns tell samples apart.
     pub samples: SampleColumns,
 }
@@ -102,6 +108,16 @@ impl Plan {
         if self.ward_table.as_deref() == Some(table) {
             self.wards = Wards::read(rows, &self.samples.key);
         }
+        if self.job.alerts.limits == table {
+            self.limits = Limit::read(rows).unwrap_or_default();
+        }
+    }
+
+    /// The default limits that the set gives and nobody has at `at`, of vitals that rules judge by limits, each in words.
+    #[must_use]
+    pub fn lost_defaults(&self, at: DateTime<Utc>) -> Vec<String> {
+        let lost = lost_defaults(&self.limits_of_set, &self.limits, at);
+        lost.into_iter().filter(|(vital, _)| self.judged_by_limits.contains(vital)).map(|(_, text)| text).collect()
     }
 
     /// What streams of samples keep apart, by what rules depend on.
@@ -213,6 +229,7 @@ impl Plan {
                 .iter()
                 .filter_map(|column| Some((column.doubtful_name()?, column.name.clone())))
                 .collect(),
+            valid_for: values_valid_for(&job),
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
         let engine = Engine::plan(files, &seeds, &source, limits)?;
@@ -241,6 +258,9 @@ impl Plan {
             }
         }
         faults.extend(suppress(&engine, &mut rules));
+        let limits_of_set = references.iter().find(|reference| reference.spec.name == job.alerts.limits);
+        let limits_of_set = limits_of_set.and_then(|limits| Limit::read(&limits.rows).ok()).unwrap_or_default();
+        let judged_by_limits = judged_by(&job.alerts.limits, &engine, &rules);
         let ward_table = wards(&job, &references).unwrap_or_else(|fault| {
             faults.push(fault);
             None
@@ -256,8 +276,33 @@ impl Plan {
             partition: PARTITION_COLUMN.to_owned(),
             stamp: STAMP_COLUMN.to_owned(),
         };
-        Ok(Self { engine, tables, references, rules, wards: Wards::default(), ward_table, samples, job })
+        Ok(Self {
+            engine,
+            tables,
+            references,
+            rules,
+            wards: Wards::default(),
+            ward_table,
+            limits: limits_of_set.clone(),
+            limits_of_set,
+            judged_by_limits,
+            samples,
+            job,
+        })
     }
+}
+
+/// How long a value of each column counts that is one of the patient's, the doubtful ones included.
+fn values_valid_for(job: &Job) -> Vec<(String, Duration)> {
+    let columns = &job.source.columns;
+    let names = [Some(&columns.key().name), Some(&columns.event_time().name), job.source.device.as_ref()];
+    let of_patient = columns.all().iter().filter(|column| !names.contains(&Some(&column.name)));
+    let valid_for = of_patient.flat_map(|column| {
+        let valid_for = column.valid_for.unwrap_or(job.alerts.stale_after);
+        let names = std::iter::once(column.name.clone()).chain(column.doubtful_name());
+        names.map(move |name| (name, valid_for))
+    });
+    valid_for.collect()
 }
 
 /// A query under whose name the job tells of itself.
@@ -385,6 +430,23 @@ fn suppress(engine: &Engine, rules: &mut [Rule]) -> Vec<Diagnostic> {
         }
     }
     faults
+}
+
+/// The vitals of rules about patients that read a reference table, directly or through other queries.
+fn judged_by(table: &str, engine: &Engine, rules: &[Rule]) -> BTreeSet<String> {
+    let query = |name: &str| engine.queries().find(|query| query.file.name == name);
+    let reads = |rule: &&Rule| {
+        let (mut seen, mut waiting) = (BTreeSet::new(), vec![rule.name.as_str()]);
+        while let Some(query) = waiting.pop().and_then(query) {
+            if query.given.iter().any(|given| given == table) {
+                return true;
+            }
+            waiting.extend(query.reads.iter().map(String::as_str).filter(|read| seen.insert(*read)));
+        }
+        false
+    };
+    let rules = rules.iter().filter(|rule| !rule.is_technical()).filter(reads);
+    rules.flat_map(|rule| rule.vitals.iter().cloned()).collect()
 }
 
 /// The reference table with the patients' wards: the one that the job names or, without a name, one that fits.

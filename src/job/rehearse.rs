@@ -259,8 +259,10 @@ impl Rehearsal {
 
     fn finish(&mut self, taken: Taken) -> Rehearsed {
         let outcomes = taken.run_queries(&mut self.plan, &self.state, &self.forms[0].episodes);
+        let mut quarantine = self.state.quarantine.clone();
+        taken.note_failures(&self.plan, &outcomes, &mut quarantine);
         let mut changes = self.forms.iter_mut().map(|form| {
-            taken.judge(&self.plan, &form.rules, &outcomes, &self.state, &mut form.episodes);
+            taken.judge(&self.plan, &form.rules, &outcomes, &self.state, (&quarantine, &mut form.episodes));
             form.episodes.take_changes()
         });
         let first = changes.next().unwrap_or_default();

@@ -50,6 +50,8 @@ pub struct Input<'a> {
 pub trait Ages: std::fmt::Debug {
     /// What tells the ages of a patient: of the last record, and of the last value of each of `columns`.
     fn of_columns<'a>(&'a self, columns: &[&str]) -> AgesOf<'a>;
+    /// The newest event time at which a column had a value of this patient.
+    fn last_value(&self, patient: &str, column: &str) -> Option<DateTime<Utc>>;
 }
 
 /// Tells the ages of a patient; `None` where event times tell as well.
@@ -73,6 +75,17 @@ pub struct Judged<'a> {
     pub composed: &'a BTreeMap<String, RecordBatch>,
 }
 
+/// What became of the windows of a query that end with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// None ended, or the query has no windows.
+    NoneDue,
+    /// Each was computed.
+    Computed,
+    /// Some could not be computed: their rows never come.
+    Failed,
+}
+
 /// What one query gave on one batch.
 #[derive(Debug)]
 pub struct Outcome {
@@ -86,6 +99,8 @@ pub struct Outcome {
     pub clear: Option<(RecordBatch, Option<Int64Array>)>,
     /// Whether the batch's rows are in its windows; `true` for a query without windows.
     pub counted: bool,
+    /// What became of the windows that end with the batch.
+    pub closing: Closing,
     /// What went wrong beside, though there are rows: the batch was not counted, or some window not computed.
     pub trouble: Option<QueryFailure>,
     /// How long it took.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -15,7 +16,7 @@ use super::batch::{Input, Outcome};
 use super::execute::{Limits, QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
 use super::functions::FrozenTimes;
-use super::latest::{Latest, with_ages};
+use super::latest::Latest;
 use super::planner::{Body, Planner, Query};
 use super::run::{Giving, Run, batch_number, own_watermark};
 use super::sampled::numbered;
@@ -104,6 +105,8 @@ pub struct Source<'a> {
     pub event_time: &'a str,
     /// The columns with doubtful values of another, each with that other: either tells how it stands with the patient.
     pub doubtful: Vec<(String, String)>,
+    /// How long a value of each column counts, the doubtful ones included; what is computed from others has no time of its own.
+    pub valid_for: Vec<(String, Duration)>,
 }
 
 impl Engine {
@@ -222,7 +225,7 @@ impl Engine {
     ///
     /// Errors: the table's name, and why it is not up to date.
     fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) -> Result<(), (String, QueryFailure)> {
-        let Some(Latest { windowed, slot, name, key }) = &mut self.latest else { return Ok(()) };
+        let Some(Latest { windowed, slot, name, columns }) = &mut self.latest else { return Ok(()) };
         let running = Stopwatch::start();
         let is_leaving = |patient: &str| input.leaving.contains_key(patient);
         if !input.leaving.is_empty() {
@@ -235,7 +238,7 @@ impl Engine {
         let folded = running.elapsed().as_secs_f64();
         let shown = match giving {
             Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| {
-                slot.fill(&input.ages.map_or_else(|| rows.clone(), |ages| with_ages(&rows, key, ages)));
+                slot.fill(&input.ages.map_or_else(|| rows.clone(), |ages| columns.with_ages(&rows, ages)));
             }),
             Giving::Closed | Giving::Nothing => Ok(()),
         };
@@ -294,6 +297,21 @@ impl Engine {
             Body::Plain(_) => None,
             Body::Windowed(windowed) => Some(windowed.window.to_string()),
         }
+    }
+
+    /// How long after a row the windows of `query` that have it have ended, by the devices' time and without the lateness: where it
+    /// has windows of other windows, those count too.
+    #[must_use]
+    pub fn windows_last(&self, query: &str) -> Duration {
+        let mut micros: i64 = 0;
+        let mut name = query;
+        while let Some(Query { body: Body::Windowed(windowed), .. }) =
+            self.queries.iter().find(|known| known.planned.file.name == name)
+        {
+            micros = micros.saturating_add(windowed.lasts());
+            name = &windowed.stream;
+        }
+        Duration::from_micros(micros.unsigned_abs())
     }
 
     /// Whether a query reads who is here.

@@ -14,7 +14,10 @@ pub(super) const ENCOUNTERS_NOW: &str = "encounters_now";
 const OF_SOURCE: [(&str, &str); 4] = [
     ("", "every row of the batch; in a window, those that were on time"),
     ("_history", "the batch's rows, and those of the last `[source] retain` before it"),
-    ("_latest", "one row per patient: the last value of each column, its age, and the age of the newest record"),
+    (
+        "_latest",
+        "one row per patient: the last value of each column, its age, that of the newest record, and whether any value counts",
+    ),
     ("_artefacts", "the batch's values that cannot be read, or lie outside their plausible range"),
 ];
 
@@ -42,7 +45,7 @@ pub(super) fn given_tables() -> Vec<(String, &'static str, String)> {
         "the job's columns, `<column>_doubtful` of those that may have doubtful values, its features, `_topic`, \
                     `_partition`, `_offset`, `_stamped_at`"
             .to_owned();
-    let latest = "the job's columns, `<column>_age_seconds` of each, `age_seconds`".to_owned();
+    let latest = "the job's columns, `<column>_age_seconds` of each, `age_seconds`, `has_valid_value`".to_owned();
     let table = |name: String, columns: String| {
         let rows = given_rows(source, &name);
         (name, rows, columns)

@@ -1,10 +1,12 @@
 //! The table with the last values of each patient, kept up as a windowed query without an end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use chrono::{DateTime, Utc};
 
 use super::aggregates::{last_at, last_value};
 use super::batch::{Ages, PatientAges};
@@ -18,12 +20,29 @@ pub(super) struct Latest {
     pub(super) name: String,
     pub(super) windowed: Windowed,
     pub(super) slot: Slot,
-    /// The column that names the patient.
-    pub(super) key: String,
+    pub(super) columns: LatestColumns,
 }
 
-/// For each patient: the newest event time and its age, and of every other column but the doubtful ones the last value that was not NULL and
-/// the age of that, in seconds of the devices' time.
+/// Those of its columns by which ages are told.
+#[derive(Debug)]
+pub(super) struct LatestColumns {
+    /// The column that names the patient.
+    key: String,
+    /// The column with the newest event time.
+    event_time: String,
+    /// How long a value of each column counts, the doubtful ones included.
+    valid_for: Vec<(String, Duration)>,
+}
+
+impl LatestColumns {
+    pub(super) fn of(source: &Source<'_>) -> Self {
+        let (key, event_time) = (source.key.to_owned(), source.event_time.to_owned());
+        Self { key, event_time, valid_for: source.valid_for.clone() }
+    }
+}
+
+/// For each patient: the newest event time and its age, whether any value counts, and of every other column but the doubtful ones the
+/// last value that was not NULL and the age of that, in seconds of the devices' time.
 pub(super) fn latest_sql(source: &Source<'_>) -> String {
     let (table, key, time) = (source.table, source.key, source.event_time);
     let names = source.schema.fields().iter().map(|field| field.name().as_str());
@@ -36,10 +55,16 @@ pub(super) fn latest_sql(source: &Source<'_>) -> String {
         format!(", \"last\"['{value}'] AS \"{name}\", {} AS \"{name}_age_seconds\"", age(&format!("\"last\"['{at}']")))
     });
     let columns: String = columns.collect();
+    let is_valid = names.iter().enumerate().filter_map(|(number, name)| {
+        let (_, valid_for) = source.valid_for.iter().find(|(column, _)| column == name)?;
+        let age = age(&format!("\"last\"['{}']", last_at(number)));
+        Some(format!("coalesce({age} < {:.6}, false)", valid_for.as_secs_f64()))
+    });
+    let has_valid = is_valid.chain(["false".to_owned()]).collect::<Vec<_>>().join(" OR ");
     let all: String = names.iter().map(|name| format!(", \"{name}\"")).collect();
     let last = if names.is_empty() { "NULL".to_owned() } else { format!("last_values(\"{time}\", _offset{all})") };
     format!(
-        "SELECT \"{key}\", \"newest\" AS \"{time}\", {} AS age_seconds{columns} FROM (\
+        "SELECT \"{key}\", \"newest\" AS \"{time}\", {} AS {AGE}, {has_valid} AS {HAS_VALID}{columns} FROM (\
          SELECT \"{key}\", max(\"{time}\") AS \"newest\", max(_partition) AS \"partition\", {last} AS \"last\" \
          FROM \"{table}\" GROUP BY \"{key}\")",
         age("\"newest\"")
@@ -49,30 +74,81 @@ pub(super) fn latest_sql(source: &Source<'_>) -> String {
 /// The column with the age of a patient's last record; that of a column's last value has its name in front.
 const AGE: &str = "age_seconds";
 
-/// The rows with ages as `ages` tells them, where it does.
-pub(super) fn with_ages(rows: &RecordBatch, key: &str, ages: &dyn Ages) -> RecordBatch {
-    let schema = rows.schema_ref();
-    let of = |name: &str| Some(name.strip_suffix(AGE)?.strip_suffix('_')?.to_owned());
-    let aged: Vec<(usize, String)> = (0..schema.fields().len())
-        .filter_map(|place| Some((place, of(schema.field(place).name())?)))
-        .filter(|(place, _)| *schema.field(*place).data_type() == DataType::Float64)
-        .collect();
-    let keys = rows.column_by_name(key).and_then(|keys| cast(keys, &DataType::Utf8View).ok());
-    let (Some(keys), Ok(whole)) = (keys, schema.index_of(AGE)) else { return rows.clone() };
-    let names: Vec<&str> = aged.iter().map(|(_, name)| name.as_str()).collect();
-    let age_of = ages.of_columns(&names);
-    let known: Vec<Option<PatientAges>> = keys.as_string_view().iter().map(|patient| age_of(patient?)).collect();
-    let mut columns = rows.columns().to_vec();
-    let mut put = |place: usize, age: &dyn Fn(&PatientAges) -> Option<f64>| {
-        let before = columns[place].as_primitive::<Float64Type>();
-        let better = |row: usize| known[row].as_ref().and_then(age).filter(|_| before.is_valid(row));
-        let values =
-            (0..before.len()).map(|row| better(row).or_else(|| before.is_valid(row).then(|| before.value(row))));
-        columns[place] = Arc::new(values.collect::<Float64Array>()) as ArrayRef;
-    };
-    put(whole, &|ages| Some(ages.record));
-    for (number, (place, _)) in aged.iter().enumerate() {
-        put(*place, &|ages| ages.columns[number]);
+/// The column that tells whether any value of a patient counts.
+const HAS_VALID: &str = "has_valid_value";
+
+impl LatestColumns {
+    /// The rows with ages as `ages` tells them, where it does, and with what follows from them: whether any value counts.
+    pub(super) fn with_ages(&self, rows: &RecordBatch, ages: &dyn Ages) -> RecordBatch {
+        let schema = rows.schema_ref();
+        let of = |name: &str| Some(name.strip_suffix(AGE)?.strip_suffix('_')?.to_owned());
+        let aged: Vec<(usize, String)> = (0..schema.fields().len())
+            .filter_map(|place| Some((place, of(schema.field(place).name())?)))
+            .filter(|(place, _)| *schema.field(*place).data_type() == DataType::Float64)
+            .collect();
+        let keys = rows.column_by_name(&self.key).and_then(|keys| cast(keys, &DataType::Utf8View).ok());
+        let (Some(keys), Ok(whole), Ok(has_valid)) = (keys, schema.index_of(AGE), schema.index_of(HAS_VALID)) else {
+            return rows.clone();
+        };
+        // Doubtful values have no columns of their own here, but they count.
+        let is_aged = |column: &&String| aged.iter().any(|(_, name)| name == *column);
+        let others = self.valid_for.iter().map(|(column, _)| column).filter(|column| !is_aged(column));
+        let names: Vec<&str> = aged.iter().map(|(_, name)| name).chain(others).map(String::as_str).collect();
+        let age_of = ages.of_columns(&names);
+        let known: Vec<Option<PatientAges>> = keys.as_string_view().iter().map(|patient| age_of(patient?)).collect();
+        let mut columns = rows.columns().to_vec();
+        let mut put = |place: usize, age: &dyn Fn(&PatientAges) -> Option<f64>| {
+            let before = columns[place].as_primitive::<Float64Type>();
+            let better = |row: usize| known[row].as_ref().and_then(age).filter(|_| before.is_valid(row));
+            let values = (0..before.len()).map(|row| better(row).or_else(|| number(before, row)));
+            columns[place] = Arc::new(values.collect::<Float64Array>()) as ArrayRef;
+        };
+        put(whole, &|ages| Some(ages.record));
+        for (number, (place, _)) in aged.iter().enumerate() {
+            put(*place, &|ages| ages.columns[number]);
+        }
+        // In seconds: how old the last value of each column may be, and what tells how old it is.
+        let limits = self.valid_for.iter().filter_map(|(column, valid_for)| {
+            let number = names.iter().position(|name| name == column)?;
+            let ages = aged.get(number).map(|(place, _)| columns[*place].as_primitive::<Float64Type>());
+            Some((valid_for.as_secs_f64(), column, number, ages))
+        });
+        let limits: Vec<_> = limits.collect();
+        let newest = Newest { rows, event_time: &self.event_time, ages: columns[whole].as_primitive() };
+        let values = (0..rows.num_rows()).map(|row| {
+            let counts = limits.iter().any(|(valid_for, column, place, column_ages)| {
+                let age = match (column_ages, &known[row]) {
+                    (Some(ages), _) => number(ages, row),
+                    (None, Some(known)) => known.columns[*place],
+                    (None, None) => newest.age_at(row, || ages.last_value(keys.as_string_view().value(row), column)),
+                };
+                age.is_some_and(|age| age < *valid_for)
+            });
+            Some(counts)
+        });
+        columns[has_valid] = Arc::new(values.collect::<BooleanArray>());
+        RecordBatch::try_new(rows.schema(), columns).unwrap_or_else(|error| panic!("the same columns: {error}"))
     }
-    RecordBatch::try_new(rows.schema(), columns).unwrap_or_else(|error| panic!("the same columns: {error}"))
+}
+
+fn number(numbers: &Float64Array, row: usize) -> Option<f64> {
+    numbers.is_valid(row).then(|| numbers.value(row))
+}
+
+/// When the newest record of each patient was measured, and how old it is.
+struct Newest<'a> {
+    rows: &'a RecordBatch,
+    event_time: &'a str,
+    ages: &'a Float64Array,
+}
+
+impl Newest<'_> {
+    /// How old, by the devices' time, what was measured at another time is.
+    fn age_at(&self, row: usize, at: impl FnOnce() -> Option<DateTime<Utc>>) -> Option<f64> {
+        let times = self.rows.column_by_name(self.event_time)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let (newest, age) = (times.is_valid(row).then(|| times.value(row))?, number(self.ages, row)?);
+        #[allow(clippy::cast_precision_loss, reason = "an age, which is far below what a double holds exactly")]
+        let older = newest.saturating_sub(at()?.timestamp_micros()) as f64 / 1e6;
+        Some(age + older)
+    }
 }

@@ -31,7 +31,7 @@ mod stored;
 mod syntax;
 mod window;
 
-pub use batch::{Ages, AgesOf, Input, Judged, Outcome, PatientAges};
+pub use batch::{Ages, AgesOf, Closing, Input, Judged, Outcome, PatientAges};
 pub use engine::{Engine, Planned, Source};
 pub use execute::{Limits, QueryFailure};
 pub use file::{QueryFile, QueryKind, load_draft, load_set};

@@ -28,7 +28,7 @@ use super::given::{
     ENCOUNTERS_NOW, OPEN_ALERTS, artefacts_name, artefacts_schema, encounters_now_schema, history_name, latest_name,
     open_alerts_schema,
 };
-use super::latest::{Latest, latest_sql};
+use super::latest::{Latest, LatestColumns, latest_sql};
 use super::refuse::refused_function;
 use super::result::{check_result, check_window};
 use super::sampled::{carry, numbered_schema};
@@ -242,7 +242,7 @@ impl<'a> Planner<'a> {
             Ok((windowed, schema)) => {
                 let slot = Slot::new(schema);
                 self.register(&name, Path::new(""), &slot, &slot, Known::of_moment(window::Input::Latest));
-                Some(Latest { name, windowed, slot, key: self.source.key.to_owned() })
+                Some(Latest { name, windowed, slot, columns: LatestColumns::of(self.source) })
             }
             Err(error) => {
                 let message = format!("\"{name}\" cannot be kept: {}", tidy(&error.strip_backtrace()));

@@ -8,7 +8,7 @@ use arrow::compute::concat_batches;
 
 use crate::terms::{BatchId, Watermark};
 
-use super::batch::{Input, Outcome};
+use super::batch::{Closing, Input, Outcome};
 use super::engine::Planned;
 use super::execute::{QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
@@ -17,7 +17,7 @@ use super::keyed::in_key_order;
 use super::planner::{Body, Query};
 use super::sampled::split;
 use super::slot::Slot;
-use super::window::{Open, Windowed};
+use super::window::{ClosedWindows, Open, Windowed};
 
 pub(super) fn batch_number(batch: BatchId) -> i64 {
     i64::try_from(batch.0).unwrap_or(i64::MAX)
@@ -106,7 +106,8 @@ impl Run {
                     Ok((rows, samples)) => (Ok(rows), samples),
                     Err(failure) => (Err(failure), None),
                 };
-                Outcome { query: name, rows, samples, clear, counted: true, trouble: None, took: Duration::ZERO }
+                let (closing, took) = (Closing::NoneDue, Duration::ZERO);
+                Outcome { query: name, rows, samples, clear, counted: true, closing, trouble: None, took }
             }
         };
         self.outcomes.push(outcome);
@@ -141,9 +142,15 @@ impl Run {
         };
         let counted = uncounted.is_none();
         let mut trouble = uncounted;
+        let mut closing = Closing::NoneDue;
         let mut given = Vec::new();
         if self.giving != Giving::Nothing || closed_slot.is_some() {
-            let (closed, failure) = windowed.closed(runner, watermark);
+            let ClosedWindows { rows: closed, were_due, failure } = windowed.closed(runner, watermark);
+            closing = match (were_due, &failure) {
+                (_, Some(_)) => Closing::Failed,
+                (true, None) => Closing::Computed,
+                (false, None) => Closing::NoneDue,
+            };
             trouble = trouble.or(failure);
             if let Some(slot) = closed_slot {
                 slot.fill(&closed);
@@ -178,7 +185,7 @@ impl Run {
         let rows = concat_batches(&planned.schema, &given).map_err(|error| QueryFailure(error.to_string()));
         let rows = rows.and_then(|rows| keyed(&planned.file, rows));
         let (samples, clear, took) = (None, None, Duration::ZERO);
-        Outcome { query: planned.file.name.clone(), rows, samples, clear, counted, trouble, took }
+        Outcome { query: planned.file.name.clone(), rows, samples, clear, counted, closing, trouble, took }
     }
 
     /// The open windows of a query as they stand. Where it reads another's windows, those that are open count too, but

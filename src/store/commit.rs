@@ -133,6 +133,8 @@ pub struct QueryState {
     pub error: String,
     /// Since when it has failed; `None` is well, or a version before did not keep it.
     pub since: Option<DateTime<Utc>>,
+    /// When a window of it could last not be computed, since one was; such a query fails until one is, not until a batch goes well.
+    pub window_failed_at: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -347,6 +349,7 @@ impl Store {
                 batch_value(state.retry),
                 Value::text(error),
                 Value::time(state.since),
+                Value::time(state.window_failed_at),
                 batch(),
             ]
         });

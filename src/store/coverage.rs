@@ -91,6 +91,7 @@ impl Store {
                 detail: row.text()?,
                 // A version before did not count them.
                 patients: usize::try_from(row.optional_count()).unwrap_or(usize::MAX).max(1),
+                told_by: None,
             })
         };
         rows.iter().map(read).collect()

@@ -541,7 +541,7 @@ impl Store {
     }
 }
 
-const QUERY_COLUMNS: &str = "`query`, `failures`, `retry_batch`, `error`, `since_at`";
+const QUERY_COLUMNS: &str = "`query`, `failures`, `retry_batch`, `error`, `since_at`, `window_failed_at`";
 
 fn query_state(row: &[Value]) -> Result<QueryState, StoreError> {
     let mut row = Row::of(QUERIES, QUERY_COLUMNS, row);
@@ -551,6 +551,7 @@ fn query_state(row: &[Value]) -> Result<QueryState, StoreError> {
         retry: row.batch()?,
         error: row.optional_text().unwrap_or_default(),
         since: row.optional_time(),
+        window_failed_at: row.optional_time(),
     })
 }
 

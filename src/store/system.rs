@@ -412,6 +412,7 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("retry_batch", Kind::Int),
                 ("error", Kind::Text),
                 ("since_at", Kind::Time),
+                ("window_failed_at", Kind::Time),
                 ("batch", Kind::Int),
             ],
         ),

@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, EVERY_RULE, Episode, HOST_CLOCK,
-    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, Outstanding, PARTITION_STALLED, REFERENCE_UNREAD, REJECTED, STORE_AWAY,
-    TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
+    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, REFERENCE_UNREAD, REJECTED,
+    STORE_AWAY, TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
 };
 use crate::config::{Job, Outlet};
 use crate::encounter::{Encounters, Journal};
@@ -64,11 +64,13 @@ pub enum Cause {
     TableIncomplete,
     /// Reference tables cannot be read again: limits count as they were.
     ReferenceUnread,
+    /// A vital that rules judge by limits has no default limit any more.
+    LimitMissing,
 }
 
 impl Cause {
     /// All of them, what concerns most first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StoreAway,
         Self::NoBatch,
         Self::KafkaAway,
@@ -76,6 +78,7 @@ impl Cause {
         Self::Unreached,
         Self::Unjudged,
         Self::QueryFailing,
+        Self::LimitMissing,
         Self::ReferenceUnread,
         Self::TableAtFault,
         Self::TableIncomplete,
@@ -99,6 +102,7 @@ impl Cause {
             Self::TableAtFault => "table_at_fault",
             Self::TableIncomplete => "table_incomplete",
             Self::ReferenceUnread => "reference_unread",
+            Self::LimitMissing => "limit_missing",
         }
     }
 }
@@ -284,6 +288,7 @@ pub fn findings(
     found.extend(unreached(&outstanding, &open, job));
     found.extend(of_rules(&store.unjudged()?));
     found.extend(store.failing_queries()?.iter().map(failing));
+    found.extend(of_ward(&open, LIMIT_MISSING, Cause::LimitMissing));
     found.extend(of_ward(&open, REFERENCE_UNREAD, Cause::ReferenceUnread));
     found.extend(store.table_faults()?.iter().filter_map(at_fault));
     found.extend(store.incomplete()?.iter().map(incomplete));
@@ -464,8 +469,10 @@ pub fn remedy_of(cause: Why) -> &'static str {
         Why::QueryFailing => "mend the query's file",
         Why::Clock => "set the device's clock, or `time_zone` in the job file",
         Why::Rejected => "see `rejects` for each record with its reason, and mend what sends them",
-        Why::NotAttached => "say by `wardwatch encounters` who is attached to what",
-        Why::Suppressed => "mend what the technical alert says",
+        Why::NotAttached => {
+            "see on whom the monitor is: take it off who has left, or have it said by `wardwatch encounters admit` whose it is"
+        }
+        Why::Suppressed => "go to the patient, and see to the sensor, lead or monitor that the technical alert names",
         Why::BadValue => "see what the device sends: `artefacts` has each value with the reason",
         Why::NoValue => "see whether the sensor is on and sends; a patient who has left is to be discharged",
         Why::Paused => "end it by `wardwatch alerts end`, if it is not meant to last",
@@ -489,6 +496,10 @@ pub fn remedy_of_alert(rule: &str) -> Option<&'static str> {
         HOST_CLOCK => CLOCK_REMEDY,
         REFERENCE_UNREAD => {
             "mend the table that the text names, or its rights; what was changed in it since does not count before"
+        }
+        LIMIT_MISSING => {
+            "set the default again by `wardwatch limits set --default`; one that is not wanted is to be taken out of the set's \
+             seeds/limits.csv, too"
         }
         KAFKA_AWAY => KAFKA_REMEDY,
         PARTITION_STALLED => PARTITION_REMEDY,
@@ -539,7 +550,12 @@ fn failing(query: &QueryState) -> Finding {
         cause: Cause::QueryFailing,
         what: format!("query \"{}\" has failed {} times in a row: {}", query.query, query.failures, query.error),
         since: query.since,
-        remedy: format!("mend its file or its table; it is tried again with batch {}", query.retry),
+        remedy: match query.window_failed_at {
+            Some(_) => {
+                "mend its file; the rules that read it are judged again once a window of it is computed".to_owned()
+            }
+            None => format!("mend its file or its table; it is tried again with batch {}", query.retry),
+        },
     }
 }
 
@@ -640,6 +656,7 @@ mod tests {
             since: at(since),
             cause,
             detail: detail.to_owned(),
+            told_by: None,
         };
         let found = of_rules(&[
             row("", "hypoxia", Why::QueryFailing, 1, "divide by zero"),

@@ -251,6 +251,46 @@ fn limits_are_set_with_author_and_reason_resolved_as_the_rules_resolve_them_and_
 }
 
 #[test]
+fn default_limits_are_not_taken_away_and_where_they_are_gone_people_are_told() {
+    let slow = "-- @severity: high\n-- @message: HR {heart_rate:.0}
+SELECT v.patient_id, v.event_time, v.heart_rate FROM vitals AS v
+JOIN thresholds AS t ON t.patient_id = v.patient_id AND t.vital = 'heart_rate' WHERE v.heart_rate < t.low\n";
+    let (job, topic, database) = limited();
+    let job = job.more("reference_refresh = \"100ms\"").query("rules/slow", slow);
+    let of = |vital: &'static str, more: &[&'static str]| {
+        [&["--default", "--vital", vital, "--reason", "x"][..], more].concat()
+    };
+    let expected = "without a default, nobody has a lower limit of heart_rate but those with a narrower one";
+    refused(&job, "limits", "set", &of("heart_rate", &["--low", "none"]), expected);
+    refused(&job, "limits", "remove", &of("heart_rate", &[]), "without a default");
+    done(&job, "limits", "set", &of("heart_rate", &["--low", "45"]));
+
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("a batch", || database.so_far("SELECT COUNT(*) FROM limits_seen") == "1");
+    let delete = |vital: &str| {
+        format!("DELETE FROM limits WHERE vital = '{vital}' AND patient_id = '' AND ward = '' AND age_band = ''")
+    };
+    database.connect().query_drop(delete("spo2")).unwrap();
+    database.connect().query_drop(delete("heart_rate")).unwrap();
+    let alert = "SELECT state, patient_id, text FROM alerts WHERE rule='limit_missing'";
+    running.wait_until("it is an alert of the ward", || database.so_far(alert).starts_with("firing||"));
+    let text = database.so_far(alert);
+    assert!(
+        text.starts_with("firing||no default limit of heart_rate (low, high): "),
+        "no rule goes by that of spo2: {text}"
+    );
+    let status = job.command("status").output().unwrap();
+    let said = told(&status);
+    assert!(
+        status.status.code() == Some(4) && said.contains("limit_missing · no default limit of heart_rate"),
+        "{said}"
+    );
+    done(&job, "limits", "set", &of("heart_rate", &["--low", "50", "--high", "120", "--from", "2025-12-31T00:00:00Z"]));
+    running.wait_until("it is over", || database.so_far(alert).starts_with("ended|"));
+}
+
+#[test]
 fn a_change_of_a_limit_is_an_event_that_says_before_and_after() {
     let (job, topic, database) = limited();
     let job = job.more("reference_refresh = \"100ms\"");

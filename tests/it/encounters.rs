@@ -122,8 +122,8 @@ fn a_patient_who_is_discharged_is_missed_no_more_and_whoever_still_sends_for_the
     assert_eq!(database.rows("SELECT device, event_time FROM unattached"), [format!("P1|{}.000000", at(900))]);
     assert_eq!(database.rows(alerts), over, "{told}");
     let nobody = "SELECT patient_id, state, text FROM alerts WHERE rule = 'unattached'";
-    let text = "records still come of a patient who has left; they are not judged";
-    assert_eq!(database.rows(nobody), [format!("|firing|{text}")]);
+    let text = "records still come though the patient has left; they are not judged";
+    assert_eq!(database.rows(nobody), [format!("P1|firing|{text}")]);
 
     // Who comes back is watched again.
     ask(&database, "patient_id, from_at", &format!("'P1', '{}'", at(910)));
@@ -542,7 +542,7 @@ fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_
     assert!(get("/metrics").contains("\nwardwatch_attached_later_total 0\n"), "{}", get("/metrics"));
     running.wait_until("it is an alert", || {
         database.so_far("SELECT text FROM alerts WHERE rule = 'unattached' AND state = 'firing'")
-            == "records still come of a patient who has left; they are not judged"
+            == "records still come though the patient has left; they are not judged"
     });
     let status = crate::bed::told(&job.command("status").output().unwrap());
     assert!(status.contains("1 records that were nobody's when they were measured"), "{status}");

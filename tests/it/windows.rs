@@ -73,8 +73,14 @@ fn table(name: &str, key: &str, text: &str) -> QueryFile {
 }
 
 fn engine(files: Vec<QueryFile>) -> Result<Engine, Diagnostics> {
-    let source =
-        Source { table: "vitals", schema: schema(), key: "patient_id", event_time: "event_time", doubtful: Vec::new() };
+    let source = Source {
+        table: "vitals",
+        schema: schema(),
+        key: "patient_id",
+        event_time: "event_time",
+        doubtful: Vec::new(),
+        valid_for: Vec::new(),
+    };
     let limits = Limits { time: Duration::from_secs(30), memory: 256 << 20, groups: 100_000 };
     Engine::plan(files, &[], &source, limits)
 }

@@ -1,6 +1,7 @@
--- The monitor sends, but one of the signals that should come all the time has
--- had no value for 30 seconds: a sensor is off. Which ones, the message says.
--- A signal that the patient never had is not missed.
+-- One of the signals that should come all the time has had no value for 30
+-- seconds, though the monitor sends, or another value, such as a cuff's, still
+-- counts: a sensor is off. Which ones, the message says. A signal that the
+-- patient never had is not missed. Where no value counts, `no_data` says so.
 -- @severity: technical
 -- @message: no {signals} for {longest:.0} s
 SELECT
@@ -16,7 +17,7 @@ SELECT
     ) AS longest
 FROM vitals_latest
 WHERE
-    age_seconds <= 30
+    (age_seconds <= 30 OR has_valid_value)
     AND (
         heart_rate_age_seconds > 30
         OR respiratory_rate_age_seconds > 30

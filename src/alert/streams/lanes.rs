@@ -193,7 +193,7 @@ impl Lane {
     fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
         match !self.is_certain && self.is_known_span {
             true => is_known_span,
-            false => !is_known_span || (at > self.newest && self.keeps_pace(at, stamped)),
+            false => !is_known_span || self.keeps_pace(at, stamped),
         }
     }
 
@@ -275,6 +275,11 @@ impl Lanes {
             self.next += 1;
             return Noted::at(placed);
         };
+        // The newest of a lane is known to each, and no other clock's.
+        let is_newest = |lane: &Lane| lane.is_certain && lane.newest == at;
+        if is_known_span && (is_newest(first) || self.others.iter().any(is_newest)) {
+            return Noted::at(Placed::Resent);
+        }
         let delay = stamped.saturating_sub(at);
         let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
         if self.others.is_empty() && takes(first) {

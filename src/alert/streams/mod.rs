@@ -540,6 +540,20 @@ impl Streams {
         DateTime::from_timestamp_micros(newest)
     }
 
+    /// Whether any value of the patient counts still by their partitions' `arrivals`, where one of a column does for `valid_for`.
+    #[must_use]
+    pub fn has_valid_value(&self, patient: &str, arrivals: &Arrivals, valid_for: &dyn Fn(&str) -> Duration) -> bool {
+        let Some(patient) = self.patients.get(patient) else { return false };
+        self.shape.columns.iter().enumerate().any(|(place, column)| {
+            let valid_for = i64::try_from(valid_for(column).as_micros()).unwrap_or(i64::MAX);
+            patient.streams.iter().any(|stream| {
+                let last = stream.columns[place].stamped;
+                let now = arrivals.of(stream.partition).filter(|_| last > i64::MIN);
+                now.is_some_and(|now| now.saturating_sub(last) < valid_for)
+            })
+        })
+    }
+
     /// The stamp of the patient's newest record.
     #[must_use]
     pub fn stamped_at(&self, patient: &str) -> Option<DateTime<Utc>> {
@@ -610,6 +624,13 @@ impl Streams {
         let mut silent: Vec<_> = silent.map(|(name, patient)| (last(patient), Arc::clone(name))).collect();
         silent.sort();
         silent.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Takes note that a partition has got as far as this stamp, by a record that is no row: while nothing else comes, values grow old
+    /// all the same. It is not repeated when batches are read again after a stop; the next record tells as much.
+    pub fn reach(&mut self, partition: Partition, stamped: DateTime<Utc>) {
+        let reached = self.reached.entry(partition.0).or_insert(i64::MIN);
+        *reached = (*reached).max(stamped.timestamp_micros());
     }
 
     /// How far each partition has got on the axis of stamps: its newest, and the time that has passed since where nothing
@@ -843,7 +864,7 @@ impl Stream {
         };
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
-        let mut is_placed = false;
+        let (mut is_placed, mut new) = (false, 0);
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
@@ -861,13 +882,14 @@ impl Stream {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }
             is_judged |= noted.placed != Placed::Resent;
+            new |= if noted.placed == Placed::Resent { 0 } else { set.mask };
             is_placed |= matches!(noted.placed, Placed::Lane(_) | Placed::Late(..));
             place(SetId(index), noted);
         }
         if is_judged {
             self.seen.push(record.at, record.hash);
             self.alone = if is_placed { 0 } else { self.alone.saturating_add(1) };
-            let known = if self.alone <= MOST_ALONE { record.columns } else { 0 };
+            let known = if self.alone <= MOST_ALONE { record.columns & new } else { 0 };
             for index in columns_in(known, self.columns.len()) {
                 let last = &mut self.columns[index];
                 if record.stamped >= last.stamped {

@@ -343,6 +343,7 @@ fn a_vital_that_comes_but_can_never_be_read_is_not_judged_and_told() {
             moment: &moment,
             valid_for: &Job,
             bad_values: &bad_values,
+            rejected: &BTreeMap::new(),
             failing: &failing,
             unread: &unread,
             wards: &wards,
@@ -383,6 +384,16 @@ impl ValidFor for HalfAMinute {
 
 /// Patient, rule, cause, since and how many, of what is not judged at `now` of two patients whose last readings were at 0 s.
 fn unjudged_at(now: i64, bed: &mut Oximeters, unread: &Unread) -> Vec<(String, String, Why, i64, usize)> {
+    unjudged_while(now, bed, unread, &BTreeMap::new())
+}
+
+/// The same while of these patients no record can be read.
+fn unjudged_while(
+    now: i64,
+    bed: &mut Oximeters,
+    unread: &Unread,
+    rejected: &BTreeMap<Arc<str>, (Why, String)>,
+) -> Vec<(String, String, Why, i64, usize)> {
     let samples = bed.streams.note(&frame_of(&[]), &columns(), at(now));
     let arrivals = bed.streams.arrivals(&BTreeMap::from([(Partition(0), TimeDelta::seconds(now))]));
     let columns = columns();
@@ -402,6 +413,7 @@ fn unjudged_at(now: i64, bed: &mut Oximeters, unread: &Unread) -> Vec<(String, S
         moment: &moment,
         valid_for: &HalfAMinute,
         bad_values: &bad_values,
+        rejected,
         failing: &failing,
         unread,
         wards: &wards,
@@ -410,6 +422,22 @@ fn unjudged_at(now: i64, bed: &mut Oximeters, unread: &Unread) -> Vec<(String, S
     let found = watch.unjudged(&bed.open).into_iter();
     let since = |one: &Unjudged| (one.since - at(0)).num_seconds();
     found.map(|one| (one.patient.to_string(), one.rule.clone(), one.cause, since(&one), one.patients)).collect()
+}
+
+#[test]
+fn until_its_values_expire_a_patient_of_whom_no_record_can_be_read_is_judged_by_them() {
+    let mut bed = Oximeters::new(10, 0);
+    bed.batch(&[reading(0, 0, "", 97.0)], 0);
+    let rejected = BTreeMap::from([("P1".into(), (Why::Clock, "an hour ahead".to_owned()))]);
+    let mut at = |now: i64| {
+        let found = unjudged_while(now, &mut bed, &Unread::default(), &rejected);
+        let arrivals = bed.streams.arrivals(&BTreeMap::from([(Partition(0), TimeDelta::seconds(now))]));
+        let counts = bed.streams.has_valid_value("P1", &arrivals, &|_| Duration::from_secs(30));
+        (found, counts)
+    };
+    assert_eq!(at(29), (Vec::new(), true));
+    let expired = ("P1".to_owned(), "hypoxia".to_owned(), Why::Clock, 30, 1);
+    assert_eq!(at(40), (vec![expired], false));
 }
 
 #[test]
@@ -463,6 +491,7 @@ fn patients_are_counted_once_however_many_rules_and_everybody_by_the_row_of_ever
         since: at(0),
         cause,
         detail: String::new(),
+        told_by: None,
     };
     let two = [row("P1", Why::NoValue, 1), row("P1", Why::Suppressed, 1), row("P2", Why::Paused, 1)];
     assert_eq!(unjudged_patients(&two), 2);

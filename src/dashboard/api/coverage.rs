@@ -129,6 +129,7 @@ mod tests {
             since: at(40),
             cause,
             detail: detail.to_owned(),
+            told_by: None,
         };
         let rows = [
             unjudged("P1", "hypoxia", Why::NoValue, "SpO₂"),

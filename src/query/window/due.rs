@@ -28,6 +28,17 @@ enum End {
     Later,
 }
 
+/// What became of the windows that end by a watermark.
+#[derive(Debug)]
+pub(in crate::query) struct ClosedWindows {
+    /// The rows of those that could be computed.
+    pub(in crate::query) rows: RecordBatch,
+    /// Whether any ended.
+    pub(in crate::query) were_due: bool,
+    /// Why some could not be computed, where that is so.
+    pub(in crate::query) failure: Option<QueryFailure>,
+}
+
 fn in_window(windows: &BTreeSet<i64>, failure: QueryFailure) -> QueryFailure {
     let start = windows.first().and_then(|start| chrono::DateTime::from_timestamp_micros(*start));
     match start {
@@ -37,32 +48,29 @@ fn in_window(windows: &BTreeSet<i64>, failure: QueryFailure) -> QueryFailure {
 }
 
 impl Windowed {
-    /// The rows of the windows that end by `watermark` and were not given out before.
-    ///
-    /// Errors: what could not be computed, window by window; the rows are those of the others.
-    pub(in crate::query) fn closed(
-        &mut self,
-        runner: &Runner,
-        watermark: Option<i64>,
-    ) -> (RecordBatch, Option<QueryFailure>) {
-        let Some(watermark) = watermark else { return (self.no_rows(), None) };
+    /// The rows of the windows that end by `watermark` and were not given out before. One that cannot be computed costs itself, not
+    /// the others that end with it.
+    pub(in crate::query) fn closed(&mut self, runner: &Runner, watermark: Option<i64>) -> ClosedWindows {
+        let none_due = |rows| ClosedWindows { rows, were_due: false, failure: None };
+        let Some(watermark) = watermark else { return none_due(self.no_rows()) };
         match self.window {
-            Window::Whole => (self.no_rows(), None),
+            Window::Whole => none_due(self.no_rows()),
             Window::Session { .. } => {
                 let groups = self.session_groups(Some(watermark), End::ByThen);
+                let were_due = groups.as_ref().map_or(true, |groups| !groups.is_empty());
                 match groups.and_then(|groups| self.finished(runner, &groups, None)) {
-                    Ok(rows) => (rows, None),
-                    Err(failure) => (self.no_rows(), Some(failure)),
+                    Ok(rows) => ClosedWindows { rows, were_due, failure: None },
+                    Err(failure) => ClosedWindows { rows: self.no_rows(), were_due, failure: Some(failure) },
                 }
             }
             _ => {
                 let due = self.panes.windows_ending(self.closed_to, Some(watermark));
-                match self.windows(runner, &due, Some(watermark), None) {
+                let (rows, failure) = match self.windows(runner, &due, Some(watermark), None) {
                     Ok(rows) => (rows, None),
-                    // One group that cannot be computed costs its window, not all that close with it.
                     Err(failure) if due.len() == 1 => (self.no_rows(), Some(in_window(&due, failure))),
                     Err(_) => self.closed_one_by_one(runner, &due, watermark),
-                }
+                };
+                ClosedWindows { rows, were_due: !due.is_empty(), failure }
             }
         }
     }

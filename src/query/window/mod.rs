@@ -40,7 +40,7 @@ use super::slot::Slot;
 
 pub(super) use call::{Window, functions};
 pub(super) use cut::{Input, Inputs};
-pub(super) use due::Open;
+pub(super) use due::{ClosedWindows, Open};
 pub(super) use keep::Saved;
 
 use call::floor;
@@ -248,6 +248,14 @@ impl Windowed {
         match self.window {
             Window::Tumble { .. } | Window::Hop { .. } => self.complete_to(Some(watermark)),
             Window::Session { .. } | Window::Whole => None,
+        }
+    }
+
+    /// From the first row of a window to its end: of a session, how long nothing comes before it is over.
+    pub(super) fn lasts(&self) -> i64 {
+        match self.window {
+            Window::Session { gap } => gap,
+            _ => self.window.size(),
         }
     }
 
