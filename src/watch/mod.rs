@@ -155,6 +155,7 @@ impl Halt {
             since: self.since,
             cause: Why::NoBatch,
             detail: self.why.clone(),
+            told_by: None,
         }
     }
 }
