@@ -34,7 +34,7 @@ impl OwnRow<'_> {
     /// The columns of one of the tables, in their order.
     #[must_use]
     pub fn columns(table: &str) -> Option<Vec<(String, Kind)>> {
-        let table = tables().into_iter().find(|known| known.name == table && Self::TABLES.contains(&table))?;
+        let table = tables().iter().find(|known| known.name == table && Self::TABLES.contains(&table))?;
         Some(table.columns().map(|(name, kind)| (name.to_owned(), kind)).collect())
     }
 
