@@ -132,7 +132,7 @@ impl Store {
     /// The database does not answer.
     pub fn open_encounters(&mut self, now: DateTime<Utc>) -> Result<Vec<AskedEncounter>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {} WHERE `job`=? AND `is_open`=1 ORDER BY `asked_at`, `from_at`, `id`",
+            "SELECT {COLUMNS} FROM {} WHERE `job`=? AND (`is_open`=1 OR `is_open` IS NULL) ORDER BY `asked_at`, `from_at`, `id`",
             quoted(ENCOUNTERS)
         );
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;

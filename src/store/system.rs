@@ -344,6 +344,7 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("batch", Kind::Int),
             ],
         )
+        .for_requests()
         .indexed_by(&["job", "is_open"]),
         // Pauses and silences; one that is over has an `until_at` in the past.
         TableSpec::system(

@@ -166,11 +166,13 @@ impl Run {
 }
 
 impl Lane {
-    fn patience(&self) -> i64 {
+    /// How long it may be without a sample, in a stream that `pauses` for so long.
+    fn patience(&self, pauses: i64) -> i64 {
         match self.is_certain {
             true if self.level.is_some() => LEVEL_PATIENCE,
             true => LANE_PATIENCE,
-            false => DOUBT_PATIENCE,
+            // A cuff says no more about its clock until it measures again.
+            false => DOUBT_PATIENCE.max(pauses.saturating_mul(3)).min(LANE_PATIENCE),
         }
     }
 
@@ -369,8 +371,9 @@ impl Lanes {
 
     /// Lets go of lanes that have had no sample for too long.
     fn let_go(&mut self, stamped: i64) {
-        let is_over = |lane: &Lane| stamped.saturating_sub(lane.stamped) >= lane.patience();
         let Some(first) = self.first.as_mut().filter(|_| !self.others.is_empty()) else { return };
+        let pauses = self.pauses.iter().map(|(from, until)| until.saturating_sub(*from)).max().unwrap_or(0);
+        let is_over = |lane: &Lane| stamped.saturating_sub(lane.stamped) >= lane.patience(pauses);
         self.others.retain(|lane| !is_over(lane));
         if first.level.is_none() {
             return;
@@ -606,6 +609,14 @@ mod tests {
         samples.push((35, 59));
         let placed = places(&samples).0;
         assert_eq!(placed.last(), Some(&Placed::Resent), "{placed:?}");
+    }
+
+    #[test]
+    fn a_cuff_whose_clock_is_set_back_goes_on_from_its_third_reading() {
+        let mut samples: Vec<(i64, i64)> = (0..6).map(|reading| (reading * 600, reading * 600)).collect();
+        samples.extend((6..10).map(|reading| (reading * 600 - 90_000, reading * 600)));
+        let placed = places(&samples).0;
+        assert!(matches!(placed[8..], [Placed::Lane(one), Placed::Lane(other)] if one == other), "{placed:?}");
     }
 
     #[test]
