@@ -189,10 +189,12 @@ fn minutes(micros: i64) -> f64 {
     micros as f64 / 60e6
 }
 
+/// The mean; of equal values it is just that value, though a sum is rounded: nothing spreads about it then.
 #[allow(clippy::cast_precision_loss, reason = "a window has fewer than 2^53 readings")]
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (count, sum) = values.fold((0_u64, 0.0), |(count, sum), value| (count + 1, sum + value));
-    (count > 0).then(|| sum / count as f64)
+fn mean(mut values: impl Iterator<Item = f64>) -> Option<f64> {
+    let first = values.next()?;
+    let (count, sum) = values.fold((1_u64, 0.0), |(count, sum), value| (count + 1, sum + (value - first)));
+    Some(first + sum / count as f64)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a window has fewer than 2^53 readings")]
@@ -345,5 +347,9 @@ mod tests {
         let flat: Vec<Sample> = (0..5).map(|second| (1, second, Some(60.0))).collect();
         let found = values(&Features::new(&features(), "id", "at").add(&rows(&flat)));
         assert_eq!((found[4][4], found[5][4], found[6][4]), (Some(0.0), None, Some(0.0)));
+        // Neither 36.1 nor 35 s have a sum of three that is three times as much.
+        let at_once: Vec<Sample> = (0..3).map(|_| (1, 35, Some(36.1))).chain([(1, 45, None)]).collect();
+        let found = values(&Features::new(&features(), "id", "at").add(&rows(&at_once)));
+        assert_eq!((found[4][3], found[5][2], found[6][3]), (Some(0.0), None, None));
     }
 }
