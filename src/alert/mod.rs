@@ -15,6 +15,7 @@ mod care;
 mod composed;
 mod coverage;
 mod episode;
+mod life;
 mod lifecycle;
 mod limits;
 mod message;

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 
 use super::Rule;
 use super::episode::{End, Episode};
+use super::life::Life;
 use super::lifecycle::{self, Edge, Passed};
-use super::open::{Life, MOMENT, Moment, OpenEpisodes};
+use super::open::{MOMENT, Moment, OpenEpisodes};
 
 /// When those left who have come again since: the end of each of their stays but the last, in the order of time.
 pub type Departures = BTreeMap<Arc<str>, Vec<DateTime<Utc>>>;
