@@ -84,7 +84,9 @@ pub(super) struct Failure {
 pub(super) enum FailureKind {
     /// Try the transaction again.
     Passing,
-    /// Others have the table in use.
+    /// Others have locked the table or a row: try again, or without the table.
+    Locked,
+    /// Others have the table in use, which is to be changed.
     Blocked,
     /// The values of a row are at fault. The statement is undone by itself, and the transaction goes on.
     Row,
@@ -104,7 +106,7 @@ pub(super) enum FailureKind {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure.kind {
-            FailureKind::Passing => Self::Unavailable(failure.message),
+            FailureKind::Passing | FailureKind::Locked => Self::Unavailable(failure.message),
             FailureKind::Blocked => Self::Blocked(failure.message),
             FailureKind::Row
             | FailureKind::Raised
@@ -127,7 +129,7 @@ impl Failure {
             FailureKind::Row | FailureKind::Raised | FailureKind::Table => {
                 StoreError::Table { table, reason: self.message }
             }
-            FailureKind::Unknown => StoreError::Unclear { table, reason: self.message },
+            FailureKind::Unknown | FailureKind::Locked => StoreError::Unclear { table, reason: self.message },
             FailureKind::Passing | FailureKind::Blocked | FailureKind::Access | FailureKind::Fenced => self.into(),
         }
     }

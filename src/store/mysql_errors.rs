@@ -116,8 +116,8 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
         | 3169
         | 3989
         | 4031 => FailureKind::Passing,
-        // Somebody has locked rows or the table: where that is a query's, the others of the batch need not wait.
-        1205 | 3572 => FailureKind::Unknown,
+        // lock timeout, and a lock that is not waited for
+        1205 | 3572 => FailureKind::Locked,
         // no such table, no such column, wrong number of columns, not granted on the table or a column, damaged or crashed,
         // read-only, an engine that cannot, no insertable table or view, a view or trigger that is broken, a definer or a
         // function that is gone, a column without a default, a generated column (of MySQL and MariaDB), a tablespace that is
