@@ -192,7 +192,7 @@ fn a_commit_that_takes_long_keeps_the_lease() {
     let (job, topic, database) = TestJob::on_mysql();
     let (mut first, second) = two_of(&job, &topic, &database, &[]);
     let mut other = database.connect();
-    other.query_drop("LOCK TABLES readings WRITE").unwrap();
+    other.query_drop("LOCK TABLES batches WRITE").unwrap();
     topic.put_samples("P1", &[(1, 80.0)]);
     std::thread::sleep(Duration::from_secs(12)); // twice as long as a lease
     other.query_drop("UNLOCK TABLES").unwrap();

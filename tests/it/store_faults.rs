@@ -304,6 +304,32 @@ fn a_server_without_room_for_statements_costs_time_and_no_row() {
     disturbed.equals_an_undisturbed_run();
 }
 
+/// As `mysqldump` locks tables, and whoever changes rows by hand.
+#[test]
+fn tables_and_rows_that_others_have_locked_hold_up_nobody_elses() {
+    let mut disturbed = Disturbed::start(&mysql_url());
+    let mut other = disturbed.database.connect();
+    for (lock, unlock) in [
+        ("LOCK TABLES readings READ, status READ", "UNLOCK TABLES"),
+        ("BEGIN; SELECT * FROM status FOR UPDATE", "ROLLBACK"),
+    ] {
+        lock.split("; ").for_each(|sql| other.query_drop(sql).unwrap());
+        disturbed.put(15);
+        disturbed.is_caught_up();
+        disturbed.wait_for(
+            "it is told",
+            "SELECT MAX(reason LIKE 'Lock wait timeout exceeded%') FROM table_faults WHERE is_at_fault = 1",
+            "1",
+        );
+        assert_eq!(disturbed.database.rows_of_rules("SELECT state FROM alerts WHERE patient_id = 'P2'"), ["firing"]);
+        other.query_drop(unlock).unwrap();
+        disturbed.is_well();
+    }
+    disturbed.put(20);
+    disturbed.is_caught_up();
+    disturbed.equals_an_undisturbed_run();
+}
+
 #[test]
 fn a_table_that_may_not_be_written_for_a_while_silences_nobody_and_loses_nothing() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
