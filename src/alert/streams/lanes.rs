@@ -277,12 +277,15 @@ impl Lanes {
             self.next += 1;
             return Noted::at(placed);
         };
-        // What is known and not long ago by a clock is that clock's, sent again, though each may come again at its pace.
-        let is_recent = |lane: &Lane| lane.is_certain && (0..CLOCK_TOLERANCE).contains(&lane.newest.saturating_sub(at));
+        let delay = stamped.saturating_sub(at);
+        // What is known and not long ago by a clock is that clock's, sent again, though all of it may come again at its pace.
+        let is_recent = |lane: &Lane| {
+            let ago = lane.newest.saturating_sub(at);
+            lane.is_certain && (ago == 0 || ((0..CLOCK_TOLERANCE).contains(&ago) && lane.agrees(delay)))
+        };
         if is_known_span && (is_recent(first) || self.others.iter().any(is_recent)) {
             return Noted::at(Placed::Resent);
         }
-        let delay = stamped.saturating_sub(at);
         let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
         if self.others.is_empty() && takes(first) {
             self.lead = Run::default();
