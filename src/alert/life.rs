@@ -75,7 +75,7 @@ impl Life<'_> {
                 lifecycle::take_over(episode, &sample.stream);
             }
             let (stamped, valid_for) = (sample.record.stamped, sample.valid_for);
-            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for, is_late: false };
+            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for };
             self.step(open, found.rows, &told, verdict);
         }
     }
@@ -105,8 +105,7 @@ impl Life<'_> {
         if let Some(episode) = self.episode.as_mut().filter(|_| self.moment.samples.leads(self.set, sample)) {
             lifecycle::take_over(episode, &stream);
         }
-        let is_late = matches!(placed, Placed::Late(..));
-        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for, is_late };
+        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for };
         self.step(open, conditions, &told, verdict);
     }
 
@@ -114,7 +113,7 @@ impl Life<'_> {
     pub(super) fn moment(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, verdict: Verdict) {
         let at = self.moment.event_now;
         let stamped = at.timestamp_micros();
-        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for(), is_late: false };
+        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for() };
         self.step(open, conditions, &told, verdict);
     }
 
@@ -146,7 +145,6 @@ impl Life<'_> {
             at: told.at,
             stamped: told.stamped,
             valid_for: told.valid_for,
-            is_late: told.is_late,
             truth,
             suppressed_by,
         };
@@ -295,7 +293,6 @@ struct Told<'a> {
     at: DateTime<Utc>,
     stamped: i64,
     valid_for: TimeDelta,
-    is_late: bool,
 }
 
 /// Whether the truth at this sample's time is another's: records with one vital each share their times.

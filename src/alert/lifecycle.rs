@@ -36,8 +36,6 @@ pub(super) struct Sample<'a> {
     pub(super) stamped: i64,
     /// How long it counts without a newer one.
     pub(super) valid_for: TimeDelta,
-    /// Whether its device has told of later times before.
-    pub(super) is_late: bool,
     /// What it says.
     pub(super) truth: Truth<'a>,
     /// The technical rule by which the condition cannot be judged at the sample.
@@ -359,8 +357,7 @@ fn is_false(
         return; // it is still true elsewhere
     }
     if episode.clear_since.is_none() {
-        // What comes late does not say when it was over.
-        episode.clear_since = Some(if sample.is_late { at.max(episode.last_at) } else { at });
+        episode.clear_since = Some(at);
         // It is gone from all streams only now, which is another time by the clock of each.
         for track in &mut episode.tracks {
             let now = if is_of(track, sample) { Some(at) } else { track.clock(sample.stamped) };

@@ -53,15 +53,6 @@ pub(in crate::alert) enum Placed {
     Gap,
 }
 
-/// Whether a sample lies where the times of its stream are known already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KnownSpan {
-    Yes,
-    No,
-    /// It does not, and the stream is of one device, by its name.
-    NoOfOneDevice,
-}
-
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Noted {
@@ -263,10 +254,9 @@ impl Lanes {
         self.is_in_each && self.sampled.is_some_and(|last| last.checked_add(1) == Some(record))
     }
 
-    /// Finds the place of a sample. `known`: whether it lies where the stream's times are known already, and too long ago to
+    /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
     /// tell whether it is one of those. `value`: of the vital, where the set is of one that is a number.
-    pub(super) fn note(&mut self, at: i64, stamped: i64, known: KnownSpan, value: Option<f64>) -> Noted {
-        let is_known_span = known == KnownSpan::Yes;
+    pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool, value: Option<f64>) -> Noted {
         self.let_go(stamped);
         if let Some(value) = value.filter(|_| !is_known_span) {
             self.note_level(at, value);
@@ -331,14 +321,8 @@ impl Lanes {
                     run: Run::of(at, stamped),
                     ..Lane::begin(self.next, at, stamped)
                 };
-                let (id, pause) = (lane.id, self.pause_at(at).filter(|_| known == KnownSpan::NoOfOneDevice));
-                // What lies in a pause of a device that is known by its name, it had kept.
-                self.begin(Lane { is_certain: pause.is_some(), ..lane });
-                Noted::at(match pause {
-                    Some((_, until)) => Placed::Late(id, until),
-                    None if is_known_span => Placed::Resent,
-                    None => Placed::Alone,
-                })
+                self.begin(lane);
+                Noted::at(if is_known_span { Placed::Resent } else { Placed::Alone })
             }
         }
     }
@@ -481,8 +465,7 @@ mod tests {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
             let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
             newest = newest.max(at);
-            let known = if is_known { KnownSpan::Yes } else { KnownSpan::No };
-            let noted = lanes.note(at, stamped, known, None);
+            let noted = lanes.note(at, stamped, is_known, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array};
 
-use super::lanes::{CLOCK_TOLERANCE, KnownSpan, Lanes, Noted, Placed};
+use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed};
 use super::pace::Pace;
 use super::seen::Seen;
 use super::shape::columns_in;
@@ -120,11 +120,6 @@ impl Stream {
         if is_known_span && record.stamped.saturating_add(CLOCK_TOLERANCE) <= self.stamped {
             return None;
         }
-        let known = match (is_known_span, self.device.is_empty()) {
-            (true, _) => KnownSpan::Yes,
-            (false, true) => KnownSpan::No,
-            (false, false) => KnownSpan::NoOfOneDevice,
-        };
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let (mut is_placed, mut new) = (false, 0);
@@ -140,7 +135,7 @@ impl Stream {
             self.sets[index].sample(self.records);
             let number = numbers[index].iter().find(|values| values.is_valid(record.row));
             let number = number.map(|values| values.value(record.row));
-            let noted = self.sets[index].note(at, record.stamped, known, number);
+            let noted = self.sets[index].note(at, record.stamped, is_known_span, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }

@@ -555,13 +555,3 @@ fn times_that_run_backwards_are_not_taken_for_judged() {
     assert_eq!(bed.streams.last_value("P1", "spo2"), Some(at(120 - 64 - 1_000)), "so that it expires, and is told of");
     assert_eq!(bed.fired(), []);
 }
-
-#[test]
-fn readings_that_a_named_cuff_had_kept_are_judged_though_there_are_only_two() {
-    let mut bed = Oximeters::new(10, 15);
-    let cuff = |at, stamped, value| reading(at, stamped, "cuff", value);
-    bed.live(&[cuff(0, 0, 97.0), cuff(180, 180, 97.0), cuff(60, 190, 80.0), cuff(115, 190, 79.0)]);
-    bed.live(&[cuff(240, 240, 97.0), cuff(300, 300, 97.0)]);
-    let fired = bed.fired();
-    assert_eq!((fired.len(), fired[0].0, fired[0].1), (1, State::Ended, 70), "{fired:?}");
-}
