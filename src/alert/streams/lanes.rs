@@ -112,6 +112,8 @@ pub(super) struct Lane {
     pub(super) paced: u8,
     /// Its last value, where that tells it from another lane of the same clock.
     pub(super) level: Option<f64>,
+    /// Whether samples have kept pace at this delay: it is a clock's, and not how long something was kept.
+    pub(super) is_clock: bool,
 }
 
 /// Samples in a row that lie equally far behind their stamps.
@@ -209,6 +211,7 @@ impl Lane {
             run: Run::default(),
             paced: 0,
             level: None,
+            is_clock: false,
         }
     }
 
@@ -227,6 +230,7 @@ impl Lane {
         }
         let delay = stamped.saturating_sub(at);
         if self.agrees(delay) {
+            self.is_clock |= u32::from(self.paced) + 1 >= LASTING;
             self.run.samples = 0;
             self.delay = if delay > self.delay { delay } else { self.delay - (self.delay - delay) / 16 };
             return None;
@@ -238,7 +242,7 @@ impl Lane {
         let by = self.delay.saturating_sub(delay);
         self.delay = delay;
         self.run.samples = 0;
-        Some(by)
+        std::mem::replace(&mut self.is_clock, true).then_some(by)
     }
 }
 
@@ -390,12 +394,13 @@ impl Lanes {
         let is_next = |next: &usize| self.others[*next].since >= first.stamped && self.lead.lasts(at, stamped);
         let Some(next) = next.filter(is_next) else { return noted };
         let by = first.delay.saturating_sub(self.others[next].delay);
+        let is_step = first.is_clock && by.abs() > CLOCK_TOLERANCE;
         // It may go on, when the clock is set right again.
         std::mem::swap(first, &mut self.others[next]);
         self.others[next].is_left = true;
         self.lead = Run::default();
         self.pauses.clear();
-        Noted { stepped: (by.abs() > CLOCK_TOLERANCE).then_some(by), leads: true, ..noted }
+        Noted { stepped: is_step.then_some(by), leads: true, ..noted }
     }
 
     /// Where a sample of the lane called `id` stands, whose sample before was `last`. What a device had kept comes faster than
@@ -500,6 +505,15 @@ mod tests {
         assert_eq!(steps, [0; 0]);
         assert!(placed[600..900].iter().all(|placed| *placed == Placed::Resent));
         assert!(placed[900..].iter().all(|placed| *placed == Placed::Lane(0)));
+    }
+
+    #[test]
+    fn what_had_waited_when_the_first_records_came_is_no_clock_that_was_set() {
+        let mut samples: Vec<(i64, i64)> = (0..240).map(|second| (second, 240)).collect();
+        samples.extend((240..300).map(|second| (second, second)));
+        assert_eq!(places(&samples).1, [0; 0]);
+        samples.extend((300..320).map(|second| (second + 3_600, second)));
+        assert_eq!(places(&samples).1, [3_600]);
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn lane(to: &mut Vec<u8>, lane: &Lane) {
     to.push(u8::from(lane.is_left));
     to.push(lane.paced);
     level(to, lane.level);
+    to.push(u8::from(lane.is_clock));
 }
 
 fn level(to: &mut Vec<u8>, value: Option<f64>) {
@@ -257,8 +258,22 @@ impl<'a> Reader<'a> {
         let (run, samples) = (self.run()?, self.count()?);
         let (is_certain, is_known_span, is_left) = (self.truth()?, self.truth()?, self.truth()?);
         let [paced] = self.take::<1>()?;
-        let level = self.level()?;
-        Some(Lane { id, newest, stamped, delay, since, run, samples, is_certain, is_known_span, is_left, paced, level })
+        let (level, is_clock) = (self.level()?, self.truth()?);
+        Some(Lane {
+            id,
+            newest,
+            stamped,
+            delay,
+            since,
+            run,
+            samples,
+            is_certain,
+            is_known_span,
+            is_left,
+            paced,
+            level,
+            is_clock,
+        })
     }
 
     /// Not a number stands for none.
