@@ -114,12 +114,12 @@ impl Stream {
         if is_known && record.at.saturating_add(CLOCK_TOLERANCE) > self.newest {
             return None;
         }
-        // One from longer ago may be of a clock that was set back, while values are as they were then; but not one with a stamp
-        // from then.
-        let is_known_span = is_known || (is_behind && self.seen.is_past(record.at));
-        if is_known_span && record.stamped.saturating_add(CLOCK_TOLERANCE) <= self.stamped {
+        // With its stamp of then, too, it is that record. Of what is not remembered one by one nobody can say so.
+        if is_known && record.stamped.saturating_add(CLOCK_TOLERANCE) <= self.stamped {
             return None;
         }
+        // One from longer ago may be of a clock that was set back, while values are as they were then.
+        let is_known_span = is_known || (is_behind && self.seen.is_past(record.at));
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let (mut is_placed, mut new) = (false, 0);
