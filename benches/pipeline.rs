@@ -391,16 +391,21 @@ fn before(seconds: u64) {
     let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     println!("\n1,000 patients at 1 Hz, every shipped query, into MySQL, {seconds} s: this program beside another one");
     let topic_name = topic("before");
-    let now = || wardwatch_with(&shipped(), &topic_name, &database("now"), &["run"]);
-    let before = || {
-        let mut command = Command::new(variable("WARDWATCH_BEFORE"));
-        command.args(["run", &variable("WARDWATCH_BEFORE_JOB")]);
-        command.env("KAFKA_BROKERS", brokers()).env("KAFKA_TOPIC", &topic_name).env("NO_COLOR", "1");
-        command.env("MYSQL_URL", database("before"));
-        command
+    // How much of a program's file is resident depends on how the file came into the page cache, by more than ten MiB: both are
+    // copied alike.
+    let copies = tempfile::tempdir().unwrap();
+    let start = |name: &'static str, program: &str, job: &str| {
+        let copy = copies.path().join(name);
+        std::fs::copy(program, &copy).unwrap();
+        let mut command = Command::new(copy);
+        command.args(["run", job]).env("KAFKA_BROKERS", brokers()).env("KAFKA_TOPIC", &topic_name);
+        command.env("NO_COLOR", "1").env("MYSQL_URL", database(name));
+        (name, command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     };
-    let start = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut jobs = [("before", start(before())), ("now", start(now()))];
+    let mut jobs = [
+        start("before", &variable("WARDWATCH_BEFORE"), &variable("WARDWATCH_BEFORE_JOB")),
+        start("now", env!("CARGO_BIN_EXE_wardwatch"), shipped().to_str().unwrap()),
+    ];
     let count = (seconds * 1_000).to_string();
     let patients = ["--patients", "1000", "--scenarios", "sepsis,hypoxia,lead-off,bleeding"];
     let mut simulator = wardwatch(&topic_name, "mysql://unused", &["simulate", "--records", &count]);

@@ -122,6 +122,7 @@ fn run(engine: &mut Engine, second: i64, rows: &RecordBatch) -> Duration {
     let input = Input {
         batch: BatchId(second as u64),
         judged: None,
+        periods: &[],
         ages: None,
         rows,
         on_time: rows,

@@ -142,6 +142,8 @@ struct Combination {
 #[derive(Debug, Clone)]
 pub struct Composed {
     rows: RecordBatch,
+    /// Of which rows of the batch those are that come behind it.
+    again: Vec<usize>,
     patients: HashMap<Arc<str>, Vec<Entry>>,
 }
 
@@ -185,6 +187,11 @@ impl Composed {
     #[must_use]
     pub fn rows(&self) -> &RecordBatch {
         &self.rows
+    }
+
+    /// Of which row of the batch each of [`Composed::rows`] is.
+    pub fn rows_of_batch(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows.num_rows() - self.again.len()).chain(self.again.iter().copied())
     }
 
     pub(super) fn of_patient(&self, patient: &str) -> &[Entry] {
@@ -288,7 +295,8 @@ impl<'a> Batch<'a> {
             entries.insert(Arc::clone(patient), of_patient);
         }
         let names = self.vitals.iter().map(Vec::as_slice);
-        Composed { rows: self.filled.rows(self.frame, names), patients: entries }
+        let again = self.filled.again().to_vec();
+        Composed { again, rows: self.filled.rows(self.frame, names), patients: entries }
     }
 
     fn record(&mut self, patient: &str, known: &mut Known, record: SampleRow, entries: &mut Vec<Entry>) {

@@ -372,6 +372,24 @@ impl Encounters {
             .collect()
     }
 
+    /// When, after `from` and no later than `until`, somebody came, moved, left, or was attached to something else, and who; in
+    /// no order.
+    #[must_use]
+    pub fn changes(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<(DateTime<Utc>, Arc<str>)> {
+        let (from, until) = (from.timestamp_micros(), until.timestamp_micros());
+        let of_patients = self.patients.iter().flat_map(|(patient, known)| {
+            let stays = known.stays.iter().flat_map(|stay| [stay.from, stay.until]);
+            let places = known.places.iter().map(|(since, _)| *since);
+            stays.chain(places).map(move |at| (at, patient))
+        });
+        let of_devices =
+            self.devices.values().flatten().flat_map(|attachment| {
+                [attachment.span.from, attachment.span.until].map(|at| (at, &attachment.patient))
+            });
+        let within = of_patients.chain(of_devices).filter(|(at, _)| from < *at && *at <= until);
+        within.filter_map(|(at, who)| Some((DateTime::from_timestamp_micros(at)?, Arc::clone(who)))).collect()
+    }
+
     /// Where the patient lies at a time, or lay last.
     #[must_use]
     pub fn whereabouts(&self, patient: &str, at: DateTime<Utc>) -> Option<&Whereabouts> {

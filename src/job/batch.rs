@@ -25,6 +25,7 @@ use crate::terms::{BatchId, Partition};
 use super::attaching::{Leaving, attached_later};
 use super::given::{artefacts, encounters_now, open_alerts};
 use super::memory::{Rows, patience};
+use super::periods::periods;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
 use super::retry::Stall;
@@ -50,7 +51,7 @@ pub(super) struct Taken {
     /// The patients who are let go of with it.
     leaving: Leaving,
     /// At what its rules are judged.
-    samples: Samples,
+    pub(super) samples: Samples,
     /// How far each partition has got, by Kafka's stamps.
     arrivals: Arrivals,
     /// Whether windows that are open are to be given out.
@@ -126,11 +127,13 @@ impl Taken {
             encounters_now(&present, &plan.samples)
         });
         let composed = composed_rows(plan, &self.samples);
+        let periods = periods(self, plan, state, self.event_now());
         let ages = StreamAges { streams: &state.memory.streams, arrivals: &self.arrivals };
         let input = Input {
             batch: self.id,
             rows: &self.rows.all,
             judged: Some(query::Judged { rows: &self.rows.all, composed: &composed }),
+            periods: &periods,
             on_time: &self.rows.on_time,
             ages: Some(&ages),
             history: &state.memory.history(),

@@ -12,6 +12,7 @@ mod lease;
 mod memory;
 mod needs;
 mod past;
+mod periods;
 mod plan;
 mod preview;
 mod quarantine;

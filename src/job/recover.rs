@@ -197,6 +197,7 @@ impl Recovery {
             batch: logged.batch,
             rows: &rows.all,
             judged: None,
+            periods: &[],
             ages: None,
             on_time: &rows.on_time,
             history: &[],

@@ -227,6 +227,7 @@ impl Rehearsal {
                 batch: *batch,
                 rows: &rows.all,
                 judged: None,
+                periods: &[],
                 ages: None,
                 on_time: &rows.on_time,
                 history: &[],

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use crate::terms::{BatchId, Partition, Watermark};
 
 use super::execute::QueryFailure;
+use super::periods::Period;
 
 /// One micro-batch as queries see it.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Input<'a> {
     pub rows: &'a RecordBatch,
     /// What rules see of it that are judged at its samples; a batch that is repeated is not judged again.
     pub judged: Option<Judged<'a>>,
+    /// The periods into which changes of what rules look up cut the batch; none where nothing changed.
+    pub periods: &'a [Period],
     /// Those that were on time: what windows count.
     pub on_time: &'a RecordBatch,
     /// How long ago what was known came, where that is known better than by event times.

@@ -154,6 +154,7 @@ impl Engine {
                 outcome.took = took;
             }
         }
+        self.judge_by_period(&mut run, input, skip);
         self.clear();
         self.settle(input.watermark);
         run.outcomes

@@ -48,6 +48,8 @@ pub(super) struct Query {
     pub(super) clear: Option<Arc<dyn ExecutionPlan>>,
     /// Of a rule of several vitals: the rows that it is judged on.
     pub(super) judged: Option<Slot>,
+    /// Whether it is of a batch's rows, or read by what is, and looks up what may change between them.
+    pub(super) looks_up: bool,
     /// Its closed windows, where a windowed query reads them.
     pub(super) closed: Option<Slot>,
     /// Its rows, or its windows as they stand, where a query without windows reads them.
@@ -79,13 +81,15 @@ struct Known {
     needs_rows: bool,
     /// Whether it holds rows of batches before this one.
     looks_back: bool,
+    /// Whether what it holds may change between samples of a batch: who is here, and reference tables.
+    changes: bool,
     time_column: Option<String>,
 }
 
 impl Known {
     /// What is known at a time.
     fn of_moment(input: window::Input) -> Self {
-        Self { input, per_row: false, needs_rows: false, looks_back: false, time_column: None }
+        Self { input, per_row: false, needs_rows: false, looks_back: false, changes: false, time_column: None }
     }
 }
 
@@ -154,6 +158,7 @@ impl<'a> Planner<'a> {
             per_row: true,
             needs_rows: true,
             looks_back: input == window::Input::History,
+            changes: false,
             time_column: Some(source.event_time.to_owned()),
         };
         planner.register(source.table, Path::new(""), &slots.all, &slots.on_time, stream(window::Input::Source));
@@ -163,7 +168,7 @@ impl<'a> Planner<'a> {
         planner.register(&artefacts_name(source.table), Path::new(""), &slots.artefacts, &slots.artefacts, artefacts);
         let alerts = Known::of_moment(window::Input::Moment);
         planner.register(OPEN_ALERTS, Path::new(""), &slots.open_alerts, &slots.open_alerts, alerts);
-        let here = Known { needs_rows: true, ..Known::of_moment(window::Input::Moment) };
+        let here = Known { needs_rows: true, changes: true, ..Known::of_moment(window::Input::Moment) };
         planner.register(ENCOUNTERS_NOW, Path::new(""), &slots.encounters_now, &slots.encounters_now, here);
         planner.known.insert(latest_name(source.table), Known::of_moment(window::Input::Latest));
         let columns = source.schema.fields().iter().map(|field| field.name().as_str());
@@ -188,7 +193,7 @@ impl<'a> Planner<'a> {
         }
         let slot = Slot::new(seed.schema());
         slot.fill(&seed.rows);
-        let known = Known { needs_rows: true, ..Known::of_moment(window::Input::Reference) };
+        let known = Known { needs_rows: true, changes: true, ..Known::of_moment(window::Input::Reference) };
         self.register(&seed.name, &seed.file, &slot, &slot, known);
         self.slots.references.insert(seed.name.clone(), slot);
         self.tables.keys.insert(seed.name.clone(), seed.key.clone());
@@ -300,6 +305,13 @@ impl<'a> Planner<'a> {
         let per_row = windowed.is_none() && read.iter().any(|known| known.per_row);
         let needs_rows = per_row && read.iter().all(|known| known.needs_rows);
         let by_sample = per_row && !looks_back;
+        let looks_up = windowed.is_none()
+            && read.iter().any(|known| known.changes)
+            && match &file.kind {
+                QueryKind::Rule(_) => by_sample,
+                QueryKind::View => true,
+                QueryKind::Table(_) => false,
+            };
         let judged = match &file.kind {
             QueryKind::Rule(header) if by_sample => {
                 let is_composed = header.severity != Severity::Technical && self.distinct(&vitals) > 1;
@@ -360,7 +372,7 @@ impl<'a> Planner<'a> {
             };
             let time_column = windowed.and_then(|query| query.time_column.clone());
             let needs_rows = needs_rows || input == window::Input::Reference;
-            let known = Known { input, per_row, needs_rows, looks_back, time_column };
+            let known = Known { input, per_row, needs_rows, looks_back, changes: looks_up, time_column };
             self.register(&file.name, &file.path, current, closed.as_ref().unwrap_or(current), known);
         }
         if let Some(slot) = slot.as_ref().filter(|_| file.kind == QueryKind::View && by_sample) {
@@ -381,7 +393,7 @@ impl<'a> Planner<'a> {
             file,
         };
         let body = judged_plan.map_or(body, Body::Plain);
-        Some(Query { planned, body, clear, judged, closed, current: slot })
+        Some(Query { planned, body, clear, judged, looks_up, closed, current: slot })
     }
 
     /// A rule as it is run at each sample of the rows in `slot`; `None` where its rows are not each of one sample.

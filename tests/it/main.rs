@@ -30,6 +30,7 @@ mod oracle;
 mod outage;
 mod pack;
 mod page;
+mod periods;
 mod proxy;
 mod queries;
 mod receiver;

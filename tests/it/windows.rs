@@ -154,6 +154,7 @@ impl Job {
         let input = Input {
             batch: BatchId(self.batch),
             judged: None,
+            periods: &[],
             ages: None,
             rows: &all,
             on_time: &on_time,
@@ -475,6 +476,7 @@ fn run_one(engine: &mut Engine, batch: u64, all: &RecordBatch, watermark: Option
     let input = Input {
         batch: BatchId(batch),
         judged: None,
+        periods: &[],
         ages: None,
         rows: all,
         on_time: all,

@@ -63,7 +63,7 @@ pub(super) struct Filled {
     /// Whether each of them has been given out.
     is_used: Vec<bool>,
     /// Those that are there once more, behind the others.
-    again: Vec<u64>,
+    again: Vec<usize>,
     /// What is filled in: by vital and row, the values of its columns.
     values: BTreeMap<(usize, usize), Vec<Option<Value>>>,
 }
@@ -83,8 +83,13 @@ impl Filled {
         if !std::mem::replace(&mut self.is_used[row], true) {
             return row;
         }
-        self.again.push(row as u64);
+        self.again.push(row);
         self.rows + self.again.len() - 1
+    }
+
+    /// The rows of the batch that are there once more, behind the others.
+    pub(super) fn again(&self) -> &[usize] {
+        &self.again
     }
 
     /// Fills the columns of a vital in at a place.
@@ -99,7 +104,7 @@ impl Filled {
         }
         let mut columns = frame.columns().to_vec();
         if !self.again.is_empty() {
-            let again = UInt64Array::from(self.again.clone());
+            let again = UInt64Array::from_iter_values(self.again.iter().map(|row| *row as u64));
             for column in &mut columns {
                 let more = take(column, &again, None).unwrap_or_else(|error| panic!("the rows are there: {error}"));
                 *column = concat(&[column, &more]).unwrap_or_else(|error| panic!("of one type: {error}"));

@@ -431,16 +431,28 @@ impl Lanes {
         self.others.iter().any(|lane| lane.is_certain && at > lane.newest && keeps_pace(lane) && is_other_clock(lane))
     }
 
+    /// How far the clock of a lane lies behind stamps, in microseconds, where that is known.
+    pub(super) fn clock(&self, lane: u32) -> Option<i64> {
+        let known = self.first.iter().chain(&self.others).find(|known| known.id == lane)?;
+        known.tells_clock().then_some(known.delay)
+    }
+
     /// How far its lanes lie behind stamps, the least and the most, of those whose samples come as they are measured, the last not
     /// long before `stamped`. What was kept and sent in one go tells nothing of a clock.
     pub(super) fn delays(&self, stamped: i64) -> Option<(i64, i64)> {
-        let is_clock = |lane: &&Lane| lane.is_certain && !lane.is_left && u32::from(lane.paced) + 1 >= LASTING;
-        let lanes = self.first.iter().chain(&self.others).filter(is_clock);
+        let lanes = self.first.iter().chain(&self.others).filter(|lane| lane.tells_clock());
         let delays = lanes.filter(|lane| stamped.saturating_sub(lane.stamped) < CLOCK_PATIENCE).map(|lane| lane.delay);
         delays.fold(None, |range, delay| match range {
             None => Some((delay, delay)),
             Some((least, most)) => Some((delay.min(least), delay.max(most))),
         })
+    }
+}
+
+impl Lane {
+    /// Whether its delay is that of a clock.
+    fn tells_clock(&self) -> bool {
+        self.is_certain && !self.is_left && u32::from(self.paced) + 1 >= LASTING
     }
 }
 

@@ -8,7 +8,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::terms::Partition;
 
-use super::{Patient, SetId, Step, Stream, StreamId, Streams};
+use super::{CLOCK_TOLERANCE, Patient, Placed, Samples, SetId, Step, Stream, StreamId, Streams};
+
+/// A clock that is further off is no clock of the ward: a recording is played.
+const MOST_WRONG: i64 = 24 * 3_600 * 1_000_000;
 
 impl Streams {
     /// The stream of the patient whose last sample of a set was at this time, and how far its clock lies behind stamps.
@@ -65,6 +68,26 @@ impl Streams {
             let last = if mask == 0 { Some(stream.stamped) } else { stream.newest_of(mask).map(|last| last.stamped) };
             let Some((last, now)) = last.zip(arrivals.of(stream.partition)) else { return false };
             last > i64::MIN && now.saturating_sub(last) < valid && now < until
+        })
+    }
+
+    /// When the samples were measured whose device's clock is known to be wrong, or who come late as a rule: the rows of the
+    /// batch, each with its time on the axis of stamps, in microseconds. Who lay where then, and which limits held, people have
+    /// told by another clock.
+    pub fn told_by_wrong_clocks(&self, samples: &Samples) -> impl Iterator<Item = (usize, i64)> {
+        let any = self.shape.set(&[]);
+        samples.patients().iter().flat_map(move |(patient, rows)| {
+            let streams = self.patients.get(patient).map_or(&[][..], |known| &known.streams);
+            rows.iter().filter_map(move |sample| {
+                let set = any?;
+                let lane = match samples.place(set, *sample) {
+                    Placed::Lane(lane) | Placed::Late(lane, _) => lane,
+                    Placed::Alone | Placed::Resent | Placed::Gap => return None,
+                };
+                let delay = streams.get(sample.stream)?.sets.get(set.0)?.clock(lane)?;
+                let is_wrong = (CLOCK_TOLERANCE + 1..MOST_WRONG).contains(&delay.abs());
+                is_wrong.then(|| (sample.row, sample.at.timestamp_micros().saturating_add(delay)))
+            })
         })
     }
 
