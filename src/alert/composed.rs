@@ -29,7 +29,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::terms::Partition;
 
 use super::Rule;
-use super::streams::{CLOCK_TOLERANCE, Placed, SampleRow, Samples, SetId, StreamId, Streams};
+use super::streams::{ALONE, CLOCK_TOLERANCE, Placed, SampleRow, Samples, SetId, StreamId, Streams};
 use values::{Filled, Value, read};
 
 /// So many streams of one patient are combined; of more, those that were idle for longest are left out.
@@ -330,6 +330,7 @@ impl<'a> Batch<'a> {
                 row: self.filled.row(record.row),
                 is_complete: !given.contains(&false),
                 is_alone: true,
+                valid_for: ALONE,
                 ..ComposedSample::unknown(record, StreamId { lane: u32::MAX, ..device }, record.at)
             }));
         }

@@ -12,7 +12,7 @@ use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
 use super::open::{MOMENT, Moment, OpenEpisodes, is_waiting};
 use super::samples::{Conditions, Place};
-use super::streams::{ColumnSet, Others, Placed, SampleRow, SetId, StreamId};
+use super::streams::{ALONE, ColumnSet, Others, Placed, SampleRow, SetId, StreamId};
 use super::track::Track;
 
 /// A rule's live episode of one patient, in hand while the batch's samples go by.
@@ -95,9 +95,9 @@ impl Life<'_> {
                 let known = TimeDelta::microseconds(until.saturating_sub(sample.at.timestamp_micros()));
                 (lane, self.rule.valid_for().min(known))
             }
-            // It counts for its own time only: what is known of later times is known already.
+            // It counts until the next one such may come, and no longer: what is known of later times is known already.
             Placed::Alone if matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero() => {
-                (u32::MAX, TimeDelta::zero())
+                (u32::MAX, ALONE)
             }
             Placed::Alone | Placed::Resent | Placed::Gap => return,
         };

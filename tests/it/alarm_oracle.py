@@ -20,8 +20,8 @@ What is promised, and held against `events`:
            `unjudged`; and nobody else has.
 
 Where the promises leave room, nothing is held against the program: the first three records of a clock that was set back,
-of what comes out of order, and of one among several clocks of a device without a name; and values that came so late that
-the ones before them counted meanwhile.
+of what comes out of order, and of one among several clocks of a device without a name, which may be taken for each other's;
+and values that came so late that the ones before them counted meanwhile.
 """
 
 import json
@@ -37,8 +37,9 @@ NEVER = 1 << 60
 BERLIN = ZoneInfo("Europe/Berlin")  # where devices are that tell local times
 UNJUDGED = {"name": "unjudged"}  # the technical alert that tells of a rule that is not judged
 
-# `until`: from then on the device said that it had no value.
-Sample = namedtuple("Sample", "at is_true batch stamp is_proven place until")
+# `until`: from then on the device said that it had no value. `is_early`: it is one of the first of a clock among several of a
+# device without a name.
+Sample = namedtuple("Sample", "at is_true batch stamp is_proven place until is_early")
 
 
 class Run(namedtuple("Run", "clock start end fires_from samples is_late")):
@@ -79,6 +80,7 @@ class Case:
     def samples(self, patient, rule):
         """The samples of each clock in the order of its times, and how proven each was when it came."""
         found, newest, segments, last_stamp, seen, gaps = defaultdict(list), {}, {}, {}, set(), self.gaps(patient, rule)
+        counts, set_back = defaultdict(int), set()
         for place, record in enumerate(self.records):
             clock = record["clock"]
             if self.clocks[clock]["patient"] != patient or record["again"]:
@@ -103,11 +105,20 @@ class Case:
                 count += (stream, at, str(fields)) not in seen
                 segments[clock] = (first, at, count)
                 is_proven = count >= 3 and at - first >= 2_000
+            counts[clock] += 1
+            if counts[clock] == 1 and not is_proven:
+                set_back.add(clock)
+            is_proven = is_proven and (clock not in set_back or counts[clock] >= 3)
             seen.add((stream, at, str(fields)))
             newest[stream] = max(at, newest.get(stream, at))
             until = next((gap for before, gap in gaps[stream] if before > place and gap >= at), NEVER)
-            found[clock].append(Sample(at, is_true(rule, value), record["batch"], stamp, is_proven, place, until))
+            is_early = counts[clock] <= 3 and self.is_among_others(clock)
+            found[clock].append(Sample(at, is_true(rule, value), record["batch"], stamp, is_proven, place, until, is_early))
         return {clock: sorted(samples, key=lambda sample: sample.at) for clock, samples in found.items()}
+
+    def is_among_others(self, clock):
+        own = self.clocks[clock]
+        return any(other["stream"] == own["stream"] and other["device"] != own["device"] for other in self.clocks)
 
     def gaps(self, patient, rule):
         """The records without a value where each one of the stream before had one: a sensor is off. Where they come."""
@@ -125,15 +136,18 @@ class Case:
         return gaps
 
     def lanes(self, samples):
-        """The samples of a clock that came in the order of its times, and apart from them what it had kept and sent later."""
-        lanes = []
+        """The samples of a clock that came in the order of its times, and apart from them what it had kept and sent later, each
+        time that it sent such."""
+        lanes, was_late = [], False
         for sample in sorted(samples, key=lambda sample: sample.place):
-            if lanes and sample.at < lanes[0][-1].at:
-                if len(lanes) == 1 or sample.at < lanes[-1][-1].at:
+            is_late = bool(lanes) and sample.at < lanes[0][-1].at
+            if is_late:
+                if not was_late or sample.at < lanes[-1][-1].at:
                     lanes.append([])
                 lanes[-1].append(sample)
             else:
                 lanes[:1] = [(lanes or [[]])[0] + [sample]]
+            was_late = is_late
         return lanes
 
     def certain(self, clock, samples, valid, hold):
@@ -181,10 +195,14 @@ class Case:
         runs = []
         delay = min((sample.stamp - sample.at for sample in samples), default=0)
         for is_late, lane in enumerate(self.lanes(samples)):
-            run, before = [], None
+            run, starts, before, is_doubted = [], [0], None, False
             for sample, after in zip(lane, lane[1:] + [None]):
                 if sample.is_true == wanted:
+                    # What nobody is sure of may be told of by itself, or have ended what was before.
+                    if run and (is_doubted or (run[-1].is_proven and not sample.is_proven)):
+                        starts.append(len(run))
                     run.append(sample)
+                is_doubted = sample.is_true != wanted
                 # Where nothing is known in between, it may have gone on, and may be over by what another clock said.
                 is_unknown = after is not None and max(after.at - sample.at, after.stamp - sample.stamp) > valid
                 is_over = after is None or is_unknown or (after.is_true != wanted and after.is_proven)
@@ -197,10 +215,15 @@ class Case:
                 if after is not None:
                     end = min(end, max(after.at, after.stamp - delay))
                 is_continued = before or self.is_continued(clock, run[0], wanted)
-                fires_from = run[0].at + (0 if is_continued else hold)
-                if end >= fires_from - SLACK:
-                    runs.append(Run(clock, run[0].at, end, fires_from, run, is_late))
-                run, before = [], is_unknown
+                for start in starts:
+                    fires_from = run[start].at + (0 if is_continued and start == 0 else hold)
+                    if end >= fires_from - SLACK:
+                        runs.append(Run(clock, run[start].at, end, fires_from, run[start:], is_late))
+                # What another clock told next may have been taken for this one's time.
+                early = [s for s in run if s.is_early]
+                if early and valid >= hold - SLACK:
+                    runs.append(Run(clock, run[0].at, early[-1].at + valid, run[0].at + hold, run, is_late))
+                run, starts, before = [], [0], is_unknown
         return runs
 
     def is_continued(self, clock, first, wanted):
@@ -341,14 +364,14 @@ class Case:
         last = self.batch_by(min(max(by_time, self.batches[run.first_batch]), by_sample) + self.delay)
         told = min(by_time, proof.stamp) if proof else by_time
         for episode in episodes:
-            if episode["batch"] <= last and (self.is_of(episode, run) or self.stood_already(episode, run, told)):
+            if episode["batch"] <= last and (self.is_of(episode, run, rule["for"]) or self.stood_already(episode, run, told)):
                 return
         self.fault("missed", rule, patient, f"{describe(run)} by batch {last}")
 
-    def is_of(self, episode, run):
+    def is_of(self, episode, run, hold):
         """Whether the alarm fired, by one of its clocks, not later than the run has it, and outlasted the run's start."""
         # Of what was sent late, time has passed already: another lane's samples may be the first to say so.
-        start, fires = (at - self.skew[run.clock] for at in (run.start, run.end if run.is_late else run.fires_from))
+        start, fires = (at - self.skew[run.clock] for at in (run.start, run.end + hold if run.is_late else run.fires_from))
         is_soon = any(episode["at"] - self.skew[clock] <= fires + SLACK for clock in episode["clocks"])
         return is_soon and self.truly_ended(episode) >= start and not self.is_over(episode, run.first_batch)
 
@@ -368,7 +391,8 @@ class Case:
         had been denied by the same clock, or counted no longer."""
         true = {(clock, s.stamp) for clock, samples in self.of_patient.items() for s in samples if s.is_true}
         counted = max((stamp for _, stamp in true), default=0) + (valid if len({clock for clock, _ in true}) > 1 else 0)
-        denied = [s.stamp for samples in self.of_patient.values() for s in samples if s.stamp > counted]
+        every = [s for samples in self.of_patient.values() for s in samples]
+        denied = [s.stamp for s in every if s.stamp > counted and s.is_proven]
         return min(denied, default=NEVER) + clear + self.lateness + self.delay < self.batches[-1]
 
     def may_end(self, episode, gone, must, valid):

@@ -7,10 +7,9 @@ use mysql::prelude::Queryable;
 
 use crate::bed::{Database, TestJob, Topic, mysql_url, repository, told, wardwatch};
 
-/// The folder of a case from the field; `None` where the cases are not there.
-fn case(name: &str) -> Option<PathBuf> {
-    let folder = repository().join("../shared/cases").join(name);
-    folder.is_dir().then_some(folder)
+/// The folder of a case from the field: a job with its queries, and records as they were sent there.
+fn case(name: &str) -> PathBuf {
+    repository().join("tests/it/cases").join(name)
 }
 
 /// The records of a case: when Kafka stamped each, where the case says so, and its bytes.
@@ -94,17 +93,17 @@ impl Sent {
     }
 
     /// By the case's own job and queries.
-    fn of_case(name: &str) -> Option<Self> {
-        let folder = case(name)?;
+    fn of_case(name: &str) -> Self {
+        let folder = case(name);
         let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
-        Some(Self::by(&job, &folder, &case_records(&folder)))
+        Self::by(&job, &folder, &case_records(&folder))
     }
 
     /// By the shipped job.
-    fn of_case_as_shipped(name: &str) -> Option<Self> {
-        let records = case_records(&case(name)?);
+    fn of_case_as_shipped(name: &str) -> Self {
+        let records = case_records(&case(name));
         let job = std::fs::read_to_string(repository().join("jobs/patient_vitals.toml")).unwrap();
-        Some(Self::by(&job, &repository().join("jobs"), &records))
+        Self::by(&job, &repository().join("jobs"), &records)
     }
 
     fn rows(&self, sql: &str) -> Vec<String> {
@@ -120,7 +119,7 @@ impl Sent {
 
 #[test]
 fn a_placeholder_for_one_vital_leaves_the_others_to_be_judged() {
-    let Some(sent) = Sent::of_case("25-placeholders-lose-the-whole-record") else { return };
+    let sent = Sent::of_case("25-placeholders-lose-the-whole-record");
     assert!(sent.log.contains(" 0 rejects"), "{}", sent.log);
     let alerts = sent.rows("SELECT rule, state, text FROM alerts WHERE patient_id = 'P1'");
     assert_eq!(alerts.len(), 1, "{alerts:?}");
@@ -133,7 +132,7 @@ fn a_placeholder_for_one_vital_leaves_the_others_to_be_judged() {
 
 #[test]
 fn values_with_their_unit_are_kept_as_texts_and_numbers_beside_them_are_read() {
-    let Some(sent) = Sent::of_case("26-values-with-their-unit-in-the-text") else { return };
+    let sent = Sent::of_case("26-values-with-their-unit-in-the-text");
     let rows = sent.rows("SELECT heart_rate, spo2 FROM readings ORDER BY source_offset");
     assert_eq!(rows, ["NULL|NULL", "72|NULL", "NULL|95"]);
     let kept = sent.rows("SELECT `offset`, column_name, text, reason FROM artefacts ORDER BY `offset`, column_name");
@@ -150,7 +149,7 @@ fn values_with_their_unit_are_kept_as_texts_and_numbers_beside_them_are_read() {
 
 #[test]
 fn what_sensors_send_for_nothing_is_technical_and_no_heart_rate_with_a_pulse_is_a_lead_that_is_off() {
-    let Some(sent) = Sent::of_case_as_shipped("28-sentinels-and-zero") else { return };
+    let sent = Sent::of_case_as_shipped("28-sentinels-and-zero");
     let alerts = sent.rows("SELECT rule, severity FROM alerts WHERE firing_at IS NOT NULL ORDER BY started_at, rule");
     assert!(alerts.contains(&"implausible|technical".to_owned()), "{alerts:?}");
     assert!(alerts.contains(&"ecg_lead_off|technical".to_owned()), "{alerts:?}");
@@ -181,21 +180,21 @@ fn no_heart_rate_without_a_pulse_is_bradycardia() {
 
 #[test]
 fn a_saturation_below_what_is_plausible_goes_on_being_hypoxia() {
-    let Some(sent) = Sent::of_case_as_shipped("29-true-but-extreme-saturation") else { return };
+    let sent = Sent::of_case_as_shipped("29-true-but-extreme-saturation");
     let hypoxia = sent.rows("SELECT patient_id, state, severity, peak_value, peak_text FROM alerts WHERE rule = 'hypoxia' AND patient_id = 'P1'");
     assert_eq!(hypoxia, ["P1|firing|high|44|SpO₂ 44 (doubtful) < 90"]);
 }
 
 #[test]
 fn an_id_keeps_its_digits_whatever_stands_beside_it() {
-    let Some(sent) = Sent::of_case("33-an-id-changes-when-a-neighbour-is-missing") else { return };
+    let sent = Sent::of_case("33-an-id-changes-when-a-neighbour-is-missing");
     let patients = sent.rows("SELECT DISTINCT patient_id FROM readings ORDER BY 1");
     assert_eq!(patients, ["123456789012345678901", "4.10"]);
 }
 
 #[test]
 fn times_with_a_missing_or_odd_end_are_read_and_a_bare_day_says_what_is_missing() {
-    let Some(sent) = Sent::of_case("36-times-with-a-missing-or-odd-end") else { return };
+    let sent = Sent::of_case("36-times-with-a-missing-or-odd-end");
     let times = sent.rows("SELECT heart_rate, CAST(event_time AS CHAR) FROM readings ORDER BY source_offset");
     let expected = [
         "80|2026-01-01 10:00:00.000000",
@@ -216,7 +215,7 @@ fn times_with_a_missing_or_odd_end_are_read_and_a_bare_day_says_what_is_missing(
 
 #[test]
 fn times_as_hl7_writes_them_are_read_as_the_dates_they_are_or_refused() {
-    let Some(sent) = Sent::of_case("37-hl7-times-are-read-as-wrong-years") else { return };
+    let sent = Sent::of_case("37-hl7-times-are-read-as-wrong-years");
     let times = sent.rows("SELECT heart_rate, CAST(event_time AS CHAR) FROM readings ORDER BY source_offset");
     let expected = [
         "80|2026-01-01 10:00:00.000000",
@@ -233,7 +232,7 @@ fn times_as_hl7_writes_them_are_read_as_the_dates_they_are_or_refused() {
 
 #[test]
 fn local_times_of_another_zone_name_the_zone_that_may_be_meant() {
-    let Some(sent) = Sent::of_case("44-local-times-without-a-zone-and-the-wrong-default") else { return };
+    let sent = Sent::of_case("44-local-times-without-a-zone-and-the-wrong-default");
     let rejects = sent.rows("SELECT DISTINCT reason FROM rejects");
     assert_eq!(rejects.len(), 1, "{rejects:?}");
     let meant = "about 5 h 30 min ahead: is time_zone = \"Asia/Kolkata\" (or another of this offset) meant?";
@@ -243,7 +242,7 @@ fn local_times_of_another_zone_name_the_zone_that_may_be_meant() {
 
 #[test]
 fn the_hour_that_comes_twice_is_told_by_kafkas_stamps() {
-    let Some(sent) = Sent::of_case("45-the-hour-that-comes-twice") else { return };
+    let sent = Sent::of_case("45-the-hour-that-comes-twice");
     assert!(sent.log.contains(" 0 late rows"), "{}", sent.log);
     assert_eq!(sent.rows("SELECT COUNT(*), COUNT(DISTINCT event_time) FROM readings"), ["2160|2160"]);
     let alerts =
@@ -254,7 +253,7 @@ fn the_hour_that_comes_twice_is_told_by_kafkas_stamps() {
 
 #[test]
 fn consciousness_in_words_is_scored_and_a_word_that_nobody_knows_alarms() {
-    let Some(folder) = case("31-consciousness-in-words") else { return };
+    let folder = case("31-consciousness-in-words");
     let job = std::fs::read_to_string(repository().join("jobs/patient_vitals.toml")).unwrap();
     let mut sent = Sent::nothing(&job, &repository().join("jobs"));
     sent.put(&case_records(&folder));
@@ -281,14 +280,14 @@ fn consciousness_in_words_is_scored_and_a_word_that_nobody_knows_alarms() {
 
 #[test]
 fn two_devices_that_share_a_second_are_no_duplicates_and_what_is_sent_again_is() {
-    let Some(sent) = Sent::of_case("34-dedupe-drops-the-other-device") else { return };
+    let sent = Sent::of_case("34-dedupe-drops-the-other-device");
     assert!(sent.log.contains(" 1 duplicates"), "{}", sent.log);
     assert_eq!(sent.rows("SELECT COUNT(*) FROM readings WHERE event_time = '2026-01-01 10:00:00'"), ["2"]);
 }
 
 #[test]
 fn two_vitals_in_two_records_of_one_second_are_judged_together() {
-    let Some(sent) = Sent::of_case("19-two-vitals-in-two-records-of-one-second") else { return };
+    let sent = Sent::of_case("19-two-vitals-in-two-records-of-one-second");
     let alerts = sent.rows(
         "SELECT CAST(started_at AS CHAR), CAST(firing_at AS CHAR), text FROM alerts WHERE rule = 'wide_pulse_pressure'",
     );
@@ -297,7 +296,7 @@ fn two_vitals_in_two_records_of_one_second_are_judged_together() {
 
 #[test]
 fn the_slower_clock_of_two_devices_is_judged_and_the_difference_is_told() {
-    let Some(sent) = Sent::of_case("47-two-devices-of-one-patient-half-a-minute-apart") else { return };
+    let sent = Sent::of_case("47-two-devices-of-one-patient-half-a-minute-apart");
     let alerts = sent.rows("SELECT rule, CAST(started_at AS CHAR), CAST(firing_at AS CHAR) FROM alerts ORDER BY rule");
     let hypoxia: Vec<&String> = alerts.iter().filter(|alert| alert.starts_with("hypoxia|")).collect();
     let low = sent.rows("SELECT CAST(MIN(event_time) AS CHAR), CAST(MIN(event_time) + INTERVAL 10 SECOND AS CHAR) FROM readings WHERE spo2 < 90");
@@ -308,7 +307,7 @@ fn the_slower_clock_of_two_devices_is_judged_and_the_difference_is_told() {
 
 #[test]
 fn recordings_dated_in_the_next_century_have_their_rows_and_windows() {
-    let Some(folder) = case("42-recordings-dated-in-the-next-century") else { return };
+    let folder = case("42-recordings-dated-in-the-next-century");
     let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
     let mut sent = Sent::nothing(&job, &folder);
     sent.put(&case_records(&folder));
@@ -323,7 +322,7 @@ fn recordings_dated_in_the_next_century_have_their_rows_and_windows() {
 
 #[test]
 fn a_device_that_names_no_patient_is_of_who_was_attached_then() {
-    let Some(folder) = case("20-device-is-the-key-and-beds-change") else { return };
+    let folder = case("20-device-is-the-key-and-beds-change");
     let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
     let job = job
         .replace(
@@ -363,7 +362,7 @@ fn a_device_that_names_no_patient_is_of_who_was_attached_then() {
 
 #[test]
 fn a_patient_who_was_discharged_does_not_alarm_for_ever() {
-    let Some(folder) = case("21-discharged-patients-alarm-for-ever") else { return };
+    let folder = case("21-discharged-patients-alarm-for-ever");
     let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
     let mut sent = Sent::nothing(&job, &folder);
     let records = case_records(&folder);

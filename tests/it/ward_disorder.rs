@@ -567,15 +567,24 @@ pub fn faults(cases: &[Value]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn seeds() -> Range<u64> {
+/// Seeds that found a fault once.
+const ONCE_RED: [u64; 25] = [
+    116, 201, 384, 394, 418, 427, 480, 484, 490, 544, 596, 622, 700, 721, 757, 805, 837, 861, 872, 906, 939, 960, 964,
+    977, 991,
+];
+
+/// The seeds that are asked for; without a word, fifty and those that found something.
+fn seeds() -> Vec<u64> {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let first = number("WARDWATCH_SEED", 1);
-    first..first + number("WARDWATCH_SEEDS", 50)
+    let seeds = first..first + number("WARDWATCH_SEEDS", 50);
+    let is_asked = ["WARDWATCH_SEED", "WARDWATCH_SEEDS"].iter().any(|name| std::env::var_os(name).is_some());
+    seeds.chain(ONCE_RED.into_iter().filter(|_| !is_asked)).collect()
 }
 
 #[test]
 fn no_alarm_of_a_ward_in_disorder_is_lost_doubled_or_raised_by_nothing() {
-    let seeds: Vec<u64> = seeds().collect();
+    let seeds = seeds();
     let found = std::thread::scope(|scope| {
         let halves: Vec<_> = seeds
             .chunks(seeds.len().div_ceil(2))
@@ -598,4 +607,11 @@ fn no_alarm_of_a_ward_in_disorder_is_lost_doubled_or_raised_by_nothing() {
         found.is_empty(),
         "of seeds {seeds:?} (WARDWATCH_SEED is the first, WARDWATCH_SEEDS their number):\n{found}"
     );
+}
+
+#[test]
+fn each_fix_that_the_oracle_is_shown_to_need_stands_where_it_is_taken_back() {
+    let script = repository().join("tests/it/mutations.py");
+    let output = Command::new("python3").arg(script).arg("--check").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

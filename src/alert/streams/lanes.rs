@@ -3,6 +3,8 @@
 
 use std::cmp::Reverse;
 
+use smallvec::SmallVec;
+
 use super::levels::Levels;
 use super::seen::GAP;
 
@@ -192,6 +194,14 @@ impl Lane {
         }
     }
 
+    /// Whether a sample comes so much sooner than it was measured after the last one that it is told by another clock or the
+    /// last one had been kept, where not much is known of the clock.
+    fn leaps_to(&self, at: i64, stamped: i64) -> bool {
+        let (passed, waited) = (at.saturating_sub(self.newest), stamped.saturating_sub(self.stamped));
+        let is_hurried = passed.saturating_sub(waited) > CLOCK_TOLERANCE && waited.saturating_mul(2) < passed;
+        !self.is_clock && is_hurried && !self.agrees(stamped.saturating_sub(at))
+    }
+
     /// Whether a sample that lies so far behind its stamp is told by the same clock.
     fn agrees(&self, delay: i64) -> bool {
         delay.saturating_sub(self.delay).abs() <= CLOCK_TOLERANCE
@@ -235,6 +245,12 @@ impl Lane {
             self.delay = if delay > self.delay { delay } else { self.delay - (self.delay - delay) / 16 };
             return None;
         }
+        if !self.is_clock && delay < self.delay {
+            // What came first had been kept, or was told by another clock.
+            self.delay = delay;
+            self.run.samples = 0;
+            return None;
+        }
         self.run = self.run.with(at, stamped);
         if !self.run.lasts(at, stamped) {
             return None;
@@ -259,8 +275,16 @@ impl Lanes {
     }
 
     /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
-    /// tell whether it is one of those. `value`: of the vital, where the set is of one that is a number.
-    pub(super) fn note(&mut self, at: i64, stamped: i64, is_known_span: bool, value: Option<f64>) -> Noted {
+    /// tell whether it is one of those. `is_in_order`: nothing shows that the stream's times go back and forth, as those of
+    /// several clocks do. `value`: of the vital, where the set is of one that is a number.
+    pub(super) fn note(
+        &mut self,
+        at: i64,
+        stamped: i64,
+        is_known_span: bool,
+        is_in_order: bool,
+        value: Option<f64>,
+    ) -> Noted {
         self.let_go(stamped);
         if let Some(value) = value.filter(|_| !is_known_span) {
             self.note_level(at, value);
@@ -280,13 +304,21 @@ impl Lanes {
         if is_known_span && (is_recent(first) || self.others.iter().any(is_recent)) {
             return Noted::at(Placed::Resent);
         }
-        let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
-        if self.others.is_empty() && takes(first) {
+        // A device has one lane: what comes again goes on with none that another one of its clock has left behind.
+        let certain = std::iter::once(&*first).chain(&self.others).filter(|lane| is_known_span && lane.is_certain);
+        let certain: SmallVec<[Lane; 4]> = certain.copied().collect();
+        let is_left_behind =
+            |lane: &Lane| certain.iter().any(|other| other.newest > lane.newest && other.agrees(lane.delay));
+        let takes = |lane: &Lane| {
+            at >= lane.newest && lane.takes(at, stamped, is_known_span) && !(lane.is_certain && is_left_behind(lane))
+        };
+        let is_anothers = !is_in_order && self.others.is_empty() && first.leaps_to(at, stamped);
+        if self.others.is_empty() && takes(first) && !is_anothers {
             self.lead = Run::default();
             note_pause(&mut self.pauses, first.newest, at);
             return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
         }
-        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane));
+        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane) && !is_anothers);
         // What was kept lies further behind its stamp than usual, but nothing less far while its clock goes on. Of lanes of one
         // clock it is the one that has come furthest: a device has one lane, however its samples jitter.
         let far = |lane: &Lane| if lane.agrees(delay) { 0 } else { delay.saturating_sub(lane.delay).abs() };
@@ -411,7 +443,9 @@ impl Lanes {
             note_pause(&mut self.pauses, last.at, at);
             return Placed::Lane(id);
         }
-        if at >= first.newest || last.keeps_pace(at, stamped) {
+        // Two samples of the very same time show no pace; one more that keeps it does.
+        let is_paced = || self.others.iter().any(|lane| lane.id == id && lane.paced > 1);
+        if at >= first.newest || (last.keeps_pace(at, stamped) && (at > last.at || is_paced())) {
             return Placed::Lane(id);
         }
         Placed::Late(id, self.pause_at(at).map_or(at.saturating_add(GAP), |(_, until)| until))
@@ -482,7 +516,7 @@ mod tests {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
             let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
             newest = newest.max(at);
-            let noted = lanes.note(at, stamped, is_known, None);
+            let noted = lanes.note(at, stamped, is_known, true, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);

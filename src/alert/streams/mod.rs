@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::terms::Partition;
 
@@ -75,6 +75,9 @@ impl StreamId {
         self.partition == other.partition && self.device == other.device
     }
 }
+
+/// So long a sample counts that stands behind every lane: until the next such may come, so that several are one event.
+pub(super) const ALONE: TimeDelta = TimeDelta::seconds(3);
 
 /// Of so many patients who were let go of it stays known what has come; some kilobytes each.
 const MOST_PARTED: usize = 1_024;

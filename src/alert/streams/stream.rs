@@ -123,6 +123,7 @@ impl Stream {
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let (mut is_placed, mut new) = (false, 0);
+        let is_in_order = !self.device.is_empty() || self.sets.first().is_none_or(|of_any| of_any.others.is_empty());
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
@@ -135,7 +136,7 @@ impl Stream {
             self.sets[index].sample(self.records);
             let number = numbers[index].iter().find(|values| values.is_valid(record.row));
             let number = number.map(|values| values.value(record.row));
-            let noted = self.sets[index].note(at, record.stamped, is_known_span, number);
+            let noted = self.sets[index].note(at, record.stamped, is_known_span, is_in_order, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }
