@@ -55,6 +55,17 @@ pub(in crate::alert) enum Placed {
     Gap,
 }
 
+/// Of whom the records of a stream are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Of a device that the job names.
+    Device,
+    /// Of one or several without names, and nothing shows that times go back and forth.
+    OneClock,
+    /// Of several without names, or of one that sends what it had kept.
+    Several,
+}
+
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Noted {
@@ -116,6 +127,8 @@ pub(super) struct Lane {
     pub(super) level: Option<f64>,
     /// Whether samples have kept pace at this delay: it is a clock's, and not how long something was kept.
     pub(super) is_clock: bool,
+    /// Whether its device, of which it is known that it is one, may only have kept it.
+    pub(super) is_kept: bool,
 }
 
 /// Samples in a row that lie equally far behind their stamps.
@@ -222,6 +235,7 @@ impl Lane {
             paced: 0,
             level: None,
             is_clock: false,
+            is_kept: false,
         }
     }
 
@@ -275,14 +289,13 @@ impl Lanes {
     }
 
     /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
-    /// tell whether it is one of those. `is_in_order`: nothing shows that the stream's times go back and forth, as those of
-    /// several clocks do. `value`: of the vital, where the set is of one that is a number.
+    /// tell whether it is one of those. `value`: of the vital, where the set is of one that is a number.
     pub(super) fn note(
         &mut self,
         at: i64,
         stamped: i64,
         is_known_span: bool,
-        is_in_order: bool,
+        source: Source,
         value: Option<f64>,
     ) -> Noted {
         self.let_go(stamped);
@@ -312,7 +325,7 @@ impl Lanes {
         let takes = |lane: &Lane| {
             at >= lane.newest && lane.takes(at, stamped, is_known_span) && !(lane.is_certain && is_left_behind(lane))
         };
-        let is_anothers = !is_in_order && self.others.is_empty() && first.leaps_to(at, stamped);
+        let is_anothers = source == Source::Several && self.others.is_empty() && first.leaps_to(at, stamped);
         if self.others.is_empty() && takes(first) && !is_anothers {
             self.lead = Run::default();
             note_pause(&mut self.pauses, first.newest, at);
@@ -332,6 +345,7 @@ impl Lanes {
                 lane.level = lane.level.and(value.or(lane.level));
                 let mut noted = self.take_the_lead(id, at, stamped);
                 noted.stepped = noted.stepped.or(stepped);
+                noted.leads |= self.let_kept_go(id, at);
                 Noted { placed: self.counted(id, last, at, stamped), ..noted }
             }
             Some(lane) => {
@@ -351,6 +365,13 @@ impl Lanes {
                 Noted { placed: self.counted(id, last, at, stamped), ..self.take_the_lead(id, at, stamped) }
             }
             None => {
+                // Of a time of which nothing was known, and of one device: it is true whether it had been kept or its clock was
+                // set back. Of something that is measured seldom, there may not be another for long.
+                if let Some(until) = self.between_readings(at).filter(|_| source == Source::Device && !is_known_span) {
+                    let id = self.next;
+                    self.begin(Lane { run: Run::of(at, stamped), is_kept: true, ..Lane::begin(id, at, stamped) });
+                    return Noted::at(Placed::Late(id, until));
+                }
                 let lane = Lane {
                     is_certain: false,
                     is_known_span,
@@ -390,6 +411,15 @@ impl Lanes {
             Some(second) => second.level = Some(other),
             None => self.begin(second),
         }
+    }
+
+    /// Lets go of what the device had kept, where the first lane goes on: the device tells of now. Returns whether there was any.
+    fn let_kept_go(&mut self, id: u32, at: i64) -> bool {
+        let count = self.others.len();
+        if self.first.as_ref().is_some_and(|first| first.id == id) {
+            self.others.retain(|lane| !lane.is_kept || lane.newest >= at);
+        }
+        self.others.len() < count
     }
 
     /// Lets go of lanes that have had no sample for too long.
@@ -456,6 +486,13 @@ impl Lanes {
         self.pauses.iter().rev().find(|(from, until)| (*from..*until).contains(&at)).copied()
     }
 
+    /// Until when the first lane paused at a time, where it does so as a rule: one pause follows on another.
+    fn between_readings(&self, at: i64) -> Option<i64> {
+        let (from, until) = self.pause_at(at)?;
+        let is_next = |(before, after): &(i64, i64)| *after == from || *before == until;
+        self.pauses.iter().any(is_next).then_some(until)
+    }
+
     /// Whether a lane of another clock goes on with a sample: the same that the first had of that time, but at its own pace.
     pub(super) fn expect(&self, at: i64, stamped: i64) -> bool {
         let delay = stamped.saturating_sub(at);
@@ -516,7 +553,7 @@ mod tests {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
             let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
             newest = newest.max(at);
-            let noted = lanes.note(at, stamped, is_known, true, None);
+            let noted = lanes.note(at, stamped, is_known, Source::OneClock, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);

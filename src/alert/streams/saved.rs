@@ -12,7 +12,7 @@ use super::seen::{Seen, Spans, Stretch};
 use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 8;
+const FORM: u8 = 9;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -114,6 +114,7 @@ fn lane(to: &mut Vec<u8>, lane: &Lane) {
     to.push(lane.paced);
     level(to, lane.level);
     to.push(u8::from(lane.is_clock));
+    to.push(u8::from(lane.is_kept));
 }
 
 fn level(to: &mut Vec<u8>, value: Option<f64>) {
@@ -258,7 +259,7 @@ impl<'a> Reader<'a> {
         let (run, samples) = (self.run()?, self.count()?);
         let (is_certain, is_known_span, is_left) = (self.truth()?, self.truth()?, self.truth()?);
         let [paced] = self.take::<1>()?;
-        let (level, is_clock) = (self.level()?, self.truth()?);
+        let (level, is_clock, is_kept) = (self.level()?, self.truth()?, self.truth()?);
         Some(Lane {
             id,
             newest,
@@ -273,6 +274,7 @@ impl<'a> Reader<'a> {
             paced,
             level,
             is_clock,
+            is_kept,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array};
 
-use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed};
+use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed, Source};
 use super::pace::Pace;
 use super::seen::Seen;
 use super::shape::columns_in;
@@ -123,7 +123,11 @@ impl Stream {
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let (mut is_placed, mut new) = (false, 0);
-        let is_in_order = !self.device.is_empty() || self.sets.first().is_none_or(|of_any| of_any.others.is_empty());
+        let source = match self.sets.first() {
+            _ if !self.device.is_empty() => Source::Device,
+            Some(of_any) if !of_any.others.is_empty() => Source::Several,
+            _ => Source::OneClock,
+        };
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {
@@ -136,7 +140,7 @@ impl Stream {
             self.sets[index].sample(self.records);
             let number = numbers[index].iter().find(|values| values.is_valid(record.row));
             let number = number.map(|values| values.value(record.row));
-            let noted = self.sets[index].note(at, record.stamped, is_known_span, is_in_order, number);
+            let noted = self.sets[index].note(at, record.stamped, is_known_span, source, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }

@@ -569,3 +569,23 @@ fn times_that_run_backwards_are_not_taken_for_judged() {
     assert_eq!(bed.streams.last_value("P1", "spo2"), Some(at(120 - 64 - 1_000)), "so that it expires, and is told of");
     assert_eq!(bed.fired(), []);
 }
+
+#[test]
+fn what_is_measured_seldom_is_judged_though_the_clock_was_set_back_or_it_had_been_kept() {
+    // A cuff, whose clock is set back by twenty minutes: the first reading by it is low, and there is none for ten minutes.
+    let mut bed = Oximeters::new(10, 15);
+    let before = (0..4).map(|number| reading(number * 600, number * 600, "cuff", 97.0));
+    bed.live(&before.collect::<Vec<_>>());
+    bed.live(&[reading(1_200, 2_400, "cuff", 80.0)]);
+    bed.batch(&[], 2_430);
+    assert_eq!(bed.fired(), [(State::Firing, 1_210, None)]);
+
+    // One that had kept a low reading, and sends it behind the one that came after.
+    let mut bed = Oximeters::new(10, 15);
+    bed.live(&[reading(-600, -600, "cuff", 97.0), reading(0, 0, "cuff", 97.0), reading(1_200, 1_200, "cuff", 97.0)]);
+    bed.live(&[reading(600, 1_201, "cuff", 80.0)]);
+    bed.batch(&[], 1_230);
+    bed.live(&[reading(1_800, 1_800, "cuff", 97.0)]);
+    bed.batch(&[], 1_830);
+    assert_eq!(bed.fired(), [(State::Ended, 610, Some(1_815))]);
+}
