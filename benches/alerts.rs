@@ -27,7 +27,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
     Departures, Findings, Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule,
-    SampleColumns, Shape, Streams, Wards,
+    SampleColumns, Shape, Streams, Wards, is_system_rule,
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
@@ -100,7 +100,7 @@ fn lifecycle() {
     for second in 0..=100 {
         let frame = readings(second, 130.0);
         let started = Instant::now();
-        let mut episodes = open.clone();
+        let mut episodes = std::mem::take(&mut open);
         let samples = streams.note(&frame, &columns, at(second));
         let arrivals = streams.arrivals(&BTreeMap::new());
         let moment = Moment {
@@ -212,7 +212,7 @@ fn delivery() {
     let mut committed: HashMap<String, (String, Instant)> = HashMap::new();
     let mut on_commit = |progress: &Progress<'_>| {
         let now = Instant::now();
-        for change in progress.alerts {
+        for change in progress.alerts.iter().filter(|change| !is_system_rule(&change.episode.rule)) {
             let id = format!("{}-1-webhook", change.episode.id);
             committed.entry(id).or_insert((change.episode.patient.to_string(), now));
         }

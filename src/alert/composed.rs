@@ -19,7 +19,6 @@
 mod saved;
 mod values;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -29,6 +28,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::terms::Partition;
 
 use super::Rule;
+use super::map::HashMap;
 use super::streams::{ALONE, CLOCK_TOLERANCE, Placed, SampleRow, Samples, SetId, StreamId, Streams};
 use values::{Filled, Value, read};
 
@@ -276,7 +276,8 @@ impl<'a> Batch<'a> {
     }
 
     fn compose(mut self, patients: &mut HashMap<Arc<str>, Known>) -> Composed {
-        let mut entries = HashMap::with_capacity(self.samples.patients().len());
+        let mut entries = HashMap::default();
+        entries.reserve(self.samples.patients().len());
         for (patient, records) in self.samples.patients() {
             let known = match patients.get_mut(patient) {
                 Some(known) => known,
@@ -289,7 +290,7 @@ impl<'a> Batch<'a> {
                 in_order.sort_by_key(|record| record.stamped);
             }
             let mut of_patient = Vec::with_capacity(records.len());
-            for record in if is_of_one { records } else { &in_order } {
+            for record in if is_of_one { records.as_slice() } else { &in_order } {
                 self.record(patient, known, *record, &mut of_patient);
             }
             entries.insert(Arc::clone(patient), of_patient);

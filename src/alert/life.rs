@@ -18,7 +18,7 @@ use super::track::Track;
 /// A rule's live episode of one patient, in hand while the batch's samples go by.
 pub(super) struct Life<'m> {
     pub(super) rule: &'m Rule,
-    pub(super) patient: String,
+    pub(super) patient: Arc<str>,
     pub(super) set: SetId,
     pub(super) moment: &'m Moment<'m>,
     pub(super) episode: Option<Episode>,
@@ -283,8 +283,8 @@ fn others_passed<'a>(
 /// What a rule gave on a batch, by samples.
 pub(super) struct Found<'a> {
     pub(super) rows: &'a RecordBatch,
-    pub(super) conditions: &'a Conditions,
-    pub(super) clear: Option<&'a Conditions>,
+    pub(super) conditions: &'a Conditions<'a>,
+    pub(super) clear: Option<&'a Conditions<'a>>,
 }
 
 /// When and where something is said of a condition.
@@ -310,7 +310,7 @@ pub(super) enum Verdict {
     Unknown,
 }
 
-pub(super) fn verdict_of_false(clear: Option<&Conditions>, at: &Place<'_>) -> Verdict {
+pub(super) fn verdict_of_false(clear: Option<&Conditions<'_>>, at: &Place<'_>) -> Verdict {
     match clear {
         Some(clear) if clear.row(at).is_none() => Verdict::Between,
         _ => Verdict::False,

@@ -18,6 +18,7 @@ mod episode;
 mod life;
 mod lifecycle;
 mod limits;
+mod map;
 mod message;
 mod open;
 mod samples;

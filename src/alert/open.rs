@@ -1,6 +1,6 @@
 //! The episodes that stand, all rules and patients together, and one batch's judgement of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
@@ -10,9 +10,10 @@ use super::action::Silence;
 use super::episode::{End, Episode, EpisodeId, Event, State};
 use super::life::{Found, Life, Verdict, verdict_of_false};
 use super::lifecycle;
+use super::map::HashMap;
 use super::samples::{Conditions, Place};
 use super::stays::Departures;
-use super::streams::{Arrivals, Samples, SetId, StreamId, Streams};
+use super::streams::{Arrivals, Samples, SetId, StreamId, Streams, texts};
 use super::system::UNATTACHED;
 use super::track::Track;
 use super::{Rule, SampleColumns};
@@ -83,7 +84,7 @@ pub struct OpenEpisodes {
     pub(super) silences: Vec<Silence>,
     pub(super) changes: HashMap<EpisodeId, Change>,
     /// During a batch: when which patients' samples mean nothing, by technical rule.
-    spans: HashMap<String, HashMap<String, Vec<Span>>>,
+    spans: HashMap<String, HashMap<Arc<str>, Vec<Span>>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -138,11 +139,15 @@ impl OpenEpisodes {
     }
 
     fn judge_by_sample(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
-        let conditions = Conditions::of(rows.conditions, moment.columns);
-        let clear = rows.clear.map(|clear| Conditions::of(clear, moment.columns));
+        let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
+        let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
+        let conditions = Conditions::of(rows.conditions, patients.as_ref(), moment.columns);
+        let clear = rows.clear.map(|clear| Conditions::of(clear, cleared.as_ref(), moment.columns));
         let Some(set) = rule.set(moment.streams) else { return };
         let composed = moment.samples.composed(rule);
-        for patient in self.concerned(rule, &conditions) {
+        let concerned = self.concerned(rule, &conditions);
+        self.changes.reserve(concerned.len());
+        for patient in concerned {
             let mut life = self.life(rule, &patient, set, moment);
             let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
             match composed {
@@ -154,8 +159,10 @@ impl OpenEpisodes {
     }
 
     fn judge_by_batch(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
-        let conditions = Conditions::now(rows.conditions.rows, moment.columns);
-        let clear = rows.clear.map(|clear| Conditions::now(clear.rows, moment.columns));
+        let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
+        let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
+        let conditions = Conditions::now(patients.as_ref());
+        let clear = rows.clear.map(|_| Conditions::now(cleared.as_ref()));
         let Some(set) = rule.set(moment.streams) else { return };
         for patient in self.concerned(rule, &conditions) {
             let is_known =
@@ -173,19 +180,27 @@ impl OpenEpisodes {
     }
 
     /// Takes the rule's live episode of a patient in hand.
-    pub(super) fn life<'m>(&mut self, rule: &'m Rule, patient: &str, set: SetId, moment: &'m Moment<'m>) -> Life<'m> {
+    pub(super) fn life<'m>(
+        &mut self,
+        rule: &'m Rule,
+        patient: &Arc<str>,
+        set: SetId,
+        moment: &'m Moment<'m>,
+    ) -> Life<'m> {
         let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
         let live = standing.and_then(|standing| standing.live.take());
         let episode = live.map(Arc::unwrap_or_clone);
-        Life { rule, patient: patient.to_owned(), set, moment, episode, events: Vec::new(), is_told: false }
+        Life { rule, patient: Arc::clone(patient), set, moment, episode, events: Vec::new(), is_told: false }
     }
 
     /// The patients of whom the rule has something to say.
-    fn concerned(&self, rule: &Rule, conditions: &Conditions) -> Vec<String> {
-        let standing = self.rules.get(&rule.name).into_iter().flatten();
-        let live = standing.filter(|(_, standing)| standing.live.is_some()).map(|(patient, _)| &**patient);
-        let others = live.filter(|patient| !conditions.has(patient));
-        conditions.patients().chain(others).map(str::to_owned).collect()
+    fn concerned(&self, rule: &Rule, conditions: &Conditions<'_>) -> Vec<Arc<str>> {
+        let standing = self.rules.get(&rule.name);
+        let live = standing.into_iter().flatten().filter(|(_, standing)| standing.live.is_some());
+        let others = live.map(|(patient, _)| patient).filter(|patient| !conditions.has(patient)).cloned();
+        let known = |patient: &str| standing?.get_key_value(patient).map(|(patient, _)| Arc::clone(patient));
+        let found = conditions.patients().map(|patient| known(patient).unwrap_or_else(|| patient.into()));
+        found.chain(others).collect()
     }
 
     /// Has the episode stand as it is now, and its change told.
@@ -214,7 +229,7 @@ impl OpenEpisodes {
     pub(super) fn put(&mut self, episode: Arc<Episode>) {
         let (rule, patient) = (&episode.rule, &episode.patient);
         if !self.rules.contains_key(&**rule) {
-            self.rules.insert(rule.to_string(), HashMap::new());
+            self.rules.insert(rule.to_string(), HashMap::default());
         }
         let Some(patients) = self.rules.get_mut(&**rule) else { return };
         let standing = patients.entry(Arc::clone(patient)).or_default();
@@ -299,7 +314,7 @@ impl OpenEpisodes {
                 let suppressor = standing.as_ref().map(|(technical, _)| technical.clone());
                 let mut life = Life {
                     rule,
-                    patient: episode.patient.to_string(),
+                    patient: Arc::clone(&episode.patient),
                     set,
                     moment,
                     is_told: false,
@@ -379,19 +394,19 @@ impl OpenEpisodes {
     }
 
     /// Since when a technical rule fires, patient by patient.
-    fn firing(&self, rule: &Rule) -> HashMap<String, DateTime<Utc>> {
+    fn firing(&self, rule: &Rule) -> HashMap<Arc<str>, DateTime<Utc>> {
         if !rule.is_technical() {
-            return HashMap::new();
+            return HashMap::default();
         }
         let standing = self.rules.get(&rule.name).into_iter().flatten();
         let live =
-            standing.filter_map(|(patient, standing)| Some((patient.to_string(), standing.live.as_ref()?.firing_at?)));
+            standing.filter_map(|(patient, standing)| Some((Arc::clone(patient), standing.live.as_ref()?.firing_at?)));
         live.collect()
     }
 
     /// Takes note of when the samples of which patients mean nothing, by what a technical rule has just said.
-    fn note_spans(&mut self, rule: &Rule, before: HashMap<String, DateTime<Utc>>) {
-        let mut spans: HashMap<String, Vec<Span>> = HashMap::new();
+    fn note_spans(&mut self, rule: &Rule, before: HashMap<Arc<str>, DateTime<Utc>>) {
+        let mut spans: HashMap<Arc<str>, Vec<Span>> = HashMap::default();
         let after = self.firing(rule);
         match rule.judged {
             // It is judged at the batch's end: samples that came meanwhile are data, unless it goes on all the same.
@@ -403,7 +418,7 @@ impl OpenEpisodes {
             Judged::BySample => {
                 let over = self.changes.values().map(|change| &change.episode);
                 let over = over.filter(|episode| *episode.rule == *rule.name).filter_map(|episode| {
-                    Some((episode.patient.to_string(), (episode.firing_at?, episode.cleared_at)))
+                    Some((Arc::clone(&episode.patient), (episode.firing_at?, episode.cleared_at)))
                 });
                 let standing = before.into_iter().chain(after).map(|(patient, from)| (patient, (from, None)));
                 for (patient, span) in standing.chain(over.collect::<Vec<_>>()) {

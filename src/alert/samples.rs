@@ -1,11 +1,13 @@
 //! At which samples of a batch a rule is true, by its rows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
+use smallvec::{SmallVec, smallvec};
 
+use super::map::HashMap;
 use super::streams::texts;
 use super::{Findings, Judged, Rule, SampleColumns};
 
@@ -13,8 +15,8 @@ use super::{Findings, Judged, Rule, SampleColumns};
 const MOST_AT_ONCE: usize = 16_384;
 
 /// The rows of a rule by patient and by sample: by its number, or else by its event time.
-pub(super) struct Conditions {
-    patients: HashMap<String, At>,
+pub(super) struct Conditions<'a> {
+    patients: HashMap<&'a str, At>,
     /// The first row of each sample, where rows bear their samples' numbers.
     numbered: Option<HashMap<i64, usize>>,
 }
@@ -29,40 +31,44 @@ pub(super) struct Place<'a> {
 
 enum At {
     /// At each of these times, with the first row that says so; in the order of times once all are there.
-    Times(Vec<(i64, usize)>),
+    Times(SmallVec<[(i64, usize); 2]>),
     /// At every sample of the batch.
     Always(usize),
 }
 
-impl Conditions {
+impl<'a> Conditions<'a> {
     /// Rows without a patient or, where there is the column, without a time name no sample and are left out.
-    pub(super) fn of(found: Findings<'_>, columns: &SampleColumns) -> Self {
+    ///
+    /// `patients`: the patient of each row.
+    pub(super) fn of(found: Findings<'_>, patients: Option<&'a StringViewArray>, columns: &SampleColumns) -> Self {
         let Some(numbers) = found.samples else {
             let times = found.rows.column_by_name(&columns.event_time);
-            return Self::at(found.rows, columns, times.map(|times| times.as_primitive::<TimestampMicrosecondType>()));
+            return Self::at(patients, times.map(|times| times.as_primitive::<TimestampMicrosecondType>()));
         };
-        let mut numbered = HashMap::with_capacity(numbers.len());
+        let mut numbered = HashMap::default();
+        numbered.reserve(numbers.len());
         for (row, number) in numbers.iter().enumerate() {
             if let Some(number) = number {
                 numbered.entry(number).or_insert(row);
             }
         }
-        Self { numbered: Some(numbered), ..Self::at(found.rows, columns, None) }
+        Self { numbered: Some(numbered), ..Self::at(patients, None) }
     }
 
     /// Rows that are true of a patient now, whatever times they bear.
-    pub(super) fn now(rows: &RecordBatch, columns: &SampleColumns) -> Self {
-        Self::at(rows, columns, None)
+    pub(super) fn now(patients: Option<&'a StringViewArray>) -> Self {
+        Self::at(patients, None)
     }
 
-    fn at(rows: &RecordBatch, columns: &SampleColumns, times: Option<&TimestampMicrosecondArray>) -> Self {
-        let mut found: HashMap<String, At> = HashMap::with_capacity(rows.num_rows().min(MOST_AT_ONCE));
-        let Some(patients) = texts(rows, &columns.key) else { return Self { patients: found, numbered: None } };
+    fn at(patients: Option<&'a StringViewArray>, times: Option<&TimestampMicrosecondArray>) -> Self {
+        let mut found: HashMap<&str, At> = HashMap::default();
+        let Some(patients) = patients else { return Self { patients: found, numbered: None } };
+        found.reserve(patients.len().min(MOST_AT_ONCE));
         for (row, patient) in patients.iter().enumerate() {
             let Some(patient) = patient else { continue };
             match times {
                 None => {
-                    found.entry(patient.to_owned()).or_insert(At::Always(row));
+                    found.entry(patient).or_insert(At::Always(row));
                 }
                 Some(times) if times.is_null(row) => {}
                 Some(times) => {
@@ -70,7 +76,7 @@ impl Conditions {
                     match found.get_mut(patient) {
                         Some(At::Times(times)) => times.push(time),
                         Some(At::Always(_)) => {}
-                        None => drop(found.insert(patient.to_owned(), At::Times(vec![time]))),
+                        None => drop(found.insert(patient, At::Times(smallvec![time]))),
                     }
                 }
             }
@@ -88,8 +94,8 @@ impl Conditions {
         self.numbered.is_some()
     }
 
-    pub(super) fn patients(&self) -> impl Iterator<Item = &str> {
-        self.patients.keys().map(String::as_str)
+    pub(super) fn patients(&self) -> impl Iterator<Item = &'a str> {
+        self.patients.keys().copied()
     }
 
     pub(super) fn has(&self, patient: &str) -> bool {
@@ -143,7 +149,7 @@ pub fn check_rows(
     let at = |times: &Option<TimestampMicrosecondArray>, row: usize| {
         times.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row))
     };
-    let mut counts: HashMap<(&str, Option<i64>), usize> = HashMap::with_capacity(rows.num_rows());
+    let mut counts: HashMap<(&str, Option<i64>), usize> = HashMap::default();
     for (row, patient) in patients.iter().enumerate() {
         if let Some(patient) = patient {
             *counts.entry((patient, at(&times, row))).or_default() += 1;

@@ -345,7 +345,8 @@ impl Prepared<'_> {
         }
         state.outage = options.health.take_past_outage().or(state.outage);
         let mut quarantine = state.quarantine.clone();
-        let mut episodes = state.episodes.clone();
+        // A batch that is not committed ends the loop, and nobody asks for them any more.
+        let mut episodes = std::mem::take(&mut state.episodes);
         if let Some(outage) = state.outage {
             episodes.note_outage(outage);
         }
@@ -378,6 +379,7 @@ impl Prepared<'_> {
                 drop(written);
                 stall.is_over();
                 state.tables = tables;
+                state.episodes = episodes;
                 state.memory.event_time = self.taken.event_time.clone();
                 state.memory.forget(&self.taken.leaving);
                 return Ok(None);

@@ -1,9 +1,10 @@
 //! The newest values of patients as bytes, as a snapshot keeps them beside streams.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::terms::Partition;
+
+use crate::alert::map::HashMap;
 
 use super::super::streams::StreamId;
 use super::super::streams::saved::{Reader, list, number, text};

@@ -34,16 +34,18 @@ mod shape;
 mod stream;
 mod told;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
+use smallvec::{SmallVec, smallvec};
 
 use crate::terms::Partition;
 
 use super::composed::{Composed, Composition};
+use super::map::HashMap;
 use super::{Rule, SampleColumns};
 pub(super) use columns::texts;
 use columns::{hashes, masks};
@@ -122,7 +124,7 @@ pub(super) struct SampleRow {
 /// The samples of a batch, patient by patient in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Samples {
-    patients: HashMap<Arc<str>, Vec<SampleRow>>,
+    patients: HashMap<Arc<str>, SmallVec<[SampleRow; 1]>>,
     /// Where samples stand that are not in the first lane.
     placed: HashMap<(SetId, usize), Placed>,
     /// The samples with which their lane takes the place of the others of its device.
@@ -135,11 +137,11 @@ pub struct Samples {
 
 impl Samples {
     pub(super) fn of_patient(&self, patient: &str) -> &[SampleRow] {
-        self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
+        self.patients.get(patient).map(SmallVec::as_slice).unwrap_or_default()
     }
 
     /// The records of each patient, in the order in which they came.
-    pub(super) fn patients(&self) -> &HashMap<Arc<str>, Vec<SampleRow>> {
+    pub(super) fn patients(&self) -> &HashMap<Arc<str>, SmallVec<[SampleRow; 1]>> {
         &self.patients
     }
 
@@ -209,6 +211,7 @@ impl Streams {
     /// `now` is the batch's frozen time: no stamp is believed to be ahead of it.
     pub fn note(&mut self, frame: &RecordBatch, columns: &SampleColumns, now: DateTime<Utc>) -> Samples {
         let mut samples = Samples::default();
+        samples.patients.reserve(frame.num_rows().min(self.patients.len()));
         let (Some(keys), Some(times)) = (texts(frame, &columns.key), frame.column_by_name(&columns.event_time)) else {
             return samples;
         };
@@ -275,8 +278,9 @@ impl Streams {
             match samples.patients.get_mut(patient) {
                 Some(rows) => rows.push(sample),
                 None => {
-                    let name = self.patients.get_key_value(patient).map(|(name, _)| Arc::clone(name));
-                    samples.patients.extend(name.map(|name| (name, vec![sample])));
+                    if let Some((name, _)) = self.patients.get_key_value(patient) {
+                        samples.patients.insert(Arc::clone(name), smallvec![sample]);
+                    }
                 }
             }
         }

@@ -2,8 +2,10 @@
 //!
 //! Reading never fails in part: bytes that are no such snapshot, or are of another shape, give nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::alert::map::HashMap;
 
 use super::lanes::{Lane, Lanes, Run};
 use super::levels::Levels;
