@@ -53,7 +53,7 @@ pub(super) struct Taken {
     /// At what its rules are judged.
     pub(super) samples: Samples,
     /// How far each partition has got, by Kafka's stamps.
-    arrivals: Arrivals,
+    pub(super) arrivals: Arrivals,
     /// Whether windows that are open are to be given out.
     pub(super) show_open: bool,
     /// Whether it is committed though it leaves nothing behind, so that others see that the job runs.

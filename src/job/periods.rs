@@ -14,11 +14,17 @@ use super::given::encounters_now;
 use super::plan::Plan;
 use super::state::JobState;
 
+/// What is older than this by the clock of its device is judged as of now: there may be no limits yet at the time of a clock that
+/// stands at the beginning of its calendar.
+const OLDEST: TimeDelta = TimeDelta::days(1);
+
 /// The periods into which changes cut a batch; none where nothing changed between the first of its samples and `event_now`.
 ///
 /// A sample is judged by the ward and the limits of the time at which it was measured, so any batching gives the same.
 pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: DateTime<Utc>) -> Vec<Period> {
     let Some(from) = taken.rows.spans.values().map(|span| span.oldest).min() else { return Vec::new() };
+    let oldest = event_now - OLDEST;
+    let from = from.max(oldest);
     let encounters = state.attaching.encounters();
     let key = &plan.samples.key;
     let transfers = if plan.engine.reads_encounters() { encounters.changes(from, event_now) } else { Vec::new() };
@@ -33,7 +39,10 @@ pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: D
     };
     let (patients, times) = (patients.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
     let mut measured = times.values().to_vec();
-    state.memory.streams.told_by_wrong_clocks(&taken.samples).for_each(|(row, at)| measured[row] = at);
+    let (now, oldest) = (event_now.timestamp_micros(), oldest.timestamp_micros());
+    let behind = taken.arrivals.newest().map_or(0, |stamped| stamped.saturating_sub(now));
+    state.memory.streams.told_by_other_clocks(&taken.samples, behind).for_each(|(row, at)| measured[row] = at);
+    measured.iter_mut().filter(|at| **at < oldest).for_each(|at| *at = now);
 
     let mut first: HashMap<&str, i64> = HashMap::new();
     for (patient, at) in patients.iter().zip(&measured).filter_map(|(patient, at)| Some((patient?, at))) {
@@ -79,5 +88,6 @@ pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: D
                 .collect::<BTreeMap<_, _>>(),
         }
     };
-    (0..=cuts.len()).map(period).collect()
+    let used: BTreeSet<usize> = place.iter().copied().collect();
+    used.into_iter().map(period).collect()
 }

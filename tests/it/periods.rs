@@ -147,3 +147,22 @@ fn a_limit_that_is_set_now_counts_for_a_device_whose_clock_is_an_hour_behind() {
     ));
     assert_eq!(started, ["1"], "as its clock tells the time at which the limit was set");
 }
+
+#[test]
+fn a_device_whose_clock_stands_before_there_were_limits_is_judged_by_those_of_now() {
+    let (job, topic, database) = limited(500);
+    job.run_once();
+    // Defaults hold since 1970: these are of a ward that began with them an hour ago.
+    database.connect().query_drop("UPDATE limits SET valid_from = NOW() - INTERVAL 1 HOUR").unwrap();
+    set_limit(&database, "right", Utc::now() - TimeDelta::seconds(30), None, 90.0);
+    job.run_once();
+    let begin = Utc::now() - TimeDelta::seconds(100);
+    let second = |second: i64| begin + TimeDelta::seconds(second);
+    let years_ago = |at: i64| DateTime::from_timestamp(946_684_800 + at, 0).unwrap();
+    put(&topic, "right", (0..100).map(|at| (second(at), Some(second(at)), 80.0)));
+    put(&topic, "cuff", [(years_ago(0), Some(second(50)), 130.0)]);
+    put(&topic, "empty", (0..100).map(|at| (years_ago(at), Some(second(at)), 130.0)));
+    job.run_once();
+    let episodes = database.rows("SELECT patient_id, state FROM alerts WHERE rule = 'fast' ORDER BY 1");
+    assert_eq!(episodes, ["cuff|firing", "empty|firing"]);
+}

@@ -10,9 +10,6 @@ use crate::terms::Partition;
 
 use super::{CLOCK_TOLERANCE, Patient, Placed, Samples, SetId, Step, Stream, StreamId, Streams};
 
-/// A clock that is further off is no clock of the ward: a recording is played.
-const MOST_WRONG: i64 = 24 * 3_600 * 1_000_000;
-
 impl Streams {
     /// The stream of the patient whose last sample of a set was at this time, and how far its clock lies behind stamps.
     pub(in crate::alert) fn found_at(
@@ -71,10 +68,10 @@ impl Streams {
         })
     }
 
-    /// When the samples were measured whose device's clock is known to be wrong, or who come late as a rule: the rows of the
-    /// batch, each with its time on the axis of stamps, in microseconds. Who lay where then, and which limits held, people have
-    /// told by another clock.
-    pub fn told_by_wrong_clocks(&self, samples: &Samples) -> impl Iterator<Item = (usize, i64)> {
+    /// When the samples were measured whose device's clock is known to differ from the ward's, which lies `behind` stamps, or that
+    /// come late as a rule: the rows of the batch, each with its time by the ward's clock; all in microseconds. Who lay where then,
+    /// and which limits held, people have told by that one.
+    pub fn told_by_other_clocks(&self, samples: &Samples, behind: i64) -> impl Iterator<Item = (usize, i64)> {
         let any = self.shape.set(&[]);
         samples.patients().iter().flat_map(move |(patient, rows)| {
             let streams = self.patients.get(patient).map_or(&[][..], |known| &known.streams);
@@ -85,8 +82,9 @@ impl Streams {
                     Placed::Alone | Placed::Resent | Placed::Gap => return None,
                 };
                 let delay = streams.get(sample.stream)?.sets.get(set.0)?.clock(lane)?;
-                let is_wrong = (CLOCK_TOLERANCE + 1..MOST_WRONG).contains(&delay.abs());
-                is_wrong.then(|| (sample.row, sample.at.timestamp_micros().saturating_add(delay)))
+                let differs = delay.saturating_sub(behind);
+                (differs.abs() > CLOCK_TOLERANCE)
+                    .then(|| (sample.row, sample.at.timestamp_micros().saturating_add(differs)))
             })
         })
     }
