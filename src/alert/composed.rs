@@ -326,7 +326,7 @@ impl<'a> Batch<'a> {
                 let sample = self.sample(known, record, &own, &members, leads);
                 entries.push(Entry::Sample(sample));
             }
-        } else if places.contains(&Some(Placed::Alone)) {
+        } else if places.iter().any(|place| matches!(place, Some(Placed::Alone(_)))) {
             entries.push(Entry::Sample(ComposedSample {
                 row: self.filled.row(record.row),
                 is_complete: !given.contains(&false),

@@ -71,8 +71,8 @@ impl Life<'_> {
             if sample.is_alone && !is_for_itself {
                 continue;
             }
-            if let Some(episode) = self.episode.as_mut().filter(|_| sample.leads) {
-                lifecycle::take_over(episode, &sample.stream);
+            if sample.leads {
+                self.take_over(open, &sample.stream, sample.record.stamped);
             }
             let (stamped, valid_for) = (sample.record.stamped, sample.valid_for);
             let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for };
@@ -96,17 +96,29 @@ impl Life<'_> {
                 (lane, self.rule.valid_for().min(known))
             }
             // It counts until the next one such may come, and no longer: what is known of later times is known already.
-            Placed::Alone if matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero() => {
-                (u32::MAX, ALONE)
-            }
-            Placed::Alone | Placed::Resent | Placed::Gap => return,
+            Placed::Alone(lane) if matches!(verdict, Verdict::True(_)) || self.has_track(sample, lane) => (lane, ALONE),
+            Placed::Alone(_) | Placed::Resent | Placed::Gap => return,
         };
         let Some(stream) = self.moment.streams.id(&self.patient, sample, lane) else { return };
-        if let Some(episode) = self.episode.as_mut().filter(|_| self.moment.samples.leads(self.set, sample)) {
-            lifecycle::take_over(episode, &stream);
+        if self.moment.samples.leads(self.set, sample) {
+            self.take_over(open, &stream, sample.stamped);
         }
         let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for };
         self.step(open, conditions, &told, verdict);
+    }
+
+    /// Whether the lane of a sample has said something of the episode in hand.
+    fn has_track(&self, sample: SampleRow, lane: u32) -> bool {
+        let stream = self.moment.streams.id(&self.patient, sample, lane);
+        stream.is_some_and(|stream| !self.tracks_where(|known| *known == stream).is_empty())
+    }
+
+    /// Has a lane take the place of the others of its device, when the time until now has passed in those.
+    fn take_over(&mut self, open: &mut OpenEpisodes, stream: &StreamId, stamped: i64) {
+        self.pass_beside(open, stream, stamped);
+        if let Some(episode) = &mut self.episode {
+            lifecycle::take_over(episode, stream);
+        }
     }
 
     /// What a rule says that is judged once per batch.

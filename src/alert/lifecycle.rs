@@ -141,6 +141,8 @@ pub(super) fn step(
         Truth::True(evidence) => is_true(&mut episode, rule, track, at, evidence, events),
         _ if episode.state == State::Pending => {
             episode.tracks.remove(track);
+            // What had been kept and counts no longer does not go on to be pending by itself.
+            episode.tracks.retain(|track| !is_beside(track, sample) || !track.is_expired(sample.stamped));
             if !episode.tracks.iter().any(|track| track.holds == Holds::Yes) {
                 drop_pending(&mut episode, at, events);
             } else if !episode.tracks.iter().any(|track| track.since <= episode.started_at) {
@@ -433,6 +435,11 @@ fn fire(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {
 
 fn is_of(track: &Track, sample: &Sample<'_>) -> bool {
     track.stream.as_ref() == Some(sample.stream)
+}
+
+/// Whether a track is of the sample's partition, whose time has passed until then.
+fn is_beside(track: &Track, sample: &Sample<'_>) -> bool {
+    track.stream.as_ref().is_none_or(|stream| stream.partition == sample.stream.partition)
 }
 
 fn new_track(sample: &Sample<'_>, holds: Holds) -> Track {

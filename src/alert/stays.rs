@@ -27,6 +27,7 @@ impl Life<'_> {
     /// fired.
     pub(super) fn end_stay(&mut self, open: &mut OpenEpisodes, at: DateTime<Utc>) {
         let moment = self.moment;
+        open.end_latched_stay(self.rule, &self.patient, (moment, at));
         let departure =
             |life: &Self| life.episode.as_ref().and_then(|episode| moment.departure(&life.patient, episode, at));
         let Some(left) = departure(self) else { return };
@@ -55,15 +56,19 @@ impl OpenEpisodes {
                 let mut life = self.life(rule, patient, set, moment);
                 life.end_stay(self, moment.event_now);
                 life.end(self);
-                self.end_latched_stay(rule, patient, moment);
+                self.end_latched_stay(rule, patient, (moment, moment.event_now));
             }
         }
     }
 
-    fn end_latched_stay(&mut self, rule: &Rule, patient: &str, moment: &Moment<'_>) {
+    /// Ends the latched episode of a patient who has left by `at` and come again.
+    fn end_latched_stay(&mut self, rule: &Rule, patient: &str, (moment, at): (&Moment<'_>, DateTime<Utc>)) {
+        if !moment.departures.contains_key(patient) {
+            return;
+        }
         let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
         let Some(standing) = standing else { return };
-        let left = standing.latched.as_ref().and_then(|latched| moment.departure(patient, latched, moment.event_now));
+        let left = standing.latched.as_ref().and_then(|latched| moment.departure(patient, latched, at));
         if let Some((left, latched)) = left.zip(standing.latched.take_if(|_| left.is_some())) {
             let mut latched = Arc::unwrap_or_clone(latched);
             let mut events = Vec::new();

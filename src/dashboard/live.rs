@@ -494,8 +494,8 @@ impl Person {
     /// The same where the encounters know better.
     fn with_encounter(self, encounters: &Encounters, patient: &str, now: DateTime<Utc>) -> Self {
         let or = |new: &str, old: String| if new.is_empty() { old } else { new.to_owned() };
-        let details = encounters.details(patient);
-        let (name, age_band) = details.map_or(("", ""), |details| (&*details.name, &*details.age_band));
+        let name = encounters.details(patient).map_or("", |details| &details.name);
+        let age_band = encounters.age_band(patient, now);
         let (ward, place) = match encounters.whereabouts(patient, now) {
             // The bed of before is not the bed of another ward.
             Some(lies) if !lies.ward.is_empty() => (lies.ward.clone(), lies.place.clone()),

@@ -95,6 +95,8 @@ struct Patient {
     stays: Vec<Span>,
     /// Where the patient lies since when, in the order of time.
     places: Vec<(i64, Whereabouts)>,
+    /// Of which age band since when, in the order of time.
+    bands: Vec<(i64, String)>,
     details: Details,
 }
 
@@ -372,15 +374,16 @@ impl Encounters {
             .collect()
     }
 
-    /// When, after `from` and no later than `until`, somebody came, moved, left, or was attached to something else, and who; in
-    /// no order.
+    /// When, after `from` and no later than `until`, somebody came, moved, left, came to be of another age band, or was
+    /// attached to something else, and who; in no order.
     #[must_use]
     pub fn changes(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<(DateTime<Utc>, Arc<str>)> {
         let (from, until) = (from.timestamp_micros(), until.timestamp_micros());
         let of_patients = self.patients.iter().flat_map(|(patient, known)| {
             let stays = known.stays.iter().flat_map(|stay| [stay.from, stay.until]);
             let places = known.places.iter().map(|(since, _)| *since);
-            stays.chain(places).map(move |at| (at, patient))
+            let bands = known.bands.iter().map(|(since, _)| *since);
+            stays.chain(places).chain(bands).map(move |at| (at, patient))
         });
         let of_devices =
             self.devices.values().flatten().flat_map(|attachment| {
@@ -396,6 +399,12 @@ impl Encounters {
         let at = at.timestamp_micros();
         let places = &self.patients.get(patient)?.places;
         places.iter().rfind(|(since, _)| *since <= at).map(|(_, whereabouts)| whereabouts)
+    }
+
+    /// Of which age band a patient is at a time; empty where nobody has said.
+    #[must_use]
+    pub fn age_band(&self, patient: &str, at: DateTime<Utc>) -> &str {
+        self.patients.get(patient).map_or("", |known| known.band_at(at.timestamp_micros()))
     }
 
     /// What has been said last of a patient.
@@ -432,7 +441,7 @@ impl Encounters {
                 from: DateTime::from_timestamp_micros(stay.from),
                 until: DateTime::from_timestamp_micros(stay.until),
                 whereabouts: self.whereabouts(patient, at).cloned().unwrap_or_default(),
-                details: known.details.clone(),
+                details: Details { age_band: known.band_at(micros).to_owned(), ..known.details.clone() },
             })
         });
         let mut here: Vec<Present> = here.collect();
@@ -444,6 +453,11 @@ impl Encounters {
 impl Patient {
     fn stay_at(&self, at: i64) -> Option<Span> {
         self.stays.iter().find(|stay| stay.holds(at)).copied()
+    }
+
+    /// The age band that was told last by then.
+    fn band_at(&self, at: i64) -> &str {
+        self.bands.iter().rfind(|(since, _)| *since <= at).map_or("", |(_, band)| band)
     }
 
     /// Has the patient here during `span` too.
@@ -479,6 +493,11 @@ impl Patient {
             born: or_before(&given.born, &details.born),
             age_band: or_before(&given.age_band, &details.age_band),
         };
+        if !given.age_band.is_empty() {
+            self.bands.retain(|(since, _)| *since != at);
+            self.bands.push((at, given.age_band.clone()));
+            self.bands.sort_by_key(|(since, _)| *since);
+        }
     }
 }
 

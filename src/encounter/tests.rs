@@ -45,6 +45,22 @@ fn a_late_record_goes_to_who_was_attached_then() {
 }
 
 #[test]
+fn an_age_band_counts_from_the_time_that_is_told_and_a_later_one_changes_nothing_before() {
+    let banded = |kind, minute, band: &str| Request {
+        given: Given { age_band: band.to_owned(), ..Given::default() },
+        ..request(kind, "A", "", minute, None)
+    };
+    let mut encounters = Encounters::default();
+    encounters.apply(&banded(Kind::Admit, 0, "neonate")).expect("applied");
+    encounters.apply(&banded(Kind::Move, 100, "child")).expect("applied");
+    let bands = [0, 99, 100, 200].map(|minute| encounters.age_band("A", at(minute)).to_owned());
+    assert_eq!(bands, ["neonate", "neonate", "child", "child"]);
+    let present = [99, 100].map(|minute| encounters.present(at(minute))[0].details.age_band.clone());
+    assert_eq!(present, ["neonate", "child"]);
+    assert!(encounters.changes(at(50), at(150)).contains(&(at(100), "A".into())));
+}
+
+#[test]
 fn a_device_of_somebody_else_is_taken_from_them_and_they_stay() {
     let mut encounters = Encounters::default();
     encounters.apply(&request(Kind::Admit, "A", "D1", 0, None)).expect("applied");

@@ -211,7 +211,7 @@ impl Taken {
             let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
             let valid_for = |column: &str| plan.valid_for(column);
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
-            let others = state.coverage.others(&state.memory.streams, &counts, &state.attaching, self.now);
+            let others = state.coverage.others((&state.memory.streams, rules), &counts, &state.attaching, self.now);
             let rejected = state.coverage.why_rejected();
             let watch = Watch {
                 rules,

@@ -9,7 +9,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::{
-    BadValue, BadValues, EVERY_RULE, Episode, REJECTED, SampleColumns, Streams, Unjudged, ValidFor, Why,
+    BadValue, BadValues, EVERY_RULE, Episode, REJECTED, Rule, SampleColumns, Streams, Unjudged, ValidFor, Why,
 };
 use crate::config::Column;
 use crate::decode::{Artefact, Reject};
@@ -18,7 +18,7 @@ use crate::store::{CoverageChanges, Incomplete};
 
 use super::attaching::Attaching;
 use super::plan::Plan;
-use super::rejected::{Rejected, RejectedPatients};
+use super::rejected::{ClocksAhead, Rejected, RejectedPatients};
 
 /// Coverage is found out so often; small batches would spend much of their time on it.
 const EVERY: TimeDelta = TimeDelta::seconds(1);
@@ -28,6 +28,9 @@ const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 
 /// What is told of a patient of whom no record can be read; behind it stands why.
 const NO_RECORD: &str = "no record of the patient can be read: ";
+
+/// The same of one whose other devices are read.
+const OF_ONE_DEVICE: &str = "no record of one of the patient's devices is taken: ";
 
 /// Who is here for so long without a record is missed.
 const NOTHING_YET: TimeDelta = TimeDelta::seconds(60);
@@ -40,6 +43,7 @@ const INCOMPLETE_EVERY: TimeDelta = TimeDelta::seconds(10);
 pub(super) struct Coverage {
     bad_values: BadValues,
     rejected: RejectedPatients,
+    ahead: ClocksAhead,
     doubtful: BTreeMap<(Arc<str>, String), Doubtful>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
     looked_at: Option<DateTime<Utc>>,
@@ -61,14 +65,19 @@ impl Coverage {
     /// Goes on from what the store was told last, and from the alerts that stand.
     pub(super) fn new(told: Vec<Unjudged>, open: &[Episode]) -> Self {
         let alerts = open.iter().filter(|episode| &*episode.rule == REJECTED && !episode.patient.is_empty());
-        let standing = alerts.map(|episode| {
+        let ahead = alerts.clone().filter_map(|episode| {
+            let reason = episode.text.strip_prefix(OF_ONE_DEVICE)?.to_owned();
+            Some((Arc::clone(&episode.patient), episode.started_at, reason))
+        });
+        let ahead = ClocksAhead::told(ahead);
+        let standing = alerts.filter(|episode| !episode.text.starts_with(OF_ONE_DEVICE)).map(|episode| {
             let is_of_clock = told.iter().any(|told| told.patient == episode.patient && told.cause == Why::Clock);
             let reason = episode.text.strip_prefix(NO_RECORD).unwrap_or(&episode.text);
             (Arc::clone(&episode.patient), episode.started_at, reason.to_owned(), is_of_clock)
         });
         let rejected = RejectedPatients::told(standing);
         let told = told.into_iter().map(|unjudged| ((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged));
-        Self { told: told.collect(), rejected, ..Self::default() }
+        Self { told: told.collect(), rejected, ahead, ..Self::default() }
     }
 
     /// Takes note of a batch's values that are none.
@@ -140,23 +149,29 @@ impl Coverage {
             }
         }
         self.rejected.note(rejects, &records, &|patient| streams.stamped_at(patient), now);
+        self.ahead.note(rejects, now);
     }
 
-    /// The patients of whom nothing but rejects has come for a while, each with what to tell.
+    /// The patients of whom nothing but rejects has come for a while, or of one of whose devices, each with what to tell.
     pub(super) fn rejected(&self) -> BTreeMap<Arc<str>, String> {
         let text = |(patient, rejected): (&Arc<str>, &Rejected)| {
             let of_whom = if patient.is_empty() { "records cannot be read, nor whose they are: " } else { NO_RECORD };
             (Arc::clone(patient), format!("{of_whom}{}", rejected.reason))
         };
-        self.rejected.standing().map(text).collect()
+        let one = |(patient, _, reason): (&Arc<str>, DateTime<Utc>, &str)| {
+            (Arc::clone(patient), format!("{OF_ONE_DEVICE}{reason}"))
+        };
+        self.ahead.standing().map(one).chain(self.rejected.standing().map(text)).collect()
     }
 
     /// The same patients, but for who is nobody, each with why no newer value comes.
     pub(super) fn why_rejected(&self) -> BTreeMap<Arc<str>, (Why, String)> {
         let standing = self.rejected.standing().filter(|(patient, _)| !patient.is_empty());
-        standing
-            .map(|(patient, rejected)| (Arc::clone(patient), (cause_of(rejected), rejected.reason.clone())))
-            .collect()
+        let standing =
+            standing.map(|(patient, rejected)| (Arc::clone(patient), (cause_of(rejected), rejected.reason.clone())));
+        let ahead =
+            self.ahead.standing().map(|(patient, _, reason)| (Arc::clone(patient), (Why::Clock, reason.to_owned())));
+        ahead.chain(standing).collect()
     }
 
     /// Takes note of who is here at `event_now` without a record.
@@ -183,10 +198,11 @@ impl Coverage {
     }
 
     /// Whom nobody judges though streams know nothing of it: whose records are rejected, whose are nobody's, and who is here
-    /// without a record. `counts` tells of whom a value is still valid: until none is, a patient is judged by it.
+    /// without a record. `counts` tells of whom a value is still valid: until none is, a patient is judged by it. Of a device of
+    /// which nothing is taken, the rules are unjudged that have never had a value.
     pub(super) fn others(
         &self,
-        streams: &Streams,
+        (streams, rules): (&Streams, &[Rule]),
         counts: &dyn Fn(&str) -> bool,
         attaching: &Attaching,
         now: DateTime<Utc>,
@@ -218,7 +234,15 @@ impl Coverage {
             };
             every_rule(patient, *cause, *since, detail.to_owned())
         });
-        rejected.chain(strangers).chain(missed).collect()
+        let ahead = self.ahead.standing().flat_map(|(patient, since, reason)| {
+            let unjudged = rules.iter().filter(|rule| !rule.is_technical() && !streams.has_had(patient, rule));
+            unjudged.map(move |rule| Unjudged {
+                rule: rule.name.clone(),
+                told_by: Some(REJECTED.to_owned()),
+                ..every_rule(patient, Why::Clock, since, reason.to_owned())
+            })
+        });
+        rejected.chain(strangers).chain(missed).chain(ahead).collect()
     }
 
     /// Whether it is to be read again what tables lack for good.

@@ -165,6 +165,64 @@ impl Rejected {
     }
 }
 
+/// So long nothing is said of a clock of which no more rejects came, at least and at most.
+const QUIET: (TimeDelta, TimeDelta) = (TimeDelta::seconds(60), TimeDelta::hours(1));
+
+/// The patients with a device whose clock is so far ahead that none of its records is taken, though others' are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ClocksAhead(BTreeMap<Arc<str>, ClockAhead>);
+
+#[derive(Debug, Clone)]
+struct ClockAhead {
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+    /// The longest time between two of its rejects.
+    pause: TimeDelta,
+    reason: String,
+}
+
+impl ClocksAhead {
+    /// Goes on with what was told of before a restart: the patients, each with the first reject's time and the reason.
+    pub(super) fn told(told: impl Iterator<Item = (Arc<str>, DateTime<Utc>, String)>) -> Self {
+        let standing = told.map(|(patient, first, reason)| {
+            // When the last came is known with the first batch, and how seldom they come not at all.
+            (patient, ClockAhead { first, last: DateTime::<Utc>::MAX_UTC, pause: QUIET.1 / 3, reason })
+        });
+        Self(standing.collect())
+    }
+
+    /// Takes note of a batch's rejects.
+    pub(super) fn note(&mut self, rejects: &[Reject], now: DateTime<Utc>) {
+        self.0.values_mut().filter(|known| known.last > now).for_each(|restored| restored.last = now);
+        for reject in rejects.iter().filter(|reject| reject.is_of_clock()) {
+            let Some(patient) = reject.patient.as_deref() else { continue };
+            let at = reject.stamped_at.unwrap_or(now).min(now);
+            let new = || ClockAhead { first: at, last: at, pause: TimeDelta::zero(), reason: String::new() };
+            let known = self.0.entry(patient.into()).or_insert_with(new);
+            known.pause = known.pause.max(at - known.last);
+            known.last = known.last.max(at);
+            known.reason.clone_from(&reject.reason);
+        }
+        self.0.retain(|_, known| {
+            let quiet = if known.is_one() { QUIET.1 } else { (known.pause * 3).clamp(QUIET.0, QUIET.1) };
+            now - known.last < quiet
+        });
+    }
+
+    /// Of whom to tell, since when, and what.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (&Arc<str>, DateTime<Utc>, &str)> {
+        let standing = self.0.iter().filter(|(_, known)| !known.is_one());
+        standing.map(|(patient, known)| (patient, known.first, known.reason.as_str()))
+    }
+}
+
+impl ClockAhead {
+    /// Whether it may have been a single mishap.
+    fn is_one(&self) -> bool {
+        self.last - self.first < LAST
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -253,6 +253,35 @@ fn a_patient_with_a_good_record_now_and_then_is_not_rejected_and_one_without_is_
 }
 
 #[test]
+fn a_device_whose_clock_is_so_far_ahead_that_nothing_of_it_is_taken_is_told_of_beside_another_that_is_read() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let begin = chrono::Utc::now() - chrono::TimeDelta::seconds(1_000);
+    let put = |second: i64, ahead: i64, value: &str| {
+        let stamp = begin + chrono::TimeDelta::seconds(second);
+        let at = (stamp + chrono::TimeDelta::seconds(ahead)).format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let record = format!(r#"{{"patient_id":"P1","event_time":"{at}",{value}}}"#);
+        topic.put(0, Some(stamp.timestamp_millis()), record.as_bytes());
+    };
+    for second in 0..900 {
+        put(second, 0, r#""spo2":97"#);
+        if second % 400 == 0 {
+            put(second, 3_600, r#""heart_rate":130"#);
+        }
+    }
+    topic.flush();
+    job.run_once();
+    let alerts = database.rows("SELECT patient_id, state, text FROM alerts WHERE rule = 'rejected'");
+    let text = "P1|firing|no record of one of the patient's devices is taken: ";
+    assert!(alerts.len() == 1 && alerts[0].starts_with(text) && alerts[0].contains("3600 s ahead"), "{alerts:?}");
+    let status = job.command("status").output().unwrap();
+    let told = crate::bed::told(&status);
+    assert!(status.status.code() == Some(4) && told.contains("3600 s ahead"), "{told}");
+    // It goes on over a restart, and the second device is read again by its right clock.
+    job.run_once();
+    assert_eq!(database.rows("SELECT state FROM alerts WHERE rule = 'rejected'"), ["firing"]);
+}
+
+#[test]
 fn what_a_technical_alert_names_is_told_once_and_what_is_lost_beside_it_is_told_too() {
     let lost = "-- @severity: technical\n-- @message: no {signal} for {age:.0} s
 SELECT patient_id, 'SpO₂' AS signal, spo2_age_seconds AS age FROM vitals_latest WHERE spo2_age_seconds > 3\n";

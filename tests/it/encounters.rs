@@ -511,6 +511,27 @@ fn who_is_discharged_and_admitted_again_is_two_stays_whatever_came_in_one_batch(
 }
 
 #[test]
+fn a_latched_alert_ends_as_left_though_the_next_stay_has_one_in_the_same_batch() {
+    let latching = TACHYCARDIA.replace("-- @for: 10s", "-- @latch: yes\n-- @for: 10s");
+    let rate = |second: u32| if second < 40 || second >= 110 { 130.0 } else { 80.0 };
+    let mut told = Vec::new();
+    for batch in [7, 500] {
+        let (job, topic, database) = TestJob::on_mysql();
+        let job = job.source("lateness = \"2s\"").query("rules/tachycardia", &latching);
+        let job = job.more(&format!("[trigger]\nmax_rows = {batch}"));
+        job.run_once();
+        ask(&database, "kind, patient_id, from_at", &format!("'discharge', 'A', '{}'", at(90)));
+        ask(&database, "kind, patient_id, from_at", &format!("'admit', 'A', '{}'", at(100)));
+        put(&topic, "patient_id", "A", (0..90).chain(100..150).map(|second| (second, rate(second))));
+        job.run_once();
+        let alerts = "SELECT state, end_reason, firing_at, ended_at FROM alerts WHERE rule = 'tachycardia' ORDER BY 3";
+        told.push(database.rows(alerts));
+        let left = format!("ended|left|{}.000000|{}.000000", at(10), at(90));
+        assert_eq!(told.last().unwrap(), &[left, format!("firing||{}.000000|NULL", at(120))], "{batch}");
+    }
+}
+
+#[test]
 fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_nobody() {
     let port = crate::page::free_port();
     let (job, topic, database) = TestJob::on_mysql();

@@ -47,8 +47,8 @@ pub(in crate::alert) enum Placed {
     Lane(u32),
     /// In this lane, but it comes after what its device has told of later times. It counts until the first of these.
     Late(u32, i64),
-    /// It is behind every lane, and it is not known yet whether it begins one. The first lane's next sample takes its place.
-    Alone,
+    /// It is behind every lane, and it is not known yet whether it begins this one.
+    Alone(u32),
     /// It has come before, or its span has: it says nothing new.
     Resent,
     /// It is no sample, and says so.
@@ -127,7 +127,7 @@ pub(super) struct Lane {
     pub(super) level: Option<f64>,
     /// Whether samples have kept pace at this delay: it is a clock's, and not how long something was kept.
     pub(super) is_clock: bool,
-    /// Whether its device, of which it is known that it is one, may only have kept it.
+    /// Whether its device, which measures seldom, may only have kept it.
     pub(super) is_kept: bool,
 }
 
@@ -247,6 +247,8 @@ impl Lane {
     /// Goes on with a sample that is not before its newest. Returns by how much the clock was set, where that is known now.
     fn go_on(&mut self, at: i64, stamped: i64) -> Option<i64> {
         self.note_pace(at, stamped);
+        // A second one that comes as it is measured is of another device.
+        self.is_kept &= self.paced == 0;
         self.newest = at;
         self.stamped = self.stamped.max(stamped);
         if std::mem::take(&mut self.is_left) {
@@ -357,7 +359,7 @@ impl Lanes {
                 // What may have come before must keep pace with the stamps; what is new may come in one go.
                 lane.is_certain = if lane.is_known_span { lane.run.is_enough(at) } else { lane.samples >= ENOUGH };
                 if !lane.is_certain {
-                    let placed = if lane.is_known_span { Placed::Resent } else { Placed::Alone };
+                    let placed = if lane.is_known_span { Placed::Resent } else { Placed::Alone(lane.id) };
                     return Noted::at(placed);
                 }
                 lane.run = Run::default();
@@ -365,9 +367,9 @@ impl Lanes {
                 Noted { placed: self.counted(id, last, at, stamped), ..self.take_the_lead(id, at, stamped) }
             }
             None => {
-                // Of a time of which nothing was known, and of one device: it is true whether it had been kept or its clock was
-                // set back. Of something that is measured seldom, there may not be another for long.
-                if let Some(until) = self.between_readings(at).filter(|_| source == Source::Device && !is_known_span) {
+                // Of a time of which nothing was known: it is true whether it had been kept or the clock was set back. Of
+                // something that is measured seldom, there may not be another for long.
+                if let Some(until) = self.between_readings(at).filter(|_| !is_known_span) {
                     let id = self.next;
                     self.begin(Lane { run: Run::of(at, stamped), is_kept: true, ..Lane::begin(id, at, stamped) });
                     return Noted::at(Placed::Late(id, until));
@@ -378,8 +380,9 @@ impl Lanes {
                     run: Run::of(at, stamped),
                     ..Lane::begin(self.next, at, stamped)
                 };
+                let id = lane.id;
                 self.begin(lane);
-                Noted::at(if is_known_span { Placed::Resent } else { Placed::Alone })
+                Noted::at(if is_known_span { Placed::Resent } else { Placed::Alone(id) })
             }
         }
     }
@@ -413,7 +416,7 @@ impl Lanes {
         }
     }
 
-    /// Lets go of what the device had kept, where the first lane goes on: the device tells of now. Returns whether there was any.
+    /// Lets go of what had been kept, where the first lane goes on: the device tells of now. Returns whether there was any.
     fn let_kept_go(&mut self, id: u32, at: i64) -> bool {
         let count = self.others.len();
         if self.first.as_ref().is_some_and(|first| first.id == id) {
@@ -486,9 +489,14 @@ impl Lanes {
         self.pauses.iter().rev().find(|(from, until)| (*from..*until).contains(&at)).copied()
     }
 
-    /// Until when the first lane paused at a time, where it does so as a rule: one pause follows on another.
+    /// Until when the first lane paused at a time, or it has had no sample yet, where it pauses as a rule: one pause follows on
+    /// another.
     fn between_readings(&self, at: i64) -> Option<i64> {
-        let (from, until) = self.pause_at(at)?;
+        let Some((from, until)) = self.pause_at(at) else {
+            let is_seldom = self.pauses.windows(2).any(|pair| pair[0].1 == pair[1].0);
+            let (first, _) = self.pauses.first().filter(|_| is_seldom)?;
+            return (at < *first).then_some(*first);
+        };
         let is_next = |(before, after): &(i64, i64)| *after == from || *before == until;
         self.pauses.iter().any(is_next).then_some(until)
     }
@@ -566,7 +574,7 @@ mod tests {
         assert_eq!(places(&[(0, 0), (1, 1), (1, 2), (9, 9)]).0, [Placed::Lane(0); 4]);
         let found = places(&[(30, 30), (0, 30), (31, 31), (1, 31), (32, 32), (2, 32), (33, 33), (3, 33)]).0;
         let second: Vec<Placed> = found.into_iter().skip(1).step_by(2).collect();
-        assert_eq!(second, [Placed::Alone, Placed::Alone, Placed::Lane(1), Placed::Lane(1)]);
+        assert_eq!(second, [Placed::Alone(1), Placed::Alone(1), Placed::Lane(1), Placed::Lane(1)]);
     }
 
     #[test]
@@ -644,7 +652,7 @@ mod tests {
         let mut samples: Vec<(i64, i64)> = (0..100).chain(130..150).map(|second| (second, second)).collect();
         samples.extend((100..130).map(|second| (second, 150)));
         let placed = places(&samples).0;
-        assert_eq!(placed[120..122], [Placed::Alone; 2]);
+        assert_eq!(placed[120..122], [Placed::Alone(1); 2]);
         assert!(placed[122..].iter().all(|placed| *placed == Placed::Late(1, 130 * SECOND)), "{placed:?}");
     }
 

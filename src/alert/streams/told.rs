@@ -8,6 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::terms::Partition;
 
+use crate::alert::Rule;
+
 use super::{CLOCK_TOLERANCE, Patient, Placed, Samples, SetId, Step, Stream, StreamId, Streams};
 
 impl Streams {
@@ -79,7 +81,7 @@ impl Streams {
                 let set = any?;
                 let lane = match samples.place(set, *sample) {
                     Placed::Lane(lane) | Placed::Late(lane, _) => lane,
-                    Placed::Alone | Placed::Resent | Placed::Gap => return None,
+                    Placed::Alone(_) | Placed::Resent | Placed::Gap => return None,
                 };
                 let delay = streams.get(sample.stream)?.sets.get(set.0)?.clock(lane)?;
                 let differs = delay.saturating_sub(behind);
@@ -87,6 +89,14 @@ impl Streams {
                     .then(|| (sample.row, sample.at.timestamp_micros().saturating_add(differs)))
             })
         })
+    }
+
+    /// Whether each vital of a rule has ever had a value of this patient.
+    #[must_use]
+    pub fn has_had(&self, patient: &str, rule: &Rule) -> bool {
+        let Some((known, set)) = self.patients.get(patient).zip(rule.set(self)) else { return false };
+        let set = &self.shape.sets[set.0];
+        set.masks.iter().all(|mask| known.streams.iter().any(|stream| stream.newest_of(*mask).is_some()))
     }
 
     /// How many patients there are.

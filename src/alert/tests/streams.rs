@@ -149,10 +149,9 @@ fn a_clock_that_is_set_back_is_judged_again_at_once() {
     let mut readings: Vec<Reading> = (0..600).map(|now| reading(now, now, "", 97.0)).collect();
     readings.extend((600..660).map(|now| reading(now - 500, now, "", 82.0)));
     bed.live(&readings);
-    // The third reading tells that it is no re-send.
-    assert_eq!(bed.fired(), [(State::Firing, 112, None)]);
+    assert_eq!(bed.fired(), [(State::Firing, 110, None)]);
     bed.live(&(660..700).map(|now| reading(now - 500, now, "", 97.0)).collect::<Vec<_>>());
-    assert_eq!(bed.fired(), [(State::Ended, 112, Some(160))]);
+    assert_eq!(bed.fired(), [(State::Ended, 110, Some(160))]);
     let steps: Vec<i64> = bed.streams.clocks().filter_map(|clock| clock.stepped).map(|step| step.by).collect();
     assert_eq!(steps, [-500_000_000]);
 }
@@ -588,4 +587,55 @@ fn what_is_measured_seldom_is_judged_though_the_clock_was_set_back_or_it_had_bee
     bed.live(&[reading(1_800, 1_800, "cuff", 97.0)]);
     bed.batch(&[], 1_830);
     assert_eq!(bed.fired(), [(State::Ended, 610, Some(1_815))]);
+}
+
+#[test]
+fn a_cuff_that_is_set_back_behind_all_that_it_has_sent_is_judged_at_once_whether_or_not_it_has_a_name() {
+    for name in ["cuff", ""] {
+        for back in [1_810, 1_300] {
+            let mut bed = Oximeters::new(10, 15);
+            let before = (0..3).map(|number| reading(number * 600, number * 600, name, 97.0));
+            bed.live(&before.collect::<Vec<_>>());
+            bed.live(&[reading(1_800 - back, 1_800, name, 80.0)]);
+            bed.batch(&[], 1_830);
+            assert_eq!(bed.fired(), [(State::Firing, 1_810 - back, None)], "{name} {back}");
+        }
+    }
+}
+
+#[test]
+fn a_late_reading_fires_in_one_batch_with_the_next_as_it_does_in_two() {
+    let readings = [
+        reading(0, 0, "cuff", 97.0),
+        reading(600, 600, "cuff", 97.0),
+        reading(1_200, 1_200, "cuff", 97.0),
+        reading(900, 1_202, "cuff", 80.0),
+        reading(1_240, 1_240, "cuff", 97.0),
+    ];
+    let (mut live, mut at_once) = (Oximeters::new(10, 15), Oximeters::new(10, 15));
+    live.live(&readings);
+    at_once.batch(&readings, 1_240);
+    for bed in [&mut live, &mut at_once] {
+        bed.batch(&[], 1_300);
+        assert_eq!(bed.fired(), [(State::Ended, 910, Some(1_255))]);
+    }
+}
+
+#[test]
+fn what_had_been_kept_is_judged_from_its_first_sample_and_does_not_go_on_to_be_pending() {
+    for (name, step, count) in [("a", 1, 11), ("", 1, 11), ("a", 5, 3), ("", 10, 2)] {
+        let mut bed = Oximeters::new(10, 0);
+        let kept = |at: i64| (100..100 + step * count).contains(&at);
+        bed.live(&(0..150).filter(|at| !kept(*at)).map(|at| reading(at, at, name, 97.0)).collect::<Vec<_>>());
+        bed.live(&(0..count).map(|number| reading(100 + number * step, 150, name, 80.0)).collect::<Vec<_>>());
+        bed.live(&(150..400).map(|at| reading(at, at, name, 97.0)).collect::<Vec<_>>());
+        assert_eq!(bed.fired().iter().map(|(_, fired, _)| *fired).collect::<Vec<_>>(), [110], "{name} {step} {count}");
+
+        // One that is too short is nothing, and leaves nothing behind.
+        let mut bed = Oximeters::new(30, 0);
+        bed.live(&(0..150).filter(|at| !kept(*at)).map(|at| reading(at, at, name, 97.0)).collect::<Vec<_>>());
+        bed.live(&(0..count).map(|number| reading(100 + number * step, 150, name, 80.0)).collect::<Vec<_>>());
+        bed.live(&(150..400).map(|at| reading(at, at, name, 97.0)).collect::<Vec<_>>());
+        assert!(bed.open.iter().next().is_none(), "{name} {step} {count}: {:?}", bed.stored);
+    }
 }
