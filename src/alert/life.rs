@@ -75,7 +75,7 @@ impl Life<'_> {
                 self.take_over(open, &sample.stream, sample.record.stamped);
             }
             let (stamped, valid_for) = (sample.record.stamped, sample.valid_for);
-            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for };
+            let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for, is_late: false };
             self.step(open, found.rows, &told, verdict);
         }
     }
@@ -103,7 +103,8 @@ impl Life<'_> {
         if self.moment.samples.leads(self.set, sample) {
             self.take_over(open, &stream, sample.stamped);
         }
-        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for };
+        let is_late = matches!(placed, Placed::Late(..) | Placed::Alone(_));
+        let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for, is_late };
         self.step(open, conditions, &told, verdict);
     }
 
@@ -125,7 +126,7 @@ impl Life<'_> {
     pub(super) fn moment(&mut self, open: &mut OpenEpisodes, conditions: &RecordBatch, verdict: Verdict) {
         let at = self.moment.event_now;
         let stamped = at.timestamp_micros();
-        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for() };
+        let told = Told { stream: &MOMENT, at, stamped, valid_for: self.rule.valid_for(), is_late: false };
         self.step(open, conditions, &told, verdict);
     }
 
@@ -157,6 +158,7 @@ impl Life<'_> {
             at: told.at,
             stamped: told.stamped,
             valid_for: told.valid_for,
+            is_late: told.is_late,
             truth,
             suppressed_by,
         };
@@ -305,6 +307,7 @@ struct Told<'a> {
     at: DateTime<Utc>,
     stamped: i64,
     valid_for: TimeDelta,
+    is_late: bool,
 }
 
 /// Whether the truth at this sample's time is another's: records with one vital each share their times.

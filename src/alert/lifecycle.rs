@@ -36,6 +36,8 @@ pub(super) struct Sample<'a> {
     pub(super) stamped: i64,
     /// How long it counts without a newer one.
     pub(super) valid_for: TimeDelta,
+    /// Whether its device has told of later times before.
+    pub(super) is_late: bool,
     /// What it says.
     pub(super) truth: Truth<'a>,
     /// The technical rule by which the condition cannot be judged at the sample.
@@ -138,7 +140,7 @@ pub(super) fn step(
         episode.note(events, at, EventKind::Fresh, "");
     }
     match &sample.truth {
-        Truth::True(evidence) => is_true(&mut episode, rule, track, at, evidence, events),
+        Truth::True(evidence) => is_true(&mut episode, rule, track, sample, evidence, events),
         _ if episode.state == State::Pending => {
             episode.tracks.remove(track);
             // What had been kept and counts no longer does not go on to be pending by itself.
@@ -150,7 +152,7 @@ pub(super) fn step(
                 drop_pending(&mut episode, at, events);
             }
         }
-        Truth::Between => relapse(&mut episode, at, events),
+        Truth::Between => relapse(&mut episode, sample, events),
         Truth::False => {
             supersede(&mut episode, sample);
             is_false(&mut episode, rule, sample, others_passed, events);
@@ -331,10 +333,11 @@ fn is_true(
     episode: &mut Episode,
     rule: &Rule,
     track: usize,
-    at: DateTime<Utc>,
+    sample: &Sample<'_>,
     evidence: &Evidence<'_>,
     events: &mut Vec<Event>,
 ) {
+    let at = sample.at;
     episode.last_at = episode.last_at.max(at);
     episode.samples += 1;
     if rule.is_further(evidence.value, episode.peak.value) {
@@ -343,7 +346,7 @@ fn is_true(
     if episode.state == State::Pending {
         episode.text = (evidence.text)().into();
     }
-    relapse(episode, at, events);
+    relapse(episode, sample, events);
     fire_if_held(episode, rule, track, events);
 }
 
@@ -408,8 +411,12 @@ fn clear_if_gone(
     }
 }
 
-fn relapse(episode: &mut Episode, at: DateTime<Utc>, events: &mut Vec<Event>) {
-    episode.clear_since = None;
+fn relapse(episode: &mut Episode, sample: &Sample<'_>, events: &mut Vec<Event>) {
+    let at = sample.at;
+    // That it was true before does not change since when it is gone.
+    if !sample.is_late || episode.clear_since.is_none_or(|since| at >= since) {
+        episode.clear_since = None;
+    }
     if episode.state == State::Recovering {
         episode.state = State::Firing;
         episode.note(events, at, EventKind::Relapsed, "");

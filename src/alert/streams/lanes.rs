@@ -526,6 +526,14 @@ impl Lanes {
             Some((least, most)) => Some((delay.min(least), delay.max(most))),
         })
     }
+
+    /// The same of the lane that had the last sample: a device with a name has one clock, and what it said before it was set counts
+    /// no longer.
+    pub(super) fn last_delay(&self, stamped: i64) -> Option<i64> {
+        let lanes = self.first.iter().chain(&self.others).filter(|lane| lane.tells_clock());
+        let last = lanes.filter(|lane| stamped.saturating_sub(lane.stamped) < CLOCK_PATIENCE);
+        last.max_by_key(|lane| lane.stamped).map(|lane| lane.delay)
+    }
 }
 
 impl Lane {

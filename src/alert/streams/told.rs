@@ -203,7 +203,11 @@ impl Streams {
         let any = self.shape.set(&[]).map_or(0, |set| set.0);
         self.patients.iter().flat_map(move |(patient, known)| {
             known.streams.iter().filter_map(move |stream| {
-                let (least, most) = stream.sets.get(any)?.delays(stream.stamped)?;
+                let lanes = stream.sets.get(any)?;
+                let (least, most) = match stream.device.is_empty() {
+                    true => lanes.delays(stream.stamped)?,
+                    false => lanes.last_delay(stream.stamped).map(|delay| (delay, delay))?,
+                };
                 Some(Clock {
                     patient,
                     device: &stream.device,

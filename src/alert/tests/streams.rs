@@ -639,3 +639,14 @@ fn what_had_been_kept_is_judged_from_its_first_sample_and_does_not_go_on_to_be_p
         assert!(bed.open.iter().next().is_none(), "{name} {step} {count}: {:?}", bed.stored);
     }
 }
+
+#[test]
+fn a_device_with_a_name_whose_clock_is_set_back_has_one_clock() {
+    let mut bed = Oximeters::new(10, 0);
+    let back = |at: i64| if at < 100 { at } else { at - 20 };
+    for at in 0..130 {
+        bed.live(&[reading(back(at), at, "monitor", 97.0)]);
+        let apart = bed.streams.clocks().find(|clock| clock.delays[0] != clock.delays[1]);
+        assert!(apart.is_none(), "{at}: {apart:?}");
+    }
+}
