@@ -468,6 +468,13 @@ fn track(tracks: &mut Vec<Track>, sample: &Sample<'_>, holds: Holds) -> Option<u
     let known = tracks.iter().position(|track| is_of(track, sample));
     let known = known.or_else(|| tracks.iter().position(|track| track.stream.is_none()));
     let Some(known) = known else {
+        // What the same device said in another lane and counts no longer has its place taken: lanes of times that run backwards
+        // are without number.
+        let is_replaced = |track: &Track| {
+            let is_of_device = track.stream.as_ref().is_some_and(|stream| stream.is_of_device(sample.stream));
+            is_of_device && track.holds == holds && track.is_expired(sample.stamped)
+        };
+        tracks.retain(|track| !is_replaced(track));
         tracks.push(new_track(sample, holds));
         return Some(tracks.len() - 1);
     };

@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use super::batch::{Input, Outcome};
 use super::engine::Engine;
 use super::execute::QueryFailure;
+use super::file::QueryKind;
 use super::run::Run;
 use super::sampled::numbered;
 
@@ -105,7 +106,12 @@ impl Engine {
                 found.entry(outcome.query.clone()).or_default().push(outcome);
             }
         }
+        let is_view = |name: &str| {
+            let query = self.queries.iter().find(|query| query.planned.file.name == name);
+            query.is_some_and(|query| query.planned.file.kind == QueryKind::View)
+        };
         run.outcomes.extend(again.into_iter().map(|whole| match found.remove(&whole.query) {
+            Some(parts) if is_view(&whole.query) => unless_failed(whole, parts),
             Some(parts) => joined(whole, parts),
             None => whole,
         }));
@@ -116,6 +122,14 @@ impl Engine {
 
 fn only(rows: &RecordBatch, mask: &BooleanArray) -> RecordBatch {
     filter_record_batch(rows, mask).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"))
+}
+
+/// What a view shows is that of the batch at once, unless it cannot be computed for one of its periods.
+fn unless_failed(whole: Outcome, parts: Vec<Outcome>) -> Outcome {
+    match parts.into_iter().find_map(|part| part.rows.err()) {
+        Some(failure) => Outcome { rows: Err(failure), ..whole },
+        None => whole,
+    }
 }
 
 /// One outcome of those of all periods; `whole` is that of the batch at once.

@@ -513,7 +513,7 @@ fn who_is_discharged_and_admitted_again_is_two_stays_whatever_came_in_one_batch(
 #[test]
 fn a_latched_alert_ends_as_left_though_the_next_stay_has_one_in_the_same_batch() {
     let latching = TACHYCARDIA.replace("-- @for: 10s", "-- @latch: yes\n-- @for: 10s");
-    let rate = |second: u32| if second < 40 || second >= 110 { 130.0 } else { 80.0 };
+    let rate = |second: u32| if (40..110).contains(&second) { 80.0 } else { 130.0 };
     let mut told = Vec::new();
     for batch in [7, 500] {
         let (job, topic, database) = TestJob::on_mysql();

@@ -567,6 +567,8 @@ fn times_that_run_backwards_are_not_taken_for_judged() {
     bed.live(&(60..120).map(|now| reading(120 - now - 1_000, now, "", 80.0)).collect::<Vec<_>>());
     assert_eq!(bed.streams.last_value("P1", "spo2"), Some(at(120 - 64 - 1_000)), "so that it expires, and is told of");
     assert_eq!(bed.fired(), []);
+    let tracks: Vec<usize> = bed.open.iter().map(|episode| episode.tracks.len()).collect();
+    assert!(tracks.iter().all(|count| *count <= 5), "what each was in doubt of does not pile up: {tracks:?}");
 }
 
 #[test]
