@@ -63,11 +63,6 @@ MUTATIONS = {
         "seen: Seen { stretches: stretches.into(), past },",
         "seen: Seen { past, ..Seen::default() },",
     ),
-    "what comes again goes on with a lane that was left behind": (
-        "src/alert/streams/lanes.rs",
-        "&& !(lane.is_certain && is_left_behind(lane))",
-        "&& (lane.newest > 0 || !is_left_behind(lane))",
-    ),
     "what stands behind every lane is an event each time": (
         "src/alert/streams/mod.rs",
         "pub(super) const ALONE: TimeDelta = TimeDelta::seconds(3);",
