@@ -33,7 +33,7 @@ soak:
 
 # Takes back one fix of alarms after another: a seed of the first fifty must find each.
 mutations:
-	tests/services/with tests/it/mutations.py
+	tests/it/mutations.py
 
 # Rewrites the golden files from what the program prints now; look at the difference before you commit it.
 golden:
