@@ -179,7 +179,7 @@ pub struct Sent {
 
 /// All that a seed makes.
 pub struct Ward {
-    seed: u64,
+    pub seed: u64,
     pub start: i64,
     /// Where devices tell local times.
     local: Option<Local>,
