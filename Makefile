@@ -31,9 +31,9 @@ bench:
 soak:
 	tests/services/with cargo bench --locked --bench pipeline -- soak
 
-# Takes back one fix of alarms after another: a seed of the first fifty must find each.
+# Takes back one fix of alarms and of the store after another: a ward of `make test` must find each.
 mutations:
-	tests/it/mutations.py
+	tests/services/with tests/it/mutations.py
 
 # Rewrites the golden files from what the program prints now; look at the difference before you commit it.
 golden:
