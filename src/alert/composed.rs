@@ -321,7 +321,9 @@ impl<'a> Batch<'a> {
             .collect();
         let own = known.note(record, &device, &places, |vital| self.read(vital, record.row));
         if own.iter().any(Option::is_some) {
-            let leads = self.sets.iter().flatten().any(|set| self.samples.leads(*set, record));
+            let is_leading =
+                |set: &SetId| self.samples.leads(*set, record) || !self.samples.let_go(*set, record).is_empty();
+            let leads = self.sets.iter().flatten().any(is_leading);
             for members in known.combinations(&own, &self.valid_for) {
                 let sample = self.sample(known, record, &own, &members, leads);
                 entries.push(Entry::Sample(sample));

@@ -72,7 +72,7 @@ impl Life<'_> {
                 continue;
             }
             if sample.leads {
-                self.take_over(open, &sample.stream, sample.record.stamped);
+                self.take_over(open, &sample.stream, sample.record.stamped, &|_| true);
             }
             let (stamped, valid_for) = (sample.record.stamped, sample.valid_for);
             let told = Told { stream: &sample.stream, at: sample.at, stamped, valid_for, is_late: false };
@@ -101,7 +101,11 @@ impl Life<'_> {
         };
         let Some(stream) = self.moment.streams.id(&self.patient, sample, lane) else { return };
         if self.moment.samples.leads(self.set, sample) {
-            self.take_over(open, &stream, sample.stamped);
+            self.take_over(open, &stream, sample.stamped, &|_| true);
+        }
+        let let_go = self.moment.samples.let_go(self.set, sample);
+        if !let_go.is_empty() {
+            self.take_over(open, &stream, sample.stamped, &|known| let_go.contains(&known.lane));
         }
         let is_late = matches!(placed, Placed::Late(..) | Placed::Alone(_));
         let told = Told { stream: &stream, at: sample.at, stamped: sample.stamped, valid_for, is_late };
@@ -114,11 +118,17 @@ impl Life<'_> {
         stream.is_some_and(|stream| !self.tracks_where(|known| *known == stream).is_empty())
     }
 
-    /// Has a lane take the place of the others of its device, when the time until now has passed in those.
-    fn take_over(&mut self, open: &mut OpenEpisodes, stream: &StreamId, stamped: i64) {
+    /// Has a lane take the place of those of its device that are `over`, when the time until now has passed in them.
+    fn take_over(
+        &mut self,
+        open: &mut OpenEpisodes,
+        stream: &StreamId,
+        stamped: i64,
+        over: &dyn Fn(&StreamId) -> bool,
+    ) {
         self.pass_beside(open, stream, stamped);
         if let Some(episode) = &mut self.episode {
-            lifecycle::take_over(episode, stream);
+            lifecycle::take_over(episode, stream, over);
         }
     }
 

@@ -177,10 +177,11 @@ pub(super) fn succeed(dropped: &Episode, rule: &Rule, events: &mut Vec<Event>) -
     Some(episode)
 }
 
-/// A lane goes on for those of its device: the device's clock was set.
-pub(super) fn take_over(episode: &mut Episode, lane: &StreamId) {
+/// A lane goes on for those of its device that are `over`: the device's clock was set, or it tells of now.
+pub(super) fn take_over(episode: &mut Episode, lane: &StreamId, over: &dyn Fn(&StreamId) -> bool) {
     let tracks = &mut episode.tracks;
-    let is_replaced = |track: &Track| track.stream.as_ref().is_some_and(|id| id != lane && id.is_of_device(lane));
+    let is_replaced =
+        |track: &Track| track.stream.as_ref().is_some_and(|id| id != lane && id.is_of_device(lane) && over(id));
     if !tracks.iter().any(|track| track.stream.as_ref() == Some(lane)) {
         let worst = tracks.iter_mut().filter(|track| is_replaced(track)).max_by_key(|track| track.holds == Holds::Yes);
         if let Some(track) = worst {

@@ -100,7 +100,7 @@ OF_THE_STORE = {
     "a restart forgets which alerts stand": (
         "src/job/state.rs",
         "OpenEpisodes::new(resume.episodes, resume.silences)",
-        "OpenEpisodes::new(resume.episodes.into_iter().take(0).collect(), resume.silences)",
+        "OpenEpisodes::new(resume.episodes.into_iter().take(0), resume.silences)",
     ),
     "a restart forgets what windows had counted": (
         "src/job/recover.rs",

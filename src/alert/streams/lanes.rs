@@ -36,6 +36,9 @@ const LEVEL_PATIENCE: i64 = 120_000_000;
 /// More lanes than this are no devices, but disorder; the one that was idle for longest goes.
 const MOST_LANES: usize = 4;
 
+/// A stream that has had no sample for so long, by stamps, is one of something that is measured seldom.
+const SELDOM: i64 = 30_000_000;
+
 /// So many pauses are remembered. What is older than these came after a sample that lies no further off than records of one
 /// span do.
 const MOST_PAUSES: usize = 8;
@@ -67,18 +70,23 @@ pub(super) enum Source {
 }
 
 /// What became of a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Noted {
     pub(super) placed: Placed,
     /// By how much the clock was set, where this sample tells so; below zero is back.
     pub(super) stepped: Option<i64>,
     /// Whether its lane takes the place of the others.
     pub(super) leads: bool,
+    /// The lanes of what had been kept, which count no longer with it: the device tells of now.
+    pub(super) let_go: LaneNumbers,
 }
+
+/// Lanes of a stream and a set of columns, by their numbers.
+pub(super) type LaneNumbers = SmallVec<[u32; 2]>;
 
 impl Noted {
     pub(super) fn at(placed: Placed) -> Self {
-        Self { placed, stepped: None, leads: false }
+        Self { placed, stepped: None, leads: false, let_go: LaneNumbers::new() }
     }
 }
 
@@ -97,6 +105,9 @@ pub(super) struct Lanes {
     pub(super) is_in_each: bool,
     /// Whether values alternate, as those of two devices do.
     pub(super) levels: Levels,
+    /// The last sample that was taken for one that had been kept, and let go of: a second one as far behind its stamp is told
+    /// by a clock of its own.
+    pub(super) apart: Run,
 }
 
 /// A run of samples whose event times ascend.
@@ -158,6 +169,12 @@ impl Run {
             samples if self.keeps_pace(at, stamped) => Self { samples: samples.saturating_add(1), ..self },
             _ => Self::of(at, stamped),
         }
+    }
+
+    /// Whether a later sample lies as far behind its stamp as the last one did, whenever it comes.
+    fn goes_on(self, at: i64, delay: i64) -> bool {
+        let before = self.stamped.saturating_sub(self.at);
+        self.samples > 0 && at > self.at && delay.saturating_sub(before).abs() <= CLOCK_TOLERANCE
     }
 
     /// Whether `at` is the last of enough samples.
@@ -347,7 +364,7 @@ impl Lanes {
                 lane.level = lane.level.and(value.or(lane.level));
                 let mut noted = self.take_the_lead(id, at, stamped);
                 noted.stepped = noted.stepped.or(stepped);
-                noted.leads |= self.let_kept_go(id, at);
+                noted.let_go = self.let_kept_go(id, at);
                 Noted { placed: self.counted(id, last, at, stamped), ..noted }
             }
             Some(lane) => {
@@ -369,8 +386,12 @@ impl Lanes {
             None => {
                 // Of a time of which nothing was known: it is true whether it had been kept or the clock was set back. Of
                 // something that is measured seldom, there may not be another for long.
-                if let Some(until) = self.between_readings(at).filter(|_| !is_known_span) {
-                    let id = self.next;
+                let id = self.next;
+                if source != Source::Device && !is_known_span && self.apart.goes_on(at, delay) {
+                    self.begin(Lane::begin(id, at, stamped));
+                    return Noted::at(Placed::Lane(id));
+                }
+                if let Some(until) = self.between_readings(at, stamped).filter(|_| !is_known_span) {
                     self.begin(Lane { run: Run::of(at, stamped), is_kept: true, ..Lane::begin(id, at, stamped) });
                     return Noted::at(Placed::Late(id, until));
                 }
@@ -416,13 +437,18 @@ impl Lanes {
         }
     }
 
-    /// Lets go of what had been kept, where the first lane goes on: the device tells of now. Returns whether there was any.
-    fn let_kept_go(&mut self, id: u32, at: i64) -> bool {
-        let count = self.others.len();
-        if self.first.as_ref().is_some_and(|first| first.id == id) {
-            self.others.retain(|lane| !lane.is_kept || lane.newest >= at);
+    /// Lets go of what had been kept, where a lane that had not goes on: the device tells of now.
+    fn let_kept_go(&mut self, id: u32, at: i64) -> LaneNumbers {
+        if self.others.iter().any(|lane| lane.id == id && lane.is_kept) {
+            return LaneNumbers::new();
         }
-        self.others.len() < count
+        let is_over = |lane: &Lane| lane.is_kept && lane.newest < at;
+        if let Some(kept) = self.others.iter().rfind(|lane| is_over(lane)) {
+            self.apart = Run::of(kept.newest, kept.stamped);
+        }
+        let gone = self.others.iter().filter(|lane| is_over(lane)).map(|lane| lane.id).collect();
+        self.others.retain(|lane| !is_over(lane));
+        gone
     }
 
     /// Lets go of lanes that have had no sample for too long.
@@ -490,15 +516,20 @@ impl Lanes {
     }
 
     /// Until when the first lane paused at a time, or it has had no sample yet, where it pauses as a rule: one pause follows on
-    /// another.
-    fn between_readings(&self, at: i64) -> Option<i64> {
+    /// another, or it paused before its last sample, or does so now.
+    fn between_readings(&self, at: i64, stamped: i64) -> Option<i64> {
+        let first = self.first.as_ref()?;
+        let last = self.others.iter().map(|lane| lane.stamped).fold(first.stamped, i64::max);
+        let pauses_now = stamped.saturating_sub(last) > SELDOM;
+        let has_paused =
+            self.pauses.last().is_some_and(|(from, until)| *until == first.newest && until - from > SELDOM);
         let Some((from, until)) = self.pause_at(at) else {
             let is_seldom = self.pauses.windows(2).any(|pair| pair[0].1 == pair[1].0);
-            let (first, _) = self.pauses.first().filter(|_| is_seldom)?;
-            return (at < *first).then_some(*first);
+            let begin = self.pauses.first().map_or(first.newest, |(from, _)| *from);
+            return (at < begin && (pauses_now || has_paused || is_seldom)).then_some(begin);
         };
         let is_next = |(before, after): &(i64, i64)| *after == from || *before == until;
-        self.pauses.iter().any(is_next).then_some(until)
+        (pauses_now || has_paused || self.pauses.iter().any(is_next)).then_some(until)
     }
 
     /// Whether a lane of another clock goes on with a sample: the same that the first had of that time, but at its own pace.

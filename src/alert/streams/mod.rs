@@ -50,8 +50,8 @@ use super::{Rule, SampleColumns};
 pub(super) use columns::texts;
 use columns::{hashes, masks};
 pub use lanes::CLOCK_TOLERANCE;
-use lanes::Noted;
 pub(super) use lanes::Placed;
+use lanes::{LaneNumbers, Noted};
 pub use shape::{ColumnSet, SetId, Shape};
 use shape::{DOUBTFUL, bit};
 pub use stream::Step;
@@ -129,6 +129,8 @@ pub struct Samples {
     placed: HashMap<(SetId, usize), Placed>,
     /// The samples with which their lane takes the place of the others of its device.
     leading: HashSet<(SetId, usize)>,
+    /// The samples with which lanes of what had been kept count no longer.
+    letting_go: HashMap<(SetId, usize), LaneNumbers>,
     /// The records without a value where each one before had one.
     gaps: HashSet<(SetId, usize)>,
     /// What rules of several vitals are judged on.
@@ -165,6 +167,11 @@ impl Samples {
     /// Whether a sample's lane takes the place of the others of its device, whose clock was set.
     pub(super) fn leads(&self, set: SetId, sample: SampleRow) -> bool {
         self.leading.contains(&(set, sample.row))
+    }
+
+    /// The lanes of a sample's device that count no longer with it.
+    pub(super) fn let_go(&self, set: SetId, sample: SampleRow) -> &[u32] {
+        self.letting_go.get(&(set, sample.row)).map(SmallVec::as_slice).unwrap_or_default()
     }
 
     /// Where a row stands among the samples of a set.
@@ -269,6 +276,9 @@ impl Streams {
                 }
                 if noted.placed == Placed::Gap {
                     samples.gaps.insert((set, row));
+                }
+                if !noted.let_go.is_empty() {
+                    samples.letting_go.insert((set, row), noted.let_go);
                 }
             };
             let Some(at) = known.streams[stream].note(&record, &shape, &numbers, place) else { continue };

@@ -14,7 +14,7 @@ use super::seen::{Seen, Spans, Stretch};
 use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 9;
+const FORM: u8 = 10;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -75,6 +75,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     list(to, &stream.sets, |to, lanes| {
         to.extend(lanes.next.to_le_bytes());
         run(to, lanes.lead);
+        run(to, lanes.apart);
         list(to, &lanes.pauses, span);
         to.extend(lanes.sampled.unwrap_or(0).to_le_bytes());
         to.push(u8::from(lanes.is_in_each));
@@ -245,14 +246,14 @@ impl<'a> Reader<'a> {
     }
 
     fn lanes(&mut self) -> Option<Lanes> {
-        let (next, lead, pauses) = (self.count()?, self.run()?, self.list(Self::span)?);
+        let (next, lead, apart, pauses) = (self.count()?, self.run()?, self.run()?, self.list(Self::span)?);
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
         let (at, here, there) = (self.number()?, self.level()?, self.level()?);
         let [jumps, stays] = self.take::<2>()?;
         let levels = Levels { at, here, there, jumps, stays };
         let mut all = self.list(Self::lane)?.into_iter();
-        Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels })
+        Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels, apart })
     }
 
     fn lane(&mut self) -> Option<Lane> {

@@ -652,3 +652,32 @@ fn a_device_with_a_name_whose_clock_is_set_back_has_one_clock() {
         assert!(apart.is_none(), "{at}: {apart:?}");
     }
 }
+
+/// While times ascend nobody can say that there are two, and the next reading of either ends an alert; but each low reading fires,
+/// and clocks that are further apart than readings are told apart from the second reading that shows it.
+#[test]
+fn of_two_cuffs_without_names_each_low_reading_fires_whatever_their_clocks_and_none_ends_the_others() {
+    for skew in [-4_000, -1_000, -400, -200, -90, -45, -20, 0, 25, 45, 90, 200, 400, 1_000, 4_000] {
+        for offset in [30, 300, 570] {
+            let mut bed = Oximeters::new(10, 15);
+            bed.rule.stale_after = Duration::from_secs(1_500);
+            let low = |number: &i64| if (2..4).contains(number) { 80.0 } else { 97.0 };
+            let mut all: Vec<Reading> = (0..7).map(|number| reading(number * 600, number * 600, "", 97.0)).collect();
+            let second = (0..7).map(|number| (number * 600 + offset, low(&number)));
+            all.extend(second.map(|(now, spo2)| reading(now + skew, now, "", spo2)));
+            all.sort_by_key(|reading| reading.stamped);
+            for (place, reading) in all.into_iter().enumerate() {
+                bed.live(&[reading]);
+                bed.batch(&[], reading.stamped + 20);
+                bed.batch(&[], reading.stamped + 28);
+                let stands = bed.fired().iter().any(|(state, ..)| *state == State::Firing);
+                let is_second = place % 2 == 1;
+                let is_far = skew.abs() >= 1_000;
+                if is_second || is_far {
+                    let low = (1_200 + offset..2_400 + offset).contains(&reading.stamped);
+                    assert_eq!(stands, low, "skew {skew}, offset {offset}, at {}: {:?}", reading.stamped, bed.fired());
+                }
+            }
+        }
+    }
+}
