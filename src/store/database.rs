@@ -1,5 +1,6 @@
 //! What a database must be able to do for the store.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::{StoreError, Value};
@@ -37,6 +38,8 @@ pub(super) trait Database: Debug + Send {
     /// empty where there is no such table.
     fn columns(&mut self, table: &str) -> Result<Vec<StoredColumn>, Failure>;
 
+    /// The unique indexes of a table but its key, by name, each with its columns.
+    fn unique_indexes(&mut self, table: &str) -> Result<BTreeMap<String, Vec<String>>, Failure>;
     /// Whether a table has an index of this name.
     fn has_index(&mut self, table: &str, index: &str) -> Result<bool, Failure>;
 

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB through the `mysql` crate: prepared statements, strict mode, UTC.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{Datelike, NaiveDate, Timelike};
@@ -178,6 +179,18 @@ impl Database for MySql {
                    WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position";
         let found: Vec<(String, String, String)> = self.run(|connection| connection.exec(sql, (table,)))?;
         Ok(found.into_iter().map(|(name, r#type, key)| StoredColumn { name, r#type, in_key: key == "PRI" }).collect())
+    }
+
+    fn unique_indexes(&mut self, table: &str) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let sql = "SELECT index_name, column_name FROM information_schema.statistics WHERE table_schema = DATABASE() \
+                   AND table_name = ? AND non_unique = 0 AND index_name <> 'PRIMARY' ORDER BY index_name, seq_in_index";
+        let found: Vec<(String, Option<String>)> = self.run(|connection| connection.exec(sql, (table,)))?;
+        let mut indexes = BTreeMap::<String, Vec<String>>::new();
+        for (index, column) in found {
+            // An index on an expression has no column there.
+            indexes.entry(index).or_default().extend(column);
+        }
+        Ok(indexes)
     }
 
     fn has_index(&mut self, table: &str, index: &str) -> Result<bool, Failure> {

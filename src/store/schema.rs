@@ -360,6 +360,9 @@ impl Store {
             self.database.define(&table.name, &statement)?;
             tracing::info!(table = table.name, statement, "table changed");
         }
+        if let Some(said) = self.overwriting(table)? {
+            tracing::warn!("{said}");
+        }
         if !table.index.is_empty() && !self.database.has_index(&table.name, &table.index_name())? {
             self.database.define(&table.name, &table.create_index())?;
             tracing::info!(table = table.name, "index added");
@@ -397,13 +400,35 @@ impl Store {
         let mut found = Vec::new();
         for table in super::system::tables().iter().chain(tables) {
             let stored = self.database.columns(&table.name)?;
-            if !stored.is_empty()
-                && let Err(reason) = table.changes(&stored, dialect)
-            {
+            if stored.is_empty() {
+                continue;
+            }
+            if let Err(reason) = table.changes(&stored, dialect) {
                 found.push(incompatible(table, &reason).to_string());
             }
+            found.extend(self.overwriting(table)?);
         }
         Ok(found)
+    }
+
+    /// What a unique index that somebody has added does to rows: one that agrees with another in its columns takes its place,
+    /// though their keys differ. `None` where there is none, or its columns include the key.
+    fn overwriting(&mut self, table: &TableSpec) -> Result<Option<String>, StoreError> {
+        let indexes = self.database.unique_indexes(&table.name)?;
+        let added = indexes.iter().find(|(_, columns)| !table.key.iter().all(|name| columns.contains(name)));
+        Ok(added.map(|(index, columns)| {
+            let name = &table.name;
+            let drop = match self.database.dialect() {
+                Dialect::Sqlite => format!("DROP INDEX {}", quoted(index)),
+                _ => format!("ALTER TABLE {} DROP INDEX {}", quoted(name), quoted(index)),
+            };
+            format!(
+                "table \"{name}\" has a unique index \"{index}\" ({}) beside its key ({}): rows that agree in it replace each \
+                 other; {drop}",
+                columns.join(", "),
+                table.key.join(", ")
+            )
+        }))
     }
 }
 

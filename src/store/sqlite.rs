@@ -1,5 +1,6 @@
 //! SQLite, the embedded default: one file, write-ahead log, full durability.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -105,6 +106,18 @@ impl Database for Sqlite {
                 })
             })
             .collect())
+    }
+
+    fn unique_indexes(&mut self, table: &str) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let sql = "SELECT list.name, info.name FROM pragma_index_list(?) AS list, pragma_index_info(list.name) AS info \
+                   WHERE list.\"unique\" = 1 AND list.origin <> 'pk' ORDER BY list.name, info.seqno";
+        let mut indexes = BTreeMap::<String, Vec<String>>::new();
+        for row in self.query(sql, &[Value::text(table)])? {
+            let mut texts = row.iter().map(Value::as_text);
+            let Some(index) = texts.next().flatten() else { continue };
+            indexes.entry(index.to_owned()).or_default().extend(texts.flatten().map(str::to_owned));
+        }
+        Ok(indexes)
     }
 
     fn has_index(&mut self, _table: &str, index: &str) -> Result<bool, Failure> {

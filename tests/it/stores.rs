@@ -72,6 +72,35 @@ fn a_new_column_is_added_and_an_incompatible_one_refused_with_its_cure() {
     }
 }
 
+/// The rows of one time would be one row, and nobody would know.
+#[test]
+fn a_unique_index_that_somebody_has_added_is_told_of_with_its_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = format!("sqlite://{}", folder.path().join("index.db").display());
+    for url in servers().iter().map(|server| Database::create(server).url).chain([embedded]) {
+        let topic = Topic::create(1);
+        topic.put_samples("P1", &[(0, 80.0)]);
+        let job = TestJob::new(&topic.name, &url).query("tables/readings", READINGS);
+        job.run_once();
+        assert!(job.command("check").arg("--store").output().unwrap().status.success());
+        let execute = |sql: &str| match url.strip_prefix("sqlite://") {
+            Some(path) => drop(rusqlite::Connection::open(path).unwrap().execute(sql, []).unwrap()),
+            None => Database { url: url.clone() }.connect().query_drop(sql).unwrap(),
+        };
+        // One that has the key in it replaces nothing.
+        execute("CREATE UNIQUE INDEX wider ON readings (source_offset, source_partition, event_time, patient_id)");
+        assert!(job.command("check").arg("--store").output().unwrap().status.success());
+        execute("CREATE UNIQUE INDEX by_time ON readings (event_time, patient_id)");
+        let checked = job.command("check").arg("--store").output().unwrap();
+        let run = job.command("run").arg("--once").output().unwrap();
+        assert_eq!((checked.status.code(), run.status.code()), (Some(1), Some(0)));
+        for told in [told(&checked), told(&run)] {
+            assert!(told.contains("unique index \"by_time\" (event_time, patient_id) beside its key"), "{told}");
+            assert!(told.contains("DROP INDEX `by_time`"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn offsets_that_somebody_else_has_moved_fence_the_writer() {
     let urls = servers().into_iter().map(|server| Database::create(&server).url);

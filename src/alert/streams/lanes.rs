@@ -336,14 +336,7 @@ impl Lanes {
         if is_known_span && (is_recent(first) || self.others.iter().any(is_recent)) {
             return Noted::at(Placed::Resent);
         }
-        // A device has one lane: what comes again goes on with none that another one of its clock has left behind.
-        let certain = std::iter::once(&*first).chain(&self.others).filter(|lane| is_known_span && lane.is_certain);
-        let certain: SmallVec<[Lane; 4]> = certain.copied().collect();
-        let is_left_behind =
-            |lane: &Lane| certain.iter().any(|other| other.newest > lane.newest && other.agrees(lane.delay));
-        let takes = |lane: &Lane| {
-            at >= lane.newest && lane.takes(at, stamped, is_known_span) && !(lane.is_certain && is_left_behind(lane))
-        };
+        let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
         let is_anothers = source == Source::Several && self.others.is_empty() && first.leaps_to(at, stamped);
         if self.others.is_empty() && takes(first) && !is_anothers {
             self.lead = Run::default();
