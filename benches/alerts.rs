@@ -31,9 +31,9 @@ use wardwatch::alert::{
 };
 use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, StoreUrl};
+use wardwatch::header::{Extreme, RuleHeader};
 use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
-use wardwatch::query::{Extreme, RuleHeader};
 use wardwatch::source::Until;
 use wardwatch::terms::Severity;
 

@@ -26,7 +26,8 @@ use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, Job, StoreUrl};
 use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, Summary, run};
-use wardwatch::source::{Next, Source, Topic, Until};
+use wardwatch::kafka::Topic;
+use wardwatch::source::{Next, Source, Until};
 
 use ground::{
     PARTITIONS, brokers, cpu_seconds, database, is_wanted, percentile, resident_mib, shipped, topic, wardwatch_with,

@@ -21,7 +21,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::DateTime;
-use wardwatch::query::{Begin, Emit, Engine, Input, Limits, QueryFile, QueryKind, RuleHeader, Source, TableHeader};
+use wardwatch::header::{Begin, Emit, RuleHeader, TableHeader};
+use wardwatch::query::{Engine, Input, Limits, QueryFile, QueryKind, Source};
 use wardwatch::terms::{BatchId, Severity, Watermark};
 
 const VITALS: [&str; 7] =

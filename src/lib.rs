@@ -34,27 +34,32 @@
 //!    ([`decode`], [`frame`], [`query`], [`alert`]).
 //!
 //! # Layers
-//! Imports point downwards only: `main`, [`cli`] → [`testing`] → [`job`] → the stages → [`config`] → [`terms`], [`clock`],
-//! [`diagnostic`], [`health`], [`telemetry`]. A test holds that.
+//! Each is a crate below `crates/`, and depends on those below it only:
+//!
+//! ```text
+//! cli
+//! web · sqltest                          care, report │ pipeline
+//! pipeline · report · care               the loop │ charts │ what is wrong
+//! notify                                 outlets
+//! store
+//! alert · sql · ingest · frame · simulate   the stages; ingest → kafka
+//! config
+//! model                                  terms, clock, plain data
+//! ```
 
-pub mod alert;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod dashboard;
-pub mod decode;
-pub mod diagnostic;
-pub mod encounter;
-pub mod frame;
-pub mod health;
-pub mod job;
-pub mod notify;
-pub mod query;
-pub mod report;
-pub mod simulate;
-pub mod source;
-pub mod store;
-pub mod telemetry;
-pub mod terms;
-pub mod testing;
-pub mod watch;
+pub use wardwatch_alert as alert;
+pub use wardwatch_care as watch;
+pub use wardwatch_cli as cli;
+pub use wardwatch_config as config;
+pub use wardwatch_frame as frame;
+pub use wardwatch_ingest::{decode, source};
+pub use wardwatch_kafka as kafka;
+pub use wardwatch_model::{clock, diagnostic, encounter, event_time, header, health, record, stored, telemetry, terms};
+pub use wardwatch_notify as notify;
+pub use wardwatch_pipeline as job;
+pub use wardwatch_report as report;
+pub use wardwatch_simulate as simulate;
+pub use wardwatch_sql as query;
+pub use wardwatch_sqltest as testing;
+pub use wardwatch_store as store;
+pub use wardwatch_web as dashboard;

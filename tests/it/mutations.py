@@ -18,58 +18,58 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MUTATIONS = {
     "a sample behind the newest of its device is not judged": (
-        "src/alert/streams/stream.rs",
+        "crates/alert/src/streams/stream.rs",
         "if is_known && record.at.saturating_add(CLOCK_TOLERANCE) > self.newest {",
         "if record.at < self.newest {",
     ),
     "the hour that comes twice is always the first": (
-        "src/decode/time.rs",
+        "crates/ingest/src/decode/time.rs",
         "if distance(&later) < distance(&earlier) { later } else { earlier }",
         "if distance(&later).is_none() { later } else { earlier }",
     ),
     "of two devices the one that says no wins": (
-        "src/alert/lifecycle.rs",
+        "crates/alert/src/lifecycle.rs",
         "            supersede(&mut episode, sample);",
         "            episode.tracks.retain(|track| is_of(track, sample));\n            supersede(&mut episode, sample);",
     ),
     "what is sent again is judged again": (
-        "src/alert/streams/seen.rs",
+        "crates/alert/src/streams/seen.rs",
         "stretch.hashes.contains(&hash))",
         "stretch.hashes.contains(&hash) && stretch.until < 0)",
     ),
     "what was kept goes on to hold": (
-        "src/alert/streams/lanes.rs",
+        "crates/alert/src/streams/lanes.rs",
         "Placed::Late(id, self.pause_at(at).map_or(at.saturating_add(GAP), |(_, until)| until))",
         "self.pause_at(at).map_or(Placed::Lane(id), |_| Placed::Lane(id))",
     ),
     "one reading is no alarm until the next": (
-        "src/alert/lifecycle.rs",
+        "crates/alert/src/lifecycle.rs",
         "(State::Pending, Holds::Yes) => {",
         "(State::Pending, Holds::Yes) if episode.samples == 0 => {",
     ),
     "a value that cannot be read costs its record": (
-        "src/decode/mod.rs",
+        "crates/ingest/src/decode/mod.rs",
         "self.check_required(&columns, &misread, &mut faults);",
         "self.check_required(&columns, &misread, &mut faults);\n"
         "        misread.iter().for_each(|misread| faults.add(misread.row, || misread.reason.clone()));",
     ),
     "what is hardly plausible is no value": (
-        "src/decode/cells.rs",
+        "crates/ingest/src/decode/cells.rs",
         "found.column == index && column.is_doubtful(found.value);",
         "found.column == index && column.is_doubtful(found.value) && found.value < 0.0;",
     ),
     "a restart forgets what had come": (
-        "src/alert/streams/saved.rs",
+        "crates/alert/src/streams/saved.rs",
         "seen: Seen { stretches: stretches.into(), past },",
         "seen: Seen { past, ..Seen::default() },",
     ),
     "what stands behind every lane is an event each time": (
-        "src/alert/streams/mod.rs",
+        "crates/alert/src/streams/mod.rs",
         "pub(super) const ALONE: TimeDelta = TimeDelta::seconds(3);",
         "pub(super) const ALONE: TimeDelta = TimeDelta::zero();",
     ),
     "who is not judged is not told of": (
-        "src/alert/coverage.rs",
+        "crates/alert/src/coverage.rs",
         "let expired_at = known.stamped.saturating_add(known.valid_for);",
         "let expired_at = known.stamped.saturating_add(100 * known.valid_for);",
     ),
@@ -78,32 +78,32 @@ MUTATIONS = {
 # What wards on a real broker and database find.
 OF_THE_STORE = {
     "a batch that the store does not take is left out": (
-        "src/job/batch.rs",
+        "crates/pipeline/src/batch.rs",
         "                    stall.wait(trouble)?;\n                    // The batch is tried whole.",
         "                    stall.wait(trouble)?;\n                    return Ok(None);",
     ),
     "rows that their table does not take are given up": (
-        "src/store/pending.rs",
+        "crates/store/src/pending.rs",
         "        if rows == 0 {\n            return Ok(());\n        }\n        let damaged",
         "        if rows < usize::MAX {\n            return Ok(());\n        }\n        let damaged",
     ),
     "an error that nobody knows is a row's": (
-        "src/store/mysql_errors.rs",
+        "crates/store/src/mysql_errors.rs",
         "FailureKind::Passing,\n            _ => FailureKind::Unknown,",
         "FailureKind::Passing,\n            _ => FailureKind::Row,",
     ),
     "a row that cannot be written costs those beside it": (
-        "src/store/statement.rs",
+        "crates/store/src/statement.rs",
         "Err(failure) if rows == 1 => {",
         "Err(failure) if rows >= 1 => {",
     ),
     "a restart forgets which alerts stand": (
-        "src/job/state.rs",
+        "crates/pipeline/src/state.rs",
         "OpenEpisodes::new(resume.episodes, resume.silences)",
         "OpenEpisodes::new(resume.episodes.into_iter().take(0), resume.silences)",
     ),
     "a restart forgets what windows had counted": (
-        "src/job/recover.rs",
+        "crates/pipeline/src/recover.rs",
         "    recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;",
         "    if state.last_batch.0 == 0 {\n        recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;\n    }",
     ),

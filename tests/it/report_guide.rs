@@ -9,8 +9,9 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray,
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, TimeDelta, Utc};
 use resvg::tiny_skia::Pixmap;
-use wardwatch::query::{Condition, Limits, StoredReader, StoredTables};
+use wardwatch::query::{Limits, StoredReader};
 use wardwatch::report::{KINDS, Moment, PictureSize, load, make, png, subjects};
+use wardwatch::stored::{Condition, StoredTables};
 
 use crate::bed::repository;
 

@@ -15,8 +15,10 @@ use chrono::{DateTime, Utc};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 use wardwatch::diagnostic::Diagnostics;
-use wardwatch::frame::{EventTime, Patience, Seen, SeenKeys, split_late, without_rows};
-use wardwatch::query::{Begin, Emit, Engine, Input, Limits, Outcome, QueryFile, QueryKind, Source, TableHeader};
+use wardwatch::event_time::{EventTime, Patience, Seen};
+use wardwatch::frame::{SeenKeys, split_late, without_rows};
+use wardwatch::header::{Begin, Emit, TableHeader};
+use wardwatch::query::{Engine, Input, Limits, Outcome, QueryFile, QueryKind, Source};
 use wardwatch::terms::{BatchId, Partition, Watermark};
 
 const PATIENCE: Patience = Patience { lateness: Duration::from_secs(20), idle_timeout: Duration::from_secs(3_600) };

@@ -1,0 +1,269 @@
+//! Technical alerts of the job's own: not of a query's rows, but of what the job knows of itself.
+//!
+//! Such an alert fires at once and ends at once, and stands in `alerts` beside those of rules, so that the page, receivers
+//! and reports need not know the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use wardwatch_model::diagnostic::unknown;
+use wardwatch_model::terms::{Partition, Severity};
+
+use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
+use super::lifecycle;
+use super::open::{Moment, OpenEpisodes};
+
+/// Nobody has taken a notice for too long.
+pub const UNREACHED: &str = "unreached";
+
+/// A rule does not judge a patient.
+pub const UNJUDGED: &str = "unjudged";
+/// Two devices of a patient say different things.
+pub const DEVICES_DISAGREE: &str = "devices_disagree";
+/// The clock of a device was set.
+pub const CLOCK_STEP: &str = "clock_step";
+/// The clock of a device is ahead.
+pub const CLOCK_AHEAD: &str = "clock_ahead";
+/// The clocks of a patient's devices differ.
+pub const CLOCK_DIFFERS: &str = "clock_differs";
+/// No record of a patient can become a row.
+pub const REJECTED: &str = "rejected";
+/// A value came that may be true and deadly, and no rule reads it.
+pub const DOUBTFUL: &str = "doubtful";
+/// A table does not take its rows.
+pub const TABLE_AT_FAULT: &str = "table_at_fault";
+/// A table lacks rows for good.
+pub const TABLE_INCOMPLETE: &str = "table_incomplete";
+/// Reference tables cannot be read again.
+pub const REFERENCE_UNREAD: &str = "reference_unread";
+/// A vital that rules judge by limits has no default limit any more.
+pub const LIMIT_MISSING: &str = "limit_missing";
+/// The clock of the machine that the job runs on is behind.
+pub const HOST_CLOCK: &str = "host_clock";
+/// Kafka does not answer.
+pub const KAFKA_AWAY: &str = "kafka_away";
+/// Partitions have records, or no leader, and none is read of them.
+pub const PARTITION_STALLED: &str = "partition_stalled";
+/// The store does not answer. Receivers are told of it from memory; in the store it stands once it is over.
+pub const STORE_AWAY: &str = "store_away";
+/// Readings come that belong to nobody.
+pub const UNATTACHED: &str = "unattached";
+
+/// A clock of the job's machine that is behind by more than this is told of.
+pub const HOST_CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
+
+/// The names under which the job opens technical alerts of its own, each with what such an alert says. No query of
+/// analysts bears one of them.
+pub const SYSTEM_RULES: [(&str, &str); 17] = [
+    (UNREACHED, "nobody has taken what there is to tell of an alert"),
+    (UNJUDGED, "a patient is not judged by a rule"),
+    (UNATTACHED, "readings come that belong to nobody"),
+    (DEVICES_DISAGREE, "two devices of one patient say different things"),
+    (CLOCK_STEP, "the clock of a device was set"),
+    (CLOCK_AHEAD, "the clock of a device is ahead"),
+    (CLOCK_DIFFERS, "the clocks of a patient's devices differ"),
+    (DOUBTFUL, "a value may be true though it is not plausible, and no rule reads it"),
+    (REJECTED, "no record of a patient can become a row"),
+    (TABLE_AT_FAULT, "a table does not take its rows"),
+    (TABLE_INCOMPLETE, "a table lacks rows for good"),
+    (REFERENCE_UNREAD, "reference tables cannot be read again"),
+    (LIMIT_MISSING, "a vital has no default limit any more"),
+    (HOST_CLOCK, "this machine's clock is behind the last batch"),
+    (KAFKA_AWAY, "Kafka does not answer"),
+    (PARTITION_STALLED, "a partition is not read"),
+    (STORE_AWAY, "the store does not answer"),
+];
+
+/// Whether alerts under this name are the job's own.
+#[must_use]
+pub fn is_system_rule(name: &str) -> bool {
+    SYSTEM_RULES.iter().any(|(rule, _)| *rule == name)
+}
+
+/// Makes sure that alerts can be silenced by the name `rule`: one of `rules`, or of the job's own. A name that nothing bears would be
+/// silenced in vain.
+///
+/// # Errors
+/// Nothing bears it; the nearest name is told.
+pub fn check_rule<'a>(rule: &str, rules: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let known: Vec<&str> = rules.chain(SYSTEM_RULES.map(|(name, _)| name)).collect();
+    if known.contains(&rule) { Ok(()) } else { Err(unknown("rule", rule, known.into_iter())) }
+}
+
+impl OpenEpisodes {
+    /// Has the alert `rule` of the job's own stand for `patients`, and for nobody else.
+    ///
+    /// `text` is asked for what to tell of a patient of whom it begins; the empty patient is the ward. An alert that stands
+    /// already stays as it is, so that nothing is written for it.
+    pub(super) fn stand(
+        &mut self,
+        rule: &str,
+        patients: &BTreeSet<&str>,
+        text: &dyn Fn(&str) -> String,
+        (now, event_now): (DateTime<Utc>, DateTime<Utc>),
+    ) {
+        let standing = self.rules.get(rule).into_iter().flatten();
+        let live: BTreeSet<Arc<str>> =
+            standing.filter(|(_, standing)| standing.live.is_some()).map(|(patient, _)| Arc::clone(patient)).collect();
+        let begins = patients.iter().filter(|patient| !live.contains(**patient));
+        let ends = live.iter().filter(|patient| !patients.contains(&***patient));
+        let steps: Vec<(&str, bool)> =
+            begins.map(|patient| (*patient, true)).chain(ends.map(|patient| (&**patient, false))).collect();
+        if steps.is_empty() {
+            return;
+        }
+        for (patient, is_true) in steps {
+            let standing = self.rules.get_mut(rule).and_then(|patients| patients.get_mut(patient));
+            let before = standing.and_then(|standing| standing.live.take());
+            let mut events = Vec::new();
+            let episode = match before {
+                None if is_true => fire(rule, patient, &text(patient), (now, event_now), &mut events),
+                None => continue,
+                Some(before) => {
+                    let mut episode = Arc::unwrap_or_clone(before);
+                    episode.cleared_at = Some(event_now.max(episode.known_at));
+                    lifecycle::end(&mut episode, End::Cleared, event_now, &mut events);
+                    episode
+                }
+            };
+            self.record(Arc::new(episode), events);
+        }
+    }
+}
+
+/// What cannot be read of the topic: each since when, and why as far as anybody says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Kafka does not answer, or with what this says: that there is no such topic.
+    pub kafka_away: Option<(DateTime<Utc>, String)>,
+    /// The partitions of which nothing is read.
+    pub stalled: BTreeMap<Partition, (DateTime<Utc>, String)>,
+}
+
+impl OpenEpisodes {
+    /// Has technical alerts of the ward stand while Kafka does not answer, and while partitions are not read.
+    pub fn judge_unread(&mut self, unread: &Unread, moment: &Moment<'_>) {
+        let times = (moment.now, moment.event_now);
+        let ward = |stands: bool| if stands { BTreeSet::from([""]) } else { BTreeSet::new() };
+        let away = |_: &str| {
+            let (since, says) = unread.kafka_away.clone().unwrap_or((moment.now, String::new()));
+            let what = match says.is_empty() {
+                true => format!("Kafka has not answered since {}", written(since)),
+                false => format!("nothing has been read of Kafka since {}, {says}", written(since)),
+            };
+            format!("{what}: no new value comes, so no alarm is judged")
+        };
+        self.stand(KAFKA_AWAY, &ward(unread.kafka_away.is_some()), &away, times);
+        let stalled = |_: &str| {
+            let told = unread.stalled.iter().map(|(partition, (since, reason))| {
+                format!("partition {partition} since {}, {reason}", written(*since))
+            });
+            format!("records wait that cannot be read: {}", told.collect::<Vec<_>>().join("; "))
+        };
+        self.stand(PARTITION_STALLED, &ward(!unread.stalled.is_empty()), &stalled, times);
+    }
+
+    /// Writes down that the store did not answer from one time to another, by the job's clock: an alert of the ward that is over.
+    /// Whoever had to be told was told from memory.
+    pub fn note_outage(&mut self, (since, until): (DateTime<Utc>, DateTime<Utc>)) {
+        let text = format!("the store took nothing until {}: no alarm was judged, and nothing stored", written(until));
+        let mut events = Vec::new();
+        let mut episode = fire(STORE_AWAY, "", &text, (since, since), &mut events);
+        episode.cleared_at = Some(until);
+        lifecycle::end(&mut episode, End::Cleared, until, &mut events);
+        self.record(Arc::new(episode), events);
+    }
+
+    /// Has a technical alert of the ward stand while tables lack rows for good: `told` says which, and is empty while none do.
+    pub fn judge_incomplete(&mut self, told: &str, moment: &Moment<'_>) {
+        let ward = if told.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
+        self.stand(TABLE_INCOMPLETE, &ward, &|_| told.to_owned(), (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert of the ward stand while reference tables cannot be read again, for this reason.
+    pub fn judge_references(&mut self, fault: Option<&str>, moment: &Moment<'_>) {
+        let ward = if fault.is_some() { BTreeSet::from([""]) } else { BTreeSet::new() };
+        let text = |_: &str| {
+            format!(
+                "reference tables cannot be read, so limits and the like count as they were: {}",
+                fault.unwrap_or_default()
+            )
+        };
+        self.stand(REFERENCE_UNREAD, &ward, &text, (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert of the ward stand while vitals lack the default limit that the set gives them: `lost` says which.
+    pub fn judge_limits(&mut self, lost: &[String], moment: &Moment<'_>) {
+        let ward = if lost.is_empty() { BTreeSet::new() } else { BTreeSet::from([""]) };
+        let text = |_: &str| {
+            let lost = lost.join(", ");
+            format!("no default limit of {lost}: no alarm comes by it, but perhaps for who has a narrower one")
+        };
+        self.stand(LIMIT_MISSING, &ward, &text, (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert of the ward stand while the clock of the job's machine is behind its last batch, by so much.
+    pub fn judge_host_clock(&mut self, behind: Option<TimeDelta>, moment: &Moment<'_>) {
+        let worth_telling = behind.filter(|behind| *behind > HOST_CLOCK_TOLERANCE);
+        let ward = if worth_telling.is_some() { BTreeSet::from([""]) } else { BTreeSet::new() };
+        let text = |_: &str| {
+            let seconds = worth_telling.map_or(0, |behind| behind.num_seconds());
+            format!(
+                "the clock of wardwatch's machine is {seconds} s behind the last batch; time passes a tenth slower until it agrees"
+            )
+        };
+        self.stand(HOST_CLOCK, &ward, &text, (moment.now, moment.event_now));
+    }
+
+    /// Has a technical alert stand while records come that are nobody's: of patients who have left, or of the ward, each with what to
+    /// tell.
+    pub fn judge_unattached(&mut self, texts: &BTreeMap<Arc<str>, String>, moment: &Moment<'_>) {
+        let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
+        let text = |patient: &str| texts.get(patient).cloned().unwrap_or_default();
+        self.stand(UNATTACHED, &patients, &text, (moment.now, moment.event_now));
+    }
+}
+
+/// A time as texts have it.
+pub(super) fn written(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// An alert of ours as it begins: it has fired.
+fn fire(
+    rule: &str,
+    patient: &str,
+    text: &str,
+    (now, at): (DateTime<Utc>, DateTime<Utc>),
+    events: &mut Vec<Event>,
+) -> Episode {
+    let text: Arc<str> = text.into();
+    let mut episode = Episode {
+        id: EpisodeId::of(rule, patient, at),
+        rule: rule.into(),
+        patient: patient.into(),
+        severity: Severity::Technical,
+        state: State::Firing,
+        started_at: at,
+        firing_at: Some(at),
+        last_at: at,
+        known_at: at,
+        clear_since: None,
+        cleared_at: None,
+        ended_at: None,
+        end: None,
+        samples: 1,
+        peak: Peak { value: None, limit: None, at, text: Arc::clone(&text) },
+        text: Arc::clone(&text),
+        stale_at: None,
+        suppressed_by: None,
+        tracks: Vec::new(),
+        handling: Handling { fired_now: Some(now), ..Handling::default() },
+        events: 0,
+    };
+    episode.note(events, at, EventKind::Pending, &text);
+    episode.note(events, at, EventKind::Firing, &text);
+    episode
+}

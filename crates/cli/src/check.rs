@@ -1,0 +1,70 @@
+//! `wardwatch check`: every fault of a job, as `file:line:column: message`, and what is mostly a mistake.
+
+use anyhow::bail;
+
+use wardwatch_model::diagnostic::Diagnostics;
+use wardwatch_pipeline::Plan;
+use wardwatch_store::Store;
+
+use super::report::check_reports;
+use super::{JobFile, show};
+
+/// The arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: JobFile,
+    /// Compare with the tables in the store too; changes nothing there
+    #[arg(long)]
+    store: bool,
+    /// Print faults and warnings as a JSON array, for editors
+    #[arg(long)]
+    json: bool,
+    /// Take warnings for faults
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let plan = match self.plan() {
+            Ok(plan) => plan,
+            Err(faults) => {
+                if self.json {
+                    println!("{}", show::json(&faults.0, &[]));
+                }
+                return Err(faults.into());
+            }
+        };
+        let warnings = plan.warnings();
+        if self.json {
+            println!("{}", show::json(&[], &warnings));
+        } else {
+            warnings.iter().for_each(|warning| print!("{}", show::warning(warning)));
+        }
+        if self.store {
+            let mut store = Store::connect(&plan.job.store, &plan.job.name)?;
+            let found = store.incompatibilities(&plan.all_tables())?;
+            if !found.is_empty() {
+                bail!("{}", found.join("\nerror: "));
+            }
+        }
+        if self.deny_warnings && !warnings.is_empty() {
+            bail!("{} warnings, which --deny-warnings takes for faults", warnings.len());
+        }
+        if !self.json {
+            let job = self.file.job.display();
+            println!("{job}: {} tables, {} rules, no fault", plan.tables.len(), plan.rules.len());
+        }
+        Ok(())
+    }
+
+    /// The job with its tests and reports, which are checked too.
+    fn plan(&self) -> Result<Plan, Diagnostics> {
+        let plan = Plan::load(&self.file.job)?;
+        let files = wardwatch_sqltest::load(&plan.job.sql.dir)?;
+        wardwatch_sqltest::check(&plan, &files, &[], false)?;
+        check_reports(&plan)?;
+        Ok(plan)
+    }
+}

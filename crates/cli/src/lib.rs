@@ -1,0 +1,218 @@
+//! The command line: what the user typed, one file per command, exit codes.
+//!
+//! Commands print; nothing else does. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 a service cannot be reached, 4
+//! (`status`) something is not being watched, 70 a fault of wardwatch itself (`EX_SOFTWARE` of sysexits): a restart goes on behind
+//! the last commit.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
+
+mod alerts;
+mod backtest;
+mod check;
+mod demo;
+mod encounters;
+mod explain;
+mod limits;
+mod preview;
+mod report;
+mod run;
+mod schema;
+mod serve;
+mod show;
+mod simulate;
+mod status;
+mod stop;
+mod table;
+mod test;
+mod users;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use wardwatch_ingest::source::SourceError;
+use wardwatch_kafka::KafkaError;
+use wardwatch_model::diagnostic::unknown;
+use wardwatch_model::telemetry::Panicked;
+use wardwatch_pipeline::{PastError, Plan, RunError};
+use wardwatch_report::ReportError;
+use wardwatch_store::StoreError;
+
+/// Watches patients' vitals: Kafka to SQL rules to MySQL, exactly once, with charts.
+///
+/// For demonstration and research; no medical device.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show everything in one process, with nothing to install
+    Demo(demo::Demo),
+    /// Run a job: pull, query, commit, once a second
+    Run(run::Run),
+    /// Find every fault of a job and its queries, without Kafka and without a store
+    Check(check::Check),
+    /// Run the tests of a job's queries, without Kafka and without a store
+    Test(test::Test),
+    /// Show what one query, or a draft of one, gives on sample records or on the newest of the topic
+    Preview(preview::Preview),
+    /// Tell what a query reads and keeps, how it is computed, and what it costs
+    Explain(explain::Explain),
+    /// Print the JSON Schema of job or test files, for completion in editors
+    Schema(schema::Schema),
+    /// Draw charts from what the store holds
+    Report(report::Report),
+    /// Serve the live page from what the store holds
+    Serve(serve::Serve),
+    /// Say who may see the page and do what, and show who did
+    Users(users::Users),
+    /// Produce realistic patients, or recordings, to the job's topic
+    Simulate(simulate::Simulate),
+    /// Tell how a job stands, and what it does not watch (exit code 4): batches, lag, open episodes, failing queries
+    Status(status::Status),
+    /// Show alerts, take them on, pause and silence them
+    Alerts(alerts::Alerts),
+    /// Say who comes, moves and goes, and show who is here
+    Encounters(encounters::Encounters),
+    /// Show and set alarm limits
+    Limits(limits::Limits),
+    /// Try a rule on records of the past before it is switched on
+    Backtest(backtest::Backtest),
+}
+
+/// The job file that most commands take.
+#[derive(Debug, clap::Args)]
+struct JobFile {
+    /// The job file, such as jobs/patient_vitals.toml
+    #[arg(value_name = "JOB")]
+    job: PathBuf,
+}
+
+/// Which queries a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Queries,
+    Rules,
+}
+
+impl JobFile {
+    /// The job with a query of its set, or with the draft in a file, and the query's name.
+    ///
+    /// Errors: faults of files, or a name that no query that the command takes has.
+    fn with_query(&self, query: &str, takes: Takes) -> anyhow::Result<(Plan, String)> {
+        let job = wardwatch_config::load(&self.job)?;
+        let (plan, name) = if query.ends_with(".sql") {
+            Plan::with_draft(job, Path::new(query))?
+        } else {
+            (Plan::of(job)?, query.to_owned())
+        };
+        let taken = plan.engine.queries().filter(|known| takes == Takes::Queries || known.file.is_rule());
+        let names: Vec<&str> = taken.map(|known| known.file.name.as_str()).collect();
+        if !names.contains(&name.as_str()) {
+            let kind = if takes == Takes::Rules { "rule" } else { "query" };
+            anyhow::bail!(unknown(kind, &name, names.into_iter()));
+        }
+        Ok((plan, name))
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Demo(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Preview(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Schema(command) => command.run(),
+        Command::Test(command) => command.run(),
+        Command::Report(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Users(command) => command.run(),
+        Command::Simulate(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Alerts(command) => command.run(),
+        Command::Encounters(command) => command.run(),
+        Command::Limits(command) => command.run(),
+        Command::Backtest(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Faults of files start with their place and stand alone.
+            if let Some(faults) = error.downcast_ref::<wardwatch_model::diagnostic::Diagnostics>() {
+                faults.0.iter().for_each(|fault| eprint!("{}", show::fault(fault)));
+            } else {
+                eprintln!("error: {error}");
+                error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
+            }
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    const WRONG_INPUT: u8 = 1;
+    const UNREACHABLE: u8 = 3;
+    const UNWATCHED: u8 = 4;
+    const PANICKED: u8 = 70;
+    if error.is::<status::Unwatched>() {
+        return UNWATCHED;
+    }
+    let panicked = error.chain().any(|cause| {
+        cause.is::<Panicked>()
+            || matches!(cause.downcast_ref::<SourceError>(), Some(SourceError::Panicked(_)))
+            || matches!(
+                cause.downcast_ref::<RunError>(),
+                Some(RunError::Panicked(_) | RunError::Source(SourceError::Panicked(_)))
+            )
+    });
+    if panicked {
+        return PANICKED;
+    }
+    let unreachable = error.chain().any(|cause| {
+        cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient)
+            || cause.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_transient)
+            || cause.downcast_ref::<SourceError>().is_some_and(SourceError::is_transient)
+            || cause.downcast_ref::<RunError>().is_some_and(RunError::is_transient)
+            || cause.downcast_ref::<ReportError>().is_some_and(ReportError::is_transient)
+            || cause.downcast_ref::<PastError>().is_some_and(PastError::is_transient)
+    });
+    if unreachable { UNREACHABLE } else { WRONG_INPUT }
+}
+
+/// A length of time such as `10s` or `5m`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a number and a unit: 500ms, 10s, 5m".to_owned())
+}
+
+/// A time such as `2026-01-01T00:00:00Z`.
+fn time(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| "write a time with its zone: 2026-01-01T00:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restart_mends_has_another_code_than_what_it_does_not() {
+        let check = |error: anyhow::Error, code: u8| assert_eq!(exit_code(&error), code, "{error}");
+        let panicked = || Panicked::of("fetch");
+        check(panicked().into(), 70);
+        check(RunError::from(panicked()).into(), 70);
+        check(RunError::from(SourceError::from(panicked())).into(), 70);
+        check(RunError::from(StoreError::Blocked("in use".to_owned())).into(), 3);
+        check(RunError::from(StoreError::Unavailable("away".to_owned())).into(), 3);
+        check(RunError::from(StoreError::Refused("wrong".to_owned())).into(), 1);
+    }
+}

@@ -1,0 +1,346 @@
+//! `wardwatch status`: how a job stands, and what it does not watch; exit code 4 where there is such a thing.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use wardwatch_alert::{Unjudged, Why, unjudged_patients};
+use wardwatch_care::{Cause, Finding};
+use wardwatch_config::Job;
+use wardwatch_kafka::{Bounds, KafkaError, Topic};
+use wardwatch_model::clock::{Clock, SystemClock};
+use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_store::{OutletState, StalledPartition, Store, StoreError};
+
+use super::{JobFile, duration};
+
+/// How long Kafka may take; without it, everything but the lag is shown.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long an answer of the store may take; one that stands still would keep us for minutes.
+const STORE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    file: JobFile,
+    /// How long ago the last batch may be; without it a minute, or three times the job's trigger
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    patience: Option<Duration>,
+    /// Print it as one JSON object: what is not being watched, since when, why, and what to do
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something is not being watched; what, has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{count} {} not being watched", if *count == 1 { "thing is" } else { "things are" })]
+pub(super) struct Unwatched {
+    count: usize,
+}
+
+impl Status {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let job = wardwatch_config::load(&self.file.job)?;
+        let looked = self.look(&job);
+        // Somebody who asks what is not being watched is told so, too, where that cannot be found out.
+        if let Err(error) = &looked
+            && let Some(error) = error.downcast_ref::<StoreError>()
+        {
+            let found = [wardwatch_care::store_away(error.complaint(), &error.to_string())];
+            if self.json {
+                println!("{}", serde_json::to_string_pretty(&Shown::of(&job, None, &found))?);
+            } else {
+                println!("job {} · store {}", job.name, job.store.address());
+                tell_findings(&found);
+            }
+        }
+        looked
+    }
+
+    fn look(&self, job: &Job) -> anyhow::Result<()> {
+        let mut store = Store::connect_with(&job.store, &job.name, STORE_PATIENCE)?;
+        let patience = self.patience.unwrap_or_else(|| wardwatch_care::patience(job));
+        let now = SystemClock.now();
+        let mut found = wardwatch_care::findings(&mut store, job, patience, now)?;
+        let mut gathered = match store.has_tables()? {
+            true => Some(Gathered::of(job, &mut store, now)?),
+            false => None,
+        };
+        let is_told = |cause| matches!(cause, Cause::PartitionStalled | Cause::NoBatch);
+        if let Some(gathered) = &mut gathered {
+            let mut halted = None;
+            if !found.iter().any(|finding| is_told(finding.cause)) {
+                halted = wardwatch_care::halted_while_records_wait(&gathered.stalled, &mut store, job, now)?;
+                found.extend(wardwatch_care::waiting_records(&gathered.stalled, halted.as_ref(), job, now));
+            }
+            gathered.unjudged = wardwatch_care::unjudged(&mut store, job, patience, halted, now)?;
+        }
+        if self.json {
+            let shown = Shown::of(job, gathered.as_ref(), &found);
+            println!("{}", serde_json::to_string_pretty(&shown)?);
+        } else {
+            println!("job {} · store {}", job.name, store.address());
+            match &gathered {
+                Some(gathered) => gathered.tell(&store, now),
+                None => println!("no batch yet, and no tables; `wardwatch run {}` makes them", self.file.job.display()),
+            }
+            tell_findings(&found);
+        }
+        if found.is_empty() { Ok(()) } else { Err(Unwatched { count: found.len() }.into()) }
+    }
+}
+
+/// What is known of a job that has tables.
+struct Gathered {
+    status: wardwatch_store::Status,
+    /// How far Kafka has got, or why that is unknown.
+    bounds: Result<Bounds, KafkaError>,
+    stalled: Vec<StalledPartition>,
+    outlets: Vec<OutletState>,
+    unjudged: Vec<Unjudged>,
+}
+
+impl Gathered {
+    fn of(job: &Job, store: &mut Store, now: DateTime<Utc>) -> anyhow::Result<Self> {
+        let status = store.status(&job.source.topic)?;
+        let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
+        let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
+        let stalled = status.stalled(&ends, wardwatch_care::stall_patience(job), now);
+        Ok(Self { stalled, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
+    }
+
+    /// How many records of a partition wait to be read; `None` where nobody knows.
+    fn lag(&self, partition: Partition, position: Offset) -> Option<i64> {
+        let (_, end) = self.bounds.as_ref().ok()?.get(&partition)?;
+        Some(end.0 - position.0)
+    }
+
+    fn tell(&self, store: &Store, now: DateTime<Utc>) {
+        let status = &self.status;
+        match &status.last {
+            None => println!("no batch yet"),
+            Some(last) => println!(
+                "batch {} · {} s ago · {} records, {} rejects, {} artefacts, {} late rows, {} duplicates in all",
+                last.batch,
+                (now - last.now).num_seconds(),
+                status.records,
+                status.rejects,
+                status.artefacts,
+                status.late,
+                status.duplicates
+            ),
+        }
+        match &status.lease {
+            Some(lease) => println!(
+                "{} writes since {}{}",
+                lease.holder,
+                lease.since.format("%Y-%m-%dT%H:%M:%SZ"),
+                if lease.is_expired && store.leases_expire() { ", but has not renewed its lease" } else { "" }
+            ),
+            None => println!("nobody writes for it now"),
+        }
+        if let Some(behind) = status.clock_behind(now) {
+            println!("this machine's clock is {} s behind the last batch", behind.num_seconds());
+        }
+        if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
+            println!("windows that end by {} have closed", watermark.0.to_rfc3339());
+        }
+        self.tell_partitions();
+        let is_halted = self.unjudged.iter().any(|unjudged| unjudged.cause == Why::NoBatch);
+        let as_of = if is_halted { ", as the last batch left them" } else { "" };
+        println!("{} open episodes{as_of}", status.episodes.len());
+        for episode in &status.episodes {
+            println!(
+                "  {:<9} {} · patient {} · {} since {} · {}",
+                episode.severity.name(),
+                episode.rule,
+                episode.patient,
+                episode.state.name(),
+                episode.started_at.to_rfc3339(),
+                episode.text
+            );
+            if let Some(remedy) = wardwatch_care::remedy_of_alert(&episode.rule) {
+                println!("            {remedy}");
+            }
+        }
+        println!("{} failing queries", status.queries.len());
+        for query in &status.queries {
+            println!(
+                "  {} · {} times, again with batch {} · {}",
+                query.query, query.failures, query.retry, query.error
+            );
+        }
+        tell_tables(status);
+        for state in self.outlets.iter().filter(|state| state.waiting + state.given_up > 0) {
+            let since = state.since.map_or(String::new(), |since| format!(", the first since {}", since.to_rfc3339()));
+            println!("outlet {} · {} wait{since} · {} given up", state.outlet, state.waiting, state.given_up);
+        }
+        if !status.odd_rows.is_empty() {
+            println!(
+                "{} rows cannot be read and count for nothing; mend them, and start the job again",
+                status.odd_rows.len()
+            );
+            status.odd_rows.iter().for_each(|fault| println!("  {fault}"));
+        }
+        if let Some((at, error)) = &status.refused_edit {
+            println!("the last edit of the queries, {}, is not in use:\n{error}", at.to_rfc3339());
+        }
+    }
+
+    fn tell_partitions(&self) {
+        let status = &self.status;
+        for (partition, position) in &status.positions {
+            let lag = match (self.lag(*partition, *position), &self.bounds) {
+                (Some(lag), _) => lag.to_string(),
+                (None, Ok(_)) => "gone".to_owned(),
+                (None, Err(_)) => "unknown".to_owned(),
+            };
+            let watermark = status.watermarks.get(partition).map_or("none".to_owned(), |w| w.0.to_rfc3339());
+            println!("partition {partition} · next offset {position} · lag {lag} · watermark {watermark}");
+        }
+        if let Err(error) = &self.bounds {
+            println!("Kafka: {error}");
+        }
+        for stalled in &self.stalled {
+            let since = stalled.since.map_or("so far".to_owned(), |since| format!("since {}", since.to_rfc3339()));
+            println!(
+                "partition {} is stalled: {} records wait, none was read {since}",
+                stalled.partition, stalled.waiting
+            );
+        }
+    }
+}
+
+/// Prints what is not being watched.
+fn tell_findings(found: &[Finding]) {
+    println!("{} not being watched", found.len());
+    for Finding { cause, what, since, remedy } in found {
+        let since = since.map_or(String::new(), |since| format!(" · since {}", since.to_rfc3339()));
+        println!("  {} · {what}{since}\n    {remedy}", cause.name());
+    }
+}
+
+/// What `--json` prints: docs/operations.md says what it means. Names are kept; others may be added.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    job: &'a str,
+    store: String,
+    batch: Option<u64>,
+    batch_at: Option<String>,
+    unwatched: Vec<ShownFinding<'a>>,
+    unjudged_patients: usize,
+    unjudged_since: Option<String>,
+    unjudged: Vec<ShownUnjudged<'a>>,
+    partitions: Vec<ShownPartition>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownFinding<'a> {
+    cause: &'static str,
+    what: &'a str,
+    since: Option<String>,
+    remedy: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownUnjudged<'a> {
+    patient: &'a str,
+    patients: usize,
+    rule: &'a str,
+    judged_until: Option<String>,
+    since: String,
+    cause: &'static str,
+    why: String,
+    remedy: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownPartition {
+    partition: i32,
+    next_offset: i64,
+    lag: Option<i64>,
+    watermark: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(job: &'a Job, gathered: Option<&'a Gathered>, found: &'a [Finding]) -> Self {
+        let written = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let last = gathered.and_then(|gathered| gathered.status.last.as_ref());
+        let unjudged = gathered.map_or(&[][..], |gathered| &gathered.unjudged);
+        let finding = |finding: &'a Finding| ShownFinding {
+            cause: finding.cause.name(),
+            what: &finding.what,
+            since: finding.since.map(written),
+            remedy: &finding.remedy,
+        };
+        let of_rule = |one: &'a Unjudged| ShownUnjudged {
+            patient: &one.patient,
+            patients: one.patients,
+            rule: &one.rule,
+            judged_until: one.judged_until.map(written),
+            since: written(one.since),
+            cause: one.cause.name(),
+            why: one.why(),
+            remedy: wardwatch_care::remedy_of(one.cause),
+        };
+        let partitions = gathered.into_iter().flat_map(|gathered| {
+            gathered.status.positions.iter().map(move |(partition, position)| ShownPartition {
+                partition: partition.0,
+                next_offset: position.0,
+                lag: gathered.lag(*partition, *position),
+                watermark: gathered.status.watermarks.get(partition).map(|watermark| written(watermark.0)),
+            })
+        });
+        Self {
+            job: &job.name,
+            store: job.store.address(),
+            batch: last.map(|last| last.batch.0),
+            batch_at: last.map(|last| written(last.now)),
+            unwatched: found.iter().map(finding).collect(),
+            unjudged_patients: unjudged_patients(unjudged),
+            unjudged_since: unjudged.iter().map(|one| one.since).min().map(written),
+            unjudged: unjudged.iter().map(of_rule).collect(),
+            partitions: partitions.collect(),
+        }
+    }
+}
+
+/// The tables that do not take their rows, those that lack some for good, and rows that no table takes; nothing where all is well.
+fn tell_tables(status: &wardwatch_store::Status) {
+    for fault in &status.tables {
+        let pending = fault.pending;
+        let waits = format!("{} rows of {} batches wait", pending.rows, pending.batches);
+        match fault.since {
+            Some(since) => {
+                println!(
+                    "table \"{}\" at fault since {} · {} · {waits}",
+                    fault.table,
+                    since.to_rfc3339(),
+                    fault.reason
+                );
+                println!("  its query runs on; once the table takes rows again, those that wait are written first");
+            }
+            None => println!("table \"{}\" catches up · {waits}", fault.table),
+        }
+    }
+    for lost in &status.incomplete {
+        println!(
+            "table \"{}\" is incomplete: it lacks {} rows of batches {} to {} · {}",
+            lost.table, lost.rows, lost.from, lost.until, lost.reason
+        );
+    }
+    if status.unattached > 0 {
+        let later = match status.attached_later {
+            0 => String::new(),
+            later => format!("; {later} became somebody's later"),
+        };
+        let left = status.unattached - status.attached_later;
+        println!("{left} records that were nobody's when they were measured, in the table unattached{later}");
+    }
+    if status.bad_rows > 0 {
+        println!("{} rows that no table takes, each with its reason in the table bad_rows", status.bad_rows);
+    }
+}

@@ -1,0 +1,215 @@
+//! A valid job, part by part.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use super::alerts::{AlertSpec, Outlet};
+use super::columns::{Columns, SourcePath};
+use super::dashboard::DashboardSpec;
+
+/// One validated job file.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The job's name: the file's `name`, else the file's stem. It keys the job's rows in the store.
+    pub name: String,
+    /// The file the job was read from.
+    pub file: PathBuf,
+    /// When a micro-batch closes.
+    pub trigger: Trigger,
+    /// Where records come from and how they become columns.
+    pub source: SourceSpec,
+    /// Where results go.
+    pub store: StoreUrl,
+    /// The set of queries to run.
+    pub sql: SqlSpec,
+    /// Columns that are computed from a patient's readings of the last while.
+    pub features: Vec<Feature>,
+    /// How alerts are cared for.
+    pub alerts: AlertSpec,
+    /// Who is told of them.
+    pub notify: Vec<Outlet>,
+    /// Charts.
+    pub reports: ReportSpec,
+    /// The live page, and the metrics.
+    pub dashboard: DashboardSpec,
+}
+
+/// When a micro-batch closes: at the latest `every`, earlier when it is full.
+#[derive(Debug, Clone, Copy)]
+pub struct Trigger {
+    /// The time between two closings.
+    pub every: Duration,
+    /// A batch with this many records is full.
+    pub max_rows: usize,
+    /// A batch with this many payload bytes is full.
+    pub max_bytes: usize,
+}
+
+/// Where records come from and how they become columns.
+#[derive(Debug, Clone)]
+pub struct SourceSpec {
+    /// librdkafka's `bootstrap.servers`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group under which offsets are shown to lag tools. They are never read back.
+    pub group: String,
+    /// The name under which queries read the batch's rows.
+    pub table: String,
+    /// Where to start on a partition of which the store knows nothing.
+    pub start: Start,
+    /// How far behind a partition's newest event time a row may be.
+    pub lateness: Duration,
+    /// How far an event time may lie ahead of the time at which Kafka stamped the record.
+    pub max_skew: Duration,
+    /// A partition without a record for so long, and with none waiting, no longer holds windows open.
+    pub idle_timeout: Duration,
+    /// How far back the table with the rows of the last while reaches.
+    pub retain: Duration,
+    /// The column that names the device, where the job has one.
+    pub device: Option<String>,
+    /// The column with the device or bed by which a record's patient is found, where records do not name the patient: the key
+    /// column is read from where this one is, and holds the patient from then on.
+    pub attach: Option<String>,
+    /// A patient without a record for so long, and without an encounter, is let go of; `None` is never.
+    pub forget_after: Option<Duration>,
+    /// Rows that agree in these columns and in the event time are one; empty where nothing is taken for a duplicate.
+    pub dedupe: Vec<String>,
+    /// The time zone of times that name none.
+    pub time_zone: Tz,
+    /// A record longer than this is a reject.
+    pub max_record_bytes: usize,
+    /// What is handed to librdkafka as it is.
+    pub properties: BTreeMap<String, String>,
+    /// The columns a record becomes.
+    pub columns: Columns,
+    /// Set where each record carries one vital by name.
+    pub long: Option<LongForm>,
+}
+
+/// How a record with one vital names it and carries its value.
+#[derive(Debug, Clone)]
+pub struct LongForm {
+    /// The path of the vital's name; it is looked up among the `from` names of the columns.
+    pub name: SourcePath,
+    /// The path of its value.
+    pub value: SourcePath,
+}
+
+/// Where to start on a partition of which the store knows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest record that Kafka still holds.
+    Earliest,
+    /// Behind the newest record.
+    Latest,
+    /// At the first record that Kafka stamped at or after this time.
+    At(DateTime<Utc>),
+}
+
+/// Which database to write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A MySQL or MariaDB server.
+    MySql(String),
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl StoreUrl {
+    /// Where it is, without user and password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("SQLite file \"{}\"", path.display()),
+            Self::MySql(url) => {
+                let rest = url.trim_start_matches("mysql://").split('?').next().unwrap_or_default();
+                format!("MySQL at \"{}\"", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+            }
+        }
+    }
+}
+
+/// The set of queries and the limits of each.
+#[derive(Debug, Clone)]
+pub struct SqlSpec {
+    /// The folder with `tables/` and `rules/`.
+    pub dir: PathBuf,
+    /// A query that takes longer on one batch fails.
+    pub time_limit: Duration,
+    /// A query that needs more bytes on one batch fails.
+    pub memory_limit: usize,
+    /// A windowed query may keep this many groups.
+    pub max_groups: usize,
+    /// Once in so many batches what windowed queries keep goes to the store, so that a restart need not count anew.
+    pub snapshot_every: u64,
+    /// How often reference tables are read again.
+    pub reference_refresh: Duration,
+}
+
+/// A column that is computed from a patient's readings of the last while; `frame` has the formulas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name in queries.
+    pub name: String,
+    /// The column that it is computed from.
+    pub of: String,
+    /// What is computed.
+    pub kind: FeatureKind,
+    /// How far back it looks.
+    pub over: Duration,
+}
+
+/// The kinds of features by their names in a job file, with what they compute of the readings of the last while; the exact
+/// formulas are in the crate that computes them.
+pub const FEATURE_KINDS: [(&str, &str); 8] = [
+    ("ewm", "the mean, weighted by age: a reading of `half_life` ago counts half"),
+    ("rolling_mean", "the mean"),
+    ("rolling_min", "the least"),
+    ("rolling_max", "the greatest"),
+    ("rolling_std", "the standard deviation of a sample: `sqrt(Σ(x - mean)² / (n - 1))`"),
+    ("zscore", "the row's reading: `(x - mean) / std`"),
+    ("slope", "the slope of the straight line through them (least squares), per minute"),
+    ("delta", "the row's reading less the one before"),
+];
+
+/// What a feature computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// The mean, weighted by age: half as much every `half_life`.
+    Ewm {
+        /// The age at which a reading counts half.
+        half_life: Duration,
+    },
+    /// The mean.
+    RollingMean,
+    /// The least.
+    RollingMin,
+    /// The greatest.
+    RollingMax,
+    /// The standard deviation of a sample.
+    RollingStd,
+    /// How many standard deviations the reading lies above the mean.
+    ZScore,
+    /// How much it rises in a minute, by least squares.
+    Slope,
+    /// How much it differs from the reading before.
+    Delta,
+}
+
+/// What charts are drawn from and where they go.
+#[derive(Debug, Clone)]
+pub struct ReportSpec {
+    /// The table with a row per record.
+    pub table: String,
+    /// The folder for reports.
+    pub dir: PathBuf,
+    /// The folder with their specs; without one there are only patients' charts.
+    pub specs: Option<PathBuf>,
+    /// The time zone that charts show.
+    pub time_zone: Tz,
+}

@@ -1,0 +1,22 @@
+//! The job file, read once: what the user wrote (`raw`) becomes a [`Job`], in which everything is valid.
+//!
+//! Past this crate nothing is "maybe valid": no missing value stands for "not checked yet". It knows neither
+//! Kafka nor a database; whether a topic or a table exists is not its business.
+
+mod alerts;
+mod columns;
+mod dashboard;
+mod job;
+mod parse;
+mod raw;
+mod spanned;
+mod units;
+
+pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
+pub use columns::{Column, ColumnType, Columns, SourcePath, Words};
+pub use dashboard::{DashboardSpec, Privacy};
+pub use job::{
+    FEATURE_KINDS, Feature, FeatureKind, Job, LongForm, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger,
+};
+pub use parse::load;
+pub use raw::schema;

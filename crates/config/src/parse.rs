@@ -1,0 +1,329 @@
+//! From the job file's text to a [`Job`], or to every fault in it at once.
+
+mod columns;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+
+use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
+use wardwatch_model::terms::{is_private_table, private_table};
+
+use super::raw::{RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::spanned::Spanned;
+use super::units::{Zero, bytes, duration, expand};
+use super::{Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
+
+/// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
+///
+/// Folders named in it are relative to the file. Errors: every fault, in the order of the file.
+pub fn load(path: &Path) -> Result<Job, Diagnostics> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => not_found(path),
+            _ => format!("cannot be read: {error}"),
+        };
+        Diagnostics(vec![Diagnostic { file: path.to_owned(), line: 1, column: 1, message }])
+    })?;
+    parse(path, &text, &|name| std::env::var(name).ok())
+}
+
+/// Says that there is no such file, and which of its neighbours may be meant.
+fn not_found(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let neighbours: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".toml"))
+        .collect();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match nearest(name, neighbours.iter().map(String::as_str)) {
+        Some(near) => format!("there is no such file; did you mean \"{}\"?", folder.join(near).display()),
+        None => "there is no such file".to_owned(),
+    }
+}
+
+/// The same on a text, with the environment given.
+fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Job, Diagnostics> {
+    let mut checker = Checker { file: path, text, environment, errors: Vec::new() };
+    let raw: RawJob = toml::from_str(text).map_err(|error| {
+        let message = with_nearest_key(error.message());
+        checker.refuse::<()>(error.span().unwrap_or(0..0), message);
+        Diagnostics(std::mem::take(&mut checker.errors))
+    })?;
+    let job = checker.job(raw);
+    checker.errors.sort_by_key(|error| (error.line, error.column));
+    match job {
+        Some(job) if checker.errors.is_empty() => Ok(job),
+        _ => Err(Diagnostics(checker.errors)),
+    }
+}
+
+/// serde lists all valid keys after an unknown one; this puts the nearest in front.
+fn with_nearest_key(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let suggestion = match quoted.next() {
+        Some(wrong) if message.starts_with("unknown field") => nearest(wrong, quoted),
+        _ => None,
+    };
+    let message = message.replace('`', "\"").replace("unknown field", "unknown key");
+    match suggestion {
+        Some(near) => format!("{message}; did you mean \"{near}\"?"),
+        None => message,
+    }
+}
+
+/// Collects faults while values are taken out of the raw job.
+pub(super) struct Checker<'a> {
+    file: &'a Path,
+    text: &'a str,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn job(&mut self, raw: RawJob) -> Option<Job> {
+        let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("job").to_owned();
+        let name = self.text_or(raw.name, &stem);
+        let trigger = self.trigger(raw.trigger);
+        let source = self.source(raw.source, &name);
+        let store = self.required(raw.store.url, store_url);
+        let sql = self.sql(raw.sql);
+        let alerts = self.alerts(raw.alerts, raw.notify);
+        let reports = self.reports(raw.reports);
+        let dashboard = self.dashboard(raw.dashboard);
+        let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
+        let (alerts, notify) = alerts?;
+        Some(Job {
+            name,
+            file: self.file.to_owned(),
+            trigger: trigger?,
+            source: source?,
+            store: store?,
+            sql: sql?,
+            features: features??,
+            alerts,
+            notify,
+            reports: reports?,
+            dashboard: dashboard?,
+        })
+    }
+
+    fn trigger(&mut self, raw: RawTrigger) -> Option<Trigger> {
+        let max_rows = self.count_or(raw.max_rows, 100_000, "rows");
+        Some(Trigger {
+            every: self.or_default(raw.every, "1s", |text| duration(text, Zero::Refused))?,
+            max_rows: max_rows?,
+            max_bytes: self.or_default(raw.max_bytes, "64MiB", bytes)?,
+        })
+    }
+
+    fn source(&mut self, raw: RawSource, job_name: &str) -> Option<SourceSpec> {
+        let properties = raw
+            .properties
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
+            .collect();
+        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time);
+        let attach = match (raw.attach, &mut columns) {
+            (Some(attach), Some(columns)) => Some(self.attach(attach, columns)),
+            _ => None,
+        };
+        let attach = match attach {
+            None => None,
+            Some(attach) => Some(attach?),
+        };
+        let dedupe = columns.as_ref().and_then(|columns| self.dedupe(raw.dedupe, columns));
+        let device = match (raw.device, &columns) {
+            (Some(device), Some(columns)) => Some(self.device(device, columns)),
+            // Each device has a clock of its own, whoever it is attached to.
+            (None, Some(columns)) => attach.clone().filter(|attach| *attach != columns.key().name).map(Some),
+            _ => None,
+        };
+        let long = match raw.long {
+            None => None,
+            Some(long) => Some(LongForm { name: self.path(&long.name)?, value: self.path(&long.value)? }),
+        };
+        Some(SourceSpec {
+            brokers: self.required(raw.brokers, not_empty)?,
+            topic: self.required(raw.topic, not_empty)?,
+            group: self.or_default(raw.group, job_name, not_empty)?,
+            table: self.or_default(raw.table, "vitals", table_name)?,
+            start: self.or_default(raw.start, "earliest", start)?,
+            lateness: self.or_default(raw.lateness, "10s", |text| duration(text, Zero::Allowed))?,
+            max_skew: self.or_default(raw.max_skew, "5m", |text| duration(text, Zero::Allowed))?,
+            idle_timeout: self.or_default(raw.idle_timeout, "30s", |text| duration(text, Zero::Refused))?,
+            retain: self.or_default(raw.retain, "15m", |text| duration(text, Zero::Refused))?,
+            dedupe: dedupe?,
+            device: match device {
+                None => None,
+                Some(device) => Some(device?),
+            },
+            attach,
+            forget_after: self
+                .or_default(raw.forget_after, "24h", |text| duration(text, Zero::Allowed))
+                .map(|after| (!after.is_zero()).then_some(after))?,
+            time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
+            max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
+            properties,
+            columns: columns?,
+            long,
+        })
+    }
+
+    fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {
+        let place = raw.dir.span();
+        let dir = self.required(raw.dir, not_empty).map(|dir| self.relative(&dir))?;
+        if !dir.is_dir() {
+            return self.refuse(place, format!("there is no folder \"{}\"", dir.display()));
+        }
+        Some(SqlSpec {
+            dir,
+            time_limit: self.or_default(raw.time_limit, "5s", |text| duration(text, Zero::Refused))?,
+            memory_limit: self.or_default(raw.memory_limit, "256MiB", bytes)?,
+            max_groups: self.count_or(raw.max_groups, 1_000_000, "groups")?,
+            reference_refresh: self.or_default(raw.reference_refresh, "10s", |text| duration(text, Zero::Refused))?,
+            snapshot_every: self.count_or(raw.snapshot_every, 60, "batches")? as u64,
+        })
+    }
+
+    fn reports(&mut self, raw: RawReports) -> Option<ReportSpec> {
+        let dir = self.or_default(raw.dir, "../reports/out", not_empty)?;
+        let specs = raw.specs.map(|specs| self.or_default(Some(specs), "", not_empty));
+        let specs = specs.map(|specs| Some(self.relative(&specs?)));
+        let specs = match specs {
+            Some(specs) => Some(specs?),
+            None => None,
+        };
+        Some(ReportSpec {
+            specs,
+            table: self.or_default(raw.table, "readings", table_name)?,
+            dir: self.relative(&dir),
+            time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
+        })
+    }
+
+    pub(super) fn relative(&self, path: &str) -> PathBuf {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        // Shown in messages, so "jobs/../sql/vitals" becomes "sql/vitals".
+        let mut tidy = PathBuf::new();
+        for part in folder.join(path).components() {
+            match part {
+                std::path::Component::ParentDir if tidy.file_name().is_some() => {
+                    tidy.pop();
+                }
+                std::path::Component::CurDir => {}
+                other => tidy.push(other),
+            }
+        }
+        if tidy.as_os_str().is_empty() { PathBuf::from(".") } else { tidy }
+    }
+
+    fn path(&mut self, text: &str) -> Option<SourcePath> {
+        let start = self.text.find(text).unwrap_or(0);
+        self.path_at(text, start..start)
+    }
+
+    fn path_at(&mut self, text: &str, place: Range<usize>) -> Option<SourcePath> {
+        match SourcePath::parse(text) {
+            Ok(path) => Some(path),
+            Err(message) => self.refuse(place, message),
+        }
+    }
+
+    /// A number of something, at least one.
+    pub(super) fn count_or(&mut self, value: Option<Spanned<i64>>, default: usize, what: &str) -> Option<usize> {
+        let Some(value) = value else { return Some(default) };
+        match usize::try_from(*value.get_ref()) {
+            Ok(count) if count > 0 => Some(count),
+            _ => self
+                .refuse(value.span(), format!("\"{}\" is no number of {what}; it must be at least 1", value.get_ref())),
+        }
+    }
+
+    pub(super) fn text_or(&mut self, value: Option<Spanned<String>>, default: &str) -> String {
+        self.or_default(value, default, not_empty).unwrap_or_else(|| default.to_owned())
+    }
+
+    pub(super) fn or_default<T>(
+        &mut self,
+        value: Option<Spanned<String>>,
+        default: &str,
+        convert: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match value {
+            Some(value) => self.required(value, convert),
+            None => convert(default).map_err(|message| self.refuse::<T>(0..0, message)).ok(),
+        }
+    }
+
+    pub(super) fn required<T>(
+        &mut self,
+        value: Spanned<String>,
+        convert: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let place = value.span();
+        match expand(value.get_ref(), self.environment).and_then(|text| convert(&text)) {
+            Ok(value) => Some(value),
+            Err(message) => self.refuse(place, message),
+        }
+    }
+
+    pub(super) fn refuse<T>(&mut self, place: Range<usize>, message: String) -> Option<T> {
+        self.errors.push(Diagnostic::at(self.file, self.text, place.start, message));
+        None
+    }
+}
+
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("this must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A name that needs no quotes in SQL; one underscore at the start is kept for wardwatch's own columns.
+pub(super) fn identifier(text: &str) -> Result<String, String> {
+    let letters = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.len() <= 64 {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("\"{text}\" is no name for SQL; use lower-case letters, digits and \"_\", a letter first"))
+    }
+}
+
+/// The name of a table that SQL may read.
+pub(super) fn table_name(text: &str) -> Result<String, String> {
+    if is_private_table(text) { Err(private_table(text)) } else { identifier(text) }
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        _ => DateTime::parse_from_rfc3339(text).map(|time| Start::At(time.to_utc())).map_err(|_| {
+            format!("\"{text}\" is no start; write \"earliest\", \"latest\" or a time such as \"2026-01-01T00:00:00Z\"")
+        }),
+    }
+}
+
+fn time_zone(text: &str) -> Result<Tz, String> {
+    text.parse().map_err(|_| unknown("time zone", text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())))
+}
+
+fn store_url(text: &str) -> Result<StoreUrl, String> {
+    if text.starts_with("mysql://") {
+        return Ok(StoreUrl::MySql(text.to_owned()));
+    }
+    match text.strip_prefix("sqlite://") {
+        Some(path) if !path.is_empty() => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
+        // Only the scheme is quoted: the rest may hold a password.
+        _ => Err(format!(
+            "\"{}\" is no store; write \"mysql://user:password@host:port/database\" or \"sqlite://file.db\"",
+            text.split("://").next().unwrap_or_default()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

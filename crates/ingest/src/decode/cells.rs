@@ -1,0 +1,414 @@
+//! From parsed values to typed columns: aliases, empty texts, times, long records, values that cannot be read or true.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder,
+    PrimitiveArray, PrimitiveBuilder, RecordBatch, StringViewArray, StringViewBuilder, StructArray,
+    TimestampMicrosecondArray, new_null_array,
+};
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{is_not_null, max, min};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use chrono_tz::Tz;
+
+use wardwatch_config::{Column, ColumnType, Columns, SourcePath, Words};
+
+use super::json::{self, Parsed};
+use super::quoted;
+use super::schema::{Long, frame_type};
+use super::time::{self, Clock};
+
+/// The first fault of each row; a row with one becomes a reject.
+#[derive(Debug)]
+pub(super) struct Faults {
+    by_row: Vec<Option<String>>,
+    any: bool,
+}
+
+impl Faults {
+    pub(super) fn new(rows: usize) -> Self {
+        Self { by_row: vec![None; rows], any: false }
+    }
+
+    pub(super) fn add(&mut self, row: usize, reason: impl FnOnce() -> String) {
+        self.any = true;
+        self.by_row[row].get_or_insert_with(reason);
+    }
+
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.any && self.by_row[row].is_some()
+    }
+
+    pub(super) fn reasons(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.by_row.iter().enumerate().filter_map(|(row, reason)| Some((row, reason.as_deref()?)))
+    }
+
+    /// Which rows to keep; `None` keeps all.
+    pub(super) fn keep_mask(&self) -> Option<BooleanArray> {
+        self.any.then(|| self.by_row.iter().map(|reason| Some(reason.is_none())).collect())
+    }
+}
+
+/// A value that could not be read as its column's type; the column has NULL there, unless another place has a value.
+#[derive(Debug)]
+pub(super) struct Misread {
+    pub(super) row: usize,
+    /// The column's place among the declared ones.
+    pub(super) column: usize,
+    /// As it was sent.
+    pub(super) text: String,
+    /// What is said of it: `is not a valid number`.
+    pub(super) reason: String,
+}
+
+/// A declared column while it is read from what was parsed.
+pub(super) struct Reader<'a> {
+    pub(super) parsed: &'a Parsed,
+    pub(super) column: &'a Column,
+    /// Its place among the declared ones.
+    pub(super) index: usize,
+    pub(super) zone: Tz,
+    /// When Kafka stamped each row's record, in microseconds since 1970.
+    pub(super) stamp: &'a dyn Fn(usize) -> Option<i64>,
+    /// Takes what cannot be read.
+    pub(super) misread: &'a mut Vec<Misread>,
+}
+
+impl Reader<'_> {
+    /// For each row the value at the first of `paths` that can be read. What stands before it and cannot be is noted.
+    pub(super) fn at_paths(&mut self, paths: &[SourcePath]) -> ArrayRef {
+        let mut found: Option<ArrayRef> = None;
+        for path in paths {
+            self.note_unparsed(path, found.as_ref());
+            // A path that no record has is not among what was parsed.
+            let Some(parsed) = at_path(&self.parsed.batch, path) else { continue };
+            let next = self.typed(parsed, found.as_ref());
+            let first = match found {
+                None => next,
+                Some(first) if first.null_count() == first.len() => next,
+                Some(first) if next.null_count() == next.len() => first,
+                Some(first) => is_not_null(&first)
+                    .and_then(|mask| zip(&mask, &first, &next))
+                    .unwrap_or_else(|error| panic!("the places of a column have one type and length: {error}")),
+            };
+            if first.null_count() == 0 {
+                return first;
+            }
+            found = Some(first);
+        }
+        found.unwrap_or_else(|| new_null_array(&frame_type(self.column.r#type), self.parsed.batch.num_rows()))
+    }
+
+    /// What JSON held at `path` and no type takes, where there is no value yet.
+    fn note_unparsed(&mut self, path: &SourcePath, found: Option<&ArrayRef>) {
+        for json::Misread { row, text, reason } in self.parsed.misread.get(path).into_iter().flatten() {
+            if found.is_none_or(|found| found.is_null(*row)) {
+                self.note(*row, text, reason.clone());
+            }
+        }
+    }
+
+    fn note(&mut self, row: usize, text: &str, reason: String) {
+        self.misread.push(Misread { row, column: self.index, text: text.to_owned(), reason });
+    }
+
+    /// The parsed values of one place as the column's type.
+    fn typed(&mut self, parsed: ArrayRef, found: Option<&ArrayRef>) -> ArrayRef {
+        match self.column.r#type {
+            ColumnType::Text => match &self.column.words {
+                None => without_empty(parsed),
+                Some(words) => self.meanings(&parsed, words, found),
+            },
+            ColumnType::Float => nan_to_null(parsed),
+            ColumnType::Bool => parsed,
+            ColumnType::Time | ColumnType::Int => {
+                let texts = parsed.as_string_view().iter().enumerate().map(|(row, text)| {
+                    let is_open = found.is_none_or(|found| found.is_null(row));
+                    (row, text.filter(|_| is_open).and_then(value_text))
+                });
+                self.read(texts)
+            }
+        }
+    }
+
+    /// What texts mean by the column's words; those that are none of them are noted.
+    fn meanings(&mut self, parsed: &ArrayRef, words: &Words, found: Option<&ArrayRef>) -> ArrayRef {
+        let texts = parsed.as_string_view();
+        let mut built = StringViewBuilder::with_capacity(texts.len()).with_deduplicate_strings();
+        for (row, text) in texts.iter().enumerate() {
+            let is_open = found.is_none_or(|found| found.is_null(row));
+            let text = text.filter(|_| is_open).and_then(value_text);
+            let meaning = text.and_then(|text| words.meaning(text));
+            if let Some(text) = text.filter(|_| meaning.is_none()) {
+                self.note(row, text, "is not a word that the column knows".to_owned());
+            }
+            built.append_option(meaning);
+        }
+        Arc::new(built.finish())
+    }
+
+    /// Texts as the column's type, which is not text; those that cannot be read are noted.
+    fn read<'t>(&mut self, texts: impl Iterator<Item = (usize, Option<&'t str>)>) -> ArrayRef {
+        let (zone, stamp) = (self.zone, self.stamp);
+        match self.column.r#type {
+            ColumnType::Int => Arc::new(self.read_each(texts, Int64Builder::new(), |_, text| {
+                whole(text).ok_or_else(|| "is not a valid whole number".to_owned())
+            })),
+            ColumnType::Time => {
+                let times = self.read_each(texts, TimestampMicrosecondArray::builder(0), |row, text| {
+                    time::read(text, Clock { zone, stamp: stamp(row) })
+                });
+                Arc::new(times.with_timezone("UTC"))
+            }
+            ColumnType::Bool => {
+                let mut flags = BooleanBuilder::new();
+                for (row, text) in texts {
+                    let flag = text.and_then(truth);
+                    if let Some(text) = text.filter(|_| flag.is_none()) {
+                        self.note(row, text, "is not true or false".to_owned());
+                    }
+                    flags.append_option(flag);
+                }
+                Arc::new(flags.finish())
+            }
+            ColumnType::Float | ColumnType::Text => {
+                Arc::new(self.read_each(texts, Float64Builder::new(), |_, text| {
+                    let value = Float64Type::parse(text).filter(|value| !value.is_nan());
+                    value.ok_or_else(|| "is not a valid number".to_owned())
+                }))
+            }
+        }
+    }
+
+    fn read_each<'t, T: ArrowPrimitiveType>(
+        &mut self,
+        texts: impl Iterator<Item = (usize, Option<&'t str>)>,
+        mut built: PrimitiveBuilder<T>,
+        read: impl Fn(usize, &str) -> Result<T::Native, String>,
+    ) -> PrimitiveArray<T> {
+        for (row, text) in texts {
+            match text.map(|text| (text, read(row, text))) {
+                None => built.append_null(),
+                Some((_, Ok(value))) => built.append_value(value),
+                Some((text, Err(reason))) => {
+                    self.note(row, text, reason);
+                    built.append_null();
+                }
+            }
+        }
+        built.finish()
+    }
+}
+
+fn at_path(parsed: &RecordBatch, path: &SourcePath) -> Option<ArrayRef> {
+    let mut names = path.0.iter();
+    let mut found = names.next().and_then(|name| parsed.column_by_name(name));
+    for name in names {
+        found = found.and_then(|object| {
+            let object: &StructArray = object.as_struct();
+            object.column_by_name(name)
+        });
+    }
+    found.map(Arc::clone)
+}
+
+fn without_empty(parsed: ArrayRef) -> ArrayRef {
+    let texts = parsed.as_string_view();
+    // The low half of a view is its length.
+    if texts.views().iter().all(|view| *view as u32 != 0) || texts.iter().all(|text| text != Some("")) {
+        return parsed;
+    }
+    let kept: StringViewArray = texts.iter().map(|text| text.filter(|text| !text.is_empty())).collect();
+    Arc::new(kept)
+}
+
+fn nan_to_null(parsed: ArrayRef) -> ArrayRef {
+    let values = parsed.as_primitive::<Float64Type>();
+    if values.values().iter().all(|value| !value.is_nan()) {
+        return parsed;
+    }
+    let kept: Float64Array = values.iter().map(|value| value.filter(|value| !value.is_nan())).collect();
+    Arc::new(kept)
+}
+
+/// The whole number that `text` writes, also as `88.0`.
+fn whole(text: &str) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation, reason = "the range is checked")]
+    text.parse().ok().or_else(|| {
+        let value: f64 = text.parse().ok()?;
+        (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
+    })
+}
+
+/// The truth that `text` writes, also as a number.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" => Some(true),
+        "false" | "no" => Some(false),
+        _ => match Float64Type::parse(text) {
+            Some(1.0) => Some(true),
+            Some(0.0) => Some(false),
+            _ => None,
+        },
+    }
+}
+
+/// A text without the space around it; `None` where it is a form of "no value".
+pub(super) fn value_text(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty() && !text.eq_ignore_ascii_case("nan"))
+}
+
+/// The name and value of each long record.
+pub(super) struct LongValues {
+    names: StringViewArray,
+    values: StringViewArray,
+    /// Where the values stand.
+    value: SourcePath,
+}
+
+impl LongValues {
+    /// A record that names nothing, or nothing that a column takes, is a fault.
+    pub(super) fn new(long: &Long, parsed: &Parsed, faults: &mut Faults) -> Self {
+        let text = |path| {
+            let found = at_path(&parsed.batch, path);
+            let found = found.unwrap_or_else(|| new_null_array(&DataType::Utf8View, parsed.batch.num_rows()));
+            without_empty(found).as_string_view().clone()
+        };
+        let names = text(&long.name);
+        for json::Misread { row, text, reason } in parsed.misread.get(&long.name).into_iter().flatten() {
+            faults.add(*row, || format!("field \"{}\" names no vital: {} {reason}", long.name, quoted(text)));
+        }
+        for (row, name) in names.iter().enumerate() {
+            match name {
+                None => faults.add(row, || format!("field \"{}\" names no vital", long.name)),
+                Some(name) if long.known.iter().any(|known| known == name) => {}
+                Some(name) => faults.add(row, || {
+                    let near = wardwatch_model::diagnostic::nearest(name, long.known.iter().map(String::as_str));
+                    let hint = near.map(|near| format!("; the nearest is \"{near}\"")).unwrap_or_default();
+                    format!("no column is read from the vital \"{name}\"{hint}")
+                }),
+            }
+        }
+        Self { names, values: text(&long.value), value: long.value.clone() }
+    }
+
+    /// The values of the records that bear one of `names`; NULL in the other rows.
+    pub(super) fn column(&self, names: &[String], reader: &mut Reader<'_>) -> ArrayRef {
+        let is_named = |name: Option<&str>| name.is_some_and(|name| names.iter().any(|known| known == name));
+        for json::Misread { row, text, reason } in reader.parsed.misread.get(&self.value).into_iter().flatten() {
+            if is_named(self.names.is_valid(*row).then(|| self.names.value(*row))) {
+                reader.note(*row, text, reason.clone());
+            }
+        }
+        let texts = self.names.iter().zip(self.values.iter()).enumerate();
+        reader.read(texts.map(|(row, (name, value))| (row, value.filter(|_| is_named(name)).and_then(value_text))))
+    }
+}
+
+/// A value that cannot be true, before it was blanked.
+#[derive(Debug)]
+pub(super) struct Implausible {
+    pub(super) row: usize,
+    /// The column's place among the declared ones.
+    pub(super) column: usize,
+    /// Infinite where it does not fit a double.
+    pub(super) value: f64,
+}
+
+/// Sets values outside their column's plausible range, and infinite ones, to NULL, and tells which they were.
+///
+/// Rows with a fault are left alone: they are rejects, raw bytes and all.
+pub(super) fn blank_implausible(columns: &Columns, arrays: &mut [ArrayRef], faults: &Faults) -> Vec<Implausible> {
+    let mut found = Vec::new();
+    for (index, (column, array)) in columns.all().iter().zip(arrays).enumerate() {
+        let [low, high] = column.plausible.unwrap_or([f64::MIN, f64::MAX]);
+        let mut note = |row: usize, value: f64| {
+            let implausible = !(low..=high).contains(&value);
+            if implausible && !faults.has(row) {
+                found.push(Implausible { row, column: index, value });
+            }
+            implausible
+        };
+        match array.data_type() {
+            DataType::Float64 => {
+                let values = array.as_primitive::<Float64Type>();
+                let within = |edge: Option<f64>| edge.is_none_or(|edge| (low..=high).contains(&edge));
+                if !within(min(values)) || !within(max(values)) {
+                    let kept: Float64Array = values
+                        .iter()
+                        .enumerate()
+                        .map(|(row, value)| value.filter(|value| !note(row, *value)))
+                        .collect();
+                    *array = Arc::new(kept);
+                }
+            }
+            #[allow(clippy::cast_precision_loss, reason = "a range is told in doubles")]
+            DataType::Int64 if column.plausible.is_some() => {
+                let values = array.as_primitive::<Int64Type>();
+                let kept: Int64Array = values
+                    .iter()
+                    .enumerate()
+                    .map(|(row, value)| value.filter(|value| !note(row, *value as f64)))
+                    .collect();
+                *array = Arc::new(kept);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The doubtful twins of the columns that have one, in their order: a value where it may be true though it is not plausible.
+pub(super) fn doubtful(columns: &Columns, implausible: &[Implausible], rows: usize) -> Vec<ArrayRef> {
+    let with_twin = columns.all().iter().enumerate().filter(|(_, column)| column.doubtful.is_some());
+    let twin = |(index, column): (usize, &Column)| -> ArrayRef {
+        let is_doubtful = |found: &&Implausible| found.column == index && column.is_doubtful(found.value);
+        let mut found = implausible.iter().filter(is_doubtful).peekable();
+        if found.peek().is_none() {
+            return new_null_array(&frame_type(column.r#type), rows);
+        }
+        let mut values = vec![None; rows];
+        found.for_each(|found| values[found.row] = Some(found.value));
+        let values = Float64Array::from(values);
+        #[allow(clippy::cast_possible_truncation, reason = "the values were whole numbers")]
+        match column.r#type {
+            ColumnType::Int => Arc::new(values.unary::<_, Int64Type>(|value| value as i64)),
+            _ => Arc::new(values),
+        }
+    };
+    with_twin.map(twin).collect()
+}
+
+/// What is said of a value that cannot be true.
+pub(super) fn implausible_reason(column: &Column, value: f64) -> String {
+    match column.plausible.filter(|_| value.is_finite()) {
+        Some([low, high]) => format!("is outside the plausible range {low}–{high}"),
+        None => "is too large to be a number".to_owned(),
+    }
+}
+
+/// Whether values of this type are numbers.
+pub(super) fn is_number(r#type: ColumnType) -> bool {
+    matches!(r#type, ColumnType::Float | ColumnType::Int)
+}
+
+/// The event time column among `arrays`, which are in the order of `columns`.
+pub(super) fn event_times<'a>(columns: &Columns, arrays: &'a [ArrayRef]) -> &'a TimestampMicrosecondArray {
+    position(columns, columns.event_time(), arrays).as_primitive::<TimestampMicrosecondType>()
+}
+
+/// The key column among `arrays`, which are in the order of `columns`.
+pub(super) fn patients<'a>(columns: &Columns, arrays: &'a [ArrayRef]) -> &'a StringViewArray {
+    position(columns, columns.key(), arrays).as_string_view()
+}
+
+fn position<'a>(columns: &Columns, wanted: &Column, arrays: &'a [ArrayRef]) -> &'a ArrayRef {
+    columns
+        .all()
+        .iter()
+        .zip(arrays)
+        .find(|(column, _)| column.name == wanted.name)
+        .map_or_else(|| panic!("the key and the event time are declared columns"), |(_, array)| array)
+}

@@ -1,0 +1,350 @@
+//! JSON to Arrow: all records at once where arrow-json takes them, else each by itself to find the ones at fault.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::ReaderBuilder;
+use arrow::json::reader::Decoder as ArrowJson;
+use serde_json::Value as Json;
+
+use wardwatch_config::SourcePath;
+
+use super::scan::{self, Value};
+use super::schema::Layout;
+use super::{CHUNK, RawRecords};
+
+/// Parses records to the layout's parsed schema.
+#[derive(Debug)]
+pub(super) struct JsonDecoder {
+    schema: SchemaRef,
+    all: ArrowJson,
+    single: ArrowJson,
+    narrow: Narrow,
+}
+
+/// A faster decoder for the paths that the records have been using: most aliases of a column are never sent.
+///
+/// It is strict, so a record with any other field makes it fail, and all paths are looked at.
+#[derive(Debug)]
+enum Narrow {
+    Decoder(ArrowJson),
+    /// There is none for this many chunks, because the last one failed.
+    Not(u32),
+}
+
+/// How many chunks go by before another narrow decoder is tried.
+const DISTRUST: u32 = 64;
+
+/// What was parsed: a row per record of `kept`, in its order.
+///
+/// The batch lacks the paths that no record has.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) batch: RecordBatch,
+    /// The index of each row's record.
+    pub(super) kept: Vec<usize>,
+    /// The index of each record that is no row, and why.
+    pub(super) rejects: Vec<(usize, String)>,
+    /// The values that could not be read, by the place where they stand, in the order of rows.
+    pub(super) misread: BTreeMap<SourcePath, Vec<Misread>>,
+}
+
+impl JsonDecoder {
+    pub(super) fn new(layout: &Layout) -> Self {
+        let schema = layout.parsed().clone();
+        Self {
+            all: arrow_json(&schema, CHUNK, Unknown::Skipped),
+            single: arrow_json(&schema, 1, Unknown::Skipped),
+            narrow: Narrow::Not(0),
+            schema,
+        }
+    }
+
+    pub(super) fn parse(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
+        let all: Vec<usize> = (0..records.len()).collect();
+        let fits = |&record: &usize| records.payload(record).len() <= max_bytes;
+        if all.iter().all(fits) {
+            let payloads = || all.iter().map(|&record| records.payload(record));
+            let parsed = self.parse_narrow(payloads()).map_or_else(|| self.parse_all(payloads()), Ok);
+            if let Ok(batch) = parsed {
+                self.narrow_to(&batch);
+                return Parsed { batch, kept: all, rejects: Vec::new(), misread: BTreeMap::new() };
+            }
+        }
+        self.parse_each(records, max_bytes)
+    }
+
+    fn parse_narrow<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Option<RecordBatch> {
+        let Narrow::Decoder(decoder) = &mut self.narrow else { return None };
+        let parsed = feed(decoder, payloads).ok().flatten();
+        if parsed.is_none() {
+            self.narrow = Narrow::Not(DISTRUST);
+        }
+        parsed
+    }
+
+    /// Makes a decoder for the paths that have a value in `batch`, unless there is one or the last one has just failed.
+    fn narrow_to(&mut self, batch: &RecordBatch) {
+        match &mut self.narrow {
+            Narrow::Decoder(_) => {}
+            Narrow::Not(0) => {
+                let schema = Arc::new(Schema::new(used(batch.schema_ref().fields(), batch.columns())));
+                self.narrow = Narrow::Decoder(arrow_json(&schema, CHUNK, Unknown::Refused));
+            }
+            Narrow::Not(chunks) => *chunks -= 1,
+        }
+    }
+
+    fn parse_each(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
+        let mut kept = Vec::with_capacity(records.len());
+        let mut texts: Vec<std::borrow::Cow<'_, [u8]>> = Vec::with_capacity(records.len());
+        let (mut rejects, mut misread) = (Vec::new(), BTreeMap::new());
+        for record in 0..records.len() {
+            let payload = records.payload(record);
+            if payload.len() > max_bytes {
+                let reason = format!("the record has {} bytes; max_record_bytes allows {max_bytes}", payload.len());
+                rejects.push((record, reason));
+            } else if self.parse_one(payload).is_ok() {
+                kept.push(record);
+                texts.push(payload.into());
+            } else {
+                match rewrite(payload, self.schema.fields(), kept.len(), &mut misread) {
+                    Ok(text) => {
+                        kept.push(record);
+                        texts.push(text.into_bytes().into());
+                    }
+                    Err(reason) => rejects.push((record, reason)),
+                }
+            }
+        }
+        let batch = self
+            .parse_all(texts.iter().map(AsRef::as_ref))
+            .unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"));
+        Parsed { batch, kept, rejects, misread }
+    }
+
+    fn parse_all<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Result<RecordBatch, ArrowError> {
+        let parsed = feed(&mut self.all, payloads);
+        if parsed.is_err() {
+            self.all = arrow_json(&self.schema, CHUNK, Unknown::Skipped); // a failed decoder keeps half a record
+        }
+        Ok(parsed?.unwrap_or_else(|| RecordBatch::new_empty(self.schema.clone())))
+    }
+
+    fn parse_one(&mut self, payload: &[u8]) -> Result<(), ArrowError> {
+        let parsed = feed(&mut self.single, std::iter::once(payload));
+        if parsed.is_err() {
+            self.single = arrow_json(&self.schema, 1, Unknown::Skipped);
+        }
+        parsed.map(|_| ())
+    }
+}
+
+/// What becomes of a field that the schema does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    Skipped,
+    Refused,
+}
+
+fn arrow_json(schema: &SchemaRef, batch_size: usize, unknown: Unknown) -> ArrowJson {
+    ReaderBuilder::new(schema.clone())
+        .with_batch_size(batch_size)
+        .with_coerce_primitive(true)
+        .with_strict_mode(unknown == Unknown::Refused)
+        .build_decoder()
+        .unwrap_or_else(|error| panic!("arrow-json takes every type a job may declare: {error}"))
+}
+
+/// The fields that have a value in their column, objects narrowed likewise.
+fn used(fields: &Fields, columns: &[ArrayRef]) -> Fields {
+    let used = fields.iter().zip(columns).filter(|(_, column)| column.null_count() < column.len());
+    used.map(|(field, column)| match field.data_type() {
+        DataType::Struct(inner) => Field::new(field.name(), DataType::Struct(used_inside(inner, column)), true),
+        _ => field.as_ref().clone(),
+    })
+    .collect()
+}
+
+fn used_inside(fields: &Fields, object: &ArrayRef) -> Fields {
+    used(fields, object.as_struct().columns())
+}
+
+/// Parses each payload as exactly one JSON object.
+fn feed<'a>(
+    decoder: &mut ArrowJson,
+    payloads: impl Iterator<Item = &'a [u8]>,
+) -> Result<Option<RecordBatch>, ArrowError> {
+    for (before, payload) in payloads.enumerate() {
+        let read = decoder.decode(payload)?;
+        if read != payload.len() || decoder.len() != before + 1 || decoder.has_partial_record() {
+            return Err(ArrowError::JsonError("a record is not exactly one JSON object".to_owned()));
+        }
+    }
+    decoder.flush()
+}
+
+/// A record that arrow-json does not take, written again so that it does; or why it is no row.
+fn rewrite(
+    payload: &[u8],
+    schema: &Fields,
+    row: usize,
+    misread: &mut BTreeMap<SourcePath, Vec<Misread>>,
+) -> Result<String, String> {
+    let record = scan::Fields::of_record(payload)?;
+    let mut rewriting = Rewriting { row, written: String::with_capacity(payload.len()), path: Vec::new(), misread };
+    rewriting.object(schema, &record)?;
+    Ok(rewriting.written)
+}
+
+/// A value that could not be read as its place's type wants it; the parsed batch has NULL there.
+#[derive(Debug)]
+pub(super) struct Misread {
+    pub(super) row: usize,
+    /// As it was sent.
+    pub(super) text: String,
+    /// What is said of it: `is not a valid number`.
+    pub(super) reason: String,
+}
+
+/// A record that arrow-json does not take, written again so that it does, without the values that cannot be read.
+struct Rewriting<'a> {
+    row: usize,
+    written: String,
+    path: Vec<&'a str>,
+    misread: &'a mut BTreeMap<SourcePath, Vec<Misread>>,
+}
+
+impl<'a> Rewriting<'a> {
+    fn object(&mut self, schema: &'a Fields, fields: &scan::Fields<'_>) -> Result<(), String> {
+        self.written.push('{');
+        for (position, field) in schema.iter().enumerate() {
+            if position > 0 {
+                self.written.push(',');
+            }
+            push_text(&mut self.written, field.name());
+            self.written.push(':');
+            self.path.push(field.name());
+            self.field(field.data_type(), fields.get(field.name()).unwrap_or(&Value::Null))?;
+            self.path.pop();
+        }
+        self.written.push('}');
+        Ok(())
+    }
+
+    fn field(&mut self, data_type: &'a DataType, value: &Value<'_>) -> Result<(), String> {
+        match (data_type, value) {
+            (DataType::Struct(inner), Value::Object(object)) => {
+                return self.object(inner, &scan::Fields::of_object(object)?);
+            }
+            (DataType::Struct(_), Value::Null) => self.written.push_str("null"),
+            (DataType::Struct(inner), other) => {
+                self.written.push_str("null");
+                self.note_inside(inner, other);
+            }
+            (leaf, value) => match cell(value, leaf) {
+                Cell::Nothing => self.written.push_str("null"),
+                Cell::Truth(value) => self.written.push_str(if value { "true" } else { "false" }),
+                Cell::Text(text) => push_text(&mut self.written, &text),
+                Cell::Misread(reason) => {
+                    self.written.push_str("null");
+                    self.note(value, reason);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Notes every place inside of something that is no object.
+    fn note_inside(&mut self, schema: &'a Fields, value: &Value<'_>) {
+        for field in schema {
+            self.path.push(field.name());
+            match field.data_type() {
+                DataType::Struct(inner) => self.note_inside(inner, value),
+                _ => self.note(value, format!("is {}, not an object with \"{}\" in it", value.kind(), field.name())),
+            }
+            self.path.pop();
+        }
+    }
+
+    fn note(&mut self, value: &Value<'_>, reason: String) {
+        let path = SourcePath(self.path.iter().map(|name| (*name).to_owned()).collect());
+        let misread = Misread { row: self.row, text: value.sent().into_owned(), reason };
+        self.misread.entry(path).or_default().push(misread);
+    }
+}
+
+fn push_text(written: &mut String, text: &str) {
+    written.push_str(&Json::from(text).to_string());
+}
+
+/// A value as arrow-json is to be given it.
+enum Cell<'a> {
+    Nothing,
+    Truth(bool),
+    /// A text, or a number as one: so digits stay as they were sent.
+    Text(Cow<'a, str>),
+    /// With the reason.
+    Misread(String),
+}
+
+/// `value` as one of the type's own kind; the forms that mean "no value" are none.
+fn cell<'a>(value: &'a Value<'_>, data_type: &DataType) -> Cell<'a> {
+    let misread = || match data_type {
+        DataType::Boolean => Cell::Misread("is not true or false".to_owned()),
+        _ => Cell::Misread("is not a valid number".to_owned()),
+    };
+    let text: Cow<'a, str> = match value {
+        Value::Null => return Cell::Nothing,
+        Value::List(_) | Value::Object(_) => {
+            return Cell::Misread(format!("is {}, not {}", value.kind(), wanted(data_type)));
+        }
+        Value::Garbled(_) if *data_type == DataType::Utf8View => return Cell::Misread("is not valid UTF-8".to_owned()),
+        Value::Garbled(_) => return misread(),
+        Value::Bool(truth) if *data_type == DataType::Boolean => return Cell::Truth(*truth),
+        Value::Bool(_) | Value::Number(_) | Value::Text(_) => value.sent(),
+    };
+    match data_type {
+        DataType::Utf8View => Cell::Text(text),
+        DataType::Boolean => match super::cells::value_text(&text) {
+            None => Cell::Nothing,
+            Some(text) => super::cells::truth(text).map_or_else(misread, Cell::Truth),
+        },
+        _ => match super::cells::value_text(&text) {
+            None => Cell::Nothing,
+            Some(trimmed) if Float64Type::parse(trimmed).is_some() => Cell::Text(trimmed.to_owned().into()),
+            Some(_) => misread(),
+        },
+    }
+}
+
+fn wanted(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Float64 => "a number",
+        DataType::Boolean => "true or false",
+        _ => "a text or a number",
+    }
+}
+
+/// Each text of `payload` at one of `paths`, in their order; nothing of what is no record.
+pub(super) fn texts_at(payload: &[u8], paths: &[SourcePath]) -> Vec<String> {
+    let Ok(record) = scan::Fields::of_record(payload) else { return Vec::new() };
+    paths.iter().filter_map(|path| text_at(&record, &path.0)).collect()
+}
+
+fn text_at(fields: &scan::Fields<'_>, path: &[String]) -> Option<String> {
+    let (name, inside) = path.split_first()?;
+    match fields.get(name)? {
+        Value::Object(object) if !inside.is_empty() => text_at(&scan::Fields::of_object(object).ok()?, inside),
+        value if inside.is_empty() => match cell(value, &DataType::Utf8View) {
+            Cell::Text(text) if !text.is_empty() => Some(text.into_owned()),
+            _ => None,
+        },
+        _ => None,
+    }
+}

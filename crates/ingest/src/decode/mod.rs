@@ -1,0 +1,291 @@
+//! From records to columns: [`RawRecords`] in, [`Decoded`] out, nothing read or written on the way.
+//!
+//! Decoding never fails: a record becomes a row or a [`Reject`], and a value that cannot be read, or cannot be true,
+//! becomes NULL and an [`Artefact`]. Only a key, an event time or a required column without a value costs the record. What becomes of a record depends on the record alone, never on its neighbours, so any split of
+//! a stream decodes alike. It does not know where records come from, nor what is late or doubled.
+
+mod cells;
+mod json;
+mod raw;
+mod scan;
+mod schema;
+mod time;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::compute::filter;
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Offset as _, TimeZone};
+
+use wardwatch_config::SourceSpec;
+use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, MOST_TEXT_CHARS, Reject};
+
+use cells::{Faults, Implausible, Misread};
+use json::{JsonDecoder, Parsed};
+pub use raw::RawRecords;
+pub use schema::frame_schema;
+use schema::{Layout, Reading};
+
+/// The most records that are decoded at once; batches of this size are decoded fastest.
+pub const CHUNK: usize = 8_192;
+
+/// The longest id of a patient; the store keeps it in the keys of tables.
+pub const MOST_KEY_CHARS: usize = 128;
+
+/// How the hint begins that another time zone is meant.
+pub const ZONE_HINT: &str = "; the time names no zone and is about";
+
+/// What records became. Every record is a row or a reject, in the order in which they came.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The rows; schema: [`frame_schema`].
+    pub rows: RecordBatch,
+    /// The records that are no rows.
+    pub rejects: Vec<Reject>,
+    /// The values that cannot be read or cannot be true.
+    pub artefacts: Vec<Artefact>,
+}
+
+/// Decodes the records of one job's topic.
+#[derive(Debug)]
+pub struct Decoder {
+    spec: SourceSpec,
+    layout: Layout,
+    schema: SchemaRef,
+    json: JsonDecoder,
+}
+
+impl Decoder {
+    /// A decoder for records as `spec` declares them.
+    #[must_use]
+    pub fn new(spec: &SourceSpec) -> Self {
+        let layout = Layout::of(spec);
+        Self { json: JsonDecoder::new(&layout), schema: frame_schema(&spec.columns), spec: spec.clone(), layout }
+    }
+
+    /// The schema of the rows.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Decodes at most [`CHUNK`] records.
+    ///
+    /// All are decoded at once; only when that fails is each tried by itself, to find the ones at fault and to read
+    /// what the fast way does not take (`NaN`, `""`, text for a number).
+    pub fn decode(&mut self, records: &RawRecords) -> Decoded {
+        debug_assert!(records.len() <= CHUNK, "the JSON decoder stops at its chunk size");
+        let parsed = self.json.parse(records, self.spec.max_record_bytes);
+        let mut faults = Faults::new(parsed.kept.len());
+        let (columns, misread) = self.columns(&parsed, records, &mut faults);
+        self.check_required(&columns, &misread, &mut faults);
+        self.check_key_length(&columns, &mut faults);
+        self.check_skew(&columns, records, &parsed.kept, &mut faults);
+        let rejects = self.rejects(&parsed, &columns, &faults, records);
+
+        let mut arrays = columns;
+        let implausible = cells::blank_implausible(&self.spec.columns, &mut arrays, &faults);
+        let artefacts = self.artefacts(misread, &implausible, &faults, &arrays, records, &parsed.kept);
+        arrays.extend(cells::doubtful(&self.spec.columns, &implausible, parsed.kept.len()));
+        arrays.extend(self.provenance(records, &parsed.kept));
+        if let Some(keep) = faults.keep_mask() {
+            // Before the batch is built: only now are the required columns without NULL.
+            for array in &mut arrays {
+                *array =
+                    filter(array, &keep).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"));
+            }
+        }
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+            .unwrap_or_else(|error| panic!("the columns are made to the schema: {error}"));
+        Decoded { rows, rejects, artefacts }
+    }
+
+    /// The declared columns, typed, and the values that could not be read: one of a row and column, in the order of
+    /// these.
+    fn columns(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) -> (Vec<ArrayRef>, Vec<Misread>) {
+        let stamp = |row: usize| records.stamp_micros(parsed.kept[row]);
+        let long = self.layout.long().map(|long| cells::LongValues::new(long, parsed, faults));
+        let mut misread = Vec::new();
+        let columns = self.spec.columns.all().iter().zip(self.layout.readings()).enumerate();
+        let columns = columns.map(|(index, (column, reading))| {
+            let zone = self.spec.time_zone;
+            let mut reader = cells::Reader { parsed, column, index, zone, stamp: &stamp, misread: &mut misread };
+            match (reading, &long) {
+                (Reading::Paths(paths), _) => reader.at_paths(paths),
+                (Reading::Named(names), Some(long)) => long.column(names, &mut reader),
+                (Reading::Named(_), None) => panic!("names are read in the long form only"),
+            }
+        });
+        let columns = columns.collect();
+        misread.sort_by_key(|misread| (misread.row, misread.column));
+        misread.dedup_by_key(|misread| (misread.row, misread.column));
+        (columns, misread)
+    }
+
+    fn check_required(&self, columns: &[ArrayRef], misread: &[Misread], faults: &mut Faults) {
+        for (index, (column, array)) in self.spec.columns.all().iter().zip(columns).enumerate() {
+            if column.required && array.null_count() > 0 {
+                for row in (0..array.len()).filter(|&row| array.is_null(row)) {
+                    let found = misread.binary_search_by_key(&(row, index), |misread| (misread.row, misread.column));
+                    faults.add(row, || match found.ok().map(|at| &misread[at]) {
+                        Some(Misread { text, reason, .. }) => {
+                            format!("column \"{}\": {} {reason}", column.name, quoted(text))
+                        }
+                        None => format!("column \"{}\" is required and has no value", column.name),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The records that are no rows, with their patients as far as these can be read.
+    fn rejects(&self, parsed: &Parsed, columns: &[ArrayRef], faults: &Faults, records: &RawRecords) -> Vec<Reject> {
+        let patients = cells::patients(&self.spec.columns, columns);
+        let times = cells::event_times(&self.spec.columns, columns);
+        let fits = |patient: &String| patient.chars().count() <= MOST_KEY_CHARS;
+        let unread = parsed.rejects.iter().map(|(record, reason)| {
+            let patient = json::texts_at(records.payload(*record), &self.spec.columns.key().from).into_iter().next();
+            records.reject(*record, patient.filter(fits), None, reason.clone())
+        });
+        let at_fault = faults.reasons().map(|(row, reason)| {
+            let patient = patients.is_valid(row).then(|| patients.value(row).to_owned());
+            let time = times.is_valid(row).then(|| times.value(row));
+            records.reject(parsed.kept[row], patient.filter(fits), time, reason.to_owned())
+        });
+        let mut rejects: Vec<Reject> = unread.chain(at_fault).collect();
+        rejects.sort_by_key(|reject| (reject.partition, reject.offset));
+        rejects
+    }
+
+    /// The store's keys have a length.
+    fn check_key_length(&self, columns: &[ArrayRef], faults: &mut Faults) {
+        let patients = cells::patients(&self.spec.columns, columns);
+        for (row, patient) in patients.iter().enumerate() {
+            // Bytes are quickly counted, and as many as characters at least.
+            if let Some(patient) = patient.filter(|id| id.len() > MOST_KEY_CHARS && id.chars().count() > MOST_KEY_CHARS)
+            {
+                let key = &self.spec.columns.key().name;
+                faults.add(row, || {
+                    format!("column \"{key}\" has {} characters; {MOST_KEY_CHARS} are allowed", patient.chars().count())
+                });
+            }
+        }
+    }
+
+    fn check_skew(&self, columns: &[ArrayRef], records: &RawRecords, kept: &[usize], faults: &mut Faults) {
+        let Ok(skew) = i64::try_from(self.spec.max_skew.as_micros()) else { return };
+        let times = cells::event_times(&self.spec.columns, columns);
+        for (row, &record) in kept.iter().enumerate() {
+            let Some(stamp) = records.stamp_micros(record).filter(|_| times.is_valid(row)) else { continue };
+            let ahead = times.value(row).saturating_sub(stamp);
+            if ahead > skew {
+                faults.add(row, || {
+                    format!(
+                        "event time is {} s {AHEAD_OF_STAMP}; max_skew allows {} s{}",
+                        ahead / 1_000_000,
+                        skew / 1_000_000,
+                        self.zone_hint(records.payload(record), ahead, stamp).unwrap_or_default()
+                    )
+                });
+            }
+        }
+    }
+
+    /// That another time zone is meant, where a time without a zone is ahead by about as much as zones are.
+    fn zone_hint(&self, payload: &[u8], ahead: i64, stamp: i64) -> Option<String> {
+        const QUARTER: i64 = 15 * 60_000_000;
+        let offset = (ahead + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
+        let is_zone = (2 * QUARTER..=14 * 4 * QUARTER).contains(&offset) && ahead.abs_diff(offset) <= 60_000_000;
+        let texts = json::texts_at(payload, &self.spec.columns.event_time().from);
+        if !is_zone || !texts.first().is_some_and(|text| time::names_no_zone(text.trim())) {
+            return None;
+        }
+        let (hours, minutes) = (offset / (4 * QUARTER), offset % (4 * QUARTER) / 60_000_000);
+        let by = if minutes == 0 { format!("{hours} h") } else { format!("{hours} h {minutes} min") };
+        let at = DateTime::from_timestamp_micros(stamp)?.naive_utc();
+        let own = i64::from(self.spec.time_zone.offset_from_utc_datetime(&at).fix().local_minus_utc()) * 1_000_000;
+        let zone = time::zone_ahead(own + offset, stamp)
+            .map(|zone| format!("time_zone = \"{zone}\" (or another of this offset)"));
+        let zone = zone.unwrap_or_else(|| "another time_zone".to_owned());
+        Some(format!("{ZONE_HINT} {by} ahead: is {zone} meant?"))
+    }
+
+    /// One of a record and column, in the order of partitions, offsets and columns; those of rejects are left out.
+    fn artefacts(
+        &self,
+        misread: Vec<Misread>,
+        implausible: &[Implausible],
+        faults: &Faults,
+        columns: &[ArrayRef],
+        records: &RawRecords,
+        kept: &[usize],
+    ) -> Vec<Artefact> {
+        if misread.is_empty() && implausible.is_empty() {
+            return Vec::new();
+        }
+        let times = cells::event_times(&self.spec.columns, columns);
+        let patients = cells::patients(&self.spec.columns, columns);
+        let artefact = |row: usize, column: usize, value: Option<f64>, text: &str, reason: String| Artefact {
+            partition: records.partition(kept[row]),
+            offset: records.offset(kept[row]),
+            patient: patients.value(row).to_owned(),
+            event_time: DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default(),
+            column: self.spec.columns.all()[column].name.clone(),
+            value: value.filter(|value| value.is_finite()),
+            text: shortened(text),
+            reason,
+        };
+        let untrue = implausible.iter().map(|found| {
+            let column = &self.spec.columns.all()[found.column];
+            let sent = self.sent(records.payload(kept[found.row]), found);
+            artefact(found.row, found.column, Some(found.value), &sent, cells::implausible_reason(column, found.value))
+        });
+        let unread = misread.into_iter().filter(|misread| !faults.has(misread.row)).map(|misread| {
+            let is_number = cells::is_number(self.spec.columns.all()[misread.column].r#type);
+            let value = misread.text.trim().parse().ok().filter(|_| is_number);
+            artefact(misread.row, misread.column, value, &misread.text, misread.reason)
+        });
+        // Of two of one record and column, one was passed on the way to the other, whose number is the column's.
+        let mut artefacts: Vec<Artefact> = untrue.chain(unread).collect();
+        artefacts.sort_by(|a, b| (a.partition, a.offset, &a.column).cmp(&(b.partition, b.offset, &b.column)));
+        artefacts.dedup_by(|b, a| (a.partition, a.offset, &a.column) == (b.partition, b.offset, &b.column));
+        artefacts
+    }
+
+    /// The text as which an implausible value stands in its record.
+    fn sent(&self, payload: &[u8], found: &Implausible) -> String {
+        let paths = match (&self.layout.readings()[found.column], self.layout.long()) {
+            (Reading::Named(_), Some(long)) => std::slice::from_ref(&long.value),
+            (Reading::Named(_), None) => &[],
+            (Reading::Paths(paths), _) => paths,
+        };
+        let is_it = |text: &String| text.trim().parse() == Ok(found.value);
+        json::texts_at(payload, paths).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
+    }
+
+    /// `_topic`, `_partition`, `_offset`, `_stamped_at`.
+    fn provenance(&self, records: &RawRecords, kept: &[usize]) -> [ArrayRef; 4] {
+        let topic = StringViewArray::from_iter_values(kept.iter().map(|_| self.spec.topic.as_str()));
+        let partitions = Int32Array::from_iter_values(kept.iter().map(|&record| records.partition(record).0));
+        let offsets = Int64Array::from_iter_values(kept.iter().map(|&record| records.offset(record).0));
+        let stamps: TimestampMicrosecondArray = kept.iter().map(|&record| records.stamp_micros(record)).collect();
+        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets), Arc::new(stamps.with_timezone("UTC"))]
+    }
+}
+
+/// As much of a text as is kept.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_TEXT_CHARS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// A text that was sent, for a reason.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", shortened(text))
+}
+
+#[cfg(test)]
+mod tests;

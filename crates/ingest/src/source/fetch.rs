@@ -1,0 +1,331 @@
+//! The fetch thread: polls, hands over what is to be decoded, closes batches, pauses when the loop cannot keep up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::contact::Contact;
+use super::stall::Stalls;
+
+use wardwatch_config::{SourceSpec, Trigger};
+use wardwatch_kafka::{Bounds, KafkaError, Polled, Received, Topic};
+use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::terms::{Offset, Partition, Positions};
+
+use super::assemble::Assembly;
+use super::batch::{MicroBatch, Unread};
+use super::error::SourceError;
+use crate::decode::Decoder;
+
+/// Whether the source ends when it has read what was there when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It goes on until it is stopped.
+    Stopped,
+    /// It ends at the offsets that were the last when it started.
+    CaughtUp,
+}
+
+/// How long to wait when there is nothing to read: a stop is noticed after it.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long to wait when there is something to do soon.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// How often the topic is asked for new partitions.
+const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(5);
+
+/// A loop that is behind for this long is stalled: fetching pauses, so that brokers need not serve what waits anyway.
+/// A pause makes librdkafka drop what it has fetched ahead, so a backlog that keeps moving is better off without.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// The clock is read once in so many records.
+const RECORDS_PER_LOOK: usize = 256;
+
+/// The fetch thread's state.
+pub(super) struct Fetch {
+    topic: Arc<Topic>,
+    trigger: Trigger,
+    assembly: Assembly,
+    /// A closed batch for which the queue has no room yet.
+    waiting: Option<MicroBatch>,
+    since_close: Stopwatch,
+    since_look: Stopwatch,
+    full_since: Option<Stopwatch>,
+    paused: bool,
+    disconnected: bool,
+    until: Until,
+    /// Where each partition ended when it was seen first; only of use with [`Until::CaughtUp`].
+    ends: BTreeMap<Partition, Offset>,
+    /// The partitions of which nothing waits to be read; with [`Until::CaughtUp`], of what was there at the start.
+    at_end: BTreeSet<Partition>,
+    stalls: Stalls,
+    contact: Contact,
+}
+
+type Sender = SyncSender<Result<MicroBatch, SourceError>>;
+
+impl Fetch {
+    pub(super) fn new(
+        topic: Arc<Topic>,
+        spec: &SourceSpec,
+        trigger: Trigger,
+        positions: &Positions,
+        bounds: &Bounds,
+        until: Until,
+    ) -> Result<Self, SourceError> {
+        let mut reading = positions.clone();
+        for (partition, position) in &mut reading {
+            if let Some((low, high)) = bounds.get(partition) {
+                *position = reachable(&topic, *partition, *position, *low, *high)?;
+            }
+        }
+        topic.assign(&reading)?;
+        let ends: BTreeMap<_, _> = bounds.iter().map(|(partition, (_, high))| (*partition, *high)).collect();
+        let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
+        Ok(Self {
+            at_end: at_end.map(|(partition, _)| *partition).collect(),
+            assembly: Assembly::new(Decoder::new(spec), positions.clone())?,
+            topic,
+            trigger,
+            waiting: None,
+            since_close: Stopwatch::start(),
+            since_look: Stopwatch::start(),
+            full_since: None,
+            paused: false,
+            disconnected: false,
+            until,
+            ends,
+            stalls: Stalls::default(),
+            contact: Contact::new(),
+        })
+    }
+
+    pub(super) fn run(mut self, batches: &Sender, stop: &AtomicBool) {
+        if let Err(error) = self.fetch(batches, stop) {
+            // Without a listener there is nobody to tell.
+            let _ = batches.send(Err(error));
+        }
+    }
+
+    /// Ends when stopped, when nobody listens, or when caught up.
+    fn fetch(&mut self, batches: &Sender, stop: &AtomicBool) -> Result<(), SourceError> {
+        while !stop.load(Ordering::Relaxed) {
+            self.read_some()?;
+            let caught_up = self.until == Until::CaughtUp && self.at_end.len() >= self.ends.len();
+            if self.waiting.is_none() && (caught_up || self.is_due()) {
+                self.since_close = Stopwatch::start();
+                // While it goes on, time passes for the loop even if nothing comes.
+                if self.assembly.records() > 0 {
+                    // Records of another topic look like those that follow.
+                    self.topic.check_id()?;
+                    self.contact.is_there();
+                }
+                let worth_telling = self.assembly.records() > 0 || self.until == Until::Stopped;
+                self.waiting = worth_telling.then(|| self.close());
+            }
+            if !self.offer(batches) {
+                return Ok(());
+            }
+            self.pause_or_resume();
+            if caught_up && self.waiting.is_none() && self.assembly.records() == 0 {
+                return Ok(());
+            }
+            if self.since_look.elapsed() >= LOOK_FOR_PARTITIONS {
+                self.since_look = Stopwatch::start();
+                self.look_for_partitions()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> MicroBatch {
+        let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
+        MicroBatch { unread, ..self.assembly.close(&self.at_end) }
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_full() || self.since_close.elapsed() >= self.trigger.every
+    }
+
+    fn is_full(&self) -> bool {
+        self.assembly.records() >= self.trigger.max_rows || self.assembly.bytes() >= self.trigger.max_bytes
+    }
+
+    /// Polls until there is a reason to look around: nothing to read, enough read, or an error.
+    fn read_some(&mut self) -> Result<(), SourceError> {
+        let topic = Arc::clone(&self.topic);
+        for _ in 0..RECORDS_PER_LOOK {
+            // What librdkafka has fetched ahead waits in its own queue, which is bounded too.
+            if self.is_full() {
+                std::thread::sleep(SHORTEST);
+                return Ok(());
+            }
+            match topic.poll(Duration::ZERO) {
+                Polled::Nothing => {
+                    // Not a poll that waits: it would wake for every single record.
+                    std::thread::sleep(self.since_close.left_of(self.trigger.every).clamp(SHORTEST, TICK));
+                    return Ok(());
+                }
+                Polled::Record(record) => {
+                    self.disconnected = false;
+                    if self.push(&record) {
+                        return Ok(());
+                    }
+                }
+                trouble => return self.notice(trouble),
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, record: &Received<'_>) -> bool {
+        let (partition, offset) = record.place();
+        if self.until == Until::CaughtUp {
+            let end = self.ends.get(&partition).copied().unwrap_or(Offset(0));
+            if Offset(offset.0 + 1) >= end {
+                self.at_end.insert(partition);
+            }
+            if offset >= end {
+                return false; // came after the start; the next run takes it
+            }
+        } else {
+            self.at_end.remove(&partition);
+        }
+        self.assembly.push(partition, offset, record.stamp(), record.key(), record.payload())
+    }
+
+    /// Hands the waiting batch over if there is room. Returns whether anybody listens.
+    fn offer(&mut self, batches: &Sender) -> bool {
+        let Some(batch) = self.waiting.take() else { return true };
+        match batches.try_send(Ok(batch)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(Ok(batch))) => {
+                self.waiting = Some(batch);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn pause_or_resume(&mut self) {
+        if self.is_full() {
+            let since = *self.full_since.get_or_insert_with(Stopwatch::start);
+            if !self.paused && since.elapsed() >= STALLED {
+                self.topic.set_paused(true);
+                self.paused = true;
+            }
+        } else {
+            self.full_since = None;
+            if std::mem::take(&mut self.paused) {
+                self.topic.set_paused(false);
+            }
+        }
+    }
+
+    /// Tells a passing trouble from one that ends the source.
+    fn notice(&mut self, trouble: Polled<'_>) -> Result<(), SourceError> {
+        match trouble {
+            Polled::Nothing | Polled::Record(_) => {}
+            Polled::End(partition) => drop(self.at_end.insert(partition)),
+            Polled::OutOfRange(_) => {
+                self.topic.check_id()?;
+                self.reposition()?;
+            }
+            Polled::Refused(reason) => return Err(KafkaError::Refused(reason).into()),
+            Polled::NoTopic(error) => {
+                if !self.disconnected {
+                    warn!(topic = self.topic.name(), error, "the topic is gone; reading goes on when it is back");
+                }
+                self.disconnected = true;
+            }
+            Polled::Away(error) => {
+                if !self.disconnected {
+                    warn!(error, "Kafka does not answer; reading goes on when it does");
+                }
+                self.disconnected = true;
+                self.contact.is_missed(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kafka no longer holds an offset that was asked for: goes on at the first one that it holds.
+    fn reposition(&mut self) -> Result<(), SourceError> {
+        let mut positions = self.assembly.positions();
+        for (partition, position) in &mut positions {
+            match self.topic.bounds_of(*partition) {
+                Ok((low, high)) => *position = reachable(&self.topic, *partition, *position, low, high)?,
+                Err(error) => warn!(%error, %partition, "its bounds are unknown"),
+            }
+        }
+        self.assign(&positions)
+    }
+
+    fn look_for_partitions(&mut self) -> Result<(), SourceError> {
+        let now = match self.topic.partitions(Duration::from_secs(1)) {
+            Ok(now) => now,
+            Err(error) => {
+                self.contact.is_refused(&error);
+                return Ok(());
+            }
+        };
+        if self.contact.away().is_some() {
+            // Nobody could read while there was nobody to read from.
+            self.stalls = Stalls::default();
+        }
+        self.contact.is_there();
+        self.topic.check_id()?;
+        if self.waiting.is_none() && !self.paused {
+            self.stalls.look(&self.topic, &self.assembly.positions());
+        }
+        let known: BTreeSet<Partition> = self.assembly.partitions().collect();
+        let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
+        let mut is_any_added = false;
+        for partition in new {
+            // Nobody has read it, so it is read from its first record whatever `start` says of the old ones.
+            let Ok((low, high)) = self.topic.bounds_of(partition) else { continue };
+            info!(%partition, start = %low, "new partition");
+            self.assembly.add_partition(partition, low);
+            self.ends.insert(partition, high);
+            is_any_added = true;
+            if low >= high {
+                self.at_end.insert(partition);
+            }
+        }
+        if !is_any_added {
+            return Ok(());
+        }
+        let positions = self.assembly.positions();
+        self.assign(&positions)
+    }
+
+    fn assign(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        self.topic.assign(positions)?;
+        self.paused = false; // an assignment starts unpaused
+        Ok(())
+    }
+}
+
+/// `position`, or the first offset after it that Kafka still holds.
+fn reachable(
+    topic: &Topic,
+    partition: Partition,
+    position: Offset,
+    low: Offset,
+    high: Offset,
+) -> Result<Offset, SourceError> {
+    if position > high {
+        return Err(SourceError::Recreated { topic: topic.name().to_owned(), partition, end: high, stored: position });
+    }
+    if position < low {
+        warn!(%partition, from = %position, to = %low, records = low.0 - position.0,
+            "Kafka has deleted records that were not read; they are lost, keep the topic longer");
+        return Ok(low);
+    }
+    Ok(position)
+}

@@ -1,0 +1,163 @@
+//! Reads again what was read before: logged batches in their boundaries.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracing::warn;
+
+use wardwatch_config::SourceSpec;
+use wardwatch_kafka::{Polled, Topic};
+use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
+
+use super::assemble::Assembly;
+use super::batch::MicroBatch;
+use super::error::SourceError;
+use crate::decode::Decoder;
+
+/// About so many records are read at a time; they are in memory together.
+const GROUP: i64 = 200_000;
+
+/// How long to wait when there is nothing to read.
+const TICK: Duration = Duration::from_millis(5);
+
+/// A batch that was read again.
+#[derive(Debug)]
+pub struct Repeated {
+    /// Which of the batches asked for.
+    pub index: usize,
+    /// What it had, but for the records that Kafka has deleted since.
+    pub batch: MicroBatch,
+    /// How many records Kafka no longer holds.
+    pub missing: i64,
+}
+
+/// Reads `batches` again, in their order, and hands each to `take`.
+///
+/// The consumer of `topic` is left with another assignment. Each partition's ranges must follow each other.
+///
+/// # Errors
+/// What `take` says, or Kafka refuses. A broker that does not answer is waited for until `stopped`, and the rest is
+/// left out then.
+pub fn repeat<E: From<SourceError>>(
+    topic: &Topic,
+    spec: &SourceSpec,
+    batches: &[Ranges],
+    stopped: &dyn Fn() -> bool,
+    take: &mut dyn FnMut(Repeated) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut from = 0;
+    while from < batches.len() && !stopped() {
+        let mut to = from;
+        let mut records = 0;
+        while to < batches.len() && (to == from || records < GROUP) {
+            records += batches[to].values().map(length).sum::<i64>();
+            to += 1;
+        }
+        let group = &batches[from..to];
+        let (mut read, lows) = read_spans(topic, &spans(group), stopped)?;
+        let mut assembly = Assembly::new(Decoder::new(spec), starts(group))?;
+        for (index, ranges) in (from..).zip(group) {
+            let mut missing = 0;
+            for (partition, range) in ranges {
+                let records = read.entry(*partition).or_default();
+                let wanted = take_range(records, *range);
+                let low = lows.get(partition).copied().unwrap_or(range.start);
+                missing += (low.min(range.end).0 - range.start.0).max(0);
+                for record in wanted {
+                    assembly.push(*partition, record.offset, record.stamp, record.key.as_deref(), &record.payload);
+                }
+            }
+            let mut batch = assembly.close(&ranges.keys().copied().collect());
+            batch.ranges.clone_from(ranges);
+            take(Repeated { index, batch, missing })?;
+        }
+        from = to;
+    }
+    Ok(())
+}
+
+fn length(range: &OffsetRange) -> i64 {
+    range.end.0 - range.start.0
+}
+
+/// What the batches cover together.
+fn spans(batches: &[Ranges]) -> Ranges {
+    let mut spans = Ranges::new();
+    for (partition, range) in batches.iter().flatten() {
+        let span = spans.entry(*partition).or_insert(*range);
+        span.end = span.end.max(range.end);
+    }
+    spans
+}
+
+fn starts(batches: &[Ranges]) -> Positions {
+    spans(batches).into_iter().map(|(partition, span)| (partition, span.start)).collect()
+}
+
+/// A record as it was read.
+struct Record {
+    offset: Offset,
+    stamp: Option<i64>,
+    key: Option<Vec<u8>>,
+    payload: Vec<u8>,
+}
+
+/// Takes the records of `range` off the front.
+fn take_range(records: &mut Vec<Record>, range: OffsetRange) -> Vec<Record> {
+    let end = records.partition_point(|record| record.offset < range.end);
+    let mut taken: Vec<Record> = records.drain(..end).collect();
+    taken.retain(|record| record.offset >= range.start);
+    taken
+}
+
+/// What was read of each partition, and the first offset that Kafka still holds of it.
+type Read = (BTreeMap<Partition, Vec<Record>>, Positions);
+
+fn read_spans(topic: &Topic, spans: &Ranges, stopped: &dyn Fn() -> bool) -> Result<Read, SourceError> {
+    let mut lows = Positions::new();
+    let mut open: BTreeMap<Partition, Offset> = BTreeMap::new();
+    let mut positions = Positions::new();
+    for (partition, span) in spans {
+        let (low, high) = topic.bounds_of(*partition)?;
+        lows.insert(*partition, low);
+        let (start, end) = (span.start.max(low), span.end.min(high));
+        if start < end {
+            positions.insert(*partition, start);
+            open.insert(*partition, end);
+        }
+    }
+    topic.assign(&positions)?;
+    let mut read: BTreeMap<Partition, Vec<Record>> = BTreeMap::new();
+    let mut waiting = Stopwatch::start();
+    while !open.is_empty() && !stopped() {
+        match topic.poll(TICK) {
+            Polled::Nothing if waiting.elapsed() > Duration::from_secs(10) => {
+                warn!("Kafka does not answer; reading again goes on when it does");
+                waiting = Stopwatch::start();
+            }
+            Polled::Nothing => {}
+            Polled::Record(message) => {
+                waiting = Stopwatch::start();
+                let (partition, offset) = message.place();
+                let Some(end) = open.get(&partition).copied() else { continue };
+                if offset < end {
+                    read.entry(partition).or_default().push(Record {
+                        offset,
+                        stamp: message.stamp(),
+                        key: message.key().map(<[u8]>::to_vec),
+                        payload: message.payload().to_vec(),
+                    });
+                }
+                if Offset(offset.0 + 1) >= end {
+                    open.remove(&partition);
+                }
+            }
+            Polled::End(partition) => drop(open.remove(&partition)),
+            Polled::OutOfRange(error) | Polled::NoTopic(error) | Polled::Refused(error) | Polled::Away(error) => {
+                warn!(error, "reading again");
+            }
+        }
+    }
+    Ok((read, lows))
+}

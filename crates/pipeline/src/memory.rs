@@ -1,0 +1,223 @@
+//! What the loop remembers of rows from batch to batch, and what becomes of a batch's rows by it.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+
+use wardwatch_alert::{Composer, Samples, Streams};
+use wardwatch_config::SourceSpec;
+use wardwatch_frame::{Features, History, SeenKeys, Split, late_records, split_late, without_rows};
+use wardwatch_model::event_time::{EventTime, Patience, Watermarks};
+use wardwatch_model::record::{LateRecord, Span};
+use wardwatch_model::terms::Partition;
+use wardwatch_store::{Snapshot, StoredSnapshot};
+
+use super::attaching::Leaving;
+use super::plan::Plan;
+
+/// The name of the snapshot of streams; no query can bear it.
+pub(super) const STREAMS: &str = "(streams)";
+
+/// The parts of the snapshot of streams.
+const OF_STREAMS: i64 = 0;
+const OF_VALUES: i64 = 1;
+
+/// What is remembered of rows. All of it can be made again by reading the last while again.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    /// How far event time has got.
+    pub(super) event_time: EventTime,
+    /// What orders the samples of each patient.
+    pub(super) streams: Streams,
+    /// The newest values that rules of several vitals are judged on.
+    composer: Composer,
+    /// The rows of the last while, where a query reads them.
+    pub(super) history: Option<History>,
+    /// The column that names the patient.
+    key: String,
+    seen: Option<SeenKeys>,
+    features: Option<Features>,
+}
+
+/// A batch's rows, sorted out.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Every row that did not come before.
+    pub(super) all: RecordBatch,
+    /// Those of them that were on time.
+    pub(super) on_time: RecordBatch,
+    /// The others, as the store keeps them.
+    pub(super) late: Vec<LateRecord>,
+    /// How many had come before.
+    pub(super) duplicates: usize,
+    /// The watermarks after them.
+    pub(super) watermarks: Watermarks,
+    /// The event times of each partition.
+    pub(super) spans: BTreeMap<Partition, Span>,
+}
+
+impl Memory {
+    pub(super) fn new(plan: &Plan, event_time: EventTime) -> Self {
+        let source = &plan.job.source;
+        let time = &plan.samples.event_time;
+        Self {
+            event_time,
+            key: plan.samples.key.clone(),
+            streams: Streams::new(plan.streams()),
+            composer: Composer::new(&plan.rules),
+            history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
+            seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&dedupe_key(source), time)),
+            features: (!plan.job.features.is_empty())
+                .then(|| Features::new(&plan.job.features, &plan.samples.key, time)),
+        }
+    }
+
+    /// Sorts the rows of the next batch and remembers them. Event time itself is for the caller to move on.
+    ///
+    /// `now` is the batch's frozen time. The rows at the places `nobody` move event time, and go no further.
+    pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch, nobody: &[usize], now: DateTime<Utc>) -> Rows {
+        let source = &plan.job.source;
+        let before = &self.event_time;
+        let Split { mut on_time, mut late, watermarks, spans } =
+            split_late(rows, &plan.samples.event_time, source.lateness, &before.watermarks, before.watermark, now);
+        let rows = &without_rows(rows, nobody);
+        if !nobody.is_empty() {
+            late.retain(|late| nobody.binary_search(&late.row).is_err());
+            late.iter_mut().for_each(|late| late.row -= nobody.partition_point(|place| *place < late.row));
+            on_time = without_rows(rows, &late.iter().map(|late| late.row).collect::<Vec<_>>());
+        }
+        let late_places: Vec<usize> = late.iter().map(|late| late.row).collect();
+        let late = late_records(rows, &late, &plan.samples.key);
+
+        let duplicates = self.seen.as_mut().map(|seen| seen.find(&on_time, &watermarks)).unwrap_or_default();
+        let duplicates = places_in_all(&duplicates, &late_places);
+        let mut all = without_rows(rows, &duplicates);
+        let mut on_time = if duplicates.is_empty() { Some(on_time) } else { None };
+        if let Some(features) = &mut self.features {
+            all = features.add(&all);
+            on_time = None;
+        }
+        let on_time = on_time.unwrap_or_else(|| without_rows(&all, &places_after(&late_places, &duplicates)));
+        if let Some(history) = &mut self.history {
+            history.add(&all, &self.event_time.watermarks, source.lateness);
+        }
+        Rows { all, on_time, late, duplicates: duplicates.len(), watermarks, spans }
+    }
+
+    /// Takes note of the samples of a batch, and says at which of them rules are to be judged.
+    pub(super) fn note_samples(&mut self, plan: &Plan, rows: &RecordBatch, now: DateTime<Utc>) -> Samples {
+        let mut samples = self.streams.note(rows, &plan.samples, now);
+        self.composer.compose(&mut samples, &self.streams, rows);
+        samples
+    }
+
+    /// Goes on with another set of rules.
+    pub(super) fn reshape(&mut self, plan: &Plan) {
+        self.streams.reshape(plan.streams());
+        self.composer.reshape(&plan.rules);
+    }
+
+    /// Lets go of what is kept for patients.
+    pub(super) fn forget(&mut self, gone: &Leaving) {
+        if gone.is_empty() {
+            return;
+        }
+        self.streams.part_with(gone.keys());
+        gone.keys().for_each(|patient| self.composer.forget(patient));
+        self.forget_rows(gone);
+    }
+
+    /// The same but for what is known of streams.
+    pub(super) fn forget_rows(&mut self, gone: &Leaving) {
+        let is_gone = |patient: &str| gone.contains_key(patient);
+        if let Some(features) = self.features.as_mut().filter(|_| !gone.is_empty()) {
+            features.forget(&is_gone);
+        }
+        if let Some(history) = self.history.as_mut().filter(|_| !gone.is_empty()) {
+            history.forget(&self.key, &is_gone);
+        }
+    }
+
+    /// What is known of streams, as the store keeps it.
+    pub(super) fn snapshot_of_streams(&self) -> Snapshot {
+        Snapshot {
+            query: STREAMS.to_owned(),
+            // What it holds says for itself whether it is of use.
+            fingerprint: STREAMS.to_owned(),
+            closed_to: None,
+            incomplete_before: None,
+            changed: vec![(OF_STREAMS, self.streams.save()), (OF_VALUES, self.composer.save())],
+            panes: vec![OF_STREAMS, OF_VALUES],
+        }
+    }
+
+    /// Goes on with what a snapshot holds of streams; `false` where it is of no use.
+    pub(super) fn restore_streams(&mut self, snapshot: &StoredSnapshot) -> bool {
+        let shape = self.streams.shape().as_ref().clone();
+        let panes = snapshot.panes.as_ref();
+        let Some((streams, values)) = panes.and_then(|panes| panes.get(&OF_STREAMS).zip(panes.get(&OF_VALUES))) else {
+            return false;
+        };
+        match Streams::restore(shape, streams) {
+            Some(streams) if self.composer.restore(values) => {
+                self.streams = streams;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn history(&self) -> Vec<RecordBatch> {
+        self.history.as_ref().map(History::batches).unwrap_or_default()
+    }
+}
+
+/// What makes two records one: what the job file says, and the device, for another one's reading is no repetition.
+fn dedupe_key(source: &SourceSpec) -> Vec<String> {
+    let device = source.device.iter().filter(|device| !source.dedupe.contains(device));
+    source.dedupe.iter().chain(device).cloned().collect()
+}
+
+/// How long to wait for rows, by the job file.
+pub(super) fn patience(source: &SourceSpec) -> Patience {
+    Patience { lateness: source.lateness, idle_timeout: source.idle_timeout }
+}
+
+/// From places among the rows that were on time to places among all, of which those in `late` were not.
+fn places_in_all(on_time: &[usize], late: &[usize]) -> Vec<usize> {
+    let mut late = late.iter().copied().peekable();
+    let mut skipped = 0;
+    on_time
+        .iter()
+        .map(|place| {
+            while late.next_if(|late| *late <= place + skipped).is_some() {
+                skipped += 1;
+            }
+            place + skipped
+        })
+        .collect()
+}
+
+/// From places among all rows to places among those that are left without the ones in `gone`.
+fn places_after(places: &[usize], gone: &[usize]) -> Vec<usize> {
+    places.iter().map(|place| place - gone.partition_point(|gone| gone < place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_move_up_when_rows_before_them_go() {
+        assert_eq!(places_after(&[1, 4, 6], &[]), [1, 4, 6]);
+        assert_eq!(places_after(&[1, 4, 6], &[0, 5]), [0, 3, 4]);
+    }
+
+    #[test]
+    fn places_among_rows_on_time_are_found_among_all() {
+        assert_eq!(places_in_all(&[0, 1, 2], &[]), [0, 1, 2]);
+        assert_eq!(places_in_all(&[0, 1, 2], &[0, 1]), [2, 3, 4]);
+        assert_eq!(places_in_all(&[0, 2, 3], &[1, 4]), [0, 3, 5]);
+    }
+}

@@ -1,0 +1,419 @@
+//! The loop: one micro-batch after the other, from the source to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tracing::{debug, info, warn};
+
+use wardwatch_alert::Change;
+use wardwatch_ingest::source::{MicroBatch, Next, SourceError, Until};
+use wardwatch_kafka::KafkaError;
+use wardwatch_kafka::Topic;
+use wardwatch_model::clock::{Clock, Stopwatch};
+use wardwatch_model::health::{Complaint, Health, Outage};
+use wardwatch_model::telemetry::{Panicked, caught};
+use wardwatch_model::terms::{BatchId, OffsetRange, Positions, Ranges};
+use wardwatch_notify::Notifier;
+use wardwatch_store::{Snapshot, Store, StoreError};
+
+use super::batch::{Prepared, Taken, Told};
+use super::plan::Plan;
+use super::recover::Passing;
+use super::reload::{Reloader, take_edit};
+use super::retry::Retry;
+use super::start::{Admission, Started, be_admitted, start};
+use super::state::{JobState, snapshots};
+
+/// How a run is to be done.
+pub struct RunOptions<'a> {
+    /// Whether it ends when it has caught up.
+    pub until: Until,
+    /// What to do then.
+    pub at_end: AtEnd,
+    /// What to do where another process writes for the job.
+    pub standby: Standby,
+    /// What to do where the topic was deleted and made again.
+    pub new_topic: ReplacedTopic,
+    /// How long Kafka and the store may take to answer at the start.
+    pub connect_timeout: Duration,
+    /// Says when to stop; the batch in hand is finished first.
+    pub stopped: &'a dyn Fn() -> bool,
+    /// Is told that this process writes for the job now.
+    pub on_start: &'a mut dyn FnMut(),
+    /// Is told how many batches of how many have been read again for what a stopped job remembered.
+    pub on_repeat: &'a dyn Fn(usize, usize),
+    /// Is told of each batch after its commit.
+    pub on_commit: &'a mut dyn FnMut(&Progress<'_>),
+    /// Is told whether the store and Kafka answer.
+    pub health: &'a Health,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<'a> RunOptions<'a> {
+    /// How the loop asks the store.
+    pub(super) fn retry(&self) -> Retry<'a> {
+        Retry::endless(self.stopped, self.health)
+    }
+}
+
+/// What a run that has caught up does with windows that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It leaves them open; the next run goes on with them.
+    LeaveWindows,
+    /// It gives them out as they stand; the next run goes on with them all the same.
+    CloseWindows,
+}
+
+/// A job that has nothing to commit commits an empty batch this often. So whoever looks into the store tells one that has nothing to
+/// do from one that stands still, and pages need not wonder for more than a moment.
+const SHOWS_LIFE_EVERY: Duration = Duration::from_secs(2);
+
+/// What a run does where another process writes for the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standby {
+    /// It ends, and tells who that is.
+    Stop,
+    /// It waits until that one has ended, stands still or is out of reach, and goes on in its place.
+    Wait,
+}
+
+/// What a run does where the topic was deleted and made again since the job has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplacedTopic {
+    /// It ends and tells so: the offsets that it goes on from are those of other records.
+    Refuse,
+    /// It goes on with the new topic as with one that it does not know.
+    GoOn,
+}
+
+/// What happened with one batch.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// The batch.
+    pub batch: BatchId,
+    /// What it was made of.
+    pub micro_batch: &'a MicroBatch,
+    /// What changed of episodes.
+    pub alerts: &'a [Change],
+    /// From the closing of the batch to the end of its commit.
+    pub latency: Duration,
+    /// How much of it the queries took.
+    pub queries: Duration,
+    /// How much of it rules' episodes and the commit took.
+    pub commit: Duration,
+}
+
+/// What a run did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Batches committed.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Rejects among them.
+    pub rejects: u64,
+    /// Artefacts in them.
+    pub artefacts: u64,
+    /// Rows that came too late for windows.
+    pub late: u64,
+    /// Rows that had come before.
+    pub duplicates: u64,
+    /// Queries that fail at the end.
+    pub failing: usize,
+    /// Tables that do not take their rows at the end.
+    pub tables_at_fault: usize,
+}
+
+/// Why a run ended before it should.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system has no thread to give.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
+    /// A thread of the job has panicked. What was committed stands; a restart goes on behind it.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// The store did not answer at the start.
+    #[error("{address} does not answer within {} s: {reason}", .waited.as_secs())]
+    StoreUnreachable {
+        /// What was tried.
+        address: String,
+        /// For how long.
+        waited: Duration,
+        /// What it said last.
+        reason: String,
+    },
+}
+
+impl From<KafkaError> for RunError {
+    fn from(error: KafkaError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+impl RunError {
+    /// Whether a restart may do better.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_transient(),
+            Self::Store(error) => error.is_transient(),
+            Self::StoreUnreachable { .. } => true,
+            Self::Thread(_) | Self::Panicked(_) => false,
+        }
+    }
+
+    /// Whether it ended because another process writes for the job.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced(_)))
+    }
+}
+
+/// Runs the job until it is stopped or, if so asked, has caught up.
+///
+/// A stop finishes the batch in hand; records that were read but not committed are read again by the next run.
+///
+/// # Errors
+/// A service that is not there at the start, a fence, a topic that is not the one that was read before; a panic, of a thread or
+/// of the loop itself: whoever restarts the process goes on behind the last commit.
+pub fn run(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
+    caught(|| watch(plan, options)).unwrap_or_else(|_| Err(Panicked::of("loop").into()))
+}
+
+fn watch(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunError> {
+    // Whoever saves while the job starts or stands by is heard once it runs.
+    let reloader = Reloader::start(&plan.job)?;
+    let Some(admission) = be_admitted(plan, options)? else {
+        return Ok(Summary::default()); // it was stopped while it stood by
+    };
+    let reloader = reloader.follow_edits(plan)?;
+    run_admitted(plan, admission, reloader, options)
+}
+
+/// Holds the lease while it runs the loop, and gives it back.
+fn run_admitted(
+    plan: &mut Plan,
+    Admission { mut store, topic, lease }: Admission,
+    reloader: Reloader,
+    options: &mut RunOptions<'_>,
+) -> Result<Summary, RunError> {
+    // Whatever takes long asks now and then whether to stop, which shows that it is alive.
+    let stopped = || {
+        lease.note_alive();
+        lease.ended().is_some() || (options.stopped)()
+    };
+    let mut options = RunOptions {
+        stopped: &stopped,
+        on_start: &mut *options.on_start,
+        on_commit: &mut *options.on_commit,
+        clock: Arc::clone(&options.clock),
+        ..*options
+    };
+    (options.on_start)();
+    // A panic gives no lease back by a connection on which it may have left a transaction half done. It closes that one, which
+    // undoes what was begun, and by which others know at once that the holder is gone.
+    let done = run_as_holder(plan, &mut store, topic, reloader, &mut options);
+    match lease.ended() {
+        Some(ended) => Err(ended),
+        None => {
+            lease.release(&mut store);
+            done
+        }
+    }
+}
+
+/// The loop, while this process holds the lease.
+fn run_as_holder(
+    plan: &mut Plan,
+    store: &mut Store,
+    topic: Topic,
+    mut reloader: Reloader,
+    options: &mut RunOptions<'_>,
+) -> Result<Summary, RunError> {
+    let Started { mut source, mut state, mut clock, mut references, notifier, is_recovered } =
+        start(plan, store, topic, options)?;
+    let mut summary = Summary::default();
+    while !(options.stopped)() {
+        match source.next(Duration::from_millis(50))? {
+            Next::Batch(batch) => {
+                let now = clock.now();
+                state.clock_behind = clock.behind();
+                references.take_over(plan, state.last_batch.next(), state.after_last(now), &mut state.edits)?;
+                state.reference_fault = references.unread().map(str::to_owned);
+                if let Some(edit) = reloader.poll(plan, state.last_batch)? {
+                    take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;
+                }
+                take_encounters(store, &mut state, now, &options.retry())?;
+                let mut taken = Taken::of(*batch, plan, &mut state, now);
+                taken.shows_life = state.committed.left_of(SHOWS_LIFE_EVERY).is_zero();
+                options.health.note_kafka(kafka_outage(&taken));
+                let is_read = taken.batch.records > 0 || taken.batch.unread.is_nothing();
+                let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
+                step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                if let Some(passing) = passing {
+                    reloader.note_passed(passing, &state);
+                }
+                source.show_progress(&state.shown);
+                // A batch that needed no commit has asked the store for people's actions all the same. Where nothing comes
+                // because nothing can be read, silence is the message.
+                if is_read {
+                    notifier.beat();
+                }
+            }
+            Next::Nothing => {}
+            Next::End => {
+                if options.at_end == AtEnd::CloseWindows {
+                    let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
+                    taken.show_open = true;
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                } else if is_recovered {
+                    // Time has passed since the last record, which an alert may wait for.
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                }
+                // Whom people have discharged is gone now, not with the next record.
+                take_encounters(store, &mut state, clock.now(), &options.retry())?;
+                while state.attaching.is_due() && !(options.stopped)() {
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                    take_encounters(store, &mut state, clock.now(), &options.retry())?;
+                }
+                // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
+                while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
+                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                }
+                break;
+            }
+        }
+    }
+    if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
+        let snapshots = snapshots(plan, &state.memory);
+        save_at_the_end(store, &plan.job.source.topic, state.last_batch, &snapshots);
+    }
+    summary.failing = state.quarantine.len();
+    summary.tables_at_fault = state.tables_at_fault().len();
+    info!(batches = summary.batches, records = summary.records, rejects = summary.rejects, "stopped");
+    Ok(summary)
+}
+
+/// Applies what people and systems have said of encounters since the batch before, and reads what waited for that.
+fn take_encounters(
+    store: &mut Store,
+    state: &mut JobState,
+    now: DateTime<Utc>,
+    retry: &Retry<'_>,
+) -> Result<(), RunError> {
+    let event_now = state.memory.event_time.now.unwrap_or(now);
+    let asked = retry.until_done(|| store.open_encounters(event_now))?;
+    state.attaching.apply(asked);
+    retry.until_done(|| state.attaching.read_waiting(store))
+}
+
+/// Since when Kafka has not answered, if it does not.
+fn kafka_outage(taken: &Taken) -> Option<Outage> {
+    let lasts = taken.batch.unread.kafka_away.as_ref()?.lasts;
+    taken.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, complaint: Complaint::default(), reason })
+}
+
+/// A batch without records, by which windows may close or may not.
+fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd) -> Taken {
+    let partitions = state.claimed.keys().copied().collect();
+    let mut nothing = MicroBatch::nothing(&plan.job.source, partitions);
+    nothing.keeps_windows = at_end == AtEnd::LeaveWindows;
+    Taken::of(nothing, plan, state, now)
+}
+
+/// Spares the next start some reading; it does well without, too.
+fn save_at_the_end(store: &mut Store, topic: &str, batch: BatchId, snapshots: &[Snapshot]) {
+    // The first statement on a connection that is gone only finds that out.
+    let saved =
+        store.save_snapshots(topic, batch, snapshots).or_else(|_| store.save_snapshots(topic, batch, snapshots));
+    if let Err(error) = saved {
+        warn!(%error, "no snapshot at the end; the next start reads a little more again");
+    }
+}
+
+/// Takes one batch from its rows to the store.
+fn step(
+    taken: Taken,
+    plan: &mut Plan,
+    store: &mut Store,
+    state: &mut JobState,
+    notifier: &Notifier,
+    options: &mut RunOptions<'_>,
+    summary: &mut Summary,
+) -> Result<(), RunError> {
+    claim_new_partitions(store, plan, state, &taken.batch.ranges, &options.retry())?;
+    let querying = Stopwatch::start();
+    let outcomes = taken.run_queries(plan, state, &state.episodes);
+    let queries = querying.elapsed();
+
+    let committing = Stopwatch::start();
+    state.costs.add(&outcomes);
+    let costs = state.costs.due(taken.id, plan.job.sql.snapshot_every);
+    let (snapshots, outstanding) = (state.due_snapshots(plan, &taken), notifier.outstanding());
+    let prepared = Prepared { snapshots, taken: &taken, outcomes, costs, outstanding };
+    let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
+    if notifications > 0 {
+        notifier.wake();
+    }
+    if state.last_snapshot == taken.id {
+        plan.engine.mark_saved();
+    }
+    let Taken { id, batch, .. } = &taken;
+    let progress = Progress {
+        batch: *id,
+        micro_batch: batch,
+        alerts: &changes,
+        latency: batch.closed.elapsed(),
+        queries,
+        commit: committing.elapsed(),
+    };
+    summary.add(&taken);
+    debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
+        queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
+        latency_seconds = progress.latency.as_secs_f64(), "committed");
+    (options.on_commit)(&progress);
+    Ok(())
+}
+
+impl Summary {
+    fn add(&mut self, taken: &Taken) {
+        self.batches += 1;
+        self.records += taken.batch.records as u64;
+        self.rejects += taken.batch.rejects.len() as u64;
+        self.artefacts += taken.batch.artefacts.len() as u64;
+        self.late += taken.rows.late.len() as u64;
+        self.duplicates += taken.rows.duplicates as u64;
+    }
+}
+
+/// A partition that the topic got while the job runs has no row in the store yet.
+fn claim_new_partitions(
+    store: &mut Store,
+    plan: &Plan,
+    state: &mut JobState,
+    ranges: &Ranges,
+    retry: &Retry<'_>,
+) -> Result<(), RunError> {
+    let new: Positions = ranges
+        .iter()
+        .filter(|(partition, _)| !state.claimed.contains_key(partition))
+        .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
+        .collect();
+    if !new.is_empty() {
+        state.claimed = retry.until_done(|| store.claim(&plan.job.source.topic, &state.topic_id, &new))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! From a plan to a running job: both services found, the tables made, what a stopped job remembered made again.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tracing::{error, info, warn};
+
+use wardwatch_ingest::source::{Source, Until};
+use wardwatch_kafka::KafkaError;
+use wardwatch_kafka::{Bounds, Topic};
+use wardwatch_model::clock::SteadyClock;
+use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_notify::Notifier;
+use wardwatch_store::{Edited, Store, TableSpec};
+
+use super::lease::Lease;
+use super::needs::begins_earliest;
+use super::plan::Plan;
+use super::recover::recover;
+use super::references::{References, read_references};
+use super::retry::Retry;
+use super::run::{AtEnd, ReplacedTopic, RunError, RunOptions, Standby};
+use super::state::JobState;
+
+/// What only one process of a job has at a time.
+pub(super) struct Admission {
+    pub(super) store: Store,
+    pub(super) topic: Topic,
+    pub(super) lease: Lease,
+}
+
+/// Connects to both services and becomes the writer; waits for that, if so asked. `None` where it was stopped meanwhile.
+pub(super) fn be_admitted(plan: &Plan, options: &RunOptions<'_>) -> Result<Option<Admission>, RunError> {
+    let job = &plan.job;
+    let retry = Retry::at_start(&job.store, options.connect_timeout, options.stopped);
+    let mut store = retry.until_done(|| Store::connect(&job.store, &job.name))?;
+    let topic = Topic::connect(&job.source, options.connect_timeout, options.stopped)?;
+    let waiting = match options.standby {
+        Standby::Stop => retry,
+        Standby::Wait => options.retry(),
+    };
+    let lease = Lease::take(&mut store, job, options.standby, &waiting)?;
+    Ok(lease.map(|lease| Admission { store, topic, lease }))
+}
+
+/// Finds out where to go on.
+pub(super) fn start(
+    plan: &mut Plan,
+    store: &mut Store,
+    topic: Topic,
+    options: &RunOptions<'_>,
+) -> Result<Started, RunError> {
+    let (spec, url) = (plan.job.source.clone(), plan.job.store.clone());
+    let retry = Retry::at_start(&url, options.connect_timeout, options.stopped);
+    mark_earliest(plan, store, &retry)?;
+    retry.until_done(|| store.migrate(&plan.tables))?;
+    retry.until_done(|| store.fence_others())?;
+    let topic_id = same_topic(store, &topic, &spec.topic, options, &retry)?;
+    let bounds = topic.bounds()?;
+    let known = retry.until_done(|| store.positions(&spec.topic))?;
+    let starts = topic.starts(spec.start, &bounds, &known)?;
+    let positions = retry.until_done(|| store.claim(&spec.topic, &topic_id, &starts))?;
+    let resume = retry.until_done(|| store.resume(&spec.topic))?;
+    retry.until_done(|| store.keep_snapshots_of(&plan.kept_names()))?;
+    let (read, odd) = retry.until_done(|| read_references(plan, store))?;
+    let references = References::start(&plan.job, read)?;
+    let mut clock = SteadyClock::new(Arc::clone(&options.clock), resume.last_now);
+    let mut state = JobState::new(resume, plan, &positions, topic_id);
+    if !odd.is_empty() {
+        error!(rows = odd.len(), "rows of reference tables cannot be read; they count for nothing");
+        let at = state.after_last(clock.now());
+        state.edits.note(Edited { at, files: vec!["seeds".to_owned()], error: odd.join("\n") });
+    }
+    state.waiting_since = (options.until == Until::Stopped).then(|| clock.now());
+    retry.until_done(|| state.attaching.read_waiting(store))?;
+    let is_recovered = is_anything_to_do(plan, store, (&state, clock.now()), &bounds, options, &retry)?;
+    if is_recovered {
+        recover(plan, store, &topic, &mut state, options, &retry)?;
+        topic.check_id()?;
+    }
+    let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
+    let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
+    info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
+    Ok(Started { source, state, clock, references, notifier, is_recovered })
+}
+
+/// Whether a batch may come: a run that ends when it has caught up, and has, needs nothing of what the job remembers.
+fn is_anything_to_do(
+    plan: &Plan,
+    store: &mut Store,
+    (state, now): (&JobState, DateTime<Utc>),
+    bounds: &Bounds,
+    options: &RunOptions<'_>,
+    retry: &Retry<'_>,
+) -> Result<bool, RunError> {
+    let ends_at_once = options.until == Until::CaughtUp && options.at_end == AtEnd::LeaveWindows;
+    let is_read =
+        |(partition, position): (&Partition, &Offset)| bounds.get(partition).is_none_or(|(_, end)| position >= end);
+    if !ends_at_once || !state.claimed.iter().all(is_read) {
+        return Ok(true);
+    }
+    // Time has passed, which an alert may wait for.
+    if state.episodes.iter().any(|episode| episode.state.is_live()) {
+        return Ok(true);
+    }
+    // Somebody may have come or gone.
+    if state.attaching.is_due() || !retry.until_done(|| store.open_encounters(now))?.is_empty() {
+        return Ok(true);
+    }
+    // Rows may be due that a table did not take, and windows that could not be computed or that a new query is to give out.
+    Ok(state.quarantine.len() > 0 || state.has_due_rows(plan, now) || retry.until_done(|| store.has_earliest())?)
+}
+
+/// Writes down which tables of new queries are to hold windows from the earliest record on, before there are such tables: that they
+/// are new could not be told afterwards.
+///
+/// Errors: the store does not answer.
+pub(super) fn mark_earliest(plan: &Plan, store: &mut Store, retry: &Retry<'_>) -> Result<(), RunError> {
+    let tables: Vec<TableSpec> =
+        plan.tables.iter().filter(|table| begins_earliest(plan, &table.name)).cloned().collect();
+    let new: Vec<String> = retry.until_done(|| store.absent(&tables))?.into_iter().collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    retry.until_done(|| store.migrate(&[]))?;
+    retry.until_done(|| store.begin_earliest(&new))
+}
+
+/// Makes sure that the topic is the one whose offsets the store keeps, or parts with that one if so asked. Returns Kafka's id of the
+/// topic; empty where the brokers know none.
+///
+/// Errors: [`KafkaError::Replaced`]; a service does not answer.
+fn same_topic(
+    store: &mut Store,
+    topic: &Topic,
+    name: &str,
+    options: &RunOptions<'_>,
+    retry: &Retry<'_>,
+) -> Result<String, RunError> {
+    let was = retry.until_done(|| store.topic_id(name))?;
+    let is = topic.id()?.map(str::to_owned);
+    let is_replaced = was.is_some() && is.is_some() && was != is;
+    match (options.new_topic, &was, &is) {
+        (ReplacedTopic::Refuse, Some(was), Some(is)) if is_replaced => {
+            return Err(KafkaError::Replaced { topic: name.to_owned(), was: was.clone(), is: is.clone() }.into());
+        }
+        (ReplacedTopic::GoOn, ..) if is_replaced || (was.is_none() && ends_before(store, topic, name, retry)?) => {
+            warn!(topic = name, was, is, "going on with the new topic; what was not read of the old one is lost");
+            retry.until_done(|| store.part_with_topic(name))?;
+        }
+        (ReplacedTopic::GoOn, ..) => info!(topic = name, "this is the topic that was read before; it goes on as ever"),
+        (ReplacedTopic::Refuse, None, Some(is)) => retry.until_done(|| store.note_topic_id(name, is))?,
+        (ReplacedTopic::Refuse, ..) => {}
+    }
+    Ok(is.unwrap_or_default())
+}
+
+/// Whether the store has read further than the topic reaches.
+fn ends_before(store: &mut Store, topic: &Topic, name: &str, retry: &Retry<'_>) -> Result<bool, RunError> {
+    let (bounds, known) = (topic.bounds()?, retry.until_done(|| store.positions(name))?);
+    Ok(known.iter().any(|(partition, position)| bounds.get(partition).is_none_or(|(_, end)| position > end)))
+}
+
+/// What a run works with.
+pub(super) struct Started {
+    pub(super) source: Source,
+    pub(super) state: JobState,
+    /// What batches have their `now` from.
+    pub(super) clock: SteadyClock,
+    pub(super) references: References,
+    pub(super) notifier: Notifier,
+    /// Whether what the job remembers is known; a run that has nothing to do needs none of it.
+    pub(super) is_recovered: bool,
+}

@@ -1,0 +1,146 @@
+//! What the loop carries from batch to batch.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, TimeDelta, Utc};
+use tracing::warn;
+
+use wardwatch_alert::OpenEpisodes;
+use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::terms::{BatchId, Positions, Ranges};
+use wardwatch_sql::SavedQuery;
+use wardwatch_store::{Edited, QueryState, ReferenceChange, Resume, Snapshot, TableFault};
+
+use super::attaching::Attaching;
+use super::batch::Taken;
+use super::costs::Costs;
+use super::coverage::Coverage;
+use super::memory::Memory;
+use super::plan::Plan;
+use super::quarantine::Quarantine;
+use super::tables::TableStates;
+
+/// What the loop carries from batch to batch. All of it is in the store too, or can be read again.
+pub(super) struct JobState {
+    pub(super) last_batch: BatchId,
+    pub(super) last_now: Option<DateTime<Utc>>,
+    pub(super) memory: Memory,
+    pub(super) attaching: Attaching,
+    pub(super) episodes: OpenEpisodes,
+    pub(super) quarantine: Quarantine,
+    pub(super) tables: TableStates,
+    /// Rows of windows that closed in batches before, which recovery gave out: the next batch writes them.
+    pub(super) backfill: BTreeMap<String, Vec<RecordBatch>>,
+    pub(super) last_snapshot: BatchId,
+    /// Edits of the set, and of what its queries look up, that the batch log does not tell of yet.
+    pub(super) edits: Edits,
+    /// What queries have cost since it was told last.
+    pub(super) costs: Costs,
+    /// Which rules do not judge which patients.
+    pub(super) coverage: Coverage,
+    /// Why reference tables cannot be read again, where they cannot.
+    pub(super) reference_fault: Option<String>,
+    /// When the store was away last, until a batch has written that down.
+    pub(super) outage: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// By how much this machine's clock is behind the job's, where it is.
+    pub(super) clock_behind: Option<TimeDelta>,
+    /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
+    pub(super) waiting_since: Option<DateTime<Utc>>,
+    /// When a batch was committed last, or the run began.
+    pub(super) committed: Stopwatch,
+    /// What was committed last, for lag tools.
+    pub(super) shown: Ranges,
+    /// The partitions of which the store knows where they go on.
+    pub(super) claimed: Positions,
+    /// Kafka's id of the topic; empty where it has none.
+    pub(super) topic_id: String,
+}
+
+/// What people have changed, to be told with the next batch.
+#[derive(Debug, Default)]
+pub(super) struct Edits {
+    /// What became of each.
+    pub(super) looked_at: Vec<Edited>,
+    /// Failing queries that were edited or are gone.
+    pub(super) forgotten: Vec<QueryState>,
+    /// Rows of reference tables that are others than before.
+    pub(super) references: Vec<ReferenceChange>,
+}
+
+impl Edits {
+    /// Has an edit told with the next batch. Each has a time of its own, by which the store knows it.
+    pub(super) fn note(&mut self, mut edit: Edited) {
+        if let Some(last) = self.looked_at.last() {
+            edit.at = edit.at.max(last.at + chrono::TimeDelta::microseconds(1));
+        }
+        self.looked_at.push(edit);
+    }
+}
+
+impl JobState {
+    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions, topic_id: String) -> Self {
+        Self {
+            last_batch: resume.last_batch,
+            last_now: resume.last_now,
+            memory: Memory::new(plan, resume.event_time),
+            attaching: Attaching::new(plan, resume.encounters),
+            coverage: Coverage::new(resume.unjudged, &resume.episodes),
+            episodes: OpenEpisodes::new(resume.episodes, resume.silences),
+            quarantine: Quarantine::new(resume.queries),
+            tables: TableStates::new(resume.tables),
+            backfill: BTreeMap::new(),
+            last_snapshot: resume.last_batch,
+            edits: Edits::default(),
+            costs: Costs::default(),
+            reference_fault: None,
+            outage: None,
+            clock_behind: None,
+            waiting_since: None,
+            committed: Stopwatch::start(),
+            shown: Ranges::new(),
+            claimed: positions.clone(),
+            topic_id,
+        }
+    }
+
+    /// A batch's `now` is after that of the batch before, however short that took: tables may be keyed by it.
+    pub(super) fn after_last(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_now.map_or(now, |last| now.max(last + chrono::TimeDelta::microseconds(1)))
+    }
+
+    /// Whether rows are to be written that no batch has written: for a table that is to be tried again at `now`, or of windows that
+    /// recovery gave out.
+    pub(super) fn has_due_rows(&self, plan: &Plan, now: DateTime<Utc>) -> bool {
+        !self.backfill.is_empty() || self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
+    }
+
+    /// The tables that do not take their rows, since when, and what the database says.
+    pub(super) fn tables_at_fault(&self) -> Vec<TableFault> {
+        self.tables.at_fault()
+    }
+
+    /// What windowed queries keep, if it is to be written with the batch.
+    pub(super) fn due_snapshots(&self, plan: &mut Plan, taken: &Taken) -> Vec<Snapshot> {
+        let is_due = taken.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
+        if is_due && !taken.batch.ranges.is_empty() { snapshots(plan, &self.memory) } else { Vec::new() }
+    }
+}
+
+/// What windowed queries keep, as far as it has changed, and what is known of streams; a query whose state cannot be written down is left out.
+pub(super) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
+    let saved = plan.engine.save().into_iter().filter_map(|saved| {
+        saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
+    });
+    saved
+        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to, incomplete_before }| Snapshot {
+            query,
+            fingerprint,
+            closed_to,
+            incomplete_before,
+            changed,
+            panes,
+        })
+        .chain([memory.snapshot_of_streams()])
+        .collect()
+}

@@ -1,0 +1,92 @@
+//! A sample as the JSON text that a job declares: its field names, nesting, times and ids.
+
+use chrono::SecondsFormat;
+use chrono_tz::Tz;
+use serde_json::{Map, Number, Value};
+
+use wardwatch_config::{ColumnType, SourcePath, SourceSpec};
+
+use super::{ACVPU, Sample, Vital};
+
+/// Where each part of a sample stands in a record of one job.
+#[derive(Debug)]
+pub struct RecordForm {
+    patient: SourcePath,
+    event_time: SourcePath,
+    vitals: Vec<Field>,
+    /// The paths of name and value where each vital is a record of its own.
+    long: Option<(SourcePath, SourcePath)>,
+    time_zone: Tz,
+}
+
+#[derive(Debug)]
+struct Field {
+    vital: Vital,
+    path: SourcePath,
+    column: ColumnType,
+}
+
+impl RecordForm {
+    /// The form that `spec` takes: each column at the first place it is read from.
+    #[must_use]
+    pub fn of(spec: &SourceSpec) -> Self {
+        let first = |column: &wardwatch_config::Column| column.from[0].clone();
+        let vitals = spec.columns.all().iter().filter_map(|column| {
+            Some(Field { vital: Vital::from_name(&column.name)?, path: first(column), column: column.r#type })
+        });
+        Self {
+            patient: first(spec.columns.key()),
+            event_time: first(spec.columns.event_time()),
+            vitals: vitals.collect(),
+            long: spec.long.as_ref().map(|long| (long.name.clone(), long.value.clone())),
+            time_zone: spec.time_zone,
+        }
+    }
+
+    /// The records that carry the sample; more than one only where each vital is a record of its own.
+    pub fn records(&self, sample: &Sample) -> Vec<Vec<u8>> {
+        let fields = self.vitals.iter().filter_map(|field| {
+            let (_, value) = sample.values.iter().find(|(vital, _)| *vital == field.vital)?;
+            Some((field, json(field.vital, *value, field.column)))
+        });
+        match &self.long {
+            None => {
+                let mut record = self.head(sample);
+                fields.for_each(|(field, value)| field.path.put(&mut record, value));
+                vec![Value::Object(record).to_string().into_bytes()]
+            }
+            Some((name, value_path)) => fields
+                .map(|(field, value)| {
+                    let mut record = self.head(sample);
+                    name.put(&mut record, Value::String(field.path.to_string()));
+                    value_path.put(&mut record, value);
+                    Value::Object(record).to_string().into_bytes()
+                })
+                .collect(),
+        }
+    }
+
+    fn head(&self, sample: &Sample) -> Map<String, Value> {
+        let mut record = Map::new();
+        self.patient.put(&mut record, Value::String(sample.patient.clone()));
+        // A job with a time zone of its own reads times that name none.
+        let time = match self.time_zone {
+            Tz::UTC => sample.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            zone => sample.at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S%.f").to_string(),
+        };
+        self.event_time.put(&mut record, Value::String(time));
+        record
+    }
+}
+
+fn json(vital: Vital, value: f64, column: ColumnType) -> Value {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small whole number")]
+    let place = value.max(0.0) as usize;
+    match column {
+        ColumnType::Text if vital == Vital::Consciousness => ACVPU.get(place).copied().map_or(Value::Null, Value::from),
+        ColumnType::Bool => Value::Bool(value != 0.0),
+        #[allow(clippy::cast_possible_truncation, reason = "vitals are small")]
+        _ if value.fract() == 0.0 => Value::from(value as i64),
+        _ => Number::from_f64(value).map_or(Value::Null, Value::Number),
+    }
+}

@@ -1,0 +1,329 @@
+//! The set of queries, planned once and run on every micro-batch in the order of what they read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+
+use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::diagnostic::{Diagnostics, Warning};
+use wardwatch_model::terms::Watermark;
+
+use super::batch::{Input, Outcome};
+use super::execute::{Limits, QueryFailure, Runner};
+use super::file::{QueryFile, QueryKind};
+use super::functions::FrozenTimes;
+use super::latest::Latest;
+use super::planner::{Body, Planner, Query};
+use super::run::{Giving, Run, batch_number, own_watermark};
+use super::sampled::numbered;
+use super::seed::Seed;
+use super::slot::Slot;
+use super::window::Open;
+
+/// All queries of a set, ready to run, with what the windowed ones keep.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) slots: Slots,
+    pub(super) times: FrozenTimes,
+    pub(super) queries: Vec<Query>,
+    /// The last values of each patient, where a query reads them.
+    pub(super) latest: Option<Latest>,
+    /// Whether a query reads the rows of the last while.
+    pub(super) reads_history: bool,
+    /// Whether a query reads the alerts that stand.
+    pub(super) reads_alerts: bool,
+    /// Whether a query reads who is here.
+    pub(super) reads_encounters: bool,
+    /// What is no fault but mostly a mistake.
+    pub(super) warnings: Vec<Warning>,
+    pub(super) runner: Runner,
+}
+
+/// What queries read that is not another query's.
+#[derive(Debug, Clone)]
+pub(super) struct Slots {
+    /// Every row of the batch.
+    pub(super) all: Slot,
+    /// The same with their numbers, for rules.
+    pub(super) judged: Slot,
+    /// Those that were on time.
+    pub(super) on_time: Slot,
+    /// The rows of the last while.
+    pub(super) history: Slot,
+    /// The alerts that stood after the batch before.
+    pub(super) open_alerts: Slot,
+    /// The batch's values that cannot be read or true.
+    pub(super) artefacts: Slot,
+    /// Who is here.
+    pub(super) encounters_now: Slot,
+    /// Reference tables by name.
+    pub(super) references: BTreeMap<String, Slot>,
+}
+
+/// A query that was planned.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// Its file.
+    pub file: QueryFile,
+    /// The schema of its rows.
+    pub schema: SchemaRef,
+    /// The queries it reads.
+    pub reads: Vec<String>,
+    /// The tables it reads that no query makes.
+    pub given: Vec<String>,
+    /// Whether its rows come from those of the batch, directly or through other queries. Where not, they are a matter
+    /// of what is known at a time: of windows, of the last values, of reference tables.
+    pub per_row: bool,
+    /// Whether it has nothing to say on a batch without rows.
+    pub needs_rows: bool,
+    /// Whether it is kept up over windows.
+    pub windowed: bool,
+    /// Whether it reads rows of batches before this one.
+    pub looks_back: bool,
+    /// Of a query without windows: whether its rows depend on which records came in one batch.
+    pub by_batch: bool,
+    /// Of a rule: whether it is judged on rows with what they lack filled in, since its condition depends on several vitals.
+    pub composed: bool,
+    /// Of a rule: the columns of the source that its condition depends on.
+    pub vitals: Vec<String>,
+}
+
+/// What the planner needs to know of the job: the source's table and the columns that name patient and time.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// The name under which queries read the batch.
+    pub table: &'a str,
+    /// The schema of the batch.
+    pub schema: SchemaRef,
+    /// The column that a rule must return.
+    pub key: &'a str,
+    /// The column by which a rule tells samples apart, if it returns it, and by which windows go.
+    pub event_time: &'a str,
+    /// The columns with doubtful values of another, each with that other: either tells how it stands with the patient.
+    pub doubtful: Vec<(String, String)>,
+    /// How long a value of each column counts, the doubtful ones included; what is computed from others has no time of its own.
+    pub valid_for: Vec<(String, Duration)>,
+}
+
+impl Engine {
+    /// Plans every query of the set.
+    ///
+    /// # Errors
+    /// Every fault of every file: SQL that is none, what is refused, unknown names, cycles, results that no table
+    /// or rule can have.
+    pub fn plan(
+        files: Vec<QueryFile>,
+        seeds: &[Seed],
+        source: &Source<'_>,
+        limits: Limits,
+    ) -> Result<Self, Diagnostics> {
+        Planner::new(source, seeds, limits).plan_set(files)
+    }
+
+    /// Gives a reference table other rows, from the next batch on.
+    pub fn set_reference(&mut self, table: &str, rows: &RecordBatch) {
+        if let Some(slot) = self.slots.references.get(table) {
+            slot.fill(rows);
+        }
+    }
+
+    /// The queries in the order in which they run.
+    pub fn queries(&self) -> impl Iterator<Item = &Planned> + Clone {
+        self.queries.iter().map(|query| &query.planned)
+    }
+
+    /// Runs every query on one batch, leaving out those that `skip` names.
+    ///
+    /// A query that fails leaves the others alone, but for those that read it. Windowed queries go on from batch to
+    /// batch; the windows that they close are forgotten: their rows are the caller's.
+    pub fn run(&mut self, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) -> Vec<Outcome> {
+        self.fill(input);
+        self.slots.history.fill_all(input.history);
+        let mut run = Run::new(Giving::Rows);
+        run.unreadable = self.keep_latest(input, Giving::Rows).err();
+        for query in &mut self.queries {
+            let running = Stopwatch::start();
+            run.query(query, &self.runner, input, skip);
+            let (name, took) = (&query.planned.file.name, running.elapsed());
+            tracing::debug!(query = name, batch = %input.batch, seconds = took.as_secs_f64(), "query run");
+            if let Some(outcome) = run.outcomes.last_mut().filter(|outcome| outcome.query == *name) {
+                outcome.took = took;
+            }
+        }
+        self.judge_by_period(&mut run, input, skip);
+        self.clear();
+        self.settle(input.watermark);
+        run.outcomes
+    }
+
+    /// Repeats a batch that was committed: windows count its rows and close.
+    ///
+    /// `left_out` names the queries that did not count its rows the first time either. Nothing is given out but the
+    /// closed windows of those that `give` names.
+    pub fn repeat(
+        &mut self,
+        input: &Input<'_>,
+        left_out: &dyn Fn(&str) -> bool,
+        give: &dyn Fn(&str) -> bool,
+    ) -> Vec<(String, RecordBatch)> {
+        self.fill(input);
+        if self.latest.as_ref().is_some_and(|latest| !left_out(&latest.name)) {
+            // What it lacked when the batch was run it lacks again, and whoever reads it was told then.
+            drop(self.keep_latest(input, Giving::Nothing));
+        }
+        // Windows may look things up in views of reference tables.
+        let is_wanted = |query: &Query| {
+            query.planned.windowed || (query.planned.file.kind == QueryKind::View && !query.planned.per_row)
+        };
+        let mut run = Run::new(Giving::Nothing);
+        for query in self.queries.iter_mut().filter(|query| is_wanted(query)) {
+            let gives = query.planned.windowed && give(&query.planned.file.name);
+            run.giving = if gives { Giving::Closed } else { Giving::Nothing };
+            run.query(query, &self.runner, input, left_out);
+        }
+        self.clear();
+        self.settle(input.watermark);
+        let given = run.outcomes.into_iter().filter(|outcome| give(&outcome.query));
+        given.filter_map(|outcome| Some((outcome.query, outcome.rows.ok()?))).collect()
+    }
+
+    /// Forgets the windows that the batch closed.
+    fn settle(&mut self, watermark: Option<Watermark>) {
+        let mut watermarks = BTreeMap::new();
+        for query in &mut self.queries {
+            if let Body::Windowed(windowed) = &mut query.body {
+                let own = own_watermark(&windowed.stream, &watermarks, watermark);
+                windowed.settle(own);
+                watermarks.insert(query.planned.file.name.clone(), windowed.complete_to(own));
+            }
+        }
+    }
+
+    fn fill(&mut self, input: &Input<'_>) {
+        self.times.set(input.now, input.event_now);
+        let partitions = input.partition_nows.iter();
+        self.times.partitions().set(partitions.map(|(partition, now)| (partition.0, now.timestamp_micros())));
+        self.slots.all.fill(input.rows);
+        if let Some(judged) = input.judged {
+            self.slots.judged.fill(&numbered(judged.rows));
+            for query in &self.queries {
+                let rows = judged.composed.get(&query.planned.file.name).unwrap_or(judged.rows);
+                query.judged.iter().for_each(|slot| slot.fill(&numbered(rows)));
+            }
+        }
+        self.slots.on_time.fill(input.on_time);
+        self.slots.open_alerts.fill_all(input.open_alerts.map_or(&[], std::slice::from_ref));
+        self.slots.artefacts.fill_all(input.artefacts.map_or(&[], std::slice::from_ref));
+        self.slots.encounters_now.fill_all(input.encounters_now.map_or(&[], std::slice::from_ref));
+    }
+
+    /// Brings the last values of patients up to date. Those who are let go of make room for others, and are let go of again where
+    /// the batch has a row of them: it is of before.
+    ///
+    /// Errors: the table's name, and why it is not up to date.
+    fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) -> Result<(), (String, QueryFailure)> {
+        let Some(Latest { windowed, slot, name, columns }) = &mut self.latest else { return Ok(()) };
+        let running = Stopwatch::start();
+        let is_leaving = |patient: &str| input.leaving.contains_key(patient);
+        if !input.leaving.is_empty() {
+            windowed.forget(&is_leaving);
+        }
+        let kept = windowed.fold(&self.runner, batch_number(input.batch));
+        if !input.leaving.is_empty() {
+            windowed.forget(&is_leaving);
+        }
+        let folded = running.elapsed().as_secs_f64();
+        let shown = match giving {
+            Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| {
+                slot.fill(&input.ages.map_or_else(|| rows.clone(), |ages| columns.with_ages(&rows, ages)));
+            }),
+            Giving::Closed | Giving::Nothing => Ok(()),
+        };
+        let seconds = running.elapsed().as_secs_f64();
+        tracing::debug!(query = name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
+        kept.and(shown).map_err(|failure| (name.clone(), failure))
+    }
+
+    fn clear(&mut self) {
+        let Slots { all, judged, on_time, history, open_alerts, artefacts, encounters_now, .. } = &self.slots;
+        for slot in [all, judged, on_time, history, open_alerts, artefacts, encounters_now] {
+            slot.clear();
+        }
+        self.latest.iter().for_each(|latest| latest.slot.clear());
+        for query in &self.queries {
+            query.closed.iter().chain(&query.current).chain(&query.judged).for_each(Slot::clear);
+        }
+    }
+
+    /// Whether a query reads the rows of the last while.
+    #[must_use]
+    pub fn reads_history(&self) -> bool {
+        self.reads_history
+    }
+
+    /// What in the queries is no fault but mostly a mistake, in the order of the files.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The tables that queries read and no query makes.
+    #[must_use]
+    pub fn given_reads(&self) -> BTreeSet<String> {
+        self.queries.iter().flat_map(|query| query.planned.given.iter().cloned()).collect()
+    }
+
+    /// How `query` is computed: each step with DataFusion's plan of it, as text.
+    #[must_use]
+    pub fn explain(&self, query: &str) -> Vec<(&'static str, String)> {
+        let Some(query) = self.queries.iter().find(|known| known.planned.file.name == query) else { return Vec::new() };
+        let text = |plan: &Arc<dyn ExecutionPlan>| displayable(plan.as_ref()).indent(false).to_string();
+        let mut steps = match &query.body {
+            Body::Plain(plan) => vec![("on the rows of each batch", text(plan))],
+            Body::Windowed(windowed) => windowed.plans().into_iter().map(|(step, plan)| (step, text(plan))).collect(),
+        };
+        steps.extend(query.clear.iter().map(|plan| ("@clear_when, on the rows of each batch", text(plan))));
+        steps
+    }
+
+    /// The window of `query` in words, where it has one.
+    #[must_use]
+    pub fn window(&self, query: &str) -> Option<String> {
+        let query = self.queries.iter().find(|known| known.planned.file.name == query)?;
+        match &query.body {
+            Body::Plain(_) => None,
+            Body::Windowed(windowed) => Some(windowed.window.to_string()),
+        }
+    }
+
+    /// How long after a row the windows of `query` that have it have ended, by the devices' time and without the lateness: where it
+    /// has windows of other windows, those count too.
+    #[must_use]
+    pub fn windows_last(&self, query: &str) -> Duration {
+        let mut micros: i64 = 0;
+        let mut name = query;
+        while let Some(Query { body: Body::Windowed(windowed), .. }) =
+            self.queries.iter().find(|known| known.planned.file.name == name)
+        {
+            micros = micros.saturating_add(windowed.lasts());
+            name = &windowed.stream;
+        }
+        Duration::from_micros(micros.unsigned_abs())
+    }
+
+    /// Whether a query reads who is here.
+    #[must_use]
+    pub fn reads_encounters(&self) -> bool {
+        self.reads_encounters
+    }
+
+    /// Whether a query reads the alerts that stand.
+    #[must_use]
+    pub fn reads_alerts(&self) -> bool {
+        self.reads_alerts
+    }
+}

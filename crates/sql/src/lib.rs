@@ -1,0 +1,47 @@
+//! Analysts' SQL: files in, plans once, result batches every second.
+//!
+//! The only crate that knows DataFusion. A query sees the micro-batch, the results of the queries before it and one
+//! frozen `now()`; it can reach no file, no network and no clock. It does not know what becomes of its rows.
+
+mod aggregates;
+mod batch;
+mod batching;
+mod condition;
+mod engine;
+mod execute;
+mod fault;
+mod file;
+mod functions;
+mod given;
+mod header;
+mod kept;
+mod keyed;
+mod latest;
+mod periods;
+mod planner;
+mod reference;
+mod refuse;
+mod result;
+mod run;
+mod sampled;
+mod seed;
+mod session;
+mod slot;
+mod smell;
+mod stored;
+mod syntax;
+mod window;
+
+pub use batch::{Ages, AgesOf, Closing, Input, Judged, Outcome, PatientAges};
+pub use engine::{Engine, Planned, Source};
+pub use execute::{Limits, QueryFailure};
+pub use file::{QueryFile, QueryKind, load_draft, load_set};
+pub use file::{files, is_hidden};
+pub use given::{artefacts_schema, encounters_now_schema, given_rows, open_alerts_schema};
+pub use kept::{Kept, SavedQuery};
+pub use periods::{Period, ReferenceChange};
+pub use reference::reference;
+pub use seed::seed_column;
+pub use seed::{Seed, load_seeds, read_rows};
+pub use smell::SMELLS;
+pub use stored::{Given, Parameters, StoredFailure, StoredReader, StoredSql};

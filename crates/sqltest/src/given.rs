@@ -1,0 +1,104 @@
+//! Records as the topic would have them, from a test's pipe table or lines.
+
+use serde_json::{Map, Value};
+
+use wardwatch_config::{Column, ColumnType, SourcePath, SourceSpec};
+use wardwatch_model::diagnostic::unknown;
+use wardwatch_model::terms::Partition;
+use wardwatch_pipeline::GivenRecord;
+
+use super::cell::time;
+use super::file::Records;
+use super::pipe::{PipeTable, Written};
+
+/// The partition that a record comes from, where the table has this column.
+const PARTITION: &str = "_partition";
+/// When Kafka stamped it.
+const STAMPED_AT: &str = "_stamped_at";
+
+/// What is wrong with a cell or heading.
+pub(super) type CellFault<'a> = (&'a Written, String);
+
+/// The records, in their order.
+///
+/// A cell stands in its record where the job's column is looked for first; an empty one does not stand there at all. What is no
+/// number goes into a column of numbers as the text that it is: the job must cope with such records.
+///
+/// # Errors
+/// Columns that the job does not have, partitions and stamps that are none.
+pub(super) fn records<'a>(given: &'a Records, source: &SourceSpec) -> Result<Vec<GivenRecord>, Vec<CellFault<'a>>> {
+    match given {
+        Records::Table(table) => of_table(table, source),
+        Records::Lines(lines) => {
+            let record = |line: &Written| GivenRecord {
+                partition: Partition(0),
+                stamp: None,
+                payload: line.text.clone().into_bytes(),
+            };
+            Ok(lines.iter().map(record).collect())
+        }
+    }
+}
+
+fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRecord>, Vec<CellFault<'a>>> {
+    let names = || source.columns.all().iter().map(|column| column.name.as_str()).chain([PARTITION, STAMPED_AT]);
+    let mut faults: Vec<CellFault<'a>> = Vec::new();
+    for heading in &table.heading {
+        if !names().any(|name| name == heading.text) {
+            faults.push((heading, unknown("column of the job", &heading.text, names())));
+        }
+    }
+    let mut records = Vec::new();
+    for row in &table.rows {
+        let cell = |name: &str| table.index_of(name).map(|index| &row[index]).filter(|cell| !cell.text.is_empty());
+        let mut partition = Partition(0);
+        if let Some(cell) = cell(PARTITION) {
+            match cell.text.parse().ok().filter(|number| *number >= 0) {
+                Some(number) => partition = Partition(number),
+                None => faults.push((cell, format!("\"{}\" is no partition; write 0, 1, 2", cell.text))),
+            }
+        }
+        let mut stamp = None;
+        if let Some(cell) = cell(STAMPED_AT) {
+            stamp = time(&cell.text).map(|time| time.timestamp_millis());
+            if stamp.is_none() {
+                faults.push((cell, format!("\"{}\" is no time such as 2026-01-01T00:00:00Z", cell.text)));
+            }
+        }
+        let filled = source.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?.text.as_str())));
+        let payloads = payloads(&filled.collect::<Vec<_>>(), source);
+        records.extend(payloads.into_iter().map(|payload| GivenRecord { partition, stamp, payload }));
+    }
+    if faults.is_empty() { Ok(records) } else { Err(faults) }
+}
+
+/// The records of one row; more than one only where each vital is a record of its own.
+fn payloads(cells: &[(&Column, &str)], source: &SourceSpec) -> Vec<Vec<u8>> {
+    let is_head =
+        |column: &Column| column.name == source.columns.key().name || column.name == source.columns.event_time().name;
+    let (head, vitals): (Vec<_>, Vec<_>) =
+        cells.iter().partition(|(column, _)| source.long.is_none() || is_head(column));
+    let mut record = Map::new();
+    for (column, text) in head {
+        column.from[0].put(&mut record, json(column, text));
+    }
+    let Some(long) = &source.long else { return vec![Value::Object(record).to_string().into_bytes()] };
+    let one = |(column, text): (&Column, &str)| {
+        let mut record = record.clone();
+        long.name.put(&mut record, Value::String(SourcePath::to_string(&column.from[0])));
+        long.value.put(&mut record, json(column, text));
+        Value::Object(record).to_string().into_bytes()
+    };
+    vitals.into_iter().map(one).collect()
+}
+
+fn json(column: &Column, text: &str) -> Value {
+    let as_text = || Value::String(if text == "\"\"" { String::new() } else { text.to_owned() });
+    match column.r#type {
+        ColumnType::Text | ColumnType::Time => as_text(),
+        ColumnType::Float | ColumnType::Int | ColumnType::Bool => serde_json::from_str(text)
+            .ok()
+            .filter(|value: &Value| !value.is_object() && !value.is_array())
+            .unwrap_or_else(as_text),
+    }
+}
