@@ -31,6 +31,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 SLACK = 1_500  # of a time by a device's clock: a sample and a half
+CONTINUOUS = 60_000  # what is valid for no longer comes all the time, and a record without it says that a sensor is off
 PAUSE = 2_500  # so long without a record, and one of several clocks without a name must show anew which it is
 
 NEVER = 1 << 60
@@ -123,6 +124,8 @@ class Case:
     def gaps(self, patient, rule):
         """The records without a value where each one of the stream before had one: a sensor is off. Where they come."""
         gaps = defaultdict(list)
+        if rule["valid_for"] > CONTINUOUS:
+            return gaps
         for counts_again in (False, True):
             had = defaultdict(lambda: (False, False))
             for place, record in enumerate(self.records):

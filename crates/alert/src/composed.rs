@@ -27,9 +27,9 @@ use smallvec::{SmallVec, smallvec};
 
 use wardwatch_model::terms::Partition;
 
-use super::Rule;
 use super::map::HashMap;
 use super::streams::{ALONE, CLOCK_TOLERANCE, Placed, SampleRow, Samples, SetId, StreamId, Streams};
+use super::{CONTINUOUS, Rule};
 use values::{Filled, Value, read};
 
 /// So many streams of one patient are combined; of more, those that were idle for longest are left out.
@@ -305,7 +305,9 @@ impl<'a> Batch<'a> {
         let columns = self.streams.shape().columns_of(self.set);
         let given: Each<bool> = columns.given(record).collect();
         let doubted: Each<bool> = columns.doubted(record).collect();
-        let lost = known.presence(&device, given.len()).note(&given, &doubted);
+        let mut lost = known.presence(&device, given.len()).note(&given, &doubted);
+        // What is measured seldom holds until it is no longer valid, whatever came of the next attempt.
+        lost.retain(|vital| self.valid_for[*vital] <= CONTINUOUS.num_microseconds().unwrap_or(i64::MAX));
         known.lose(&device, &lost, record, |stream, at| {
             entries.push(Entry::Sample(ComposedSample::unknown(record, stream, at)))
         });

@@ -58,6 +58,9 @@ pub use unreached::{Outstanding, Reach, Untaken};
 use wardwatch_model::header::{Extreme, RuleHeader};
 use wardwatch_model::terms::Severity;
 
+/// What is valid for no longer than this comes all the time, such as a saturation; a cuff or a thermometer is another matter.
+const CONTINUOUS: TimeDelta = TimeDelta::seconds(60);
+
 /// A rule as its alerts need it.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -144,6 +147,11 @@ impl Rule {
 
     fn set(&self, streams: &Streams) -> Option<SetId> {
         streams.shape().set(self.depends_on())
+    }
+
+    /// Whether its values come all the time, so that a record without one tells that a sensor is off.
+    fn is_continuous(&self) -> bool {
+        self.valid_for() <= CONTINUOUS
     }
 
     /// How long a sample counts without a newer one.

@@ -189,7 +189,7 @@ impl Life<'_> {
             return;
         }
         let Some(record) = self.moment.streams.id(&self.patient, sample, 0) else { return };
-        if let Some(episode) = self.episode.as_mut().filter(|_| is_gap) {
+        if let Some(episode) = self.episode.as_mut().filter(|_| is_gap && self.rule.is_continuous()) {
             let is_of_device = |track: &Track| track.stream.as_ref().is_some_and(|id| id.is_of_device(&record));
             self.is_told |= lifecycle::freeze(episode, sample.at, &is_of_device);
         }

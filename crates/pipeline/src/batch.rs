@@ -78,6 +78,7 @@ impl Taken {
         for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
             state.memory.streams.reach(reject.partition, stamped.min(now));
         }
+        state.memory.streams.catch_up(&batch.at_end, now);
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
         state.coverage.note_rejects(&batch.rejects, &rows.all, (&state.memory.streams, &plan.samples), now);

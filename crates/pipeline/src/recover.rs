@@ -194,6 +194,7 @@ impl Recovery {
         self.memory.event_time.watermark = logged.watermark;
         if logged.batch > self.streams_to {
             self.memory.note_samples(plan, &rows.all, logged.now);
+            self.memory.streams.catch_up(&logged.ranges.keys().copied().collect(), logged.now);
         }
         let input = Input {
             batch: logged.batch,

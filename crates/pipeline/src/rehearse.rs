@@ -225,6 +225,7 @@ impl Rehearsal {
             memory.event_time.watermarks = rows.watermarks;
             memory.event_time.watermark = *watermark;
             memory.note_samples(&self.plan, &rows.all, *now);
+            memory.streams.catch_up(&self.partitions(), *now);
             let input = Input {
                 batch: *batch,
                 rows: &rows.all,

@@ -78,6 +78,9 @@ pub(super) fn start(
         recover(plan, store, &topic, &mut state, options, &retry)?;
         topic.check_id()?;
     }
+    if let Some(last_now) = state.last_now {
+        state.memory.streams.resume(last_now);
+    }
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");

@@ -34,7 +34,7 @@ mod shape;
 mod stream;
 mod told;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
@@ -93,6 +93,21 @@ pub struct Streams {
     parted: HashMap<Arc<str>, Patient>,
     /// The newest stamp that each partition has reached, in microseconds.
     reached: BTreeMap<i32, i64>,
+    /// When each partition was read to its end, and how long its newest record had waited then.
+    caught_up: BTreeMap<i32, CaughtUp>,
+    /// The same of those that are not among them: when the job stopped.
+    stopped_at: Option<i64>,
+    /// The partitions that had a record since they were looked at.
+    read: BTreeSet<i32>,
+}
+
+/// A partition that was read to its end, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct CaughtUp {
+    /// Our time then.
+    at: i64,
+    /// How long the newest record had waited to be read: it came while nobody read.
+    waited: i64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -254,6 +269,7 @@ impl Streams {
             let stamp = stamps.filter(|stamps| stamps.is_valid(row)).map(|stamps| stamps.value(row));
             let stamped = stamp.unwrap_or_else(|| micros.max(*reached)).min(now);
             *reached = (*reached).max(stamped);
+            self.read.insert(partition);
 
             let device =
                 devices.as_ref().filter(|devices| devices.is_valid(row)).map_or("", |devices| devices.value(row));
@@ -321,6 +337,32 @@ impl Streams {
     pub fn reach(&mut self, partition: Partition, stamped: DateTime<Utc>) {
         let reached = self.reached.entry(partition.0).or_insert(i64::MIN);
         *reached = (*reached).max(stamped.timestamp_micros());
+        self.read.insert(partition.0);
+    }
+
+    /// Takes note that nothing waits any more in these partitions at `now`. What came since they were last read to their end, by its
+    /// stamp, may have waited for long: so much time has passed since. A stamp from before that is of a clock that is wrong, and
+    /// tells nothing.
+    pub fn catch_up(&mut self, at_end: &BTreeSet<Partition>, now: DateTime<Utc>) {
+        let now = now.timestamp_micros();
+        for Partition(partition) in at_end {
+            let before = self.caught_up.get(partition).copied();
+            let since = before.map(|known| known.at).or(self.stopped_at);
+            let waited = match self.reached.get(partition) {
+                _ if !self.read.contains(partition) => before.map_or(0, |known| known.waited),
+                Some(reached) if since.is_some_and(|since| since < *reached) => now.saturating_sub(*reached).max(0),
+                _ => 0,
+            };
+            self.caught_up.insert(*partition, CaughtUp { at: now, waited });
+        }
+        self.read.clear();
+    }
+
+    /// Takes note that the job goes on, whose last batch was at `stopped_at`: all that is stamped later came since.
+    pub fn resume(&mut self, stopped_at: DateTime<Utc>) {
+        let at = stopped_at.timestamp_micros();
+        self.stopped_at = Some(at);
+        self.caught_up.values_mut().for_each(|known| known.at = known.at.max(at));
     }
 }
 

@@ -11,10 +11,10 @@ use super::lanes::{Lane, Lanes, Run};
 use super::levels::Levels;
 use super::pace::Pace;
 use super::seen::{Seen, Spans, Stretch};
-use super::{ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
+use super::{CaughtUp, ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 10;
+const FORM: u8 = 11;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -31,6 +31,11 @@ impl Streams {
         list(&mut to, &self.reached.iter().collect::<Vec<_>>(), |to, (partition, at)| {
             to.extend(partition.to_le_bytes());
             number(to, **at);
+        });
+        list(&mut to, &self.caught_up.iter().collect::<Vec<_>>(), |to, (partition, known)| {
+            to.extend(partition.to_le_bytes());
+            number(to, known.at);
+            number(to, known.waited);
         });
         for patients in [&self.patients, &self.parted] {
             list(&mut to, &patients.iter().collect::<Vec<_>>(), |to, (name, patient)| {
@@ -55,8 +60,21 @@ impl Streams {
         }
         let reached: BTreeMap<i32, i64> =
             from.list(|from| Some((i32::from_le_bytes(from.take()?), from.number()?)))?.into_iter().collect();
+        let caught_up = from.list(|from| {
+            let partition = i32::from_le_bytes(from.take()?);
+            Some((partition, CaughtUp { at: from.number()?, waited: from.number()? }))
+        })?;
+        let caught_up: BTreeMap<i32, CaughtUp> = caught_up.into_iter().collect();
         let (patients, parted) = (from.patients(&saved)?, from.patients(&saved)?);
-        let mut streams = from.0.is_empty().then(|| Self { shape: Arc::new(saved), patients, parted, reached })?;
+        let shape_of_then = Arc::new(saved);
+        let mut streams = from.0.is_empty().then(|| Self {
+            shape: shape_of_then,
+            patients,
+            parted,
+            reached,
+            caught_up,
+            ..Self::default()
+        })?;
         streams.reshape(shape);
         Some(streams)
     }

@@ -177,14 +177,19 @@ impl Streams {
     }
 
     /// How far each partition has got on the axis of stamps: its newest, and the time that has passed since where nothing
-    /// waits to be read.
+    /// waits to be read: from when it was read, and what it had waited before.
     #[must_use]
     pub fn arrivals(&self, silences: &BTreeMap<Partition, TimeDelta>) -> Arrivals {
         let silence =
             |partition: i32| silences.get(&Partition(partition)).and_then(TimeDelta::num_microseconds).unwrap_or(0);
-        Arrivals(
-            self.reached.iter().map(|(partition, at)| (*partition, at.saturating_add(silence(*partition)))).collect(),
-        )
+        let waited = |partition: &i32| match silences.contains_key(&Partition(*partition)) {
+            true => self.caught_up.get(partition).map_or(0, |known| known.waited),
+            false => 0,
+        };
+        let arrived = |(partition, at): (&i32, &i64)| {
+            (*partition, at.saturating_add(silence(*partition)).saturating_add(waited(partition)))
+        };
+        Arrivals(self.reached.iter().map(arrived).collect())
     }
 
     /// How the clocks of each stream stand.

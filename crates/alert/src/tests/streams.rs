@@ -55,6 +55,8 @@ struct Oximeters {
     stored: BTreeMap<EpisodeId, Episode>,
     /// What stands in the doubtful column where a reading has no value.
     doubtful: Option<f64>,
+    /// When each partition had a record last, by our clock.
+    active: BTreeMap<Partition, i64>,
 }
 
 impl Oximeters {
@@ -68,7 +70,8 @@ impl Oximeters {
             ..rule(hold, clear_after)
         };
         let streams = Streams::new(Shape::new(Some("device"), [rule.depends_on()].into_iter()));
-        Self { rule, streams, open: OpenEpisodes::default(), stored: BTreeMap::new(), doubtful: None }
+        let (open, stored) = (OpenEpisodes::default(), BTreeMap::new());
+        Self { rule, streams, open, stored, doubtful: None, active: BTreeMap::new() }
     }
 
     /// A batch that ends when Kafka's clock is at `now`, with nothing waiting.
@@ -77,11 +80,9 @@ impl Oximeters {
         let below: Vec<Reading> =
             readings.iter().copied().filter(|reading| reading.spo2.is_some_and(|spo2| spo2 < 90.0)).collect();
         let samples = self.streams.note(&all, &columns(), at(now));
-        let newest = self.streams.arrivals(&BTreeMap::new());
-        let silences = (0..4).filter_map(|partition| {
-            let reached = DateTime::from_timestamp_micros(newest.of(partition)?)?;
-            Some((Partition(partition), at(now) - reached))
-        });
+        self.active.extend(readings.iter().map(|reading| (Partition(reading.partition), now)));
+        self.streams.catch_up(&(0..4).map(Partition).collect(), at(now));
+        let silences = self.active.iter().map(|(partition, active)| (*partition, at(now) - at(*active)));
         let arrivals = self.streams.arrivals(&silences.collect());
         let columns = columns();
         let moment = Moment {
@@ -680,4 +681,47 @@ fn of_two_cuffs_without_names_each_low_reading_fires_whatever_their_clocks_and_n
             }
         }
     }
+}
+
+#[test]
+fn what_is_measured_seldom_holds_though_the_next_attempt_brings_no_value() {
+    for (valid_for, fired) in [(4 * 3_600, vec![(State::Firing, 1_210, None)]), (30, vec![])] {
+        let mut bed = Oximeters::new(10, 0);
+        bed.rule.stale_after = Duration::from_secs(valid_for);
+        let readings = [(0, 97.0), (600, 97.0), (1_200, 80.0)].map(|(at, spo2)| reading(at, at, "cuff", spo2));
+        bed.live(&readings);
+        bed.live(&[Reading { spo2: None, ..reading(1_204, 1_204, "cuff", 0.0) }]);
+        bed.batch(&[], 1_230);
+        assert_eq!(bed.fired(), fired, "valid for {valid_for} s");
+    }
+}
+
+#[test]
+fn what_came_while_nobody_read_has_held_since_it_came() {
+    for hold in [10, 600] {
+        let mut bed = Oximeters::new(hold, 0);
+        bed.rule.stale_after = Duration::from_secs(4 * 3_600);
+        bed.live(&[reading(0, 0, "cuff", 97.0), reading(600, 600, "cuff", 97.0)]);
+        bed.batch(&[], 605);
+        bed.batch(&[reading(1_200, 1_200, "cuff", 80.0)], 1_900);
+        let hold = i64::try_from(hold).expect("a length");
+        assert_eq!(bed.fired(), [(State::Firing, 1_200 + hold, None)]);
+
+        // And so it is known after another stop.
+        bed.restart();
+        assert_eq!(
+            bed.streams.arrivals(&BTreeMap::from([(Partition(0), TimeDelta::zero())])).newest(),
+            Some(1_900_000_000)
+        );
+    }
+
+    // A stamp from before we looked last is of a clock that is wrong: how long ago that was, nobody knows.
+    let mut bed = Oximeters::new(600, 0);
+    bed.rule.stale_after = Duration::from_secs(4 * 3_600);
+    bed.live(&[reading(0, 0, "cuff", 97.0), reading(600, 600, "cuff", 97.0)]);
+    bed.batch(&[], 1_895);
+    bed.batch(&[reading(1_200, 1_200, "cuff", 80.0)], 1_900);
+    assert_eq!(bed.fired(), []);
+    bed.batch(&[], 1_900 + 615);
+    assert_eq!(bed.fired(), [(State::Firing, 1_800, None)]);
 }
