@@ -566,14 +566,20 @@ impl Watch<'_> {
     }
 
     fn disagreement(&self, episode: &Episode) -> Option<String> {
-        let lasts = |holds: Holds| {
-            episode.tracks.iter().find(|track| {
+        let lasting = |holds: Holds| {
+            episode.tracks.iter().filter(move |track| {
                 let now = self.moment.clock(track);
                 let is_live = now.is_some_and(|now| now < track.valid_until && now - track.since >= DISAGREE_AFTER);
                 track.holds == holds && track.stream.is_some() && is_live
             })
         };
-        let (says, denies) = (lasts(Holds::Yes)?, lasts(Holds::No)?);
+        // A device whose clock was set has said two things, one after the other.
+        let device = |track: &super::Track| track.stream.as_ref().map(|id| Arc::clone(&id.device));
+        let are_apart = |one: &super::Track, other: &super::Track| {
+            device(one) != device(other) || device(one).is_none_or(|name| name.is_empty())
+        };
+        let (says, denies) = lasting(Holds::Yes)
+            .find_map(|says| lasting(Holds::No).find(|denies| are_apart(says, denies)).map(|denies| (says, denies)))?;
         let is_named = |track: &super::Track| track.stream.as_ref().is_some_and(|stream| !stream.device.is_empty());
         if !is_named(says) && !is_named(denies) {
             let rule = &episode.rule;

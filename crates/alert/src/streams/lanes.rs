@@ -355,7 +355,7 @@ impl Lanes {
                 let (id, last) = (lane.id, Run::of(lane.newest, lane.stamped));
                 let stepped = lane.go_on(at, stamped);
                 lane.level = lane.level.and(value.or(lane.level));
-                let mut noted = self.take_the_lead(id, at, stamped);
+                let mut noted = self.take_the_lead(id, last, (at, stamped), source);
                 noted.stepped = noted.stepped.or(stepped);
                 noted.let_go = self.let_kept_go(id, at);
                 Noted { placed: self.counted(id, last, at, stamped), ..noted }
@@ -374,7 +374,10 @@ impl Lanes {
                 }
                 lane.run = Run::default();
                 let id = lane.id;
-                Noted { placed: self.counted(id, last, at, stamped), ..self.take_the_lead(id, at, stamped) }
+                Noted {
+                    placed: self.counted(id, last, at, stamped),
+                    ..self.take_the_lead(id, last, (at, stamped), source)
+                }
             }
             None => {
                 // Of a time of which nothing was known: it is true whether it had been kept or the clock was set back. Of
@@ -464,9 +467,9 @@ impl Lanes {
         }
     }
 
-    /// A sample of the lane called `id`, which takes the first one's place when that has had no sample while enough came
-    /// here: the clock was set.
-    fn take_the_lead(&mut self, id: u32, at: i64, stamped: i64) -> Noted {
+    /// A sample of the lane called `id`, whose sample before was `last`. The lane takes the first one's place when that has had no
+    /// sample while enough came here: the clock was set.
+    fn take_the_lead(&mut self, id: u32, last: Run, (at, stamped): (i64, i64), source: Source) -> Noted {
         let noted = Noted::at(Placed::Lane(id));
         let Some(first) = self.first.as_mut().filter(|first| first.id != id) else {
             self.lead = Run::default();
@@ -475,7 +478,11 @@ impl Lanes {
         self.lead = self.lead.with(at, stamped);
         let next = self.others.iter().position(|lane| lane.id == id);
         // One that went on beside the first is another device's, without a name, and the first one has only paused.
-        let is_next = |next: &usize| self.others[*next].since >= first.stamped && self.lead.lasts(at, stamped);
+        let is_alone = |next: &usize| self.others[*next].since >= first.stamped;
+        // A device with a name has one clock: of what it measures seldom, two that keep pace are enough.
+        let is_paced = last.keeps_pace(at, stamped) && at.saturating_sub(last.at) >= SELDOM;
+        let is_enough = self.lead.lasts(at, stamped) || (source == Source::Device && is_paced);
+        let is_next = |next: &usize| is_alone(next) && is_enough;
         let Some(next) = next.filter(is_next) else { return noted };
         let by = first.delay.saturating_sub(self.others[next].delay);
         let is_step = first.is_clock && by.abs() > CLOCK_TOLERANCE;

@@ -725,3 +725,18 @@ fn what_came_while_nobody_read_has_held_since_it_came() {
     bed.batch(&[], 1_900 + 615);
     assert_eq!(bed.fired(), [(State::Firing, 1_800, None)]);
 }
+
+#[test]
+fn a_clock_of_a_named_device_that_was_set_between_readings_is_known_by_the_second_and_it_does_not_disagree_with_itself()
+{
+    let mut bed = Oximeters::new(10, 0);
+    bed.rule.stale_after = Duration::from_secs(4 * 3_600);
+    bed.live(&[reading(0, 0, "cuff", 97.0), reading(600, 600, "cuff", 80.0)]);
+    bed.batch(&[], 630);
+    bed.live(&[reading(-600, 1_200, "cuff", 97.0)]);
+    bed.batch(&[], 1_290);
+    assert_eq!(bed.fired(), [(State::Firing, 610, None)], "it may have been kept");
+    bed.live(&[reading(0, 1_800, "cuff", 97.0)]);
+    bed.batch(&[], 1_890);
+    assert_eq!(bed.fired().iter().map(|(state, ..)| *state).collect::<Vec<_>>(), [State::Ended]);
+}
