@@ -78,7 +78,9 @@ impl Taken {
         for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
             state.memory.streams.reach(reject.partition, stamped.min(now));
         }
-        state.memory.streams.catch_up(&batch.at_end, now);
+        // While the batch waited to be taken, more may have come.
+        let since_look = batch.looked.and_then(|looked| TimeDelta::from_std(looked.elapsed()).ok()).unwrap_or_default();
+        state.memory.streams.catch_up(&batch.at_end, now - since_look);
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
         state.coverage.note_rejects(&batch.rejects, &rows.all, (&state.memory.streams, &plan.samples), now);
@@ -95,7 +97,9 @@ impl Taken {
         let patience = patience(&plan.job.source);
         let event_time = state.memory.event_time.after(&seen, &patience);
         let id = state.last_batch.next();
-        let arrivals = state.memory.streams.arrivals(&event_time.silences(&seen));
+        let mut silences = event_time.silences(&seen);
+        silences.values_mut().for_each(|silence| *silence = (*silence - since_look).max(TimeDelta::zero()));
+        let arrivals = state.memory.streams.arrivals(&silences);
         let event_now = event_time.now.unwrap_or(now);
         state.attaching.note_nobody(&unattached, event_now);
         if state.coverage.is_due(now) {

@@ -81,6 +81,9 @@ pub(super) fn start(
     if let Some(last_now) = state.last_now {
         state.memory.streams.resume(last_now);
     }
+    // Recovery may have taken long, and more has come; partitions that are new are found by whoever reads.
+    let later = if is_recovered { topic.bounds().unwrap_or_default() } else { Bounds::new() };
+    let bounds: Bounds = bounds.into_iter().map(|(p, known)| (p, later.get(&p).copied().unwrap_or(known))).collect();
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");

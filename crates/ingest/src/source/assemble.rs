@@ -123,6 +123,7 @@ impl Assembly {
             records: std::mem::take(&mut self.records),
             unread: Unread::default(),
             closed,
+            looked: Some(closed),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct MicroBatch {
     pub unread: Unread,
     /// When it was closed.
     pub closed: Stopwatch,
+    /// When it was known of which partitions nothing waited; `None` where that is so when the batch is taken.
+    pub looked: Option<Stopwatch>,
 }
 
 /// What a source cannot read.
@@ -71,6 +73,7 @@ impl MicroBatch {
             records: 0,
             unread: Unread::default(),
             closed: Stopwatch::start(),
+            looked: None,
         }
     }
 }

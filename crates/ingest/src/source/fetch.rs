@@ -53,6 +53,8 @@ pub(super) struct Fetch {
     assembly: Assembly,
     /// A closed batch for which the queue has no room yet.
     waiting: Option<MicroBatch>,
+    /// When it was looked where each partition ends.
+    started: Stopwatch,
     since_close: Stopwatch,
     since_look: Stopwatch,
     full_since: Option<Stopwatch>,
@@ -93,6 +95,7 @@ impl Fetch {
             topic,
             trigger,
             waiting: None,
+            started: Stopwatch::start(),
             since_close: Stopwatch::start(),
             since_look: Stopwatch::start(),
             full_since: None,
@@ -145,7 +148,12 @@ impl Fetch {
 
     fn close(&mut self) -> MicroBatch {
         let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
-        MicroBatch { unread, ..self.assembly.close(&self.at_end) }
+        let batch = MicroBatch { unread, ..self.assembly.close(&self.at_end) };
+        match self.until {
+            Until::Stopped => batch,
+            // More may have come since; the next run takes it.
+            Until::CaughtUp => MicroBatch { looked: Some(self.started), ..batch },
+        }
     }
 
     fn is_due(&self) -> bool {

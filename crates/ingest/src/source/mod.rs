@@ -152,6 +152,7 @@ mod tests {
             records: 0,
             unread: Unread::default(),
             closed: Stopwatch::start(),
+            looked: None,
         }
     }
 
