@@ -345,6 +345,11 @@ impl Streams {
     /// tells nothing.
     pub fn catch_up(&mut self, at_end: &BTreeSet<Partition>, now: DateTime<Utc>) {
         let now = now.timestamp_micros();
+        for partition in self.read.iter().filter(|partition| !at_end.contains(&Partition(**partition))) {
+            if let Some(known) = self.caught_up.get_mut(partition) {
+                known.waited = 0;
+            }
+        }
         for Partition(partition) in at_end {
             let before = self.caught_up.get(partition).copied();
             let since = before.map(|known| known.at).or(self.stopped_at);

@@ -715,6 +715,16 @@ fn what_came_while_nobody_read_has_held_since_it_came() {
         );
     }
 
+    // What waited before tells nothing of what is read since, also where more waits at first.
+    let mut bed = Oximeters::new(600, 0);
+    bed.live(&[reading(600, 600, "cuff", 97.0)]);
+    bed.batch(&[reading(1_200, 1_200, "cuff", 97.0)], 1_900);
+    bed.streams.note(&frame_of(&[reading(1_950, 1_950, "cuff", 97.0)]), &columns(), at(1_950));
+    bed.streams.catch_up(&BTreeSet::new(), at(1_950));
+    bed.streams.catch_up(&BTreeSet::from([Partition(0)]), at(1_951));
+    let arrivals = bed.streams.arrivals(&BTreeMap::from([(Partition(0), TimeDelta::seconds(1))]));
+    assert_eq!(arrivals.newest(), Some(1_951_000_000));
+
     // A stamp from before we looked last is of a clock that is wrong: how long ago that was, nobody knows.
     let mut bed = Oximeters::new(600, 0);
     bed.rule.stale_after = Duration::from_secs(4 * 3_600);
