@@ -184,6 +184,34 @@ SELECT patient_id, age_seconds FROM vitals_latest WHERE age_seconds > 3";
     running.wait_until("the data ends it", || alerts() == ["P1|ended"]);
 }
 
+/// Nobody else looks after the ward where cron runs the job: each run judges who has fallen silent, and leaves word that it was here.
+#[test]
+fn a_run_that_finds_nothing_new_tells_of_patients_who_have_fallen_silent_and_that_it_has_looked() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let silent = "-- @severity: technical\n-- @message: no data for {age_seconds:.0} s
+SELECT patient_id, age_seconds FROM vitals_latest WHERE age_seconds > 3";
+    let job = TestJob::new(&topic.name, &database.url).query("rules/no_data", silent);
+    let halted = || {
+        let status = job.command("status").args(["--patience", "3s"]).output().unwrap();
+        crate::bed::told(&status).contains("no_batch")
+    };
+    run(&job, &[]);
+    assert!(!halted(), "a run over an empty topic is one that has looked");
+    topic.put_samples("P1", &[(0, 80.0)]);
+    run(&job, &[]);
+    assert!(database.rows_of_rules("SELECT patient_id FROM alerts").is_empty());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!(halted(), "no run has looked for longer than that");
+    run(&job, &[]);
+    assert_eq!(database.rows_of_rules("SELECT patient_id, state FROM alerts"), ["P1|firing"]);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let before = database.rows("SELECT COUNT(*) FROM alert_events");
+    run(&job, &[]);
+    assert!(!halted(), "it has looked, though there was nothing to write down");
+    assert_eq!(database.rows("SELECT COUNT(*) FROM alert_events"), before);
+    assert_eq!(database.rows("SELECT SUM(records) FROM batches"), ["1"]);
+}
+
 #[test]
 fn features_look_back_over_a_restart_as_if_there_had_been_none() {
     let features = "[features]
@@ -362,16 +390,17 @@ fn a_start_after_a_stop_reads_nothing_again_for_windows_however_long_they_are() 
 }
 
 #[test]
-fn a_run_without_anything_new_reads_nothing_again_even_after_a_kill() {
+fn a_run_without_anything_new_reads_again_only_what_a_kill_has_lost() {
     let (job, topic, database) = job("snapshot_every = 1000");
     let mut running = job.start();
     topic.put_samples("P1", &[(0, 80.0), (30, 80.0), (75, 80.0)]);
     running.wait_until("it works", || database.so_far("SELECT SUM(records) FROM batches") == "3");
     running.signal("KILL");
     running.wait();
-    assert_eq!(read_again(&run(&job, &[])), 0);
+    assert_eq!(read_again(&run(&job, &[])), 3, "who has fallen silent is to be judged, though nothing has come");
+    assert_eq!(read_again(&run(&job, &[])), 0, "which a stop has saved");
     topic.put_samples("P1", &[(90, 80.0)]);
-    assert_eq!(read_again(&run(&job, &[])), 3, "what comes needs what was there");
+    assert_eq!(read_again(&run(&job, &[])), 0, "with what was there");
     topic.put_samples("P1", &[(91, 80.0)]);
     assert_eq!(read_again(&run(&job, &[])), 0, "which a stop has saved");
     run(&job, &["--close-windows"]);

@@ -240,8 +240,7 @@ fn run_as_holder(
     mut reloader: Reloader,
     options: &mut RunOptions<'_>,
 ) -> Result<Summary, RunError> {
-    let Started { mut source, mut state, mut clock, mut references, notifier, is_recovered } =
-        start(plan, store, topic, options)?;
+    let Started { mut source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
@@ -272,15 +271,12 @@ fn run_as_holder(
             }
             Next::Nothing => {}
             Next::End => {
-                if options.at_end == AtEnd::CloseWindows {
-                    let mut taken = nothing(plan, &mut state, clock.now(), AtEnd::CloseWindows);
-                    taken.show_open = true;
-                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
-                } else if is_recovered {
-                    // Time has passed since the last record, which an alert may wait for.
-                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
-                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
-                }
+                // Time has passed since the last record, which an alert may wait for; and where nothing has come, whoever looks into
+                // the store is to know that somebody has looked.
+                let mut taken = nothing(plan, &mut state, clock.now(), options.at_end);
+                taken.show_open = options.at_end == AtEnd::CloseWindows;
+                taken.shows_life = summary.batches == 0;
+                step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
                 // Whom people have discharged is gone now, not with the next record.
                 take_encounters(store, &mut state, clock.now(), &options.retry())?;
                 while state.attaching.is_due() && !(options.stopped)() {

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use tracing::{error, info, warn};
 
 use wardwatch_ingest::source::{Source, Until};
 use wardwatch_kafka::KafkaError;
 use wardwatch_kafka::{Bounds, Topic};
 use wardwatch_model::clock::SteadyClock;
-use wardwatch_model::terms::{Offset, Partition};
 use wardwatch_notify::Notifier;
 use wardwatch_store::{Edited, Store, TableSpec};
 
@@ -19,7 +17,7 @@ use super::plan::Plan;
 use super::recover::recover;
 use super::references::{References, read_references};
 use super::retry::Retry;
-use super::run::{AtEnd, ReplacedTopic, RunError, RunOptions, Standby};
+use super::run::{ReplacedTopic, RunError, RunOptions, Standby};
 use super::state::JobState;
 
 /// What only one process of a job has at a time.
@@ -73,48 +71,18 @@ pub(super) fn start(
     }
     state.waiting_since = (options.until == Until::Stopped).then(|| clock.now());
     retry.until_done(|| state.attaching.read_waiting(store))?;
-    let is_recovered = is_anything_to_do(plan, store, (&state, clock.now()), &bounds, options, &retry)?;
-    if is_recovered {
-        recover(plan, store, &topic, &mut state, options, &retry)?;
-        topic.check_id()?;
-    }
+    recover(plan, store, &topic, &mut state, options, &retry)?;
+    topic.check_id()?;
     if let Some(last_now) = state.last_now {
         state.memory.streams.resume(last_now);
     }
     // Recovery may have taken long, and more has come; partitions that are new are found by whoever reads.
-    let later = if is_recovered { topic.bounds().unwrap_or_default() } else { Bounds::new() };
+    let later = topic.bounds().unwrap_or_default();
     let bounds: Bounds = bounds.into_iter().map(|(p, known)| (p, later.get(&p).copied().unwrap_or(known))).collect();
     let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
-    Ok(Started { source, state, clock, references, notifier, is_recovered })
-}
-
-/// Whether a batch may come: a run that ends when it has caught up, and has, needs nothing of what the job remembers.
-fn is_anything_to_do(
-    plan: &Plan,
-    store: &mut Store,
-    (state, now): (&JobState, DateTime<Utc>),
-    bounds: &Bounds,
-    options: &RunOptions<'_>,
-    retry: &Retry<'_>,
-) -> Result<bool, RunError> {
-    let ends_at_once = options.until == Until::CaughtUp && options.at_end == AtEnd::LeaveWindows;
-    let is_read =
-        |(partition, position): (&Partition, &Offset)| bounds.get(partition).is_none_or(|(_, end)| position >= end);
-    if !ends_at_once || !state.claimed.iter().all(is_read) {
-        return Ok(true);
-    }
-    // Time has passed, which an alert may wait for.
-    if state.episodes.iter().any(|episode| episode.state.is_live()) {
-        return Ok(true);
-    }
-    // Somebody may have come or gone.
-    if state.attaching.is_due() || !retry.until_done(|| store.open_encounters(now))?.is_empty() {
-        return Ok(true);
-    }
-    // Rows may be due that a table did not take, and windows that could not be computed or that a new query is to give out.
-    Ok(state.quarantine.len() > 0 || state.has_due_rows(plan, now) || retry.until_done(|| store.has_earliest())?)
+    Ok(Started { source, state, clock, references, notifier })
 }
 
 /// Writes down which tables of new queries are to hold windows from the earliest record on, before there are such tables: that they
@@ -175,6 +143,4 @@ pub(super) struct Started {
     pub(super) clock: SteadyClock,
     pub(super) references: References,
     pub(super) notifier: Notifier,
-    /// Whether what the job remembers is known; a run that has nothing to do needs none of it.
-    pub(super) is_recovered: bool,
 }
