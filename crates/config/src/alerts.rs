@@ -8,7 +8,7 @@ use minijinja::Environment;
 use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::terms::Severity;
 
-use super::parse::{Checker, identifier, not_empty, table_name};
+use super::checker::{Checker, identifier, not_empty, table_name};
 use super::raw::{RawAlerts, RawOutlet, RawStep};
 use super::spanned::Spanned;
 use super::units::{Zero, duration};

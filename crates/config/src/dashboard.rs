@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::parse::{Checker, not_empty, table_name};
+use super::checker::{Checker, not_empty, table_name};
 use super::raw::RawDashboard;
 use super::units::{Zero, duration};
 

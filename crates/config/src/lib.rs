@@ -4,6 +4,7 @@
 //! Kafka nor a database; whether a topic or a table exists is not its business.
 
 mod alerts;
+mod checker;
 mod columns;
 mod dashboard;
 mod job;

@@ -15,7 +15,7 @@ use wardwatch_model::telemetry::caught;
 use wardwatch_store::{Attempt, Outcome, Store, StoreError, Waiting};
 
 use super::message::{Message, Texts};
-use super::{Speaker, TendFault, Undelivered};
+use super::sink::{Speaker, TendFault, Undelivered};
 
 /// The outbox is looked into this often without being asked to: a batch that was written while the bell was lost.
 const LOOK: Duration = Duration::from_secs(30);

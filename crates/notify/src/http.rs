@@ -14,7 +14,7 @@ use wardwatch_config::{Outlet, OutletKind};
 use wardwatch_store::Store;
 
 use super::message::Message;
-use super::{Pulse, Speaker, TendFault, Undelivered};
+use super::sink::{Pulse, Speaker, TendFault, Undelivered};
 
 /// How much of an answer is kept to say what was wrong.
 const SHOWN: usize = 200;

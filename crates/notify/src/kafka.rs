@@ -8,7 +8,7 @@ use wardwatch_config::{Outlet, SourceSpec};
 use wardwatch_kafka::Producer;
 
 use super::message::Message;
-use super::{Speaker, Undelivered};
+use super::sink::{Speaker, Undelivered};
 
 /// A topic of the Kafka that the job reads from.
 pub(super) struct Records {

@@ -22,15 +22,13 @@ mod ntfy;
 mod outage;
 mod outbox;
 mod report;
+mod sink;
 mod webhook;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 
 use wardwatch_alert::Outstanding;
 use wardwatch_config::{Job, Outlet, OutletKind};
@@ -39,10 +37,12 @@ use wardwatch_model::health::Health;
 use wardwatch_store::{Store, StoreError};
 
 use deliver::Delivery;
-use message::Message;
 use outage::OutageWatch;
 use outbox::{Board, Watch};
+use sink::{Pulse, Speaker};
+
 pub use report::{ReportLetter, mail_report};
+pub use sink::Undelivered;
 
 /// The threads that deliver. They end, after a last look, when this is dropped.
 #[derive(Debug)]
@@ -132,58 +132,5 @@ fn speaker(outlet: &Outlet, job: &Job, pulse: &Pulse) -> Box<dyn Speaker> {
         OutletKind::Kafka { topic } => Box::new(kafka::Records::new(outlet, &job.source, topic)),
         OutletKind::Log => Box::new(log::Log::new(outlet)),
         OutletKind::Heartbeat { .. } => Box::new(http::Heartbeat::new(outlet, pulse.clone())),
-    }
-}
-
-/// Counts the signs of life of the loop.
-#[derive(Debug, Clone, Default)]
-struct Pulse(Arc<AtomicU64>);
-
-/// One kind of outlet: how it is spoken to.
-trait Speaker: Send {
-    /// How many notifications one message may hold.
-    fn most(&self) -> usize;
-
-    /// Brings notifications to the receiver, all or, as far as anybody knows, none.
-    fn tell(&mut self, messages: &[Message], now: DateTime<Utc>) -> Result<(), Undelivered>;
-
-    /// How often there is something to do beside.
-    fn tends_every(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Does it.
-    fn tend(&mut self, _store: &mut Store, _now: DateTime<Utc>) -> Result<(), TendFault> {
-        Ok(())
-    }
-}
-
-/// Why a message was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Undelivered {
-    /// Nobody is there, or the receiver is not well: whatever it is told now would fail.
-    #[error("{0}")]
-    Later(String),
-    /// The receiver does not take this message; another it may take.
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// Why what an outlet does beside was not done.
-#[derive(Debug)]
-enum TendFault {
-    Store(StoreError),
-    Receiver(String),
-}
-
-impl From<StoreError> for TendFault {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Undelivered> for TendFault {
-    fn from((Undelivered::Later(reason) | Undelivered::Refused(reason)): Undelivered) -> Self {
-        Self::Receiver(reason)
     }
 }

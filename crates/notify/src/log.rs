@@ -9,7 +9,7 @@ use tracing::info;
 use wardwatch_config::Outlet;
 
 use super::message::Message;
-use super::{Speaker, Undelivered};
+use super::sink::{Speaker, Undelivered};
 
 /// The log.
 #[derive(Debug)]

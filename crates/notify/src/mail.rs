@@ -9,7 +9,7 @@ use wardwatch_config::{Outlet, OutletKind};
 
 use super::http::idempotency_key;
 use super::message::{Message, digest, headline};
-use super::{Speaker, Undelivered};
+use super::sink::{Speaker, Undelivered};
 
 /// A mail server and who is written to.
 pub(super) struct Mail {

@@ -15,7 +15,7 @@ use wardwatch_store::Store;
 
 use super::http::{Http, idempotency_key, signature};
 use super::message::{Message, digest, headline};
-use super::{Speaker, TendFault, Undelivered};
+use super::sink::{Speaker, TendFault, Undelivered};
 
 /// How often presses of the button are looked for.
 const LOOK: Duration = Duration::from_secs(2);

@@ -21,7 +21,7 @@ use wardwatch_model::terms::Severity;
 
 use super::deliver::Backoff;
 use super::message::Texts;
-use super::{Speaker, Undelivered};
+use super::sink::{Speaker, Undelivered};
 
 /// How often it is looked whether the store answers.
 const LOOK: Duration = Duration::from_millis(500);

@@ -6,8 +6,8 @@ use lettre::message::{Attachment, MultiPart, SinglePart};
 
 use wardwatch_config::Outlet;
 
-use super::Undelivered;
 use super::mail::Mail;
+use super::sink::Undelivered;
 
 /// A report on its way.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use wardwatch_store::Store;
 
 use super::http::{Http, idempotency_key, signature};
 use super::message::Message;
-use super::{Speaker, TendFault, Undelivered};
+use super::sink::{Speaker, TendFault, Undelivered};
 
 /// A time that says that there is none, as Go writes it.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";

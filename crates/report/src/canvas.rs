@@ -7,8 +7,6 @@ use plotters::element::{Drawable, PointCollection};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::figure::ChartError;
-
 const UNITS: f64 = 4.0;
 
 /// plotters divides font sizes by this when it writes SVG.
@@ -158,3 +156,8 @@ pub(super) fn fit(text: &str, size: f64, room: f64) -> String {
     }
     letters.into_iter().chain(['…']).collect()
 }
+
+/// Why a chart cannot be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the chart cannot be drawn: {0}")]
+pub struct ChartError(pub String);

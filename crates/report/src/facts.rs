@@ -14,11 +14,12 @@ use wardwatch_model::diagnostic::{Diagnostic, unknown};
 use wardwatch_model::terms::Severity;
 use wardwatch_sql::{Given, Parameters, StoredFailure, StoredReader};
 
+use super::figure::frame::span;
 use super::figure::{
     Band, Bars, Body, Cell, Entry, Figure, Heat, Histogram, Limit, Line, Lines, Panel, Ranges, Spark, Sparks, Strip,
-    Table, Timeline, Trace, span,
+    Table, Timeline, Trace,
 };
-use super::spec::{ChartSpec, Kind, LIMITS, Limits, Range, Spec, Wanted};
+use super::spec::plain::{ChartSpec, Kind, LIMITS, Limits, Range, Spec, Wanted};
 
 /// What a report is made at, and of.
 #[derive(Debug, Clone)]
@@ -385,7 +386,7 @@ fn cell(column: &ArrayRef, row: usize, zone: Tz) -> String {
             .ok()
             .and_then(|times| times[row])
             .map_or_else(String::new, |time| time.with_timezone(&zone).format("%-d %b %H:%M:%S").to_string()),
-        DataType::Float64 => super::figure::shown(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float64 => crate::figure::frame::shown(column.as_primitive::<Float64Type>().value(row)),
         _ => text_at(column, row),
     }
 }

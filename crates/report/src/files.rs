@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::ReportError;
+use super::error::ReportError;
 
 /// The form of a time in a file's name: sorted as the times are, and allowed everywhere.
 const STAMP: &str = "%Y-%m-%dT%H%M%SZ";

@@ -9,11 +9,12 @@ use wardwatch_config::{Column, ColumnType, Job};
 use wardwatch_model::diagnostic::nearest;
 use wardwatch_store::{Readings, Store, Value};
 
-use super::ReportError;
+use super::error::ReportError;
 use super::facts::Moment;
-use super::figure::{Body, Cell, Entry, Figure, Limit, Line, Lines, Panel, Ranges, Strip, Timeline, Trace, span};
+use super::figure::frame::span;
+use super::figure::{Body, Cell, Entry, Figure, Limit, Line, Lines, Panel, Ranges, Strip, Timeline, Trace};
 use super::resample::sampling_interval;
-use super::spec::NEWS2;
+use super::spec::plain::NEWS2;
 use super::theme::Theme;
 
 /// Which chart is wanted.

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
-use super::figure::ChartError;
-use super::spec::PictureSize;
+use super::canvas::ChartError;
+use super::spec::plain::PictureSize;
 
 /// The picture as PNG.
 ///

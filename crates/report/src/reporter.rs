@@ -18,13 +18,13 @@ use wardwatch_notify::{ReportLetter, Undelivered, mail_report};
 use wardwatch_sql::{Limits, StoredReader};
 use wardwatch_store::{ReportRun, Store, StoreTables};
 
-use super::ReportError;
+use super::error::ReportError;
 use super::facts::{Made, Moment, Subject, make, subjects, table, text_at};
 use super::files::{folder, pages, remove_old, stamp, write};
 use super::pace::Pace;
 use super::page::{Links, Listed, NEXT, index, next, page};
 use super::picture::png;
-use super::spec::{Range, Spec};
+use super::spec::plain::{Range, Spec};
 
 /// A report may read more than a query of a batch.
 const TIME_LIMIT: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use super::spec::Schedule;
+use super::spec::plain::Schedule;
 
 /// So many missed ones are made up for at most, the newest.
 const MOST_MISSED: usize = 48;

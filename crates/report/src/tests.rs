@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
 use wardwatch_model::terms::Severity;
 
-use super::figure::{LEFT, RIGHT};
+use super::figure::frame::{LEFT, RIGHT};
 use super::*;
 
 fn start() -> DateTime<Utc> {

@@ -10,11 +10,13 @@ mod scenario;
 mod vital;
 mod ward;
 
+pub use crate::options::WardOptions;
 pub use form::RecordForm;
 pub use replay::{Recordings, ReplayError};
 pub use scenario::Scenario;
 pub use vital::{ACVPU, ONSET, Sample, Vital};
-pub use ward::{Ward, WardOptions};
+pub use ward::Ward;
 
+mod options;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::ward::WardOptions;
+use super::options::WardOptions;
 use super::{Scenario, Vital};
 
 /// How long a slow change takes to be forgotten, in seconds.

@@ -1,33 +1,13 @@
 //! A ward of simulated patients, in the order in which their records arrive.
 
-use std::time::Duration;
+use chrono::{TimeDelta, Timelike};
 
-use chrono::{DateTime, TimeDelta, Timelike, Utc};
-
+use super::options::WardOptions;
 use super::patient::Patient;
 use super::{Sample, Scenario};
 
 /// How long a device with late bursts holds its records back, in seconds.
 const BURST_SECONDS: f64 = 30.0;
-
-/// What ward to simulate.
-#[derive(Debug, Clone)]
-pub struct WardOptions {
-    /// How many patients.
-    pub patients: u32,
-    /// The same seed gives the same records.
-    pub seed: u64,
-    /// The event time of the first samples.
-    pub start: DateTime<Utc>,
-    /// The time between two samples of one patient.
-    pub interval: Duration,
-    /// When events begin after the start; each patient has its own moment within this range of seconds.
-    pub onset: std::ops::Range<f64>,
-    /// How long they last; then patients recover, and devices work again. Without it, they do not end.
-    pub lasts: Option<Duration>,
-    /// What happens, in turn to the first patients; the others are stable.
-    pub scenarios: Vec<Scenario>,
-}
 
 /// A simulated ward.
 #[derive(Debug)]

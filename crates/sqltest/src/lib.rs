@@ -10,14 +10,16 @@ mod differ;
 mod file;
 mod given;
 mod junit;
+mod mode;
 mod pipe;
 mod run;
 mod stage;
 mod update;
 mod views;
 
+pub use crate::mode::Manner;
 pub use checked::{Checked, check};
 pub use file::{TEST_SCHEMA, TestFile, load};
 pub use junit::junit;
-pub use run::{Failure, Manner, Report, TestResult, Thoroughness, run};
+pub use run::{Failure, Report, TestResult, Thoroughness, run};
 pub use update::update;

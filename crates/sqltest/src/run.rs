@@ -1,7 +1,6 @@
 //! Runs tests, each in all manners that it allows, and tells what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,33 +13,10 @@ use wardwatch_pipeline::Plan;
 use super::checked::{Checked, CheckedTable, CheckedTest};
 use super::differ::{differ, differ_between, show, shown_rows};
 use super::file::ExpectedRows;
+use super::mode::Manner;
 use super::pipe::render;
 use super::stage::{Played, Stage};
 use super::views::{Found, Shape};
-
-/// How a test's records are given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// In the batches of the test: what is expected is looked for here.
-    AsGiven,
-    /// Each record in a batch of its own: the same must follow.
-    RecordByRecord,
-    /// Batches that follow each other as one: the same must follow.
-    AtOnce,
-    /// With a stop and a recovery behind each batch: the same must follow.
-    Interrupted,
-}
-
-impl fmt::Display for Manner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AsGiven => "as given",
-            Self::RecordByRecord => "record by record",
-            Self::AtOnce => "all at once",
-            Self::Interrupted => "stopped and recovered between batches",
-        })
-    }
-}
 
 /// In how many manners tests are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use wardwatch_model::diagnostic::Diagnostics;
 use wardwatch_pipeline::{GivenRecord, Plan, Recovering, Rehearsal};
 
 use super::checked::{CheckedBatch, CheckedTest};
-use super::run::Manner;
+use super::mode::Manner;
 use super::views::{Found, Held, Shape};
 
 /// A part of the job.

@@ -13,14 +13,17 @@ use wardwatch_alert::{
 use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::terms::{BatchId, Severity};
 
-use super::bad_rows::{BadRowsOfBatch, clipped};
-use super::commit::{Duplicates, batch_value, insert_own, insert_system, most_text};
+use super::Value;
+use super::bad_rows::BadRowsOfBatch;
+use super::clip::clipped;
+use super::connection::Store;
 use super::database::Dialect;
+use super::error::StoreError;
+use super::insert::{Duplicates, batch_value, insert_own, insert_system, most_text};
 use super::outbox::WAITING;
+use super::quote::quoted;
 use super::row::{Row, readable};
-use super::statement::quoted;
 use super::system::{ALERT_ACTIONS, ALERT_EVENTS, ALERTS, NOTIFICATIONS, SILENCES};
-use super::{Store, StoreError, Value};
 
 /// What became of alerts with a batch.
 #[derive(Debug, Clone, Copy)]

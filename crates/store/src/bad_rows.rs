@@ -4,15 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use wardwatch_model::terms::BatchId;
-
-use super::commit::{Duplicates, batch_value, insert_system};
+use super::Value;
+use super::clip::clipped;
 use super::database::Failure;
-use super::system::BAD_ROWS;
-use super::{Store, StoreError, Value};
 
 /// So many bad rows of a table stand in `bad_rows` of one batch; the others are counted.
 const MOST_BAD: usize = 10_000;
@@ -53,13 +49,13 @@ impl BadRows {
 
 /// The rows that a commit cannot write, table by table, as `bad_rows` keeps them.
 #[derive(Debug, Default)]
-pub(super) struct BadRowsOfBatch(BTreeMap<String, OfTable>);
+pub(super) struct BadRowsOfBatch(pub(crate) BTreeMap<String, OfTable>);
 
 #[derive(Debug, Default)]
-struct OfTable {
+pub(crate) struct OfTable {
     /// The reason and the values of the first ones.
-    first: Vec<(String, String)>,
-    count: usize,
+    pub(crate) first: Vec<(String, String)>,
+    pub(crate) count: usize,
     /// How many rows the table has taken.
     written: usize,
     /// What a trigger has raised last.
@@ -112,47 +108,6 @@ fn as_json(columns: &[String], values: &[Value]) -> String {
     let row: serde_json::Map<String, serde_json::Value> =
         columns.iter().cloned().zip(values.iter().map(value)).collect();
     serde_json::Value::Object(row).to_string()
-}
-
-/// `text`, or its beginning and how long it is, where it has more than `most` bytes.
-pub(super) fn clipped(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let mut end = most;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{} … (the first {end} of {} bytes)", &text[..end], text.len())
-}
-
-impl Store {
-    /// Writes what of a batch no table takes.
-    pub(super) fn write_bad_rows(
-        &mut self,
-        batch: BatchId,
-        now: DateTime<Utc>,
-        bad: &BadRowsOfBatch,
-    ) -> Result<(), StoreError> {
-        let job = &self.job;
-        let mut rows = bad.0.iter().flat_map(|(table, rows)| {
-            let more = rows.count - rows.first.len();
-            let others = (more > 0).then(|| (format!("so many more rows of this batch cannot be written: {more}"), ""));
-            let all = rows.first.iter().map(|(reason, values)| (reason.clone(), values.as_str())).chain(others);
-            all.enumerate().map(move |(number, (reason, values))| {
-                vec![
-                    Value::text(job),
-                    Value::text(table),
-                    batch_value(batch),
-                    Value::count(number),
-                    Value::Time(now),
-                    Value::Text(reason),
-                    Value::text(values),
-                ]
-            })
-        });
-        insert_system(self.database.as_mut(), BAD_ROWS, Duplicates::Refused, &mut rows)
-    }
 }
 
 #[cfg(test)]

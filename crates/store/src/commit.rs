@@ -1,142 +1,25 @@
 //! The one transaction of a micro-batch.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 
-use wardwatch_model::encounter::Version;
-use wardwatch_model::event_time::EventTime;
-use wardwatch_model::record::{Artefact, Reject};
-use wardwatch_model::record::{LateRecord, Span, Unattached};
-use wardwatch_model::terms::{BatchId, Offset, Partition, Positions, Ranges, Watermark};
+use wardwatch_model::record::Reject;
+use wardwatch_model::terms::{BatchId, Offset, Partition, Positions, Watermark};
 
-use super::alerting::Alerting;
-use super::bad_rows::{BadRowsOfBatch, clipped};
-use super::cost::QueryCost;
-use super::coverage::CoverageChanges;
-use super::database::{BEGIN, Database};
-use super::encounters::{AttachedLater, EncounterAnswer};
+use super::Value;
+use super::bad_rows::BadRowsOfBatch;
+use super::batch::{Commit, CommitOutcome};
+use super::connection::Store;
+use super::database::BEGIN;
+use super::error::{StoreError, fenced};
+use super::insert::{Duplicates, batch_value, insert_own, insert_system};
 use super::own::OwnRow;
-use super::pending::{Pending, TableFault, TableRows, Way};
-use super::reference::ReferenceChange;
+use super::quote::quoted;
 use super::row::Row;
-use super::schema::{Kind, TableSpec};
-use super::snapshot::Snapshot;
-use super::statement::{OnDuplicate, Target, insert, insert_good, quoted};
 use super::system::{
-    ARTEFACTS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES, REFERENCE_CHANGES, REJECTS,
-    UNATTACHED,
+    self, ARTEFACTS, BAD_ROWS, BATCH_RANGES, BATCHES, EDITS, LATE_ROWS, OFFSETS, QUERIES, QUERY_FAILURES,
+    REFERENCE_CHANGES, REJECTS, UNATTACHED,
 };
-use super::{Store, StoreError, Value, fenced, system};
-
-/// Everything that a micro-batch leaves in the store.
-#[derive(Debug)]
-pub struct Commit<'a> {
-    /// The batch.
-    pub batch: BatchId,
-    /// The batch's frozen time.
-    pub now: DateTime<Utc>,
-    /// The topic.
-    pub topic: &'a str,
-    /// What it covers; empty where only time has passed.
-    pub ranges: &'a Ranges,
-    /// Event time after it.
-    pub event_time: &'a EventTime,
-    /// The event times of its rows.
-    pub spans: &'a BTreeMap<Partition, Span>,
-    /// How many records it had.
-    pub records: usize,
-    /// How many rows its frame had.
-    pub frame_rows: usize,
-    /// The records that are no rows.
-    pub rejects: &'a [Reject],
-    /// The values that cannot be read or true.
-    pub artefacts: &'a [Artefact],
-    /// The rows that came too late for windows.
-    pub late: &'a [LateRecord],
-    /// How many rows had come before.
-    pub duplicates: usize,
-    /// The rows of table queries.
-    pub tables: Vec<TableRows<'a>>,
-    /// The tables that take their rows no longer, or do again.
-    pub table_faults: &'a [TableFault],
-    /// The most bytes that may wait for one table.
-    pub most_pending: i64,
-    /// Rows that are nobody's.
-    pub unattached: &'a [Unattached],
-    /// Rows that waited in `unattached` and are somebody's with this batch.
-    pub attached_later: &'a [AttachedLater],
-    /// What became of requests about encounters.
-    pub encounters: &'a [EncounterAnswer],
-    /// As of which version rows were attached.
-    pub encounters_version: Version,
-    /// What became of alerts.
-    pub alerting: Alerting<'a>,
-    /// The queries that gave nothing for this batch, or did not count it.
-    pub failures: &'a [Failed],
-    /// The queries whose state changed.
-    pub queries: &'a [QueryState],
-    /// Edits of the set that were looked at since the batch before.
-    pub edits: &'a [Edited],
-    /// The rows of reference tables that this batch is the first to see.
-    pub reference_changes: &'a [ReferenceChange],
-    /// What queries have cost, where that is to be told.
-    pub costs: &'a [QueryCost],
-    /// Which rules do not judge which patients any more, and which do again.
-    pub coverage: Option<&'a CoverageChanges>,
-    /// What windowed queries keep after it, where that is due.
-    pub snapshots: &'a [Snapshot],
-    /// From the closing of the batch to the start of the commit.
-    pub prepared_ms: f64,
-}
-
-/// An edit of the set of queries while the job runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edited {
-    /// When it was looked at.
-    pub at: DateTime<Utc>,
-    /// The files that differ from those of before, without their folder.
-    pub files: Vec<String>,
-    /// Why it was refused; empty where it was taken over.
-    pub error: String,
-}
-
-/// A query that something went wrong with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// The query.
-    pub query: String,
-    /// What went wrong.
-    pub error: String,
-    /// Whether its windows count the batch's rows all the same.
-    pub counted: bool,
-}
-
-/// What a commit left, beside what it was given.
-#[derive(Debug, Default)]
-pub struct CommitOutcome {
-    /// What waits for each table of the batch.
-    pub pending: BTreeMap<String, Pending>,
-    /// How many rows no table takes.
-    pub bad_rows: usize,
-}
-
-/// How a query fares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryState {
-    /// The query.
-    pub query: String,
-    /// How often it has failed in a row; 0 is well.
-    pub failures: u32,
-    /// The batch with which a failing query is tried again.
-    pub retry: BatchId,
-    /// Its last error; empty is well.
-    pub error: String,
-    /// Since when it has failed; `None` is well, or a version before did not keep it.
-    pub since: Option<DateTime<Utc>>,
-    /// When a window of it could last not be computed, since one was; such a query fails until one is, not until a batch goes well.
-    pub window_failed_at: Option<DateTime<Utc>>,
-}
+use super::table_rows::Way;
 
 impl Store {
     /// Writes the batch, whole or not at all.
@@ -515,73 +398,31 @@ fn former_name(topic: &str, id: &str) -> String {
     format!("{}@{id}", &topic[..cut])
 }
 
-#[allow(clippy::cast_precision_loss, reason = "milliseconds of lateness are few")]
-pub(super) fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1_000.0
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Duplicates {
-    Replaced,
-    Refused,
-}
-
-/// Writes rows of a table of ours, all of them.
-pub(super) fn insert_system(
-    database: &mut dyn Database,
-    name: &str,
-    duplicates: Duplicates,
-    rows: &mut dyn Iterator<Item = Vec<Value>>,
-) -> Result<(), StoreError> {
-    let spec = system::table(name);
-    insert(database, target(spec, &spec.column_names(), duplicates), rows)
-}
-
-/// Writes rows of a table of ours that come from records, rules and people: one that cannot be written costs itself, not
-/// its batch.
-pub(super) fn insert_own(
-    database: &mut dyn Database,
-    name: &str,
-    duplicates: Duplicates,
-    rows: &mut dyn Iterator<Item = Vec<Value>>,
-    bad: &mut BadRowsOfBatch,
-) -> Result<(), StoreError> {
-    let spec = system::table(name);
-    let columns = spec.column_names();
-    let most = most_text(database);
-    let kinds: Vec<(Kind, bool)> =
-        spec.columns().map(|(column, kind)| (kind, spec.key.iter().any(|key| key == column))).collect();
-    let mut fitting = rows.map(|mut row| {
-        for (value, (kind, in_key)) in row.iter_mut().zip(&kinds) {
-            match value {
-                Value::Text(text) if *kind == Kind::Text && !in_key && text.len() > most => *text = clipped(text, most),
-                Value::Float(number) if !number.is_finite() => *value = Value::Null,
-                _ => {}
-            }
-        }
-        row
-    });
-    let refused = insert_good(database, target(spec, &columns, duplicates), &mut fitting)?;
-    bad.add(name, &columns, refused);
-    match bad.raised_by_all(name) {
-        Some(failure) => Err(failure.of_table(name)),
-        None => Ok(()),
+impl Store {
+    /// Writes what of a batch no table takes.
+    pub(super) fn write_bad_rows(
+        &mut self,
+        batch: BatchId,
+        now: DateTime<Utc>,
+        bad: &BadRowsOfBatch,
+    ) -> Result<(), StoreError> {
+        let job = &self.job;
+        let mut rows = bad.0.iter().flat_map(|(table, rows)| {
+            let more = rows.count - rows.first.len();
+            let others = (more > 0).then(|| (format!("so many more rows of this batch cannot be written: {more}"), ""));
+            let all = rows.first.iter().map(|(reason, values)| (reason.clone(), values.as_str())).chain(others);
+            all.enumerate().map(move |(number, (reason, values))| {
+                vec![
+                    Value::text(job),
+                    Value::text(table),
+                    batch_value(batch),
+                    Value::count(number),
+                    Value::Time(now),
+                    Value::Text(reason),
+                    Value::text(values),
+                ]
+            })
+        });
+        insert_system(self.database.as_mut(), BAD_ROWS, Duplicates::Refused, &mut rows)
     }
-}
-
-/// The longest text of a row of ours, in bytes: several of them fit a packet, and each its column.
-pub(super) fn most_text(database: &dyn Database) -> usize {
-    (database.statement_limits().0 / 16).min(1 << 20)
-}
-
-fn target<'a>(spec: &'a TableSpec, columns: &'a [String], duplicates: Duplicates) -> Target<'a> {
-    let on_duplicate = match duplicates {
-        Duplicates::Replaced => OnDuplicate::Replace(&spec.key),
-        Duplicates::Refused => OnDuplicate::Fail,
-    };
-    Target { table: &spec.name, columns, on_duplicate }
-}
-
-pub(super) fn batch_value(batch: BatchId) -> Value {
-    Value::Int(i64::try_from(batch.0).unwrap_or(i64::MAX))
 }

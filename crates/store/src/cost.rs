@@ -2,11 +2,13 @@
 
 use wardwatch_model::terms::BatchId;
 
-use super::commit::{Duplicates, batch_value, insert_system};
+use super::Value;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, batch_value, insert_system};
+use super::quote::quoted;
 use super::row::Row;
-use super::statement::quoted;
 use super::system::QUERY_COSTS;
-use super::{Store, StoreError, Value};
 
 /// What a query has cost over some batches.
 #[derive(Debug, Clone, PartialEq)]

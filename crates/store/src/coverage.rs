@@ -5,12 +5,14 @@ use std::sync::Arc;
 use wardwatch_alert::{Unjudged, Why};
 use wardwatch_model::terms::BatchId;
 
+use super::Value;
 use super::bad_rows::BadRowsOfBatch;
-use super::commit::{Duplicates, batch_value, insert_own};
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, batch_value, insert_own};
+use super::quote::quoted;
 use super::row::Row;
-use super::statement::quoted;
 use super::system::COVERAGE;
-use super::{Store, StoreError, Value};
 
 /// What became of coverage with a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::{StoreError, Value};
+use super::Value;
+use super::error::StoreError;
 
 /// A connection that is made again when it is broken.
 ///

@@ -8,11 +8,13 @@ use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::encounter::{Given, Kind, Origin, Request, RequestId, Version};
 use wardwatch_model::terms::{BatchId, Offset, Partition};
 
-use super::commit::{Duplicates, batch_value, insert_system};
+use super::Value;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, batch_value, insert_system};
+use super::quote::quoted;
 use super::row::Row;
-use super::statement::quoted;
 use super::system::{ENCOUNTERS, UNATTACHED};
-use super::{Store, StoreError, Value};
 
 /// As many rows of nobody are kept; then the oldest go. So are those that were attached later, of which a replay may have need.
 const MOST_UNATTACHED: i64 = 100_000;

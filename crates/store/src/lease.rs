@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::Value;
+use super::connection::Store;
 use super::database::Dialect;
+use super::error::StoreError;
+use super::quote::quoted;
 use super::row::Row;
-use super::statement::quoted;
-use super::system::{LEASES, OFFSETS};
-use super::{Store, StoreError, Value, system};
+use super::system::{self, LEASES, OFFSETS};
 
 /// Who holds a job's lease, as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]

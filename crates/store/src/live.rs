@@ -6,13 +6,15 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::BatchId;
 
-use super::commit::batch_value;
+use super::connection::Store;
 use super::database::Dialect;
+use super::error::StoreError;
+use super::insert::batch_value;
+use super::quote::quoted;
 use super::row::Row;
 use super::scan::public;
-use super::statement::quoted;
 use super::system::{BATCHES, EDITS, LATE_ROWS, QUERY_COSTS, REJECTS};
-use super::{BatchSummary, Store, StoreError, Value};
+use super::{BatchSummary, Value};
 
 /// How many patients one statement asks for; the database prepares it once.
 const AT_ONCE: usize = 64;

@@ -8,9 +8,10 @@ use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
 use mysql::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value as SqlValue};
 
+use super::Value;
 use super::database::{BEGIN, Database, Dialect, Failure, FailureKind, StoredColumn};
+use super::error::StoreError;
 use super::mysql_errors::{failure, is_of_rights, is_of_shutdown};
-use super::{StoreError, Value};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -8,28 +8,12 @@ use std::io::ErrorKind;
 
 use mysql::DriverError;
 
-use wardwatch_model::health::Complaint;
-
 use super::database::{Failure, FailureKind};
 
 /// Whether the connection is of no more use.
 pub(super) fn is_of_shutdown(error: &mysql::Error) -> bool {
     // 1053: shutdown in progress, 1152 and 1184: aborted, 1927: killed (MariaDB), 3169: killed, 4031: idle for too long
     matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1053 | 1152 | 1184 | 1927 | 3169 | 4031))
-}
-
-/// In which way a server is not available, by the code that [`failure`] puts behind its words; `None` where it says nothing of it.
-pub(super) fn complaint(said: &str) -> Option<Complaint> {
-    let (_, code) = said.rsplit_once("(error ")?;
-    match code.strip_suffix(')')?.parse::<u16>().ok()? {
-        // read-only server, transaction, tablespace; a server in super-read-only
-        1290 | 1792 | 1836 | 3989 => Some(Complaint::ReadOnly),
-        // disk full at write, at extend, table full
-        3 | 1021 | 1026 | 1114 => Some(Complaint::Full),
-        // lock timeout, deadlock, a global read lock of others, not waited for
-        1205 | 1213 | 1223 | 3572 => Some(Complaint::Locked),
-        _ => None,
-    }
 }
 
 /// What an error of the client says; a time-out, and a connection that is gone, in words.
@@ -163,7 +147,9 @@ fn kind(code: u16, state: &str, message: &str) -> FailureKind {
 
 #[cfg(test)]
 mod tests {
-    use crate::StoreError;
+    use crate::error::StoreError;
+
+    use wardwatch_model::health::Complaint;
 
     use super::*;
 

@@ -11,11 +11,13 @@ use chrono::{DateTime, Utc};
 use wardwatch_alert::{EpisodeId, Facts, NoticeKind, Notification, UNREACHED, Untaken, notification_id};
 use wardwatch_config::Outlet;
 
-use super::commit::{Duplicates, insert_system};
+use super::Value;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, insert_system};
+use super::quote::quoted;
 use super::row::Row;
-use super::statement::quoted;
 use super::system::{ALERT_EVENTS, ALERTS, DELIVERIES, NOTIFICATIONS};
-use super::{Store, StoreError, Value};
 
 /// A notification that waits to be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]

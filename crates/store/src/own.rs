@@ -2,14 +2,13 @@
 //! compare.
 
 use wardwatch_alert::Episode;
-use wardwatch_model::record::{Artefact, Reject};
-use wardwatch_model::record::{LateRecord, Unattached};
+use wardwatch_model::record::{Artefact, LateRecord, Reject, Unattached};
 use wardwatch_model::terms::BatchId;
 
 use super::Value;
 use super::alerting::episode_values;
-use super::commit::{batch_value, seconds};
-use super::schema::Kind;
+use super::column::Kind;
+use super::insert::{batch_value, seconds};
 use super::system::{ALERTS, ARTEFACTS, LATE_ROWS, REJECTS, UNATTACHED, tables};
 
 /// Something that a batch leaves in one of wardwatch's own tables.

@@ -16,12 +16,17 @@ use chrono::{DateTime, Utc};
 use wardwatch_model::terms::BatchId;
 
 use super::bad_rows::BadRowsOfBatch;
-use super::commit::{Commit, Duplicates, batch_value, insert_system};
+use super::batch::Commit;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, batch_value, insert_system};
+use super::quote::quoted;
 use super::row::Row;
 use super::snapshot::PART;
-use super::statement::{OnDuplicate, Target, insert_good, quoted};
+use super::statement::{OnDuplicate, Target, insert_good};
 use super::system::{INCOMPLETE_TABLES, PENDING_ROWS, TABLE_FAULTS};
-use super::{Store, StoreError, TableSpec, Value};
+use super::table_rows::{Incomplete, Pending, TableFault, TableRows, Way};
+use super::{TableSpec, Value};
 
 /// About so many waiting rows are written with one batch: the batch itself must not be late for them.
 const MOST_AT_ONCE: i64 = 20_000;
@@ -29,97 +34,13 @@ const MOST_AT_ONCE: i64 = 20_000;
 /// So many waiting batches are looked at in one pass.
 const PAGE: usize = 256;
 
-/// Rows for one table.
-#[derive(Debug, Clone)]
-pub struct TableRows<'a> {
-    /// The table.
-    pub spec: &'a TableSpec,
-    /// Its rows; a later batch's replace an earlier one's.
-    pub rows: Vec<RecordBatch>,
-    /// What becomes of them.
-    pub way: Way,
-    /// What waits for the table before this batch.
-    pub pending: Pending,
-}
-
-/// What becomes of a table's rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// The table takes them.
-    Write,
-    /// Rows wait: the oldest are written, then these where none waits any more. Else they wait too.
-    CatchUp,
-    /// They wait; the table has not taken its rows since then.
-    Wait {
-        /// The frozen time of the first batch that it did not take.
-        since: DateTime<Utc>,
-    },
-}
-
-/// What waits for a table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// So many batches.
-    pub batches: i64,
-    /// So many rows.
-    pub rows: i64,
-    /// So many bytes, as the store keeps them.
-    pub bytes: i64,
-}
-
-/// A table that does not take its rows, or has rows that wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableFault {
-    /// The table.
-    pub table: String,
-    /// Since when it takes none; `None` where it does again.
-    pub since: Option<DateTime<Utc>>,
-    /// What the database says; empty where it takes them.
-    pub reason: String,
-    /// What waits for it.
-    pub pending: Pending,
-}
-
-/// Rows of a table that were given up: more would have waited than may.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incomplete {
-    /// The table.
-    pub table: String,
-    /// The first batch whose rows it lacks.
-    pub from: BatchId,
-    /// The last one.
-    pub until: BatchId,
-    /// How many batches with rows.
-    pub batches: i64,
-    /// How many rows.
-    pub rows: i64,
-    /// Why.
-    pub reason: String,
-    /// When the first of them was given up, where that is known.
-    pub since: Option<DateTime<Utc>>,
-}
-
 /// A waiting batch of a table.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+pub(crate) struct Head {
     batch: BatchId,
     at: DateTime<Utc>,
-    rows: i64,
-    size: i64,
-}
-
-impl Pending {
-    fn add(&mut self, head: Head) {
-        self.batches += 1;
-        self.rows += head.rows;
-        self.bytes += head.size;
-    }
-
-    fn remove(&mut self, head: Head) {
-        self.batches -= 1;
-        self.rows -= head.rows;
-        self.bytes -= head.size;
-    }
+    pub(crate) rows: i64,
+    pub(crate) size: i64,
 }
 
 impl Store {
@@ -430,6 +351,20 @@ fn from_bytes(bytes: &[u8]) -> Option<RecordBatch> {
     let reader = StreamReader::try_new(bytes, None).ok()?;
     let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().ok()?;
     arrow::compute::concat_batches(batches.first()?.schema_ref(), &batches).ok()
+}
+
+impl Pending {
+    pub(crate) fn add(&mut self, head: Head) {
+        self.batches += 1;
+        self.rows += head.rows;
+        self.bytes += head.size;
+    }
+
+    pub(crate) fn remove(&mut self, head: Head) {
+        self.batches -= 1;
+        self.rows -= head.rows;
+        self.bytes -= head.size;
+    }
 }
 
 #[cfg(test)]

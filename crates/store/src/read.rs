@@ -10,14 +10,17 @@ use wardwatch_model::encounter::{Request, Version};
 use wardwatch_model::event_time::{EventTime, Watermarks};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 
-use super::commit::{QueryState, batch_value};
+use super::Value;
+use super::batch::QueryState;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::batch_value;
 use super::lease::LeaseRow;
-use super::pending::{Incomplete, TableFault};
+use super::quote::quoted;
 use super::row::{Row, readable};
 use super::scan::public;
-use super::statement::quoted;
 use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
-use super::{Store, StoreError, Value};
+use super::table_rows::{Incomplete, TableFault};
 
 /// Where a job goes on.
 #[derive(Debug, Default)]

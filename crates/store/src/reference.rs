@@ -15,12 +15,15 @@ use sha2::{Digest, Sha256};
 use wardwatch_model::record::Artefact;
 use wardwatch_model::terms::{Offset, Partition};
 
+use super::connection::Store;
 use super::database::{BEGIN, Dialect};
+use super::error::StoreError;
+use super::quote::quoted;
 use super::row::Row;
 use super::scan::public;
-use super::statement::{OnDuplicate, Target, insert, quoted};
+use super::statement::{OnDuplicate, Target, insert};
 use super::system::{ARTEFACTS, REFERENCE_CHANGES};
-use super::{Store, StoreError, TableSpec, Value};
+use super::{TableSpec, Value};
 
 /// A row of a reference table that is another than before. Rows are texts in JSON, without what is NULL; one that is not
 /// there is empty.

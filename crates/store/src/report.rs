@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::commit::{Duplicates, insert_system};
-use super::statement::quoted;
+use super::Value;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, insert_system};
+use super::quote::quoted;
 use super::system::{BATCHES, REPORT_RUNS};
-use super::{Store, StoreError, Value};
 
 /// One making of a report that was due.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::BatchId;
 
-use super::{StoreError, Value};
+use super::Value;
+use super::error::StoreError;
 
 /// Takes values out of a row of one of our own tables, one after the other.
 pub(super) struct Row<'a> {

@@ -11,9 +11,12 @@ use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit}
 use wardwatch_model::stored::{Comparison, Condition, StoredTables};
 use wardwatch_model::terms::{is_private_table, private_table};
 
-use super::schema::{Kind, TableSpec};
-use super::statement::quoted;
-use super::{Store, StoreError, Value};
+use super::Value;
+use super::column::Kind;
+use super::connection::Store;
+use super::error::StoreError;
+use super::quote::quoted;
+use super::schema::TableSpec;
 
 /// A store whose tables are read; one statement after the other.
 #[derive(Debug)]

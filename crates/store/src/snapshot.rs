@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use wardwatch_model::terms::BatchId;
 
-use super::commit::{Duplicates, batch_value, insert_system};
+use super::Value;
+use super::connection::Store;
 use super::database::BEGIN;
-use super::statement::quoted;
+use super::error::StoreError;
+use super::insert::{Duplicates, batch_value, insert_system};
+use super::quote::quoted;
 use super::system::{WINDOW_PANES, WINDOW_SNAPSHOTS};
-use super::{Store, StoreError, Value};
 
 /// The most bytes of one row; every server's packet takes so much.
 pub(super) const PART: usize = 512 << 10;

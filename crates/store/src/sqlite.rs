@@ -9,10 +9,10 @@ use rusqlite::ffi::{SQLITE_CONSTRAINT_TRIGGER, SQLITE_ERROR};
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 
-use wardwatch_model::health::Complaint;
-
+use super::complaint::LOCKED;
 use super::database::{Database, Dialect, Failure, FailureKind, StoredColumn};
-use super::{StoreError, Value};
+use super::error::StoreError;
+use super::value::Value;
 
 /// How long a writer waits for another one, such as somebody's shell.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -187,21 +187,6 @@ fn value(value: ValueRef<'_>) -> Value {
         ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
     }
-}
-
-/// What [`failure`] says of a file that others keep locked.
-const LOCKED: &str = "another process has been writing to the file";
-
-/// In which way a file is not available, by SQLite's words for its codes; `None` where they say nothing of it.
-pub(super) fn complaint(said: &str) -> Option<Complaint> {
-    let words = [
-        (LOCKED, Complaint::Locked),
-        ("database is locked", Complaint::Locked),
-        ("database table is locked", Complaint::Locked),
-        ("attempt to write a readonly database", Complaint::ReadOnly),
-        ("database or disk is full", Complaint::Full),
-    ];
-    words.into_iter().find(|(words, _)| said.contains(words)).map(|(_, complaint)| complaint)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is a map_err target")]

@@ -1,8 +1,10 @@
 //! Multi-row INSERT statements of a size that the server takes.
 
+use super::Value;
 use super::bad_rows::BadRows;
 use super::database::{Database, Failure, FailureKind};
-use super::{StoreError, Value};
+use super::error::StoreError;
+use super::quote::{quoted, quoted_list};
 
 /// The most rows of one statement. A client keeps a description of every value that it prepares, so a live job's statements are
 /// short: two hundred thousand descriptions were a fifth of its memory.
@@ -199,13 +201,4 @@ fn upsert_clause(database: &dyn Database, columns: &[String], key: &[String]) ->
         })
         .collect();
     clause + &sets.join(",")
-}
-
-/// A name as both families quote it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-fn quoted_list(names: &[String]) -> String {
-    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(",")
 }

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::schema::{Kind, TableSpec};
+use super::column::Kind;
+use super::schema::TableSpec;
 
 pub(super) const LEASES: &str = "leases";
 pub(super) const OFFSETS: &str = "offsets";

@@ -6,11 +6,13 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::Role;
 
-use super::commit::{Duplicates, insert_system};
+use super::Value;
+use super::connection::Store;
+use super::error::StoreError;
+use super::insert::{Duplicates, insert_system};
+use super::quote::quoted;
 use super::row::Row;
-use super::statement::quoted;
 use super::system::{API_TOKENS, AUDIT, SESSIONS, USERS};
-use super::{Store, StoreError, Value};
 
 /// Somebody who may see the page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use wardwatch_model::diagnostic::unknown;
 
+use super::super::checker::{Checker, identifier};
 use super::super::raw::{RawColumn, RawFeature, RawFrom};
 use super::super::spanned::Spanned;
 use super::super::units::{Zero, duration};
 use super::super::{Column, ColumnType, Columns, FEATURE_KINDS, Feature, FeatureKind, SourcePath, Words};
-use super::{Checker, identifier};
 
 impl Checker<'_> {
     pub(super) fn columns(

@@ -15,9 +15,9 @@ use chrono_tz::Tz;
 
 use wardwatch_config::{Column, ColumnType, Columns, SourcePath, Words};
 
-use super::json::{self, Parsed};
-use super::quoted;
+use super::parsed::{Parsed, Unreadable};
 use super::schema::{Long, frame_type};
+use super::text::{quoted, truth, value_text, whole};
 use super::time::{self, Clock};
 
 /// The first fault of each row; a row with one becomes a reject.
@@ -103,7 +103,7 @@ impl Reader<'_> {
 
     /// What JSON held at `path` and no type takes, where there is no value yet.
     fn note_unparsed(&mut self, path: &SourcePath, found: Option<&ArrayRef>) {
-        for json::Misread { row, text, reason } in self.parsed.misread.get(path).into_iter().flatten() {
+        for Unreadable { row, text, reason } in self.parsed.misread.get(path).into_iter().flatten() {
             if found.is_none_or(|found| found.is_null(*row)) {
                 self.note(*row, text, reason.clone());
             }
@@ -233,33 +233,6 @@ fn nan_to_null(parsed: ArrayRef) -> ArrayRef {
     Arc::new(kept)
 }
 
-/// The whole number that `text` writes, also as `88.0`.
-fn whole(text: &str) -> Option<i64> {
-    #[allow(clippy::cast_possible_truncation, reason = "the range is checked")]
-    text.parse().ok().or_else(|| {
-        let value: f64 = text.parse().ok()?;
-        (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
-    })
-}
-
-/// The truth that `text` writes, also as a number.
-pub(super) fn truth(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" => Some(true),
-        "false" | "no" => Some(false),
-        _ => match Float64Type::parse(text) {
-            Some(1.0) => Some(true),
-            Some(0.0) => Some(false),
-            _ => None,
-        },
-    }
-}
-
-/// A text without the space around it; `None` where it is a form of "no value".
-pub(super) fn value_text(text: &str) -> Option<&str> {
-    Some(text.trim()).filter(|text| !text.is_empty() && !text.eq_ignore_ascii_case("nan"))
-}
-
 /// The name and value of each long record.
 pub(super) struct LongValues {
     names: StringViewArray,
@@ -277,7 +250,7 @@ impl LongValues {
             without_empty(found).as_string_view().clone()
         };
         let names = text(&long.name);
-        for json::Misread { row, text, reason } in parsed.misread.get(&long.name).into_iter().flatten() {
+        for Unreadable { row, text, reason } in parsed.misread.get(&long.name).into_iter().flatten() {
             faults.add(*row, || format!("field \"{}\" names no vital: {} {reason}", long.name, quoted(text)));
         }
         for (row, name) in names.iter().enumerate() {
@@ -297,7 +270,7 @@ impl LongValues {
     /// The values of the records that bear one of `names`; NULL in the other rows.
     pub(super) fn column(&self, names: &[String], reader: &mut Reader<'_>) -> ArrayRef {
         let is_named = |name: Option<&str>| name.is_some_and(|name| names.iter().any(|known| known == name));
-        for json::Misread { row, text, reason } in reader.parsed.misread.get(&self.value).into_iter().flatten() {
+        for Unreadable { row, text, reason } in reader.parsed.misread.get(&self.value).into_iter().flatten() {
             if is_named(self.names.is_valid(*row).then(|| self.names.value(*row))) {
                 reader.note(*row, text, reason.clone());
             }

@@ -14,9 +14,10 @@ use serde_json::Value as Json;
 
 use wardwatch_config::SourcePath;
 
+use super::parsed::{Parsed, Unreadable};
+use super::raw::{CHUNK, RawRecords};
 use super::scan::{self, Value};
 use super::schema::Layout;
-use super::{CHUNK, RawRecords};
 
 /// Parses records to the layout's parsed schema.
 #[derive(Debug)]
@@ -39,20 +40,6 @@ enum Narrow {
 
 /// How many chunks go by before another narrow decoder is tried.
 const DISTRUST: u32 = 64;
-
-/// What was parsed: a row per record of `kept`, in its order.
-///
-/// The batch lacks the paths that no record has.
-#[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) batch: RecordBatch,
-    /// The index of each row's record.
-    pub(super) kept: Vec<usize>,
-    /// The index of each record that is no row, and why.
-    pub(super) rejects: Vec<(usize, String)>,
-    /// The values that could not be read, by the place where they stand, in the order of rows.
-    pub(super) misread: BTreeMap<SourcePath, Vec<Misread>>,
-}
 
 impl JsonDecoder {
     pub(super) fn new(layout: &Layout) -> Self {
@@ -194,7 +181,7 @@ fn rewrite(
     payload: &[u8],
     schema: &Fields,
     row: usize,
-    misread: &mut BTreeMap<SourcePath, Vec<Misread>>,
+    misread: &mut BTreeMap<SourcePath, Vec<Unreadable>>,
 ) -> Result<String, String> {
     let record = scan::Fields::of_record(payload)?;
     let mut rewriting = Rewriting { row, written: String::with_capacity(payload.len()), path: Vec::new(), misread };
@@ -202,22 +189,12 @@ fn rewrite(
     Ok(rewriting.written)
 }
 
-/// A value that could not be read as its place's type wants it; the parsed batch has NULL there.
-#[derive(Debug)]
-pub(super) struct Misread {
-    pub(super) row: usize,
-    /// As it was sent.
-    pub(super) text: String,
-    /// What is said of it: `is not a valid number`.
-    pub(super) reason: String,
-}
-
 /// A record that arrow-json does not take, written again so that it does, without the values that cannot be read.
 struct Rewriting<'a> {
     row: usize,
     written: String,
     path: Vec<&'a str>,
-    misread: &'a mut BTreeMap<SourcePath, Vec<Misread>>,
+    misread: &'a mut BTreeMap<SourcePath, Vec<Unreadable>>,
 }
 
 impl<'a> Rewriting<'a> {
@@ -251,7 +228,7 @@ impl<'a> Rewriting<'a> {
                 Cell::Nothing => self.written.push_str("null"),
                 Cell::Truth(value) => self.written.push_str(if value { "true" } else { "false" }),
                 Cell::Text(text) => push_text(&mut self.written, &text),
-                Cell::Misread(reason) => {
+                Cell::Unreadable(reason) => {
                     self.written.push_str("null");
                     self.note(value, reason);
                 }
@@ -274,7 +251,7 @@ impl<'a> Rewriting<'a> {
 
     fn note(&mut self, value: &Value<'_>, reason: String) {
         let path = SourcePath(self.path.iter().map(|name| (*name).to_owned()).collect());
-        let misread = Misread { row: self.row, text: value.sent().into_owned(), reason };
+        let misread = Unreadable { row: self.row, text: value.sent().into_owned(), reason };
         self.misread.entry(path).or_default().push(misread);
     }
 }
@@ -290,32 +267,34 @@ enum Cell<'a> {
     /// A text, or a number as one: so digits stay as they were sent.
     Text(Cow<'a, str>),
     /// With the reason.
-    Misread(String),
+    Unreadable(String),
 }
 
 /// `value` as one of the type's own kind; the forms that mean "no value" are none.
 fn cell<'a>(value: &'a Value<'_>, data_type: &DataType) -> Cell<'a> {
     let misread = || match data_type {
-        DataType::Boolean => Cell::Misread("is not true or false".to_owned()),
-        _ => Cell::Misread("is not a valid number".to_owned()),
+        DataType::Boolean => Cell::Unreadable("is not true or false".to_owned()),
+        _ => Cell::Unreadable("is not a valid number".to_owned()),
     };
     let text: Cow<'a, str> = match value {
         Value::Null => return Cell::Nothing,
         Value::List(_) | Value::Object(_) => {
-            return Cell::Misread(format!("is {}, not {}", value.kind(), wanted(data_type)));
+            return Cell::Unreadable(format!("is {}, not {}", value.kind(), wanted(data_type)));
         }
-        Value::Garbled(_) if *data_type == DataType::Utf8View => return Cell::Misread("is not valid UTF-8".to_owned()),
+        Value::Garbled(_) if *data_type == DataType::Utf8View => {
+            return Cell::Unreadable("is not valid UTF-8".to_owned());
+        }
         Value::Garbled(_) => return misread(),
         Value::Bool(truth) if *data_type == DataType::Boolean => return Cell::Truth(*truth),
         Value::Bool(_) | Value::Number(_) | Value::Text(_) => value.sent(),
     };
     match data_type {
         DataType::Utf8View => Cell::Text(text),
-        DataType::Boolean => match super::cells::value_text(&text) {
+        DataType::Boolean => match crate::decode::text::value_text(&text) {
             None => Cell::Nothing,
-            Some(text) => super::cells::truth(text).map_or_else(misread, Cell::Truth),
+            Some(text) => crate::decode::text::truth(text).map_or_else(misread, Cell::Truth),
         },
-        _ => match super::cells::value_text(&text) {
+        _ => match crate::decode::text::value_text(&text) {
             None => Cell::Nothing,
             Some(trimmed) if Float64Type::parse(trimmed).is_some() => Cell::Text(trimmed.to_owned().into()),
             Some(_) => misread(),

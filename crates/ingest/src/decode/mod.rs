@@ -6,7 +6,7 @@
 
 mod cells;
 mod json;
-mod raw;
+pub(crate) mod raw;
 mod scan;
 mod schema;
 mod time;
@@ -19,16 +19,16 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Offset as _, TimeZone};
 
 use wardwatch_config::SourceSpec;
-use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, MOST_TEXT_CHARS, Reject};
+use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
 
 use cells::{Faults, Implausible, Misread};
-use json::{JsonDecoder, Parsed};
-pub use raw::RawRecords;
-pub use schema::frame_schema;
+use json::JsonDecoder;
+use parsed::Parsed;
 use schema::{Layout, Reading};
+use text::{quoted, shortened};
 
-/// The most records that are decoded at once; batches of this size are decoded fastest.
-pub const CHUNK: usize = 8_192;
+pub use raw::{CHUNK, RawRecords};
+pub use schema::frame_schema;
 
 /// The longest id of a patient; the store keeps it in the keys of tables.
 pub const MOST_KEY_CHARS: usize = 128;
@@ -274,18 +274,7 @@ impl Decoder {
     }
 }
 
-/// As much of a text as is kept.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MOST_TEXT_CHARS) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
-}
-
-/// A text that was sent, for a reason.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", shortened(text))
-}
-
+mod parsed;
 #[cfg(test)]
 mod tests;
+mod text;

@@ -1,5 +1,6 @@
 //! Records as they came, side by side in few buffers, so that a fetch costs no allocation per record.
 
+use arrow::array::Array;
 use chrono::DateTime;
 
 use wardwatch_model::record::Reject;
@@ -121,3 +122,6 @@ impl Slices {
         self.present.clear();
     }
 }
+
+/// The most records that are decoded at once; batches of this size are decoded fastest.
+pub const CHUNK: usize = 8_192;

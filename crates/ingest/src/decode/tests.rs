@@ -5,6 +5,7 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
+use wardwatch_model::record::MOST_TEXT_CHARS;
 use wardwatch_model::terms::{Offset, Partition};
 
 use super::*;

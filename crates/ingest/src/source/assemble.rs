@@ -6,14 +6,14 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
-use super::decoding::Decoding;
-
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
 use super::batch::{MicroBatch, Unread};
+use super::decoding::Decoding;
 use super::error::SourceError;
-use crate::decode::{CHUNK, Decoded, Decoder, RawRecords};
+use crate::decode::raw::CHUNK;
+use crate::decode::{Decoded, Decoder, RawRecords};
 
 /// A chunk is decoded when it holds this many bytes, however few records these are.
 const CHUNK_BYTES: usize = 4 << 20;

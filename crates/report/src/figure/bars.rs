@@ -3,7 +3,8 @@
 use super::super::canvas::{Align, Canvas, Font, fit};
 use super::super::scale::Scale;
 use super::super::theme::Theme;
-use super::{ChartError, LEFT, RIGHT, shown};
+use super::frame::{LEFT, RIGHT, shown};
+use crate::canvas::ChartError;
 
 const ROW: f64 = 22.0;
 const NAMES: f64 = 220.0;

@@ -1,8 +1,9 @@
 //! Rows of coloured cells over time, a name each: patients and their scores, the worst on top.
 
 use super::super::canvas::{Align, Canvas, Font, fit};
+use super::frame::{Frame, LEFT, RIGHT};
 use super::strip::{Cell, cells};
-use super::{ChartError, Frame, LEFT, RIGHT};
+use crate::canvas::ChartError;
 
 const ROW: f64 = 18.0;
 

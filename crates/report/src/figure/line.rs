@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::super::canvas::{Align, Canvas, Font, Ink, text_width};
 use super::super::resample::{by_pixel, sampling_interval};
 use super::super::scale::Scale;
-use super::{ChartError, Frame, LEFT, RIGHT, shown};
+use super::frame::{Frame, LEFT, RIGHT, shown};
+use crate::canvas::ChartError;
 
 /// Lines over one axis of time and one of values.
 #[derive(Debug, Clone)]

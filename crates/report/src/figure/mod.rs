@@ -5,6 +5,7 @@
 //! labelled areas, units always visible, a y axis that need not start at 0. Values in, SVG out.
 
 mod bars;
+pub(crate) mod frame;
 mod heat;
 mod line;
 mod sparks;
@@ -12,36 +13,23 @@ mod strip;
 mod table;
 mod timeline;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use super::canvas::{Align, Canvas, Font, draw, fit};
+use super::canvas::{Align, Canvas, ChartError, Font, draw, fit};
 use super::resample::{by_pixel, sampling_interval};
 use super::scale::{Scale, time_ticks};
 use super::theme::Theme;
+use frame::{AXIS, FOOT, Frame, HEAD, LEFT, MARGIN, PANEL_HEAD, RIGHT, WIDTH};
 
 pub use bars::{Bars, Histogram};
+pub use frame::shown;
 pub use heat::Heat;
 pub use line::{Band, Limit, Line, Lines, Ranges, Trace};
 pub use sparks::{Spark, SparkPoint, Sparks, spark_path};
 pub use strip::{Cell, Strip};
 pub use table::Table;
 pub use timeline::{Entry, Timeline};
-
-/// Where panels begin and end, in pixels of a picture that is 1,200 wide.
-pub(super) const WIDTH: f64 = 1200.0;
-pub(super) const LEFT: f64 = 64.0;
-pub(super) const RIGHT: f64 = 1104.0;
-const MARGIN: f64 = 24.0;
-const HEAD: f64 = 72.0;
-const FOOT: f64 = 32.0;
-const PANEL_HEAD: f64 = 34.0;
-const AXIS: f64 = 32.0;
-
-/// Why a chart cannot be drawn.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the chart cannot be drawn: {0}")]
-pub struct ChartError(pub String);
 
 /// A picture.
 #[derive(Debug, Clone)]
@@ -110,27 +98,6 @@ pub enum Body {
     Sparks(Sparks),
     /// Rows and columns of text.
     Table(Table),
-}
-
-/// What panels need to know of the picture that they stand in.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Frame {
-    pub(super) time: Scale,
-    pub(super) from: DateTime<Utc>,
-    pub(super) until: DateTime<Utc>,
-    pub(super) theme: Theme,
-}
-
-impl Frame {
-    /// Whether a time in microseconds lies within the picture.
-    pub(super) fn holds(&self, micros: i64) -> bool {
-        (self.from.timestamp_micros()..=self.until.timestamp_micros()).contains(&micros)
-    }
-
-    /// The x of a time, within the panel.
-    pub(super) fn x(&self, at: DateTime<Utc>) -> f64 {
-        self.time.at(at.clamp(self.from, self.until).timestamp_micros() as f64)
-    }
 }
 
 impl Body {
@@ -292,25 +259,4 @@ impl Panel {
             Body::Table(table) => table.draw(canvas, theme, plot.0),
         }
     }
-}
-
-/// The value as it is shown: whole, or with one decimal.
-#[must_use]
-pub fn shown(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
-}
-
-/// A length of time in its two largest units.
-pub(super) fn span(length: TimeDelta) -> String {
-    let seconds = length.num_seconds().max(0);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    let parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s")];
-    let shown: Vec<String> = parts
-        .into_iter()
-        .skip_while(|(count, _)| *count == 0)
-        .take(2)
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count} {unit}"))
-        .collect();
-    if shown.is_empty() { "0 s".to_owned() } else { shown.join(" ") }
 }

@@ -3,7 +3,8 @@
 use super::super::canvas::{Align, Canvas, Font, fit};
 use super::super::resample::by_pixel;
 use super::super::scale::Scale;
-use super::{ChartError, Frame, LEFT, RIGHT, shown};
+use super::frame::{Frame, LEFT, RIGHT, shown};
+use crate::canvas::ChartError;
 
 const ROW: f64 = 34.0;
 const NAMES: f64 = 160.0;

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::super::canvas::{Align, Canvas, Font, text_width};
-use super::{ChartError, Frame, shown};
+use super::frame::{Frame, shown};
+use crate::canvas::ChartError;
 
 /// States that follow each other.
 #[derive(Debug, Clone)]

@@ -2,7 +2,8 @@
 
 use super::super::canvas::{Align, Canvas, Font, fit};
 use super::super::theme::Theme;
-use super::{ChartError, LEFT, RIGHT};
+use super::frame::{LEFT, RIGHT};
+use crate::canvas::ChartError;
 
 const ROW: f64 = 20.0;
 const MOST_ROWS: usize = 40;

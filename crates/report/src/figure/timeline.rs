@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use wardwatch_model::terms::Severity;
 
 use super::super::canvas::{Align, Canvas, Font, text_width};
-use super::{ChartError, Frame, LEFT, RIGHT, WIDTH, span};
+use super::frame::{Frame, LEFT, RIGHT, WIDTH, span};
+use crate::canvas::ChartError;
 
 const LANE: f64 = 24.0;
 

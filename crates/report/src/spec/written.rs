@@ -13,7 +13,7 @@ use wardwatch_model::diagnostic::{Diagnostic, nearest, place, unknown};
 use wardwatch_sql::StoredSql;
 
 use super::super::theme::Theme;
-use super::{ChartSpec, KINDS, Kind, LIMITS, Limits, NEWS2, PictureSize, Range, Schedule, Spec};
+use super::plain::{ChartSpec, KINDS, Kind, LIMITS, Limits, NEWS2, PictureSize, Range, Schedule, Spec};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,26 +1,17 @@
-//! A report as it is written: `reports/*.toml`, what each is made of, how often, and what its charts show.
-//!
-//! The typed form becomes [`Spec`], in which every name of a table of data, every kind and every time is known to be right.
-//! Whether columns are there is looked at in `check`, which knows tables.
-
-mod written;
+//! A report as it was written, in which all is known to be right.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
 
-use wardwatch_config::Outlet;
-use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
 use wardwatch_sql::StoredSql;
 
-use super::theme::Theme;
-
-use written::parse;
+use crate::theme::Theme;
 
 /// From which scores on a colour is another, by NEWS2: low, low with a parameter at 3, medium, high.
-pub(super) const NEWS2: [f64; 4] = [1.0, 3.0, 5.0, 7.0];
+pub(crate) const NEWS2: [f64; 4] = [1.0, 3.0, 5.0, 7.0];
 
 /// One report.
 #[derive(Debug, Clone)]
@@ -220,11 +211,11 @@ pub const KINDS: [(&str, &[&str]); 10] = [
 ];
 
 /// The data whose rows are limits.
-pub(super) const LIMITS: &str = "limits";
+pub(crate) const LIMITS: &str = "limits";
 
 impl Kind {
     /// The columns that it draws, each with whether it must be a time, a number or anything.
-    pub(super) fn columns(&self) -> Vec<(&str, Wanted)> {
+    pub(crate) fn columns(&self) -> Vec<(&str, Wanted)> {
         use Wanted::{Any, Number, Time};
         match self {
             Self::Line { time, values, band, .. } => {
@@ -255,50 +246,8 @@ impl Kind {
 
 /// What a column must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     Time,
     Number,
     Any,
-}
-
-/// The specs of a folder.
-#[derive(Debug, Default)]
-pub struct Specs {
-    /// Those without a fault, by name.
-    pub good: Vec<Spec>,
-    /// The faults of the others.
-    pub faults: Vec<Diagnostic>,
-}
-
-impl Specs {
-    /// All of them.
-    ///
-    /// # Errors
-    /// Every fault of every file.
-    pub fn all(self) -> Result<Vec<Spec>, Diagnostics> {
-        if self.faults.is_empty() { Ok(self.good) } else { Err(Diagnostics(self.faults)) }
-    }
-}
-
-/// Reads every `*.toml` of a folder, by name; none where there is no folder. Mail goes to `outlets` of the job.
-#[must_use]
-pub fn load(folder: &Path, outlets: &[Outlet]) -> Specs {
-    let mut specs = Specs::default();
-    let paths = wardwatch_sql::files(folder, "toml").unwrap_or_else(|fault| {
-        specs.faults.push(fault);
-        Vec::new()
-    });
-    for path in paths {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => match parse(&path, &text, outlets) {
-                Ok(spec) => specs.good.push(spec),
-                Err(found) => specs.faults.extend(found),
-            },
-            Err(error) => {
-                let message = format!("cannot be read: {error}");
-                specs.faults.push(Diagnostic { file: path, line: 1, column: 1, message });
-            }
-        }
-    }
-    specs
 }
