@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::episode::{Episode, EpisodeId, State};
-use super::open::{Change, OpenEpisodes};
+use super::standing::{Change, OpenEpisodes};
 
 /// What an episode is known by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,9 +16,11 @@
 //! The order of records is that in which they came; where they come from several partitions, that of their stamps within a
 //! batch. What a partition that is read behind the others has to say, the others' samples were judged without.
 
+pub(crate) mod parts;
 mod saved;
 mod values;
 
+use crate::composed::parts::Composed;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -28,9 +30,15 @@ use smallvec::{SmallVec, smallvec};
 use wardwatch_model::terms::Partition;
 
 use super::map::HashMap;
-use super::streams::{ALONE, CLOCK_TOLERANCE, Placed, SampleRow, Samples, SetId, StreamId, Streams};
-use super::{CONTINUOUS, Rule};
+use super::rule::{CONTINUOUS, Rule};
+use super::streams::id::StreamId;
+use super::streams::row::{ALONE, SampleRow};
+use super::streams::samples::Samples;
+use super::streams::state::Streams;
+use super::streams::{CLOCK_TOLERANCE, Placed, SetId};
+use parts::{ComposedSample, Composition, Entry};
 use values::{Filled, Value, read};
+
 
 /// So many streams of one patient are combined; of more, those that were idle for longest are left out.
 const MOST_SOURCES: usize = 6;
@@ -40,29 +48,6 @@ const MOST_COMBINATIONS: usize = 8;
 
 /// So many samples in a row tell that a clock was set.
 const LASTING: u8 = 5;
-
-/// The vitals that the condition of a rule depends on, and how long a value of each counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Composition {
-    /// The columns, as the rule names them.
-    columns: Vec<String>,
-    /// How long a value of each counts, in microseconds.
-    valid_for: Vec<i64>,
-}
-
-impl Composition {
-    /// What `rule` is judged on, where that is composed.
-    pub(super) fn of(rule: &Rule) -> Option<Self> {
-        let valid_for = rule.composed.as_ref()?;
-        let micros = |length: &std::time::Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-        Some(Self { columns: rule.depends_on().to_vec(), valid_for: valid_for.iter().map(micros).collect() })
-    }
-
-    fn valid_for(&self, column: &str) -> i64 {
-        let place = self.columns.iter().position(|name| name == column);
-        place.and_then(|place| self.valid_for.get(place)).copied().unwrap_or(i64::MAX)
-    }
-}
 
 /// The newest values of each patient, for every composition that rules need.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -136,67 +121,6 @@ struct Combination {
     members: Members,
     /// The last time that was judged, by the clock of the first member.
     judged_to: i64,
-}
-
-/// What a rule is judged on in one batch.
-#[derive(Debug, Clone)]
-pub struct Composed {
-    rows: RecordBatch,
-    /// Of which rows of the batch those are that come behind it.
-    again: Vec<usize>,
-    patients: HashMap<Arc<str>, Vec<Entry>>,
-}
-
-/// A record as a composed rule takes it.
-#[derive(Debug, Clone)]
-pub(super) enum Entry {
-    /// It has none of the rule's vitals. `is_gap`: and says so.
-    Other {
-        /// The record.
-        record: SampleRow,
-        /// Whether each record before it had one.
-        is_gap: bool,
-    },
-    /// Something is to be judged.
-    Sample(ComposedSample),
-}
-
-/// A sample of one combination.
-#[derive(Debug, Clone)]
-pub(super) struct ComposedSample {
-    /// The record by which it is judged.
-    pub(super) record: SampleRow,
-    /// The combination as a stream.
-    pub(super) stream: StreamId,
-    /// When, by that stream's clock.
-    pub(super) at: DateTime<Utc>,
-    /// How long what it says counts.
-    pub(super) valid_for: TimeDelta,
-    /// Its row among [`Composed::rows`]; without one, nothing is known.
-    pub(super) row: Option<i64>,
-    /// Whether every vital has a value.
-    pub(super) is_complete: bool,
-    /// Whether it stands behind every lane, and nothing more is known of its clock.
-    pub(super) is_alone: bool,
-    /// Whether the clock of the record's device was set.
-    pub(super) leads: bool,
-}
-
-impl Composed {
-    /// The rows: first those of the batch, in their order, then what else is to be judged.
-    #[must_use]
-    pub fn rows(&self) -> &RecordBatch {
-        &self.rows
-    }
-
-    /// Of which row of the batch each of [`Composed::rows`] is.
-    pub fn rows_of_batch(&self) -> impl Iterator<Item = usize> {
-        (0..self.rows.num_rows() - self.again.len()).chain(self.again.iter().copied())
-    }
-
-    pub(super) fn of_patient(&self, patient: &str) -> &[Entry] {
-        self.patients.get(patient).map(Vec::as_slice).unwrap_or_default()
-    }
 }
 
 impl Composer {
@@ -378,14 +302,6 @@ impl<'a> Batch<'a> {
             leads,
             ..ComposedSample::unknown(record, known.stream_of(members), record.at)
         }
-    }
-}
-
-impl ComposedSample {
-    /// A sample of which nothing is known.
-    fn unknown(record: SampleRow, stream: StreamId, at: DateTime<Utc>) -> Self {
-        let valid_for = TimeDelta::zero();
-        Self { record, stream, at, valid_for, row: None, is_complete: false, is_alone: false, leads: false }
     }
 }
 

@@ -15,14 +15,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_model::terms::{Partition, Severity};
 
-use super::care::Wards;
-use super::open::{Moment, OpenEpisodes};
+use super::moment::Moment;
+use super::rule::Rule;
+use super::standing::OpenEpisodes;
 use super::streams::{CLOCK_TOLERANCE, Clock, Known, Needs};
-use super::system::{
-    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, TABLE_AT_FAULT, UNJUDGED, Unread,
-    written,
+use super::system::{Unread, written};
+use super::system_rules::{
+    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, REJECTED, TABLE_AT_FAULT, UNJUDGED,
 };
-use super::{Episode, Holds, Judged, Rule, State};
+use super::wards::Wards;
+use super::{Episode, Holds, Judged, State};
 
 /// An event time further ahead of Kafka's stamp, or of the job's clock, than this is told of.
 const AHEAD: TimeDelta = TimeDelta::seconds(30);

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Rule;
-use super::composed::Entry;
+use super::composed::parts::Entry;
+use super::conditions::{Conditions, Place};
 use super::episode::{Episode, Event, State};
 use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
-use super::open::{MOMENT, Moment, OpenEpisodes, is_waiting};
-use super::samples::{Conditions, Place};
-use super::streams::{ALONE, ColumnSet, Others, Placed, SampleRow, SetId, StreamId};
+use super::moment::Moment;
+use super::rule::Rule;
+use super::standing::{OpenEpisodes, is_waiting};
+use super::streams::id::{MOMENT, StreamId};
+use super::streams::row::{ALONE, SampleRow};
+use super::streams::{ColumnSet, Others, Placed, SetId};
 use super::track::Track;
 
 /// A rule's live episode of one patient, in hand while the batch's samples go by.

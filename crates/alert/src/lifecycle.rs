@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Rule;
 use super::episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
-use super::streams::StreamId;
+use super::rule::Rule;
+use super::streams::id::StreamId;
 use super::track::{Holds, Track};
 
 /// What a rule says at one sample.

@@ -1,18 +1,16 @@
 //! Alerts of patients who have left and come again: an episode belongs to one stay.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Rule;
 use super::episode::{End, Episode};
 use super::life::Life;
 use super::lifecycle::{self, Edge, Passed};
-use super::open::{MOMENT, Moment, OpenEpisodes};
-
-/// When those left who have come again since: the end of each of their stays but the last, in the order of time.
-pub type Departures = BTreeMap<Arc<str>, Vec<DateTime<Utc>>>;
+use super::moment::Moment;
+use super::rule::Rule;
+use super::standing::OpenEpisodes;
+use super::streams::id::MOMENT;
 
 impl Moment<'_> {
     /// When the patient of an episode left, after all that it was told of and by `until`.
@@ -52,7 +50,7 @@ impl OpenEpisodes {
     pub fn end_stays(&mut self, rules: &[Rule], moment: &Moment<'_>) {
         for patient in moment.departures.keys() {
             for rule in rules {
-                let Some(set) = rule.set(moment.streams) else { continue };
+                let Some(set) = rule.set(moment.streams.shape()) else { continue };
                 let mut life = self.life(rule, patient, set, moment);
                 life.end_stay(self, moment.event_now);
                 life.end(self);

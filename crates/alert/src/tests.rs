@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use chrono::{DateTime, TimeDelta, Utc};
+
 use wardwatch_config::{AlertSpec, EscalationStep, Outlet, OutletKind, When};
+use wardwatch_model::header::{Extreme, RuleHeader};
+use wardwatch_model::terms::{Partition, Severity};
 
 use super::*;
-use wardwatch_model::terms::Partition;
 
 mod composed;
 mod model;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::streams::StreamId;
+use super::streams::id::StreamId;
 
 /// A condition in one stream. Times are those of the stream's own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]

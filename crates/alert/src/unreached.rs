@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch_config::{AlertSpec, EscalationStep, Outlet, When};
 
 use super::episode::{Episode, EpisodeId};
-use super::open::OpenEpisodes;
-use super::system::UNREACHED;
+use super::standing::OpenEpisodes;
+use super::system_rules::UNREACHED;
 
 /// A notice of the outbox that none of its receivers has taken.
 #[derive(Debug, Clone, PartialEq, Eq)]

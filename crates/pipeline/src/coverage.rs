@@ -235,7 +235,8 @@ impl Coverage {
             every_rule(patient, *cause, *since, detail.to_owned())
         });
         let ahead = self.ahead.standing().flat_map(|(patient, since, reason)| {
-            let unjudged = rules.iter().filter(|rule| !rule.is_technical() && !streams.has_had(patient, rule));
+            let unjudged =
+                rules.iter().filter(|rule| !rule.is_technical() && !streams.has_had(patient, rule.depends_on()));
             unjudged.map(move |rule| Unjudged {
                 rule: rule.name.clone(),
                 told_by: Some(REJECTED.to_owned()),

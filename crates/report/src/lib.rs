@@ -5,6 +5,7 @@
 //! not hold is not drawn.
 
 mod canvas;
+mod error;
 mod facts;
 mod figure;
 mod files;
@@ -19,8 +20,6 @@ mod schedule;
 mod spec;
 mod theme;
 
-pub use crate::spec::folder::{Specs, load};
-pub use crate::spec::plain::{ChartSpec, KINDS, Kind, Limits, PictureSize, Range, Schedule, Spec};
 pub use canvas::ChartError;
 pub use error::ReportError;
 pub use facts::{Made, Moment, Subject, check, make, subjects};
@@ -34,8 +33,9 @@ pub use page::Listed;
 pub use patient::{PatientChart, patient_chart};
 pub use picture::png;
 pub use reporter::{Reporting, Wanted, Written, listed, reader, write_due, write_reports};
+pub use spec::folder::{Specs, load};
+pub use spec::plain::{ChartSpec, KINDS, Kind, Limits, PictureSize, Range, Schedule, Spec};
 pub use theme::Theme;
 
-mod error;
 #[cfg(test)]
 mod tests;

@@ -4,19 +4,19 @@
 //! seed. Nothing here knows Kafka; what is made is text, in the form that a job declares.
 
 mod form;
+mod options;
 mod patient;
 mod replay;
 mod scenario;
 mod vital;
 mod ward;
 
-pub use crate::options::WardOptions;
 pub use form::RecordForm;
+pub use options::WardOptions;
 pub use replay::{Recordings, ReplayError};
 pub use scenario::Scenario;
 pub use vital::{ACVPU, ONSET, Sample, Vital};
 pub use ward::Ward;
 
-mod options;
 #[cfg(test)]
 mod tests;

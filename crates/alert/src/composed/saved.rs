@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use wardwatch_model::terms::Partition;
 
-use crate::map::HashMap;
-
-use super::super::streams::StreamId;
 use super::super::streams::saved::{Reader, list, number, text};
+use super::parts::Composition;
 use super::values::Value;
-use super::{Combination, Composer, Composition, Known, Newest, Presence, Source};
+use super::{Combination, Composer, Known, Newest, Presence, Source};
+use crate::map::HashMap;
+use crate::streams::id::StreamId;
 
 /// The form of the bytes. Another one is read as nothing.
 const FORM: u8 = 1;

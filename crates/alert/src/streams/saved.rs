@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::map::HashMap;
-
 use super::lanes::{Lane, Lanes, Run};
 use super::levels::Levels;
 use super::pace::Pace;
 use super::seen::{Seen, Spans, Stretch};
-use super::{CaughtUp, ColumnSet, LastValue, Patient, Shape, Step, Stream, Streams};
+use super::state::{CaughtUp, Patient, Streams};
+use super::{ColumnSet, LastValue, Shape, Step, Stream};
+use crate::map::HashMap;
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
 const FORM: u8 = 11;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use arrow::array::{AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type};
 
-use super::SampleRow;
+use super::row::SampleRow;
 
 /// Which columns rules depend on, and so what streams keep apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use arrow::array::{Array, Float64Array};
 
 use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed, Source};
 use super::pace::Pace;
+use super::record::Record;
 use super::seen::Seen;
 use super::shape::columns_in;
 use super::{SetId, Shape};
@@ -56,19 +57,6 @@ pub struct Step {
     pub by: i64,
     /// The stamp of the record by which it was known.
     pub stamped: i64,
-}
-
-/// What of a record its stream needs to know.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Record {
-    /// Its row in the frame.
-    pub(super) row: usize,
-    pub(super) at: i64,
-    pub(super) stamped: i64,
-    pub(super) columns: u128,
-    /// The columns that have a doubtful value in place of one.
-    pub(super) doubts: u128,
-    pub(super) hash: u32,
 }
 
 impl Stream {

@@ -8,9 +8,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_model::terms::Partition;
 
-use crate::Rule;
-
-use super::{CLOCK_TOLERANCE, Patient, Placed, Samples, SetId, Step, Stream, StreamId, Streams};
+use super::id::StreamId;
+use super::samples::Samples;
+use super::state::{Patient, Streams};
+use super::{CLOCK_TOLERANCE, Placed, SetId, Step, Stream};
 
 impl Streams {
     /// The stream of the patient whose last sample of a set was at this time, and how far its clock lies behind stamps.
@@ -80,10 +81,10 @@ impl Streams {
         })
     }
 
-    /// Whether each vital of a rule has ever had a value of this patient.
+    /// Whether each of a rule's vitals has ever had a value of this patient.
     #[must_use]
-    pub fn has_had(&self, patient: &str, rule: &Rule) -> bool {
-        let Some((known, set)) = self.patients.get(patient).zip(rule.set(self)) else { return false };
+    pub fn has_had(&self, patient: &str, vitals: &[String]) -> bool {
+        let Some((known, set)) = self.patients.get(patient).zip(self.shape.set(vitals)) else { return false };
         let set = &self.shape.sets[set.0];
         set.masks.iter().all(|mask| known.streams.iter().any(|stream| stream.newest_of(*mask).is_some()))
     }

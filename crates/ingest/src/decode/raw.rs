@@ -1,6 +1,5 @@
 //! Records as they came, side by side in few buffers, so that a fetch costs no allocation per record.
 
-use arrow::array::Array;
 use chrono::DateTime;
 
 use wardwatch_model::record::Reject;

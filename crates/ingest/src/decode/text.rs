@@ -1,6 +1,5 @@
 //! Texts of values as records have them.
 
-use arrow::array::Array;
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::Float64Type;
 

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use smallvec::{SmallVec, smallvec};
 
 use super::map::HashMap;
+use super::rule::{Rule, SampleColumns};
 use super::streams::texts;
-use super::{Findings, Judged, Rule, SampleColumns};
+use super::{Findings, Judged};
 
 /// Room for so many patients is made at once; more than that are few jobs' patients.
 const MOST_AT_ONCE: usize = 16_384;
