@@ -20,7 +20,6 @@ pub(crate) mod parts;
 mod saved;
 mod values;
 
-use crate::composed::parts::Composed;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -36,9 +35,8 @@ use super::streams::row::{ALONE, SampleRow};
 use super::streams::samples::Samples;
 use super::streams::state::Streams;
 use super::streams::{CLOCK_TOLERANCE, Placed, SetId};
-use parts::{ComposedSample, Composition, Entry};
+use parts::{Composed, ComposedSample, Composition, Entry};
 use values::{Filled, Value, read};
-
 
 /// So many streams of one patient are combined; of more, those that were idle for longest are left out.
 const MOST_SOURCES: usize = 6;

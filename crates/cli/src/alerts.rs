@@ -11,8 +11,8 @@ use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::Severity;
 use wardwatch_store::Store;
 
+use super::arguments::{JobFile, duration, time};
 use super::table::{aligned, second};
-use super::{JobFile, duration, time};
 
 /// The arguments of `alerts`.
 #[derive(Debug, clap::Args)]

@@ -11,8 +11,8 @@ use wardwatch_alert::Episode;
 use wardwatch_pipeline::{Backtest as Tested, Past, backtest};
 use wardwatch_store::Store;
 
+use super::arguments::{JobFile, Takes, duration, time};
 use super::table::{aligned, second};
-use super::{JobFile, Takes, duration, time};
 
 /// How many episodes are shown one by one.
 const SHOWN: usize = 20;

@@ -6,8 +6,9 @@ use wardwatch_model::diagnostic::Diagnostics;
 use wardwatch_pipeline::Plan;
 use wardwatch_store::Store;
 
+use super::arguments::JobFile;
 use super::report::check_reports;
-use super::{JobFile, show};
+use super::show;
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]

@@ -9,8 +9,8 @@ use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::encounter::{Encounters as Applied, Given, Journal, Kind, Origin, Request, RequestId};
 use wardwatch_store::{EncounterOutcome, EncounterRow, Store};
 
+use super::arguments::{JobFile, duration, time};
 use super::table::{aligned, second};
-use super::{JobFile, duration, time};
 
 /// The arguments of `encounters`.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use wardwatch_pipeline::Plan;
 use wardwatch_sql::{Planned, QueryKind, given_rows};
 use wardwatch_store::{QueryCost, Store};
 
-use super::{JobFile, Takes};
+use super::arguments::{JobFile, Takes};
 
 /// The arguments of `explain`.
 #[derive(Debug, clap::Args)]

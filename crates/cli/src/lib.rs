@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
 mod alerts;
+mod arguments;
 mod backtest;
 mod check;
 mod demo;
@@ -26,16 +27,14 @@ mod table;
 mod test;
 mod users;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use wardwatch_ingest::source::SourceError;
 use wardwatch_kafka::KafkaError;
-use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::telemetry::Panicked;
-use wardwatch_pipeline::{PastError, Plan, RunError};
+use wardwatch_pipeline::{PastError, RunError};
 use wardwatch_report::ReportError;
 use wardwatch_store::StoreError;
 
@@ -83,42 +82,6 @@ enum Command {
     Limits(limits::Limits),
     /// Try a rule on records of the past before it is switched on
     Backtest(backtest::Backtest),
-}
-
-/// The job file that most commands take.
-#[derive(Debug, clap::Args)]
-struct JobFile {
-    /// The job file, such as jobs/patient_vitals.toml
-    #[arg(value_name = "JOB")]
-    job: PathBuf,
-}
-
-/// Which queries a command takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
-    Queries,
-    Rules,
-}
-
-impl JobFile {
-    /// The job with a query of its set, or with the draft in a file, and the query's name.
-    ///
-    /// Errors: faults of files, or a name that no query that the command takes has.
-    fn with_query(&self, query: &str, takes: Takes) -> anyhow::Result<(Plan, String)> {
-        let job = wardwatch_config::load(&self.job)?;
-        let (plan, name) = if query.ends_with(".sql") {
-            Plan::with_draft(job, Path::new(query))?
-        } else {
-            (Plan::of(job)?, query.to_owned())
-        };
-        let taken = plan.engine.queries().filter(|known| takes == Takes::Queries || known.file.is_rule());
-        let names: Vec<&str> = taken.map(|known| known.file.name.as_str()).collect();
-        if !names.contains(&name.as_str()) {
-            let kind = if takes == Takes::Rules { "rule" } else { "query" };
-            anyhow::bail!(unknown(kind, &name, names.into_iter()));
-        }
-        Ok((plan, name))
-    }
 }
 
 /// Runs the command that the process was started with.
@@ -186,18 +149,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.downcast_ref::<PastError>().is_some_and(PastError::is_transient)
     });
     if unreachable { UNREACHABLE } else { WRONG_INPUT }
-}
-
-/// A length of time such as `10s` or `5m`.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a number and a unit: 500ms, 10s, 5m".to_owned())
-}
-
-/// A time such as `2026-01-01T00:00:00Z`.
-fn time(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
-    chrono::DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|_| "write a time with its zone: 2026-01-01T00:00:00Z".to_owned())
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use wardwatch_model::diagnostic::unknown;
 use wardwatch_pipeline::{Plan, Reference};
 use wardwatch_store::Store;
 
+use super::arguments::{JobFile, time};
 use super::table::{aligned, second};
-use super::{JobFile, time};
 
 /// The arguments of `limits`.
 #[derive(Debug, clap::Args)]

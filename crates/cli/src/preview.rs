@@ -12,8 +12,8 @@ use wardwatch_model::diagnostic::{Diagnostics, unknown};
 use wardwatch_pipeline::{Past, Plan, Preview as Previewed, preview};
 use wardwatch_sql::read_rows;
 
+use super::arguments::{JobFile, Takes};
 use super::table::{aligned, second};
-use super::{JobFile, Takes};
 
 /// How long Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use wardwatch_report::{
 use wardwatch_sql::{Limits, StoredReader};
 use wardwatch_store::{Store, TablesToBe};
 
-use super::{JobFile, duration, time};
+use super::arguments::{JobFile, duration, time};
 
 /// The arguments of `report`.
 #[derive(Debug, clap::Args)]

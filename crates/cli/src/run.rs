@@ -14,8 +14,9 @@ use wardwatch_model::telemetry;
 use wardwatch_pipeline::{AtEnd, Plan, ReplacedTopic, RunError, RunOptions, Standby, Summary, run};
 use wardwatch_report::{Pace, Reporting, Spec, Specs};
 
+use super::arguments::{JobFile, duration};
+use super::report;
 use super::stop::Stop;
-use super::{JobFile, duration, report};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wardwatch_model::telemetry;
 
-use super::JobFile;
+use super::arguments::JobFile;
 use super::stop::Stop;
 
 /// The arguments of `serve`.

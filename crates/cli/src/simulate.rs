@@ -12,8 +12,8 @@ use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::telemetry;
 use wardwatch_simulate::{ONSET, RecordForm, Recordings, Sample, Scenario, Ward, WardOptions};
 
+use super::arguments::{JobFile, duration, time};
 use super::stop::Stop;
-use super::{JobFile, duration, time};
 
 /// How long Kafka may take to answer at the start.
 const CONNECT: Duration = Duration::from_secs(30);

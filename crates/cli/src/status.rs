@@ -13,7 +13,7 @@ use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::{Offset, Partition};
 use wardwatch_store::{OutletState, StalledPartition, Store, StoreError};
 
-use super::{JobFile, duration};
+use super::arguments::{JobFile, duration};
 
 /// How long Kafka may take; without it, everything but the lag is shown.
 const PATIENCE: Duration = Duration::from_secs(3);

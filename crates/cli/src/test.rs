@@ -10,7 +10,7 @@ use wardwatch_model::diagnostic::nearest;
 use wardwatch_pipeline::Plan;
 use wardwatch_sqltest::{Report, TestFile, Thoroughness};
 
-use super::JobFile;
+use super::arguments::JobFile;
 
 /// The arguments of `test`.
 #[derive(Debug, clap::Args)]

@@ -13,8 +13,8 @@ use wardwatch_model::terms::Role;
 use wardwatch_store::{ADD_USER, ApiToken, AuditEntry, Store, User};
 use wardwatch_web::{hash_password, new_secret};
 
+use super::arguments::{JobFile, duration};
 use super::table::{aligned, second};
-use super::{JobFile, duration};
 
 /// The arguments of `users`.
 #[derive(Debug, clap::Args)]

@@ -16,8 +16,8 @@ use wardwatch_model::terms::{Role, Severity};
 use wardwatch_sql::load_set;
 use wardwatch_store::StoreError;
 
-use super::App;
-use super::access::Visitor;
+use super::access::visitor::Visitor;
+use super::app::App;
 use super::problem::Problem;
 
 /// How long the job is waited for; it answers with its next batch.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use wardwatch_alert::Episode;
 
-use super::live::{BedView, Told, Ward};
+use super::view::{BedView, Told, Ward};
 use super::words::sign;
 
 /// What a page is told.

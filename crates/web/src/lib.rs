@@ -12,23 +12,25 @@
 mod access;
 mod actions;
 mod api;
+mod app;
 mod assets;
 mod bed;
+mod error;
 mod event;
 mod listen;
 mod live;
 mod metrics;
 mod pages;
 mod problem;
+mod redirect;
 mod routes;
 mod services;
 mod stores;
+mod view;
 mod vitals;
 mod words;
 
 use std::net::SocketAddr;
-use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -40,71 +42,18 @@ use wardwatch_model::health::Health;
 use wardwatch_model::telemetry::{Panicked, join};
 use wardwatch_store::{Registered, Store};
 
-use access::{Access, LateAudit};
+use access::audit::LateAudit;
+use access::state::Access;
+use app::{App, Shared};
 use listen::Listener;
 use live::Live;
 use services::Services;
 use stores::Stores;
 
-pub use access::{PasswordError, hash_password, new_secret};
+pub use access::secret::new_secret;
+pub use access::{PasswordError, hash_password};
 pub use api::description;
-
-/// Why nothing can be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The address is not there, or is taken.
-    #[error("{address} cannot be listened on")]
-    Address {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Others could reach a page that knows no users.
-    #[error(
-        "others can reach {address}, and there are no users yet; `wardwatch users add JOB NAME --role nurse` makes one, or \
-         listen on 127.0.0.1"
-    )]
-    NoUsers {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The certificate or its key.
-    #[error("\"{}\" cannot be used for TLS: {reason}", .file.display())]
-    Certificate {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The system.
-    #[error("the page cannot be served")]
-    System(#[from] std::io::Error),
-}
-
-/// What every request may look at.
-#[derive(Debug, Clone)]
-struct App(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    job: Job,
-    services: Services,
-    stores: Stores,
-    live: Live,
-    access: Access,
-    /// Turns true when the page ends.
-    stop: watch::Receiver<bool>,
-}
-
-impl Deref for App {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
+pub use error::ServeError;
 
 /// A page that is served until it is stopped.
 #[derive(Debug)]

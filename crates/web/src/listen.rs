@@ -27,8 +27,8 @@ use tower::ServiceExt;
 
 use wardwatch_config::Privacy;
 
-use super::ServeError;
 use super::access::Peer;
+use super::error::ServeError;
 
 /// How long a client may take for a TLS handshake, and for the head of a request; also how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -13,8 +13,8 @@ use wardwatch_model::health::Complaint;
 use wardwatch_model::terms::Severity;
 use wardwatch_store::{BatchSummary, Store, StoreError};
 
-use super::live::Ward;
 use super::services::Trouble;
+use super::view::Ward;
 
 /// The metrics of the store's job; `trouble` is what this process knows of its services.
 pub(super) fn metrics(

@@ -14,8 +14,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures::stream;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio_stream::wrappers::BroadcastStream;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
@@ -24,9 +23,12 @@ use wardwatch_config::Privacy;
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_store::StoreError;
 
-use super::access::{Visitor, guard, see, told};
+use super::access::viewing::see;
+use super::access::visitor::Visitor;
+use super::access::{guard, told};
+use super::app::App;
 use super::problem::Problem;
-use super::{App, api, assets, metrics, pages};
+use super::{api, assets, metrics, pages};
 
 /// How long an answer may take; streams of events are answered at once and then go on.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);

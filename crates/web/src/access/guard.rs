@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
@@ -16,13 +16,15 @@ use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::Role;
 use wardwatch_store::{Registered, Store, StoreError};
 
-use super::super::App;
-use super::super::pages::NoPage;
 use super::super::problem::Problem;
 use super::super::words::encoded;
 use super::here::why_not_here;
 use super::log_in::session_token;
-use super::{Known, REMEMBERED, REMEMBERED_ALONE, Visitor, digest, is_same, seal};
+use super::secret::{digest, is_same, seal};
+use super::visitor::{Known, REMEMBERED, REMEMBERED_ALONE, Visitor, remembered_as};
+use crate::app::App;
+use crate::pages::frame::NoPage;
+use crate::redirect::redirect;
 
 /// Where scripts put what seals a form.
 const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -66,10 +68,6 @@ pub(crate) fn told(path: &str, problem: Problem) -> Response {
 
 fn is_for_programs(path: &str) -> bool {
     ["/api/", "/fhir/", "/metrics", "/events"].iter().any(|start| path.starts_with(start))
-}
-
-pub(crate) fn redirect(to: &str) -> Response {
-    (StatusCode::SEE_OTHER, [(LOCATION, to.to_owned())]).into_response()
 }
 
 /// Who asks; `None` for nobody that is known.
@@ -168,11 +166,6 @@ async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>,
         }
         Err(error) => Err(error),
     }
-}
-
-/// A session's secret is no token, and a token no session's.
-pub(super) fn remembered_as(id: &str, by: Known) -> String {
-    format!("{by:?} {id}")
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {

@@ -15,12 +15,14 @@ use wardwatch_config::Privacy;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_store::{LOG_IN, Session, StoreError};
 
-use super::super::App;
 use super::super::problem::Problem;
-use super::guard::{redirect, remembered_as};
+use super::audit::audit_entry;
 use super::password::is_too_long;
+use super::secret::{digest, new_secret};
 use super::throttle::Throttle;
-use super::{Known, Visitor, audit_entry, digest, new_secret};
+use super::visitor::{Known, Visitor, remembered_as};
+use crate::app::App;
+use crate::redirect::redirect;
 
 /// When to come again where too many passwords are being compared.
 const BUSY: Duration = Duration::from_secs(1);

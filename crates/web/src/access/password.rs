@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use argon2::password_hash::SaltString;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
-
 use tokio::sync::Semaphore;
 
-use super::random;
+use super::secret::random;
 
 /// NIST SP 800-63B wants eight at the least, and no rules on what they are.
 const SHORTEST: usize = 10;

@@ -13,14 +13,15 @@ use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::Severity;
 use wardwatch_store::EpisodesLike;
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::actions::{self, Done, Quiet};
 use super::super::problem::Problem;
 use super::super::words::{cursor, cursor_after};
+use super::asked::{Listed, body, how_many, part, read};
 use super::patients::known_time;
 use super::time::Time;
-use super::{Listed, body, how_many, part, read};
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
 
 /// An episode.
 #[derive(Debug, Serialize, ToSchema)]

@@ -17,12 +17,13 @@ use wardwatch_model::terms::Severity;
 use wardwatch_sql::{QueryKind, load_set};
 use wardwatch_store::StoreError;
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::problem::Problem;
+use super::asked::{Listed, part};
 use super::patients::no_patient;
 use super::time::Time;
-use super::{Listed, part};
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
 
 /// How far a rule has judged a patient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

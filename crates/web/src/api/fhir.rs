@@ -11,12 +11,14 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::super::App;
-use super::super::access::{Visitor, digest, see};
 use super::super::problem::Problem;
 use super::super::words::encoded;
+use super::asked::{MOST, USUAL};
 use super::patients::{Reading, edges, readings};
-use super::{MOST, USUAL};
+use crate::access::secret::digest;
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
 
 const LOINC: &str = "http://loinc.org";
 const UCUM: &str = "http://unitsofmeasure.org";

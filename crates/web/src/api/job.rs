@@ -12,10 +12,10 @@ use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::BatchId;
 use wardwatch_store::StoreError;
 
-use super::super::App;
 use super::super::problem::Problem;
+use super::asked::{Listed, how_many, read};
 use super::time::Time;
-use super::{Listed, how_many, read};
+use crate::app::App;
 
 /// A micro-batch.
 #[derive(Debug, Serialize, ToSchema)]

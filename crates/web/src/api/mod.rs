@@ -1,6 +1,7 @@
 //! The same facts as JSON, for programs: described by OpenAPI, by pages with cursors, with entity tags, and vitals as FHIR.
 
 mod alerts;
+mod asked;
 mod coverage;
 mod fhir;
 mod job;
@@ -15,21 +16,14 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::access::digest;
+use super::access::secret::digest;
+use super::app::App;
 use super::problem::Problem;
-
-/// Items of one answer, where the request does not say how many.
-const USUAL: usize = 100;
-
-/// The most that it may ask for.
-const MOST: usize = 1_000;
 
 /// The longest body that gets an entity tag.
 const LONGEST: usize = 64 * 1024 * 1024;
@@ -90,40 +84,6 @@ pub(super) fn routes() -> Router<App> {
 pub fn description() -> String {
     let (_, description) = described();
     description.to_pretty_json().unwrap_or_else(|error| panic!("a description is JSON: {error}"))
-}
-
-/// A page of a longer list.
-#[derive(Debug, Serialize, ToSchema)]
-struct Listed<T: ToSchema> {
-    /// The items.
-    items: Vec<T>,
-    /// What to ask for as `after` to get more; absent where there is no more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-/// How many items are wanted.
-fn how_many(wanted: Option<usize>) -> Result<usize, Problem> {
-    match wanted {
-        None => Ok(USUAL),
-        Some(count @ 1..=MOST) => Ok(count),
-        Some(count) => Err(Problem::wrong(&format!("limit is 1 to {MOST}, not {count}"))),
-    }
-}
-
-/// A query that cannot be read is a problem like others.
-fn read<T>(query: Result<axum::extract::Query<T>, axum::extract::rejection::QueryRejection>) -> Result<T, Problem> {
-    query.map(|query| query.0).map_err(|error| Problem::wrong(&error.body_text()))
-}
-
-/// So is a body.
-fn body<T>(body: Result<axum::Json<T>, axum::extract::rejection::JsonRejection>) -> Result<T, Problem> {
-    body.map(|body| body.0).map_err(|error| Problem::new(error.status(), &error.body_text()))
-}
-
-/// And a part of the path.
-fn part<T>(path: Result<axum::extract::Path<T>, axum::extract::rejection::PathRejection>) -> Result<T, Problem> {
-    path.map(|path| path.0).map_err(|error| Problem::wrong(&error.body_text()))
 }
 
 /// Tags answers, so that whoever asks again is told when nothing has changed.

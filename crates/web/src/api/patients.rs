@@ -15,16 +15,17 @@ use wardwatch_alert::{Limit, Whose};
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_store::{Readings, Store, StoreError, Value};
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::actions::{self, NewLimit};
-use super::super::live::{BedView, Person, Ward};
 use super::super::pages::holding;
 use super::super::problem::Problem;
 use super::super::vitals::Vitals;
 use super::super::words::is_kept;
+use super::asked::{Listed, body, how_many, part, read};
 use super::time::Time;
-use super::{Listed, body, how_many, part, read};
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
+use crate::view::{BedView, Person, Ward};
 
 /// A patient.
 #[derive(Debug, Serialize, ToSchema)]

@@ -8,8 +8,8 @@ use axum::routing::get;
 
 use wardwatch_report::{PictureSize, png};
 
-use super::App;
-use super::access::digest;
+use super::access::secret::digest;
+use super::app::App;
 
 const STYLE: &str = include_str!("wardwatch.css");
 const SCRIPT: &str = include_str!("wardwatch.js");

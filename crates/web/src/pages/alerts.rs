@@ -16,14 +16,15 @@ use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::{Role, Severity};
 use wardwatch_store::{EpisodesLike, StoreError};
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::actions::{self, Quiet};
-use super::super::live::Ward;
 use super::super::words::{ago, cursor, cursor_after, encoded, is_kept, length, standing, time};
-use super::{
+use super::frame::{
     NoPage, Place, acknowledge_button, back, badge, called, frame, if_answered, nothing, patient_path, seal, unread,
 };
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
+use crate::view::Ward;
 
 /// Episodes of before that one page shows.
 const MOST: usize = 100;

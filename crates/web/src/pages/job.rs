@@ -14,10 +14,10 @@ use wardwatch_model::terms::{BatchId, Role};
 use wardwatch_sql::load_set;
 use wardwatch_store::{BatchRow, CostRow, EditRow, LateRow, OutletState, RejectRow, ReportState, Status, StoreError};
 
-use super::super::App;
-use super::super::access::Visitor;
 use super::super::words::{ago, time};
-use super::{NoPage, Place, frame, if_answered, nothing, patient_path, unread};
+use super::frame::{NoPage, Place, frame, if_answered, nothing, patient_path, unread};
+use crate::access::visitor::Visitor;
+use crate::app::App;
 
 /// Batches, rejects and late rows that are shown.
 const MOST: usize = 20;

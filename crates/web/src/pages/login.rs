@@ -8,10 +8,12 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::super::App;
-use super::super::access::{self, Visitor, address, same_site};
+use super::super::access::{address, same_site};
 use super::super::problem::Problem;
-use super::document;
+use super::frame::document;
+use crate::access;
+use crate::access::visitor::Visitor;
+use crate::app::App;
 
 /// Where to go afterwards.
 #[derive(Debug, Default, Deserialize)]

@@ -24,15 +24,17 @@ use wardwatch_report::{
 };
 use wardwatch_store::{EpisodesLike, Store, StoreError, Timed, Value};
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::actions::{self, NewLimit};
-use super::super::live::{Person, Ward};
 use super::super::problem::Problem;
 use super::super::words::{encoded, length, sentence, time};
 use super::alerts::{quiet_form, table};
+use super::frame::{NoPage, Place, back, frame, if_answered, nothing, patient_path, seal, unread};
 use super::reports::link;
-use super::{NoPage, Place, back, frame, if_answered, nothing, patient_path, seal, unread, ward};
+use super::ward;
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
+use crate::view::{Person, Ward};
 
 /// How much time the chart can show.
 const SPANS: [(&str, &str, Duration); 4] = [

@@ -9,11 +9,13 @@ use maud::html;
 
 use wardwatch_report::listed;
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::problem::Problem;
 use super::super::words::encoded;
-use super::{NoPage, Place, frame, nothing};
+use super::frame::{NoPage, Place, frame, nothing};
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
+use crate::redirect::redirect;
 
 /// A report's own style is in it; a script is not, and would not be run.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; \
@@ -65,7 +67,7 @@ pub(crate) async fn report_file(
     let none = || Problem::not_found("there is no such report");
     // Pages link to the index beside them.
     if path == "index.html" {
-        return Ok(super::super::access::redirect("/reports"));
+        return Ok(redirect("/reports"));
     }
     let (file, kind) = file_of(&app.job.reports.dir, &path).ok_or_else(none)?;
     let read = move || std::fs::read(file);

@@ -13,14 +13,15 @@ use serde::Deserialize;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::Severity;
 
-use super::super::App;
-use super::super::access::{Visitor, see};
 use super::super::bed::{Number, SPARK};
 use super::super::event::{NUMBER_SIGNS, SCORE_SIGNS};
-use super::super::live::{BedView, Ward};
 use super::super::vitals::{Vital, Vitals};
 use super::super::words::length;
-use super::{NoPage, Place, acknowledge_button, badge, called, frame, patient_path, stalled};
+use super::frame::{NoPage, Place, acknowledge_button, badge, called, frame, patient_path, stalled};
+use crate::access::viewing::see;
+use crate::access::visitor::Visitor;
+use crate::app::App;
+use crate::view::{BedView, Ward};
 
 /// A number that is older than this says how old it is; pressures are often measured by the quarter of an hour.
 const OLD_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
