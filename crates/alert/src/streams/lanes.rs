@@ -63,10 +63,8 @@ pub(crate) enum Placed {
 pub(super) enum Source {
     /// Of a device that the job names.
     Device,
-    /// Of one or several without names, and nothing shows that times go back and forth.
-    OneClock,
-    /// Of several without names, or of one that sends what it had kept.
-    Several,
+    /// Of one or several without names.
+    Unnamed,
 }
 
 /// What became of a sample.
@@ -224,14 +222,6 @@ impl Lane {
         }
     }
 
-    /// Whether a sample comes so much sooner than it was measured after the last one that it is told by another clock or the
-    /// last one had been kept, where not much is known of the clock.
-    fn leaps_to(&self, at: i64, stamped: i64) -> bool {
-        let (passed, waited) = (at.saturating_sub(self.newest), stamped.saturating_sub(self.stamped));
-        let is_hurried = passed.saturating_sub(waited) > CLOCK_TOLERANCE && waited.saturating_mul(2) < passed;
-        !self.is_clock && is_hurried && !self.agrees(stamped.saturating_sub(at))
-    }
-
     /// Whether a sample that lies so far behind its stamp is told by the same clock.
     fn agrees(&self, delay: i64) -> bool {
         delay.saturating_sub(self.delay).abs() <= CLOCK_TOLERANCE
@@ -337,13 +327,12 @@ impl Lanes {
             return Noted::at(Placed::Resent);
         }
         let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
-        let is_anothers = source == Source::Several && self.others.is_empty() && first.leaps_to(at, stamped);
-        if self.others.is_empty() && takes(first) && !is_anothers {
+        if self.others.is_empty() && takes(first) {
             self.lead = Run::default();
             note_pause(&mut self.pauses, first.newest, at);
             return Noted { stepped: first.go_on(at, stamped), ..Noted::at(Placed::Lane(first.id)) };
         }
-        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane) && !is_anothers);
+        let nearest = std::iter::once(first).chain(&mut self.others).filter(|lane| takes(lane));
         // What was kept lies further behind its stamp than usual, but nothing less far while its clock goes on. Of lanes of one
         // clock it is the one that has come furthest: a device has one lane, however its samples jitter.
         let far = |lane: &Lane| if lane.agrees(delay) { 0 } else { delay.saturating_sub(lane.delay).abs() };
@@ -600,7 +589,7 @@ mod tests {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
             let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
             newest = newest.max(at);
-            let noted = lanes.note(at, stamped, is_known, Source::OneClock, None);
+            let noted = lanes.note(at, stamped, is_known, Source::Unnamed, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);

@@ -111,11 +111,7 @@ impl Stream {
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let (mut is_placed, mut new) = (false, 0);
-        let source = match self.sets.first() {
-            _ if !self.device.is_empty() => Source::Device,
-            Some(of_any) if !of_any.others.is_empty() => Source::Several,
-            _ => Source::OneClock,
-        };
+        let source = if self.device.is_empty() { Source::Unnamed } else { Source::Device };
         self.records += 1;
         for (index, set) in shape.sets.iter().enumerate() {
             if !set.has_sample(record.columns) {

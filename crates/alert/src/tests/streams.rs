@@ -683,6 +683,35 @@ fn of_two_cuffs_without_names_each_low_reading_fires_whatever_their_clocks_and_n
     }
 }
 
+/// A cuff beside a monitor that has no name either, whose first readings had been kept: nobody waits for its next one.
+#[test]
+fn what_had_been_kept_first_is_followed_by_what_is_measured_now() {
+    let monitor = |now: i64| Reading { spo2: None, ..reading(now, now, "", 0.0) };
+    // Readings of (stamp, event time, value) and, since when it fires at last, where it does.
+    let check = |readings: &[(i64, i64, f64)], fires: Option<i64>| {
+        let mut bed = Oximeters::new(10, 15);
+        bed.rule.stale_after = Duration::from_secs(4 * 3_600);
+        let mut all: Vec<Reading> = (0..120).map(monitor).collect();
+        all.extend(readings.iter().map(|(now, at, value)| reading(*at, *now, "", *value)));
+        all.sort_by_key(|reading| reading.stamped);
+        bed.live(&all);
+        bed.batch(&[], 140);
+        let fired = bed.fired().into_iter().rfind(|(state, ..)| *state == State::Firing);
+        assert_eq!(fired.map(|(_, at, _)| at), fires, "{readings:?}: {:?}", bed.fired());
+    };
+    check(&[(25, -600, 97.0), (26, -300, 97.0), (27, 27, 80.0)], Some(37));
+    check(&[(45, 5, 97.0), (60, 60, 80.0)], Some(70));
+    check(&[(25, -600, 97.0), (90, 90, 80.0)], Some(100));
+    check(&[(25, -600, 97.0), (40, 40, 97.0), (70, 70, 80.0)], Some(80));
+    check(&[(25, -600, 97.0), (26, -300, 97.0), (26, -5, 80.0)], Some(5));
+    check(&[(41, 1, 97.0), (51, 11, 97.0), (61, 21, 97.0), (75, 75, 80.0)], Some(85));
+    check(&[(5, 5, 97.0), (25, -600, 97.0), (50, 50, 80.0)], Some(60));
+    check(&[(25, -600, 80.0), (50, 50, 97.0)], None);
+    check(&[(25, -20, 80.0), (50, 50, 97.0)], None);
+    check(&[(25, -600, 80.0), (50, 50, 97.0), (80, 80, 97.0)], None);
+    check(&[(25, -600, 80.0), (26, -300, 97.0)], None);
+}
+
 #[test]
 fn what_is_measured_seldom_holds_though_the_next_attempt_brings_no_value() {
     for (valid_for, fired) in [(4 * 3_600, vec![(State::Firing, 1_210, None)]), (30, vec![])] {
