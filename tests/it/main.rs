@@ -45,6 +45,7 @@ mod several_devices;
 mod simulator;
 mod source;
 mod standby;
+mod standing;
 mod store_faults;
 mod stores;
 mod upgrade;

@@ -57,7 +57,7 @@ fn a_saved_query_takes_effect_and_its_windows_count_what_came_before_the_edit() 
         database.rows("SELECT records, high, total FROM minute") == ["3|90|258"]
     });
     assert_eq!(database.rows("SELECT records, high FROM slow"), ["3|80"]);
-    assert_eq!(database.rows_of_rules("SELECT severity, text FROM alerts"), ["low|HR 88 > 85"]);
+    assert_eq!(database.rows_of_rules("SELECT severity, text FROM alerts"), ["low|HR 90 > 85"]);
     running.signal("TERM");
     assert_eq!(running.wait(), Some(0), "{}", running.log());
     drop(job);
@@ -209,7 +209,7 @@ fn a_seed_that_an_edit_adds_has_its_rows_from_the_first_batch_on_that_reads_it()
         topic.put_samples("P1", &[(1, 111.0)]);
         topic.put_samples("P2", &[(1, 111.0)]);
         wait_for_readings(&mut running, &database, 3);
-        assert_eq!(database.rows("SELECT patient_id, text FROM alerts"), ["P1|HR 111 > 100"]);
+        assert_eq!(database.rows("SELECT patient_id, text FROM alerts"), ["P1|HR 110 > 100"]);
         assert_eq!(database.rows("SELECT COUNT(*) FROM reference_changes"), ["0"], "nobody has changed a row");
         drop(job);
     }

@@ -142,6 +142,20 @@ impl Composer {
         }
     }
 
+    /// Puts together what a rule that begins is judged on: the last values of patients. `samples` and `streams` are those of
+    /// `frame`, noted apart. Returns whether nothing of these vitals was known together so far; it is now.
+    pub fn begin(&mut self, rule: &Rule, samples: &mut Samples, streams: &Streams, frame: &RecordBatch) -> bool {
+        let mut apart = Self::new(std::slice::from_ref(rule));
+        apart.compose(samples, streams, frame);
+        let Some((composition, patients)) = apart.0.pop() else { return false };
+        let known = self.0.iter_mut().find(|(known, patients)| *known == composition && patients.is_empty());
+        let is_new = known.is_some();
+        if let Some((_, known)) = known {
+            *known = patients;
+        }
+        is_new
+    }
+
     /// Lets go of what is known of a patient.
     pub fn forget(&mut self, patient: &str) {
         self.0.iter_mut().for_each(|(_, patients)| drop(patients.remove(patient)));

@@ -51,7 +51,7 @@ pub use standing::{Change, OpenEpisodes};
 pub use streams::id::StreamId;
 pub use streams::samples::Samples;
 pub use streams::state::Streams;
-pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Needs, SetId, Shape, Step};
+pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Needs, Origin, SetId, Shape, Step};
 pub use system::Unread;
 pub use system_rules::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY,

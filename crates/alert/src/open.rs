@@ -49,6 +49,44 @@ impl OpenEpisodes {
         }
     }
 
+    /// Judges a rule that begins, or has failed, on what stands: on the last values of patients who have no live episode of it.
+    /// `moment` is of these values, noted apart; `streams` are those of records. `goes_on`: whether samples of these go on in the
+    /// streams that values are put together from.
+    pub fn judge_standing(
+        &mut self,
+        rule: &Rule,
+        rows: &Rows<'_>,
+        moment: &Moment<'_>,
+        streams: &Streams,
+        goes_on: bool,
+    ) {
+        let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
+        let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
+        let conditions = Conditions::of(rows.conditions, patients.as_ref(), moment.columns);
+        let clear = rows.clear.map(|clear| Conditions::of(clear, cleared.as_ref(), moment.columns));
+        let Some(set) = rule.set(moment.streams.shape()) else { return };
+        let composed = moment.samples.composed(rule);
+        let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
+        let live = |open: &Self, patient: &str| {
+            let standing = open.rules.get(&rule.name).and_then(|patients| patients.get(patient));
+            standing.is_some_and(|standing| standing.live.is_some())
+        };
+        let new: Vec<Arc<str>> = conditions.patients().map(Arc::from).collect();
+        for patient in new.into_iter().filter(|patient| !live(self, patient)).collect::<Vec<_>>() {
+            let mut life = self.life(rule, &patient, set, moment);
+            match composed {
+                Some(composed) => life.composed_samples(self, composed.of_patient(&patient), &found),
+                None => life.samples(self, &found),
+            }
+            life.end(self);
+            let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(&patient));
+            if let Some(episode) = standing.and_then(|standing| standing.live.as_mut()).filter(|_| !goes_on) {
+                Arc::make_mut(episode).tracks.iter_mut().for_each(|track| track.stream = None);
+            }
+        }
+        self.find_streams(std::slice::from_ref(rule), streams);
+    }
+
     fn judge_by_batch(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
         let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
         let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));

@@ -32,6 +32,7 @@ use super::plan::Plan;
 use super::quarantine::Quarantine;
 use super::retry::Stall;
 use super::run::{RunError, RunOptions};
+use super::standing::Standing;
 use super::state::{Edits, JobState};
 use super::tables::{MOST_PENDING, TableStates};
 
@@ -51,7 +52,7 @@ pub(super) struct Taken {
     /// The first of its rows, which waited for somebody to say whose they are.
     attached_later: Vec<AttachedLater>,
     /// The patients who are let go of with it.
-    leaving: Leaving,
+    pub(super) leaving: Leaving,
     /// At what its rules are judged.
     pub(super) samples: Samples,
     /// How far each partition has got, by Kafka's stamps.
@@ -127,32 +128,13 @@ impl Taken {
 
     /// Runs the queries, which see `episodes` as the alerts that stand.
     pub(super) fn run_queries(&self, plan: &mut Plan, state: &JobState, episodes: &OpenEpisodes) -> Vec<Outcome> {
-        let open_alerts = plan.engine.reads_alerts().then(|| open_alerts(episodes, &plan.samples));
-        let artefacts = artefacts(&self.batch.artefacts, &plan.samples);
-        let encounters_now = plan.engine.reads_encounters().then(|| {
-            let present = state.attaching.encounters().present(self.event_now());
-            encounters_now(&present, &plan.samples)
-        });
         let composed = composed_rows(plan, &self.samples);
         let periods = periods(self, plan, state, self.event_now());
-        let ages = StreamAges { streams: &state.memory.streams, arrivals: &self.arrivals };
+        let beside = self.beside(plan, state, episodes);
         let input = Input {
-            batch: self.id,
-            rows: &self.rows.all,
             judged: Some(wardwatch_sql::Judged { rows: &self.rows.all, composed: &composed }),
             periods: &periods,
-            on_time: &self.rows.on_time,
-            ages: Some(&ages),
-            history: &state.memory.history(),
-            open_alerts: open_alerts.as_ref(),
-            artefacts: Some(&artefacts),
-            encounters_now: encounters_now.as_ref(),
-            leaving: &self.leaving,
-            now: self.now,
-            event_now: self.event_now(),
-            partition_nows: &self.partition_nows,
-            watermark: self.event_time.watermark,
-            show_open: self.show_open,
+            ..beside.input()
         };
         let mut outcomes = plan.engine.run(&input, &|query| state.quarantine.leaves_out(query, self.id));
         for outcome in &mut outcomes {
@@ -169,12 +151,28 @@ impl Taken {
         outcomes
     }
 
-    /// Judges every rule that gave rows. Returns which rules do not judge which patients, where that was found out again.
+    /// What queries may look up beside the batch's rows.
+    pub(super) fn beside<'a>(&'a self, plan: &Plan, state: &'a JobState, episodes: &OpenEpisodes) -> Beside<'a> {
+        let encounters_now = plan.engine.reads_encounters().then(|| {
+            let present = state.attaching.encounters().present(self.event_now());
+            encounters_now(&present, &plan.samples)
+        });
+        Beside {
+            taken: self,
+            open_alerts: plan.engine.reads_alerts().then(|| open_alerts(episodes, &plan.samples)),
+            artefacts: artefacts(&self.batch.artefacts, &plan.samples),
+            encounters_now,
+            history: state.memory.history(),
+            ages: StreamAges { streams: &state.memory.streams, arrivals: &self.arrivals },
+        }
+    }
+
+    /// Judges every rule that gave rows, and those that begin on what is `standing`. Returns which rules do not judge which patients, where that was found out again.
     pub(super) fn judge(
         &self,
         plan: &Plan,
         rules: &[Rule],
-        outcomes: &[Outcome],
+        (outcomes, standing): (&[Outcome], &[Standing]),
         state: &JobState,
         (quarantine, episodes): (&Quarantine, &mut OpenEpisodes),
     ) -> Option<Vec<Unjudged>> {
@@ -207,6 +205,7 @@ impl Taken {
                 episodes.judge(rule, &wardwatch_alert::Rows { conditions, clear }, &moment);
             }
         }
+        standing.iter().for_each(|standing| standing.judge(episodes, &moment));
         episodes.end_stays(rules, &moment);
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);
@@ -214,7 +213,7 @@ impl Taken {
         let nobodys = state.attaching.nobodys().into_iter().map(|(patient, (text, _))| (patient, text));
         episodes.judge_unattached(&nobodys.collect(), &moment);
         state.coverage.is_due(self.now).then(|| {
-            let failing = quarantine.failing_rules(rules.iter().map(|rule| rule.name.as_str()), &reads(plan));
+            let failing = quarantine.failing_rules(rules.iter().map(|rule| rule.name.as_str()), &plan.reads());
             let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
             let valid_for = |column: &str| plan.valid_for(column);
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
@@ -256,7 +255,7 @@ impl Taken {
         let windows_last = |query: &str| {
             TimeDelta::from_std(plan.engine.windows_last(query) + plan.job.source.lateness).unwrap_or(TimeDelta::MAX)
         };
-        quarantine.note(outcomes, &reads(plan), &windows_last, (self.id, self.now))
+        quarantine.note(outcomes, &plan.reads(), &windows_last, (self.id, self.now))
     }
 
     /// What the source could not read, each since when by the job's clock.
@@ -277,11 +276,6 @@ impl Taken {
     }
 }
 
-/// The queries in the order in which they run, each with those that it reads.
-fn reads(plan: &Plan) -> Vec<(&str, &[String])> {
-    plan.engine.queries().map(|query| (query.file.name.as_str(), query.reads.as_slice())).collect()
-}
-
 /// Ages by what streams know of records' arrival.
 #[derive(Debug)]
 struct StreamAges<'a> {
@@ -297,6 +291,41 @@ impl wardwatch_sql::Ages for StreamAges<'_> {
 
     fn last_value(&self, patient: &str, column: &str) -> Option<DateTime<Utc>> {
         self.streams.last_value(patient, column)
+    }
+}
+
+/// What queries may look up beside a batch's rows.
+pub(super) struct Beside<'a> {
+    taken: &'a Taken,
+    open_alerts: Option<RecordBatch>,
+    artefacts: RecordBatch,
+    encounters_now: Option<RecordBatch>,
+    history: Vec<RecordBatch>,
+    ages: StreamAges<'a>,
+}
+
+impl Beside<'_> {
+    /// The batch as queries see it, with nothing to judge yet.
+    pub(super) fn input(&self) -> Input<'_> {
+        let taken = self.taken;
+        Input {
+            batch: taken.id,
+            rows: &taken.rows.all,
+            judged: None,
+            periods: &[],
+            on_time: &taken.rows.on_time,
+            ages: Some(&self.ages),
+            history: &self.history,
+            open_alerts: self.open_alerts.as_ref(),
+            artefacts: Some(&self.artefacts),
+            encounters_now: self.encounters_now.as_ref(),
+            leaving: &taken.leaving,
+            now: taken.now,
+            event_now: taken.event_now(),
+            partition_nows: &taken.partition_nows,
+            watermark: taken.event_time.watermark,
+            show_open: taken.show_open,
+        }
     }
 }
 
@@ -328,6 +357,8 @@ pub(super) struct Prepared<'a> {
     pub(super) snapshots: Vec<Snapshot>,
     /// What queries have cost, where that is to be told.
     pub(super) costs: Vec<QueryCost>,
+    /// What rules that begin gave on what stands.
+    pub(super) standing: Vec<Standing>,
     /// What of the outbox nobody has taken.
     pub(super) outstanding: Arc<Outstanding>,
 }
@@ -358,7 +389,8 @@ impl Prepared<'_> {
             episodes.note_outage(outage);
         }
         let (failures, mut failing) = self.taken.note_failures(plan, &self.outcomes, &mut quarantine);
-        let unjudged = self.taken.judge(plan, &plan.rules, &self.outcomes, state, (&quarantine, &mut episodes));
+        let unjudged =
+            self.taken.judge(plan, &plan.rules, (&self.outcomes, &self.standing), state, (&quarantine, &mut episodes));
         let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
         let (now, event_now) = (self.taken.now, self.taken.event_now());
         let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
@@ -560,6 +592,7 @@ impl JobState {
             self.costs.told(taken.id);
         }
         self.edits = Edits::default();
+        self.beginning.clear();
         self.outage = None;
         self.committed = Stopwatch::start();
         self.backfill.clear();

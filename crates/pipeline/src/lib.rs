@@ -23,6 +23,7 @@ mod rejected;
 mod reload;
 mod retry;
 mod run;
+mod standing;
 mod start;
 mod state;
 mod tables;

@@ -1,11 +1,11 @@
 //! What the loop remembers of rows from batch to batch, and what becomes of a batch's rows by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
-use wardwatch_alert::{Composer, Samples, Streams};
+use wardwatch_alert::{Composer, Rule, Samples, Streams};
 use wardwatch_config::SourceSpec;
 use wardwatch_frame::{Features, History, SeenKeys, Split, late_records, split_late, without_rows};
 use wardwatch_model::event_time::{EventTime, Patience, Watermarks};
@@ -22,6 +22,7 @@ pub(super) const STREAMS: &str = "(streams)";
 /// The parts of the snapshot of streams.
 const OF_STREAMS: i64 = 0;
 const OF_VALUES: i64 = 1;
+const OF_RULES: i64 = 2;
 
 /// What is remembered of rows. All of it can be made again by reading the last while again.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub(super) struct Memory {
     composer: Composer,
     /// The rows of the last while, where a query reads them.
     pub(super) history: Option<History>,
+    /// What each rule is made of that is judged.
+    rules: BTreeMap<String, String>,
     /// The column that names the patient.
     key: String,
     seen: Option<SeenKeys>,
@@ -63,6 +66,7 @@ impl Memory {
         let time = &plan.samples.event_time;
         Self {
             event_time,
+            rules: plan.rule_texts(),
             key: plan.samples.key.clone(),
             streams: Streams::new(plan.streams()),
             composer: Composer::new(&plan.rules),
@@ -112,10 +116,32 @@ impl Memory {
         samples
     }
 
-    /// Goes on with another set of rules.
-    pub(super) fn reshape(&mut self, plan: &Plan) {
+    /// Takes note of the last values of patients, apart from what comes, for a rule that begins. Returns their samples and streams, and
+    /// whether what was put together of them goes on with what comes.
+    pub(super) fn begin(
+        &mut self,
+        rule: &Rule,
+        frame: &RecordBatch,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> (Samples, Streams, bool) {
+        let (mut samples, apart) = self.streams.begin(frame, &plan.samples, now);
+        let goes_on = rule.composed.is_some() && self.composer.begin(rule, &mut samples, &apart, frame);
+        (samples, apart, goes_on)
+    }
+
+    /// The rules that are others than `before`.
+    fn unlike(&self, before: &BTreeMap<String, String>) -> BTreeSet<String> {
+        let is_unlike = |(name, text): &(&String, &String)| before.get(*name) != Some(*text);
+        self.rules.iter().filter(is_unlike).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Goes on with another set of rules. Returns those that are new, or others than before.
+    pub(super) fn reshape(&mut self, plan: &Plan) -> BTreeSet<String> {
         self.streams.reshape(plan.streams());
         self.composer.reshape(&plan.rules);
+        let before = std::mem::replace(&mut self.rules, plan.rule_texts());
+        self.unlike(&before)
     }
 
     /// Lets go of what is kept for patients.
@@ -147,9 +173,20 @@ impl Memory {
             fingerprint: STREAMS.to_owned(),
             closed_to: None,
             incomplete_before: None,
-            changed: vec![(OF_STREAMS, self.streams.save()), (OF_VALUES, self.composer.save())],
-            panes: vec![OF_STREAMS, OF_VALUES],
+            changed: vec![
+                (OF_STREAMS, self.streams.save()),
+                (OF_VALUES, self.composer.save()),
+                (OF_RULES, serde_json::to_vec(&self.rules).unwrap_or_default()),
+            ],
+            panes: vec![OF_STREAMS, OF_VALUES, OF_RULES],
         }
+    }
+
+    /// The rules that are others than when a snapshot was made; a version that did not write that down had the same.
+    pub(super) fn unlike_saved(&self, snapshot: &StoredSnapshot) -> BTreeSet<String> {
+        let saved = snapshot.panes.as_ref().and_then(|panes| panes.get(&OF_RULES));
+        let saved = saved.and_then(|saved| serde_json::from_slice(saved).ok());
+        saved.map(|saved| self.unlike(&saved)).unwrap_or_default()
     }
 
     /// Goes on with what a snapshot holds of streams; `false` where it is of no use.

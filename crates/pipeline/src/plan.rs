@@ -8,8 +8,7 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{
-    Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards, lost_defaults,
-};
+    Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards, lost_defaults, ValidFor};
 use wardwatch_config::Job;
 use wardwatch_frame::schema_with;
 use wardwatch_ingest::decode::frame_schema;
@@ -21,6 +20,9 @@ use wardwatch_sql::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source,
 use wardwatch_store::{SYSTEM_TABLES, TableSpec};
 
 use super::memory::STREAMS;
+
+/// What is valid for longer than this is measured seldom.
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// A job that can run.
 #[derive(Debug)]
@@ -133,6 +135,43 @@ impl Plan {
         let values: Vec<String> = values.collect();
         Shape::new(self.job.source.device.as_deref(), self.rules.iter().map(Rule::depends_on))
             .of_records(values.iter().filter(is_value).cloned())
+    }
+
+    /// The queries in the order in which they run, each with those that it reads.
+    pub(super) fn reads(&self) -> Vec<(&str, &[String])> {
+        self.engine.queries().map(|query| (query.file.name.as_str(), query.reads.as_slice())).collect()
+    }
+
+    /// The rules that look something up in one of these tables, directly or through others, and that are judged on what is measured
+    /// seldom: a limit that is set now is not to wait for the next reading.
+    pub(super) fn seldom_judged_by(&self, tables: &BTreeSet<&str>) -> BTreeSet<String> {
+        let is_seldom = |vital: &String| ValidFor::valid_for(self, vital) > SELDOM;
+        let mut found: BTreeSet<&str> = BTreeSet::new();
+        // A query stands behind those that it reads.
+        for query in self.engine.queries() {
+            let looks_up = query.given.iter().any(|given| tables.contains(given.as_str()));
+            if looks_up || query.reads.iter().any(|read| found.contains(read.as_str())) {
+                found.insert(&query.file.name);
+            }
+        }
+        let rules = self.rules.iter().filter(|rule| found.contains(rule.name.as_str()));
+        rules.filter(|rule| rule.vitals.iter().any(is_seldom)).map(|rule| rule.name.clone()).collect()
+    }
+
+    /// What each rule is made of, the views that it reads included: where that differs, it is another rule.
+    pub(super) fn rule_texts(&self) -> BTreeMap<String, String> {
+        let texts = self.rules.iter().map(|rule| {
+            let mut seen = BTreeSet::from([rule.name.as_str()]);
+            let mut waiting = vec![rule.name.as_str()];
+            let mut text = String::new();
+            while let Some(name) = waiting.pop() {
+                let Some(query) = self.engine.queries().find(|query| query.file.name == name) else { continue };
+                text.push_str(&query.file.text);
+                waiting.extend(query.reads.iter().map(String::as_str).filter(|read| seen.insert(read)));
+            }
+            (rule.name.clone(), text)
+        });
+        texts.collect()
     }
 
     /// The queries that differ from those of `other`, or are in one of the two only, with their files.

@@ -328,6 +328,9 @@ pub(super) fn recover(
     let Snapshots { mut usable, from_earliest } = usable_snapshots(&mut plan.engine, store, retry)?;
     let from_earliest = from_earliest.into_iter().filter(|query| begins_earliest(plan, query)).collect();
     let streams = retry.until_done(|| store.snapshot(STREAMS))?;
+    if let Some(snapshot) = &streams {
+        state.beginning.extend(state.memory.unlike_saved(snapshot));
+    }
     match streams.filter(|snapshot| state.memory.restore_streams(snapshot)) {
         Some(snapshot) => drop(usable.insert(STREAMS.to_owned(), snapshot.batch)),
         None => state.episodes.forget_streams(),

@@ -266,7 +266,7 @@ impl Rehearsal {
         let mut quarantine = self.state.quarantine.clone();
         taken.note_failures(&self.plan, &outcomes, &mut quarantine);
         let mut changes = self.forms.iter_mut().map(|form| {
-            taken.judge(&self.plan, &form.rules, &outcomes, &self.state, (&quarantine, &mut form.episodes));
+            taken.judge(&self.plan, &form.rules, (&outcomes, &[]), &self.state, (&quarantine, &mut form.episodes));
             form.episodes.take_changes()
         });
         let first = changes.next().unwrap_or_default();

@@ -123,7 +123,9 @@ pub(super) fn take_edit(
     let files = ready.plan.files_unlike(plan);
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
     let read = std::mem::take(&mut ready.references);
-    for (table, rows) in ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)? {
+    let (given, beginning) = ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)?;
+    state.beginning.extend(beginning);
+    for (table, rows) in given {
         state.backfill.entry(table).or_default().extend(rows);
     }
     state.edits.forgotten.extend(state.quarantine.forget(&changed, state.last_batch.next()));
@@ -502,7 +504,8 @@ impl Ready {
 
     /// Brings the new plan up to batch `last`, behind which the loop stands, and has it go on from the running one.
     ///
-    /// Returns the rows of windows that a new query has given out from the earliest on. Errors: the store stops answering; the
+    /// Returns the rows of windows that a new query has given out from the earliest on, and the rules that are new or others than
+    /// before. Errors: the store stops answering; the
     /// running plan is as before.
     pub(super) fn take_over(
         mut self: Box<Self>,
@@ -511,7 +514,7 @@ impl Ready {
         passed: &Passed,
         last: BatchId,
         retry: &Retry<'_>,
-    ) -> Result<BTreeMap<String, Vec<RecordBatch>>, RunError> {
+    ) -> Result<(BTreeMap<String, Vec<RecordBatch>>, BTreeSet<String>), RunError> {
         let mut given = BTreeMap::new();
         let mut history = None;
         if let Some(Making { mut recovery, mut store, .. }) = self.making.take() {
@@ -525,9 +528,9 @@ impl Ready {
             true => memory.history.take().or(history),
             false => None,
         };
-        memory.reshape(&self.plan);
+        let beginning = memory.reshape(&self.plan);
         info!(tables = self.plan.tables.len(), rules = self.plan.rules.len(), batch = %last.next(), "edit taken over");
         *running = self.plan;
-        Ok(given)
+        Ok((given, beginning))
     }
 }

@@ -22,6 +22,7 @@ use super::plan::Plan;
 use super::recover::Passing;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
+use super::standing::standing;
 use super::start::{Admission, Started, be_admitted, start};
 use super::state::{JobState, snapshots};
 
@@ -248,6 +249,8 @@ fn run_as_holder(
                 let now = clock.now();
                 state.clock_behind = clock.behind();
                 references.take_over(plan, state.last_batch.next(), state.after_last(now), &mut state.edits)?;
+                let changed = state.edits.references.iter().map(|change| change.table.as_str()).collect();
+                state.beginning.extend(plan.seldom_judged_by(&changed));
                 state.reference_fault = references.unread().map(str::to_owned);
                 if let Some(edit) = reloader.poll(plan, state.last_batch)? {
                     take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;
@@ -353,13 +356,14 @@ fn step(
     claim_new_partitions(store, plan, state, &taken.batch.ranges, &options.retry())?;
     let querying = Stopwatch::start();
     let outcomes = taken.run_queries(plan, state, &state.episodes);
+    let standing = standing(&taken, &outcomes, plan, state);
     let queries = querying.elapsed();
 
     let committing = Stopwatch::start();
     state.costs.add(&outcomes);
     let costs = state.costs.due(taken.id, plan.job.sql.snapshot_every);
     let (snapshots, outstanding) = (state.due_snapshots(plan, &taken), notifier.outstanding());
-    let prepared = Prepared { snapshots, taken: &taken, outcomes, costs, outstanding };
+    let prepared = Prepared { snapshots, taken: &taken, outcomes, costs, standing, outstanding };
     let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
     if notifications > 0 {
         notifier.wake();

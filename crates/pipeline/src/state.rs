@@ -1,6 +1,6 @@
 //! What the loop carries from batch to batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -35,6 +35,8 @@ pub(super) struct JobState {
     pub(super) last_snapshot: BatchId,
     /// Edits of the set, and of what its queries look up, that the batch log does not tell of yet.
     pub(super) edits: Edits,
+    /// Rules that are new or other than before, and have not been judged on what stands.
+    pub(super) beginning: BTreeSet<String>,
     /// What queries have cost since it was told last.
     pub(super) costs: Costs,
     /// Which rules do not judge which patients.
@@ -92,6 +94,7 @@ impl JobState {
             backfill: BTreeMap::new(),
             last_snapshot: resume.last_batch,
             edits: Edits::default(),
+            beginning: BTreeSet::new(),
             costs: Costs::default(),
             reference_fault: None,
             outage: None,
@@ -113,6 +116,12 @@ impl JobState {
     /// recovery gave out.
     pub(super) fn has_due_rows(&self, plan: &Plan, now: DateTime<Utc>) -> bool {
         !self.backfill.is_empty() || self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
+    }
+
+    /// The rules that have failed so far, or that read what has.
+    pub(super) fn failing_rules(&self, plan: &Plan) -> BTreeSet<String> {
+        let rules = plan.rules.iter().map(|rule| rule.name.as_str());
+        self.quarantine.failing_rules(rules, &plan.reads()).into_keys().collect()
     }
 
     /// The tables that do not take their rows, since when, and what the database says.

@@ -203,7 +203,7 @@ impl Engine {
         }
     }
 
-    fn fill(&mut self, input: &Input<'_>) {
+    pub(super) fn fill(&mut self, input: &Input<'_>) {
         self.times.set(input.now, input.event_now);
         let partitions = input.partition_nows.iter();
         self.times.partitions().set(partitions.map(|(partition, now)| (partition.0, now.timestamp_micros())));
@@ -248,7 +248,7 @@ impl Engine {
         kept.and(shown).map_err(|failure| (name.clone(), failure))
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         let Slots { all, judged, on_time, history, open_alerts, artefacts, encounters_now, .. } = &self.slots;
         for slot in [all, judged, on_time, history, open_alerts, artefacts, encounters_now] {
             slot.clear();

@@ -28,6 +28,7 @@ mod seed;
 mod session;
 mod slot;
 mod smell;
+mod standing;
 mod stored;
 mod syntax;
 mod window;

@@ -213,7 +213,9 @@ impl<'a> Planner<'a> {
         let reads_history = is_read(&history_name(self.source.table));
         let reads_alerts = is_read(OPEN_ALERTS);
         let reads_encounters = is_read(ENCOUNTERS_NOW);
-        let latest = if is_read(&latest_name(self.source.table)) { self.latest() } else { None };
+        // A rule that begins is judged on them.
+        let has_rule = parsed.iter().any(|query| matches!(query.file.kind, QueryKind::Rule(_)));
+        let latest = if has_rule || is_read(&latest_name(self.source.table)) { self.latest() } else { None };
         let mut queries: Vec<Query> = Vec::new();
         match in_order(parsed) {
             Ok(ordered) => {

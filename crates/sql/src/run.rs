@@ -79,6 +79,11 @@ impl Run {
         }
     }
 
+    /// Takes note that a query is not run, for it has nothing to say.
+    pub(super) fn note_silent(&mut self, query: String) {
+        self.silent.insert(query);
+    }
+
     pub(super) fn query(&mut self, query: &mut Query, runner: &Runner, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) {
         let name = query.planned.file.name.clone();
         let left_out = skip(&name);

@@ -24,6 +24,7 @@
 //! All of it is a function of the records in their order and of the logged `now`s. It reads no clock, decides about no
 //! alert, and can be saved and read back.
 
+mod begin;
 mod columns;
 pub(crate) mod id;
 mod lanes;
@@ -42,6 +43,7 @@ mod told;
 use record::Record;
 use stream::{LastValue, Stream};
 
+pub use begin::Origin;
 pub(super) use columns::texts;
 pub use lanes::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;

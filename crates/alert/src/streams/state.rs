@@ -201,8 +201,8 @@ impl Streams {
     }
 
     /// Takes note that nothing waits any more in these partitions at `now`. What came since they were last read to their end, by its
-    /// stamp, may have waited for long: so much time has passed since. A stamp from before that is of a clock that is wrong, and
-    /// tells nothing.
+    /// stamp, may have waited for long: so much time has passed since. So may all that a partition has which was never read before.
+    /// A stamp from before the last reading is of a clock that is wrong, and tells nothing.
     pub fn catch_up(&mut self, at_end: &BTreeSet<Partition>, now: DateTime<Utc>) {
         let now = now.timestamp_micros();
         for partition in self.read.iter().filter(|partition| !at_end.contains(&Partition(**partition))) {
@@ -215,7 +215,7 @@ impl Streams {
             let since = before.map(|known| known.at).or(self.stopped_at);
             let waited = match self.reached.get(partition) {
                 _ if !self.read.contains(partition) => before.map_or(0, |known| known.waited),
-                Some(reached) if since.is_some_and(|since| since < *reached) => now.saturating_sub(*reached).max(0),
+                Some(reached) if since.is_none_or(|since| since < *reached) => now.saturating_sub(*reached).max(0),
                 _ => 0,
             };
             self.caught_up.insert(*partition, CaughtUp { at: now, waited });
