@@ -286,6 +286,10 @@ impl Watch<'_> {
         let bad = self.bad_values.get(&(Arc::clone(known.patient), column.to_owned()));
         let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
         for rule in rules {
+            // A doubtful value may have it fire, which is to be judged.
+            if open.is_told_of(rule, known.patient) {
+                continue;
+            }
             let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
                 _ if let Some((cause, reason)) = rejected => (*cause, reason.clone()),
                 (Some((technical, _)), _) => (Why::Suppressed, technical),
@@ -357,7 +361,8 @@ impl Watch<'_> {
                 continue;
             }
             let rules = self.watched().filter(|rule| rule.judged == Judged::BySample);
-            for rule in rules.filter(|rule| rule.depends_on().contains(column)) {
+            let rules = rules.filter(|rule| rule.depends_on().contains(column) && !open.is_told_of(rule, patient));
+            for rule in rules {
                 let (cause, detail) = match open.standing_suppressor(rule, patient) {
                     Some((technical, _)) => (Why::Suppressed, technical),
                     None => (Why::BadValue, self.bad_text(column, bad)),

@@ -169,6 +169,12 @@ impl OpenEpisodes {
         })
     }
 
+    /// Whether a rule fires for a patient by values that count.
+    pub(super) fn is_told_of(&self, rule: &Rule, patient: &str) -> bool {
+        let live = self.rules.get(&rule.name).and_then(|patients| patients.get(patient)?.live.as_ref());
+        live.is_some_and(|episode| episode.state == State::Firing && episode.stale_at.is_none())
+    }
+
     /// The technical rule by which a sample means nothing to `rule`, and since when.
     pub(super) fn suppressor(&self, rule: &Rule, patient: &str, at: DateTime<Utc>) -> Option<(String, DateTime<Utc>)> {
         rule.suppressed_by.iter().find_map(|technical| {

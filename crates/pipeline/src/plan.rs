@@ -8,7 +8,8 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{
-    Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, Wards, lost_defaults, ValidFor};
+    Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, ValidFor, Wards, lost_defaults,
+};
 use wardwatch_config::Job;
 use wardwatch_frame::schema_with;
 use wardwatch_ingest::decode::frame_schema;

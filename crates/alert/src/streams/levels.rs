@@ -7,8 +7,11 @@ use super::seen::GAP;
 /// followed by the next with a probability below 0.4.
 const ENOUGH: u8 = 20;
 
-/// So many values in a row may be of one level: devices do not take turns strictly.
+/// So many more values in a row may be of one level: devices do not take turns strictly.
 const MOST_STAYS: u8 = 2;
+
+/// And so many of one of the two, for one device may send more often than the other.
+const LONGEST_STAY: u8 = 30;
 
 /// What is a jump: by so much of the greater value.
 const JUMP: f64 = 0.04;
@@ -28,6 +31,8 @@ pub(super) struct Levels {
     /// How many jumps there were in a row, and how many values since the last.
     pub(super) jumps: u8,
     pub(super) stays: u8,
+    /// Which jumps were away from the level of which more values come in a row: 1 the odd ones, 2 the even ones, 0 none so far.
+    pub(super) longer: u8,
 }
 
 impl Levels {
@@ -42,18 +47,30 @@ impl Levels {
         match self.there {
             Some(_) if off(here) <= NEAR => {
                 self.stays += 1;
-                if self.stays > MOST_STAYS {
+                if self.stays > LONGEST_STAY {
                     *self = Self { at: self.at, here: Some(value), ..Self::default() };
                 }
             }
             Some(there) if off(there) <= NEAR && is_jump(value, here) => {
+                if self.stays > MOST_STAYS {
+                    let which = 1 + self.jumps % 2;
+                    if self.longer == 3 - which {
+                        // A patient may be at one for a while, and at the other.
+                        let (at, here, there) = (self.at, Some(value), Some(here));
+                        *self = Self { at, here, there, jumps: 1, ..Self::default() };
+                        return None;
+                    }
+                    self.longer = which;
+                }
                 self.there = Some(here);
-                self.jumps = self.jumps.saturating_add(1);
+                // However many there are, odd ones stay odd.
+                self.jumps = if self.jumps > 2 * ENOUGH { self.jumps - 1 } else { self.jumps + 1 };
                 self.stays = 0;
             }
             _ => {
                 let there = Some(here).filter(|here| is_jump(value, *here));
-                *self = Self { at: self.at, here: Some(value), there, jumps: u8::from(there.is_some()), stays: 0 };
+                *self =
+                    Self { at: self.at, here: Some(value), there, jumps: u8::from(there.is_some()), ..Self::default() };
             }
         }
         self.there.filter(|_| self.jumps >= ENOUGH)
@@ -86,6 +103,9 @@ mod tests {
         assert_eq!(known_after([80.0, 100.0].repeat(20)), Some(20));
         assert_eq!(known_after([80.0, 100.0, 99.0, 81.0].repeat(20)), Some(39));
         assert_eq!(known_after((0..40).flat_map(|second| [100.0 - f64::from(second) / 2.0, 140.0])), Some(20));
+        // One that sends each second, the other each fifth or ninth.
+        assert!(known_after([[70.0; 4].as_slice(), &[120.0]].concat().repeat(20)).is_some_and(|after| after <= 52));
+        assert!(known_after([[70.0; 8].as_slice(), &[120.0]].concat().repeat(20)).is_some_and(|after| after <= 92));
     }
 
     #[test]

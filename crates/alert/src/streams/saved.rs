@@ -14,7 +14,7 @@ use super::{ColumnSet, LastValue, Shape, Step, Stream};
 use crate::map::HashMap;
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 11;
+const FORM: u8 = 12;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -99,7 +99,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         to.push(u8::from(lanes.is_in_each));
         number(to, lanes.levels.at);
         [lanes.levels.here, lanes.levels.there].iter().for_each(|value| level(to, *value));
-        to.extend([lanes.levels.jumps, lanes.levels.stays]);
+        to.extend([lanes.levels.jumps, lanes.levels.stays, lanes.levels.longer]);
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
@@ -268,8 +268,8 @@ impl<'a> Reader<'a> {
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
         let (at, here, there) = (self.number()?, self.level()?, self.level()?);
-        let [jumps, stays] = self.take::<2>()?;
-        let levels = Levels { at, here, there, jumps, stays };
+        let [jumps, stays, longer] = self.take::<3>()?;
+        let levels = Levels { at, here, there, jumps, stays, longer };
         let mut all = self.list(Self::lane)?.into_iter();
         Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels, apart })
     }

@@ -234,6 +234,20 @@ fn of_two_devices_that_disagree_the_one_that_says_so_wins_until_it_has_fallen_si
 }
 
 #[test]
+fn a_device_that_sends_seldom_hides_nothing_of_another_without_a_name_whose_clock_agrees() {
+    for every in [1, 2, 5, 9] {
+        let mut bed = Oximeters::new(10, 15);
+        let low = |now: i64| reading(now, now, "", if now < 80 { 97.0 } else { 80.0 });
+        let well = (0..300).step_by(every * 2).map(|now| reading(now + 1, now + 1, "", 98.0));
+        let mut all: Vec<Reading> = (0..300).step_by(2).map(low).chain(well).collect();
+        all.sort_by_key(|reading| reading.stamped);
+        bed.live(&all);
+        let fired = bed.fired();
+        assert!(fired.iter().any(|(state, ..)| *state == State::Firing), "each {every}: {fired:?}");
+    }
+}
+
+#[test]
 fn an_alert_of_two_clocks_far_apart_ends_when_both_have_said_so_for_long_enough() {
     let mut bed = Oximeters::new(0, 15);
     let spo2 = |now: i64| if (20..40).contains(&now) { 82.0 } else { 97.0 };
