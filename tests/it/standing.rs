@@ -102,6 +102,30 @@ fn a_rule_that_is_new_or_changed_by_an_edit_is_judged_on_what_stands() {
     drop(job);
 }
 
+/// The heart goes on beating while the edit is taken, and what is measured seldom counts beside it from then on.
+#[test]
+fn a_new_rule_of_several_vitals_goes_on_with_what_stands_of_one_beside_what_comes_of_the_other() {
+    let (job, topic, database) = job();
+    let mut running = job.start();
+    put(&topic, 0, "P1", 5, "\"systolic\":70,\"diastolic\":40");
+    wait_for(&mut running, &database, 1);
+    let job = job.query("rules/shock", &INDEX.replace("-- @message", "-- @for: 2s\n-- @message"));
+    let mut tenths = 60;
+    running.wait_until("it has held", || {
+        tenths += 1;
+        let record = format!(
+            "{{\"patient_id\":\"P1\",\"event_time\":\"2026-01-01T00:00:{:04.1}Z\",\"heart_rate\":80}}",
+            f64::from(tenths) / 10.0
+        );
+        topic.put(0, None, record.as_bytes());
+        topic.flush();
+        let firing = "SELECT TIMESTAMPDIFF(SECOND, started_at, firing_at) FROM alerts WHERE rule = 'shock'";
+        database.so_far(firing) == "2"
+    });
+    assert_eq!(database.rows_of_rules("SELECT COUNT(*) FROM alerts"), ["1"]);
+    drop(job);
+}
+
 #[test]
 fn a_rule_that_was_edited_while_the_job_did_not_run_is_judged_on_what_stands() {
     let (job, topic, database) = job();

@@ -20,6 +20,7 @@ pub(crate) mod parts;
 mod saved;
 mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -143,17 +144,29 @@ impl Composer {
     }
 
     /// Puts together what a rule that begins is judged on: the last values of patients. `samples` and `streams` are those of
-    /// `frame`, noted apart. Returns whether nothing of these vitals was known together so far; it is now.
-    pub fn begin(&mut self, rule: &Rule, samples: &mut Samples, streams: &Streams, frame: &RecordBatch) -> bool {
+    /// `frame`, noted apart. What of these vitals was not known together so far is from now on; returns of which patients.
+    pub fn begin(
+        &mut self,
+        rule: &Rule,
+        samples: &mut Samples,
+        streams: &Streams,
+        frame: &RecordBatch,
+    ) -> BTreeSet<Arc<str>> {
         let mut apart = Self::new(std::slice::from_ref(rule));
         apart.compose(samples, streams, frame);
-        let Some((composition, patients)) = apart.0.pop() else { return false };
-        let known = self.0.iter_mut().find(|(known, patients)| *known == composition && patients.is_empty());
-        let is_new = known.is_some();
-        if let Some((_, known)) = known {
-            *known = patients;
+        let mut news = BTreeSet::new();
+        let Some((composition, begun)) = apart.0.pop() else { return news };
+        let Some((_, known)) = self.0.iter_mut().find(|(known, _)| *known == composition) else { return news };
+        for (patient, begun) in begun {
+            let is_new = match known.get_mut(&patient) {
+                Some(known) => known.learn(&begun),
+                None => known.insert(Arc::clone(&patient), begun).is_none(),
+            };
+            if is_new {
+                news.insert(patient);
+            }
         }
-        is_new
+        news
     }
 
     /// Lets go of what is known of a patient.
@@ -422,6 +435,22 @@ impl Known {
         let vitals = vec![None; vitals];
         self.sources.push(Source { number, stream: stream.clone(), delay: 0, strange: 0, vitals });
         self.sources.len() - 1
+    }
+
+    /// Takes over the vitals of which nothing is known. Returns whether there were such.
+    fn learn(&mut self, begun: &Self) -> bool {
+        let mut is_new = false;
+        let unknown = |known: &Self, vital: usize| known.sources.iter().all(|source| source.vitals[vital].is_none());
+        for source in &begun.sources {
+            for (vital, newest) in source.vitals.iter().enumerate().filter(|(_, newest)| newest.is_some()) {
+                if unknown(self, vital) {
+                    let place = self.source(&source.stream, source.vitals.len());
+                    self.sources[place].vitals[vital].clone_from(newest);
+                    is_new = true;
+                }
+            }
+        }
+        is_new
     }
 
     /// Takes note of what a record has of each vital. Returns from which source each is that stands in a lane.

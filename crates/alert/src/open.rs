@@ -1,6 +1,6 @@
 //! The episodes that stand, all rules and patients together, and one batch's judgement of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -50,15 +50,15 @@ impl OpenEpisodes {
     }
 
     /// Judges a rule that begins, or has failed, on what stands: on the last values of patients who have no live episode of it.
-    /// `moment` is of these values, noted apart; `streams` are those of records. `goes_on`: whether samples of these go on in the
-    /// streams that values are put together from.
+    /// `moment` is of these values, noted apart; `streams` are those of records. `put_together`: of whom values are put together from now
+    /// on that were not; what comes goes on in the same streams.
     pub fn judge_standing(
         &mut self,
         rule: &Rule,
         rows: &Rows<'_>,
         moment: &Moment<'_>,
         streams: &Streams,
-        goes_on: bool,
+        put_together: &BTreeSet<Arc<str>>,
     ) {
         let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
         let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
@@ -80,6 +80,7 @@ impl OpenEpisodes {
             }
             life.end(self);
             let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(&patient));
+            let goes_on = put_together.contains(&patient);
             if let Some(episode) = standing.and_then(|standing| standing.live.as_mut()).filter(|_| !goes_on) {
                 Arc::make_mut(episode).tracks.iter_mut().for_each(|track| track.stream = None);
             }

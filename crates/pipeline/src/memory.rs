@@ -1,6 +1,7 @@
 //! What the loop remembers of rows from batch to batch, and what becomes of a batch's rows by it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
@@ -117,17 +118,20 @@ impl Memory {
     }
 
     /// Takes note of the last values of patients, apart from what comes, for a rule that begins. Returns their samples and streams, and
-    /// whether what was put together of them goes on with what comes.
+    /// of whom values are put together from now on that were not.
     pub(super) fn begin(
         &mut self,
         rule: &Rule,
         frame: &RecordBatch,
         plan: &Plan,
         now: DateTime<Utc>,
-    ) -> (Samples, Streams, bool) {
+    ) -> (Samples, Streams, BTreeSet<Arc<str>>) {
         let (mut samples, apart) = self.streams.begin(frame, &plan.samples, now);
-        let goes_on = rule.composed.is_some() && self.composer.begin(rule, &mut samples, &apart, frame);
-        (samples, apart, goes_on)
+        let put_together = match rule.composed {
+            Some(_) => self.composer.begin(rule, &mut samples, &apart, frame),
+            None => BTreeSet::new(),
+        };
+        (samples, apart, put_together)
     }
 
     /// The rules that are others than `before`.

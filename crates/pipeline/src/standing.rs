@@ -34,7 +34,7 @@ pub(super) struct Standing {
     samples: Samples,
     streams: Streams,
     outcome: Outcome,
-    goes_on: bool,
+    put_together: BTreeSet<Arc<str>>,
 }
 
 impl Standing {
@@ -44,7 +44,7 @@ impl Standing {
         let conditions = Findings { rows, samples: samples.as_ref() };
         let clear = clear.as_ref().map(|(rows, samples)| Findings { rows, samples: samples.as_ref() });
         let apart = Moment { samples: &self.samples, streams: &self.streams, ..*moment };
-        episodes.judge_standing(&self.rule, &Rows { conditions, clear }, &apart, moment.streams, self.goes_on);
+        episodes.judge_standing(&self.rule, &Rows { conditions, clear }, &apart, moment.streams, &self.put_together);
     }
 }
 
@@ -100,7 +100,7 @@ fn run(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, state: 
 }
 
 fn run_on(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, state: &mut JobState) -> Option<Standing> {
-    let (samples, streams, goes_on) = state.memory.begin(rule, frame, plan, taken.now);
+    let (samples, streams, put_together) = state.memory.begin(rule, frame, plan, taken.now);
     let composed: BTreeMap<String, RecordBatch> =
         samples.composed(rule).map(|composed| (rule.name.clone(), composed.rows().clone())).into_iter().collect();
     let beside = taken.beside(plan, state, &state.episodes);
@@ -112,7 +112,7 @@ fn run_on(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, stat
         ..beside.input()
     };
     let outcome = plan.engine.run_rule(&rule.name, &input)?;
-    Some(Standing { rule: rule.clone(), samples, streams, outcome, goes_on })
+    Some(Standing { rule: rule.clone(), samples, streams, outcome, put_together })
 }
 
 /// The last values that count for a rule, as the records that they came in: a row for each patient and time. `None` where there are
