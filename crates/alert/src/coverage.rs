@@ -287,7 +287,7 @@ impl Watch<'_> {
         let bad = bad.filter(|bad| bad.last >= since - TimeDelta::microseconds(known.valid_for));
         for rule in rules {
             // A doubtful value may have it fire, which is to be judged.
-            if open.is_told_of(rule, known.patient) {
+            if open.is_told_of(rule, known.patient, Some(known.at)) {
                 continue;
             }
             let (cause, detail) = match (open.standing_suppressor(rule, known.patient), bad) {
@@ -361,7 +361,8 @@ impl Watch<'_> {
                 continue;
             }
             let rules = self.watched().filter(|rule| rule.judged == Judged::BySample);
-            let rules = rules.filter(|rule| rule.depends_on().contains(column) && !open.is_told_of(rule, patient));
+            let rules =
+                rules.filter(|rule| rule.depends_on().contains(column) && !open.is_told_of(rule, patient, None));
             for rule in rules {
                 let (cause, detail) = match open.standing_suppressor(rule, patient) {
                     Some((technical, _)) => (Why::Suppressed, technical),

@@ -258,7 +258,8 @@ impl Life<'_> {
                 continue; // it is judged at each batch
             }
             if let Some(stamped) = self.moment.arrivals.of(stream.partition.0) {
-                self.pass_by_stamp(open, &track, stamped);
+                let held_up = self.moment.streams.held_up(&self.patient, &stream, stamped);
+                self.pass_by_stamp(open, &track, stamped.saturating_sub(held_up.num_microseconds().unwrap_or(0)));
             }
         }
     }

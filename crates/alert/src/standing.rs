@@ -169,10 +169,13 @@ impl OpenEpisodes {
         })
     }
 
-    /// Whether a rule fires for a patient by values that count.
-    pub(super) fn is_told_of(&self, rule: &Rule, patient: &str) -> bool {
+    /// Whether a rule fires for a patient by values that count and were measured after a time.
+    pub(super) fn is_told_of(&self, rule: &Rule, patient: &str, after: Option<DateTime<Utc>>) -> bool {
         let live = self.rules.get(&rule.name).and_then(|patients| patients.get(patient)?.live.as_ref());
-        live.is_some_and(|episode| episode.state == State::Firing && episode.stale_at.is_none())
+        live.is_some_and(|episode| {
+            let is_newer = after.is_none_or(|after| episode.known_at > after);
+            episode.state == State::Firing && episode.stale_at.is_none() && is_newer
+        })
     }
 
     /// The technical rule by which a sample means nothing to `rule`, and since when.

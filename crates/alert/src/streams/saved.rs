@@ -117,6 +117,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     to.extend(columns.to_le_bytes());
     [from, reached, told].iter().for_each(|value| number(to, *value));
     to.extend([stood, stream.alone]);
+    span(to, &stream.held_up);
 }
 
 fn span(to: &mut Vec<u8>, (from, until): &(i64, i64)) {
@@ -245,6 +246,7 @@ impl<'a> Reader<'a> {
         let columns_now = u128::from_le_bytes(self.take()?);
         let (start, reached, told) = (self.number()?, self.number()?, self.number()?);
         let [stood, alone] = self.take::<2>()?;
+        let held_up = self.span()?;
         let pace = Pace { columns: columns_now, from: start, reached, told, stood };
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {
@@ -260,6 +262,7 @@ impl<'a> Reader<'a> {
             hurried,
             pace,
             alone,
+            held_up,
         })
     }
 

@@ -17,6 +17,16 @@ const MOST_ALONE: u8 = 5;
 /// So many records in a row that were sent faster than they were measured are sent at once.
 const HURRIED: u8 = 3;
 
+/// Records that come so much later after the one before than they were measured were held up, in microseconds. What was held up for
+/// longer was no rhythm, but an outage.
+const HELD_UP: std::ops::RangeInclusive<i64> = 5_000_000..=60_000_000;
+
+/// Records that were measured no further apart than this come all the time.
+const CLOSE: i64 = 5_000_000;
+
+/// So many times as long as records were held up, they may be again.
+const RHYTHM: i64 = 4;
+
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) partition: i32,
@@ -35,6 +45,8 @@ pub(super) struct Stream {
     /// How many records in a row were sent faster than they were measured.
     pub(super) hurried: u8,
     pub(super) pace: Pace,
+    /// For how long its records were held up last before they were sent together, and the stamp of the first of them.
+    pub(super) held_up: (i64, i64),
     /// How many records in a row have stood in no lane.
     pub(super) alone: u8,
 }
@@ -74,6 +86,7 @@ impl Stream {
             stepped: None,
             hurried: 0,
             pace: Pace::default(),
+            held_up: (0, i64::MIN),
             alone: 0,
         }
     }
@@ -156,7 +169,19 @@ impl Stream {
         if self.newest > i64::MIN && passed > 0 {
             let is_hurried = waited.saturating_mul(2) < passed;
             self.hurried = if is_hurried { self.hurried.saturating_add(1) } else { 0 };
+            let held_up = waited.saturating_sub(passed);
+            // What is measured seldom, by two clocks, is no burst.
+            if HELD_UP.contains(&held_up) && passed <= CLOSE {
+                self.held_up = (held_up, record.stamped);
+            }
         }
+    }
+
+    /// For how long records are held up as a rule when stamps are at `stamped`: a gateway that sends every half minute does so again.
+    pub(super) fn held_up_at(&self, stamped: i64) -> i64 {
+        let (length, at) = self.held_up;
+        let lasts = stamped.saturating_sub(at) <= length.saturating_mul(RHYTHM);
+        if at > i64::MIN && lasts { length } else { 0 }
     }
 
     /// Whether the time of a record is that of every device of the stream: it is of one device or, where the job names none,

@@ -60,6 +60,19 @@ impl Streams {
         })
     }
 
+    /// For how long the records of a stream are held up as a rule before they are sent together: so much longer a sample may be on its
+    /// way. What is put together of several streams waits for each of the partition.
+    pub(crate) fn held_up(&self, patient: &str, id: &StreamId, stamped: i64) -> TimeDelta {
+        let streams = self.patients.get(patient).map(|known| known.streams.as_slice()).unwrap_or_default();
+        let of_partition = || streams.iter().filter(|stream| stream.partition == id.partition.0);
+        let own = of_partition().find(|stream| stream.device == id.device);
+        let held_up = match own {
+            Some(own) => own.held_up_at(stamped),
+            None => of_partition().map(|stream| stream.held_up_at(stamped)).max().unwrap_or(0),
+        };
+        TimeDelta::microseconds(held_up)
+    }
+
     /// When the samples were measured whose device's clock is known to differ from the ward's, which lies `behind` stamps, or that
     /// come late as a rule: the rows of the batch, each with its time by the ward's clock; all in microseconds. Who lay where then,
     /// and which limits held, people have told by that one.

@@ -247,6 +247,22 @@ fn a_device_that_sends_seldom_hides_nothing_of_another_without_a_name_whose_cloc
     }
 }
 
+/// A gateway that sends each half minute: what stands last in a burst has not held until the next one comes.
+#[test]
+fn what_is_sent_in_bursts_is_judged_by_its_own_time_and_not_by_the_wait_for_the_next_burst() {
+    let check = |value: &dyn Fn(i64) -> f64, expected: &[(State, i64, Option<i64>)]| {
+        let mut bed = Oximeters::new(10, 15);
+        for burst in 1..7 {
+            let sent = |at: i64| reading(at, burst * 30, "gateway", value(at));
+            bed.live(&((burst - 1) * 30..burst * 30).map(sent).collect::<Vec<_>>());
+            (1..30).for_each(|second| bed.batch(&[], burst * 30 + second));
+        }
+        assert_eq!(bed.fired(), expected);
+    };
+    check(&|at| if (118..120).contains(&at) { 80.0 } else { 97.0 }, &[]);
+    check(&|at| if (40..160).contains(&at) && at != 119 { 80.0 } else { 97.0 }, &[(State::Ended, 50, Some(175))]);
+}
+
 #[test]
 fn an_alert_of_two_clocks_far_apart_ends_when_both_have_said_so_for_long_enough() {
     let mut bed = Oximeters::new(0, 15);
