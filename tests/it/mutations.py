@@ -64,9 +64,9 @@ MUTATIONS = {
         "seen: Seen { past, ..Seen::default() },",
     ),
     "what stands behind every lane is an event each time": (
-        "crates/alert/src/streams/mod.rs",
-        "pub(super) const ALONE: TimeDelta = TimeDelta::seconds(3);",
-        "pub(super) const ALONE: TimeDelta = TimeDelta::zero();",
+        "crates/alert/src/streams/row.rs",
+        "pub(crate) const ALONE: TimeDelta = TimeDelta::seconds(3);",
+        "pub(crate) const ALONE: TimeDelta = TimeDelta::zero();",
     ),
     "who is not judged is not told of": (
         "crates/alert/src/coverage.rs",
