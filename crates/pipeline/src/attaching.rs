@@ -16,6 +16,7 @@ use wardwatch_model::record::Unattached;
 use wardwatch_model::terms::BatchId;
 use wardwatch_store::{AskedEncounter, AttachedLater, EncounterAnswer, Store, StoreError, WaitingRow};
 
+use super::leaving::Leaving;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::waiting::{WaitedRows, Waiting};
@@ -59,9 +60,6 @@ pub(super) fn attached_later(places: Vec<WaitingRow>, rows: &RecordBatch, key: &
     let of = |(row, place): (usize, WaitingRow)| AttachedLater { row: place, patient: patients.value(row).to_owned() };
     places.into_iter().enumerate().map(of).collect()
 }
-
-/// The patients who are let go of with a batch, each with the time from which on.
-pub(super) type Leaving = BTreeMap<Arc<str>, DateTime<Utc>>;
 
 impl Attaching {
     /// Goes on from the requests that were applied.

@@ -27,8 +27,9 @@ use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::telemetry::{Panicked, join};
 use wardwatch_store::{LeaseRow, Store, StoreError};
 
+use super::error::RunError;
+use super::options::Standby;
 use super::retry::Retry;
-use super::run::{RunError, Standby};
 
 /// How long a lease lasts without being renewed.
 const LENGTH: Duration = Duration::from_secs(6);

@@ -2,15 +2,21 @@
 //!
 //! This is the only crate that sees all stages; each of them knows just the output of the one before.
 
+mod admit;
 mod attaching;
 mod backtest;
-mod batch;
+mod commit;
 mod costs;
 mod coverage;
+mod error;
+mod evaluate;
 mod given;
+mod judge;
 mod lease;
+mod leaving;
 mod memory;
 mod needs;
+mod options;
 mod past;
 mod periods;
 mod plan;
@@ -30,8 +36,10 @@ mod tables;
 mod waiting;
 
 pub use backtest::{Backtest, Delay, backtest};
+pub use error::RunError;
+pub use options::{AtEnd, Progress, ReplacedTopic, RunOptions, Standby, Summary};
 pub use past::{Past, PastError};
 pub use plan::{Plan, Reference};
 pub use preview::{Preview, preview};
 pub use rehearse::{GivenRecord, Recovering, Rehearsal, Rehearsed};
-pub use run::{AtEnd, Progress, ReplacedTopic, RunError, RunOptions, Standby, Summary, run};
+pub use run::run;

@@ -14,11 +14,8 @@ use wardwatch_model::record::{LateRecord, Span};
 use wardwatch_model::terms::Partition;
 use wardwatch_store::{Snapshot, StoredSnapshot};
 
-use super::attaching::Leaving;
-use super::plan::Plan;
-
-/// The name of the snapshot of streams; no query can bear it.
-pub(super) const STREAMS: &str = "(streams)";
+use super::leaving::Leaving;
+use super::plan::{Plan, STREAMS};
 
 /// The parts of the snapshot of streams.
 const OF_STREAMS: i64 = 0;

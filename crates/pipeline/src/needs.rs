@@ -14,10 +14,10 @@ use wardwatch_model::terms::{BatchId, Partition, Watermark};
 use wardwatch_sql::QueryKind;
 use wardwatch_store::Store;
 
+use super::error::RunError;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::retry::Retry;
-use super::run::RunError;
 
 /// How far back rows are read for what has no window that would say how far: sessions, and the last values of patients.
 const LOOK_BACK: TimeDelta = TimeDelta::hours(1);

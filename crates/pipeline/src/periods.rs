@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch_alert::Rule;
 use wardwatch_sql::Period;
 
-use super::batch::Taken;
+use super::admit::Taken;
 use super::given::encounters_now;
 use super::plan::Plan;
 use super::state::JobState;

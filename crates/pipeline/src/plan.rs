@@ -20,8 +20,6 @@ use wardwatch_model::terms::Severity;
 use wardwatch_sql::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use wardwatch_store::{SYSTEM_TABLES, TableSpec};
 
-use super::memory::STREAMS;
-
 /// What is valid for longer than this is measured seldom.
 const SELDOM: Duration = Duration::from_secs(60);
 
@@ -513,3 +511,6 @@ fn wards(job: &Job, references: &[Reference]) -> Result<Option<String>, Diagnost
         Some(_) => Ok(None),
     }
 }
+
+/// The name of the snapshot of streams; no query can bear it.
+pub(crate) const STREAMS: &str = "(streams)";

@@ -19,13 +19,14 @@ use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
 use wardwatch_store::{LoggedBatch, Store, StoredSnapshot};
 
+use super::admit::{Taken, in_front};
 use super::attaching::Attaching;
-use super::batch::{Taken, in_front};
-use super::memory::{Memory, STREAMS};
+use super::error::RunError;
+use super::memory::Memory;
 use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
-use super::plan::Plan;
+use super::options::RunOptions;
+use super::plan::{Plan, STREAMS};
 use super::retry::Retry;
-use super::run::{RunError, RunOptions};
 use super::state::JobState;
 
 /// Batches being repeated until windows, history and duplicates are as they were.

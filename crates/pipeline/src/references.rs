@@ -16,8 +16,8 @@ use wardwatch_model::telemetry::Panicked;
 use wardwatch_model::terms::BatchId;
 use wardwatch_store::{Edited, ReferenceChange, Store, StoreError};
 
+use super::error::RunError;
 use super::plan::{Plan, Reference};
-use super::run::RunError;
 use super::state::Edits;
 
 /// How often a stop is looked for.

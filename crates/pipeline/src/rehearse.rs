@@ -13,14 +13,13 @@ use wardwatch_alert::{Change, OpenEpisodes, Rule, Streams};
 use wardwatch_frame::Attached;
 use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords};
 use wardwatch_ingest::source::MicroBatch;
-use wardwatch_model::record::LateRecord;
-use wardwatch_model::record::{Artefact, Reject};
+use wardwatch_model::record::{Artefact, LateRecord, Reject};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Watermark};
 use wardwatch_sql::{Input, Outcome};
 use wardwatch_store::Resume;
 
-use super::attaching::Leaving;
-use super::batch::Taken;
+use super::admit::Taken;
+use super::leaving::Leaving;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::state::JobState;

@@ -23,13 +23,13 @@ use wardwatch_model::terms::BatchId;
 use wardwatch_sql::is_hidden;
 use wardwatch_store::{Edited, Store, StoreError};
 
+use super::error::RunError;
 use super::memory::Memory;
 use super::needs::{UP_TO_DATE, begins_earliest};
 use super::plan::{Plan, Reference};
 use super::recover::{Passed, Passing, Recovery};
 use super::references::{References, read_references};
 use super::retry::Retry;
-use super::run::RunError;
 use super::start::mark_earliest;
 use super::state::JobState;
 

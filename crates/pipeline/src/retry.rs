@@ -9,7 +9,7 @@ use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::health::Health;
 use wardwatch_store::StoreError;
 
-use super::run::RunError;
+use super::error::RunError;
 
 /// The pauses between two tries grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

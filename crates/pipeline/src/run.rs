@@ -6,179 +6,30 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
-use wardwatch_alert::Change;
-use wardwatch_ingest::source::{MicroBatch, Next, SourceError, Until};
-use wardwatch_kafka::KafkaError;
+use wardwatch_ingest::source::{MicroBatch, Next};
 use wardwatch_kafka::Topic;
-use wardwatch_model::clock::{Clock, Stopwatch};
-use wardwatch_model::health::{Complaint, Health, Outage};
+use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::health::{Complaint, Outage};
 use wardwatch_model::telemetry::{Panicked, caught};
 use wardwatch_model::terms::{BatchId, OffsetRange, Positions, Ranges};
 use wardwatch_notify::Notifier;
-use wardwatch_store::{Snapshot, Store, StoreError};
+use wardwatch_store::{Snapshot, Store};
 
-use super::batch::{Prepared, Taken, Told};
+use super::admit::Taken;
+use super::commit::{Prepared, Told, snapshots};
+use super::error::RunError;
+use super::options::{AtEnd, Progress, RunOptions, Summary};
 use super::plan::Plan;
 use super::recover::Passing;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
 use super::standing::standing;
 use super::start::{Admission, Started, be_admitted, start};
-use super::state::{JobState, snapshots};
-
-/// How a run is to be done.
-pub struct RunOptions<'a> {
-    /// Whether it ends when it has caught up.
-    pub until: Until,
-    /// What to do then.
-    pub at_end: AtEnd,
-    /// What to do where another process writes for the job.
-    pub standby: Standby,
-    /// What to do where the topic was deleted and made again.
-    pub new_topic: ReplacedTopic,
-    /// How long Kafka and the store may take to answer at the start.
-    pub connect_timeout: Duration,
-    /// Says when to stop; the batch in hand is finished first.
-    pub stopped: &'a dyn Fn() -> bool,
-    /// Is told that this process writes for the job now.
-    pub on_start: &'a mut dyn FnMut(),
-    /// Is told how many batches of how many have been read again for what a stopped job remembered.
-    pub on_repeat: &'a dyn Fn(usize, usize),
-    /// Is told of each batch after its commit.
-    pub on_commit: &'a mut dyn FnMut(&Progress<'_>),
-    /// Is told whether the store and Kafka answer.
-    pub health: &'a Health,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl<'a> RunOptions<'a> {
-    /// How the loop asks the store.
-    pub(super) fn retry(&self) -> Retry<'a> {
-        Retry::endless(self.stopped, self.health)
-    }
-}
-
-/// What a run that has caught up does with windows that are open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtEnd {
-    /// It leaves them open; the next run goes on with them.
-    LeaveWindows,
-    /// It gives them out as they stand; the next run goes on with them all the same.
-    CloseWindows,
-}
+use super::state::JobState;
 
 /// A job that has nothing to commit commits an empty batch this often. So whoever looks into the store tells one that has nothing to
 /// do from one that stands still, and pages need not wonder for more than a moment.
 const SHOWS_LIFE_EVERY: Duration = Duration::from_secs(2);
-
-/// What a run does where another process writes for the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standby {
-    /// It ends, and tells who that is.
-    Stop,
-    /// It waits until that one has ended, stands still or is out of reach, and goes on in its place.
-    Wait,
-}
-
-/// What a run does where the topic was deleted and made again since the job has read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplacedTopic {
-    /// It ends and tells so: the offsets that it goes on from are those of other records.
-    Refuse,
-    /// It goes on with the new topic as with one that it does not know.
-    GoOn,
-}
-
-/// What happened with one batch.
-#[derive(Debug)]
-pub struct Progress<'a> {
-    /// The batch.
-    pub batch: BatchId,
-    /// What it was made of.
-    pub micro_batch: &'a MicroBatch,
-    /// What changed of episodes.
-    pub alerts: &'a [Change],
-    /// From the closing of the batch to the end of its commit.
-    pub latency: Duration,
-    /// How much of it the queries took.
-    pub queries: Duration,
-    /// How much of it rules' episodes and the commit took.
-    pub commit: Duration,
-}
-
-/// What a run did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Batches committed.
-    pub batches: u64,
-    /// Records in them.
-    pub records: u64,
-    /// Rejects among them.
-    pub rejects: u64,
-    /// Artefacts in them.
-    pub artefacts: u64,
-    /// Rows that came too late for windows.
-    pub late: u64,
-    /// Rows that had come before.
-    pub duplicates: u64,
-    /// Queries that fail at the end.
-    pub failing: usize,
-    /// Tables that do not take their rows at the end.
-    pub tables_at_fault: usize,
-}
-
-/// Why a run ended before it should.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The source.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The operating system has no thread to give.
-    #[error("no thread can be started")]
-    Thread(#[source] std::io::Error),
-    /// A thread of the job has panicked. What was committed stands; a restart goes on behind it.
-    #[error(transparent)]
-    Panicked(#[from] Panicked),
-    /// The store did not answer at the start.
-    #[error("{address} does not answer within {} s: {reason}", .waited.as_secs())]
-    StoreUnreachable {
-        /// What was tried.
-        address: String,
-        /// For how long.
-        waited: Duration,
-        /// What it said last.
-        reason: String,
-    },
-}
-
-impl From<KafkaError> for RunError {
-    fn from(error: KafkaError) -> Self {
-        Self::Source(error.into())
-    }
-}
-
-impl RunError {
-    /// Whether a restart may do better.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Source(error) => error.is_transient(),
-            Self::Store(error) => error.is_transient(),
-            Self::StoreUnreachable { .. } => true,
-            Self::Thread(_) | Self::Panicked(_) => false,
-        }
-    }
-
-    /// Whether it ended because another process writes for the job.
-    #[must_use]
-    pub fn is_fenced(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Fenced(_)))
-    }
-}
 
 /// Runs the job until it is stopped or, if so asked, has caught up.
 ///
@@ -386,17 +237,6 @@ fn step(
         latency_seconds = progress.latency.as_secs_f64(), "committed");
     (options.on_commit)(&progress);
     Ok(())
-}
-
-impl Summary {
-    fn add(&mut self, taken: &Taken) {
-        self.batches += 1;
-        self.records += taken.batch.records as u64;
-        self.rejects += taken.batch.rejects.len() as u64;
-        self.artefacts += taken.batch.artefacts.len() as u64;
-        self.late += taken.rows.late.len() as u64;
-        self.duplicates += taken.rows.duplicates as u64;
-    }
 }
 
 /// A partition that the topic got while the job runs has no row in the store yet.

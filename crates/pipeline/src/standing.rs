@@ -24,7 +24,7 @@ use wardwatch_alert::{Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule
 use wardwatch_model::record::{OFFSET_COLUMN, TOPIC_COLUMN};
 use wardwatch_sql::{Engine, Input, Outcome, QueryFailure};
 
-use super::batch::Taken;
+use super::admit::Taken;
 use super::plan::Plan;
 use super::state::JobState;
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use wardwatch_ingest::source::{Source, Until};
-use wardwatch_kafka::KafkaError;
-use wardwatch_kafka::{Bounds, Topic};
+use wardwatch_kafka::{Bounds, KafkaError, Topic};
 use wardwatch_model::clock::SteadyClock;
 use wardwatch_notify::Notifier;
 use wardwatch_store::{Edited, Store, TableSpec};
 
+use super::error::RunError;
 use super::lease::Lease;
 use super::needs::begins_earliest;
+use super::options::{ReplacedTopic, RunOptions, Standby};
 use super::plan::Plan;
 use super::recover::recover;
 use super::references::{References, read_references};
 use super::retry::Retry;
-use super::run::{ReplacedTopic, RunError, RunOptions, Standby};
 use super::state::JobState;
 
 /// What only one process of a job has at a time.

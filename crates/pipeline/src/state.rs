@@ -4,16 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
-use tracing::warn;
 
 use wardwatch_alert::OpenEpisodes;
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{BatchId, Positions, Ranges};
-use wardwatch_sql::SavedQuery;
-use wardwatch_store::{Edited, QueryState, ReferenceChange, Resume, Snapshot, TableFault};
+use wardwatch_store::{Edited, QueryState, ReferenceChange, Resume, TableFault};
 
 use super::attaching::Attaching;
-use super::batch::Taken;
 use super::costs::Costs;
 use super::coverage::Coverage;
 use super::memory::Memory;
@@ -128,28 +125,4 @@ impl JobState {
     pub(super) fn tables_at_fault(&self) -> Vec<TableFault> {
         self.tables.at_fault()
     }
-
-    /// What windowed queries keep, if it is to be written with the batch.
-    pub(super) fn due_snapshots(&self, plan: &mut Plan, taken: &Taken) -> Vec<Snapshot> {
-        let is_due = taken.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
-        if is_due && !taken.batch.ranges.is_empty() { snapshots(plan, &self.memory) } else { Vec::new() }
-    }
-}
-
-/// What windowed queries keep, as far as it has changed, and what is known of streams; a query whose state cannot be written down is left out.
-pub(super) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
-    let saved = plan.engine.save().into_iter().filter_map(|saved| {
-        saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
-    });
-    saved
-        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to, incomplete_before }| Snapshot {
-            query,
-            fingerprint,
-            closed_to,
-            incomplete_before,
-            changed,
-            panes,
-        })
-        .chain([memory.snapshot_of_streams()])
-        .collect()
 }
