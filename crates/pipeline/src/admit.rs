@@ -21,7 +21,7 @@ use super::plan::Plan;
 use super::state::JobState;
 
 /// A batch whose rows are sorted out.
-pub(super) struct Taken {
+pub(super) struct AdmittedBatch {
     pub(super) id: BatchId,
     pub(super) now: DateTime<Utc>,
     pub(super) batch: MicroBatch,
@@ -47,7 +47,7 @@ pub(super) struct Taken {
     pub(super) shows_life: bool,
 }
 
-impl Taken {
+impl AdmittedBatch {
     pub(super) fn of(mut batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
         let now = state.after_last(now);
         let attaching = &mut state.attaching;

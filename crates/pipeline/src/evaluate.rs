@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
+use tracing::warn;
 
 use wardwatch_alert::{Arrivals, Composed, Findings, OpenEpisodes, Samples, Streams, check_rows};
-use wardwatch_sql::{Input, Outcome, QueryFailure};
+use wardwatch_sql::{Input, Outcome, QueryFailure, SavedQuery};
+use wardwatch_store::{QueryCost, Snapshot};
 
-use super::admit::Taken;
+use super::admit::AdmittedBatch;
 use super::given::{artefacts, encounters_now, open_alerts};
+use super::memory::Memory;
 use super::periods::periods;
 use super::plan::Plan;
+use super::standing::{Standing, standing};
 use super::state::JobState;
 
 /// Ages by what streams know of records' arrival.
@@ -34,7 +38,7 @@ impl wardwatch_sql::Ages for StreamAges<'_> {
 
 /// What queries may look up beside a batch's rows.
 pub(crate) struct Beside<'a> {
-    taken: &'a Taken,
+    admitted: &'a AdmittedBatch,
     open_alerts: Option<RecordBatch>,
     artefacts: RecordBatch,
     encounters_now: Option<RecordBatch>,
@@ -45,24 +49,24 @@ pub(crate) struct Beside<'a> {
 impl Beside<'_> {
     /// The batch as queries see it, with nothing to judge yet.
     pub(super) fn input(&self) -> Input<'_> {
-        let taken = self.taken;
+        let admitted = self.admitted;
         Input {
-            batch: taken.id,
-            rows: &taken.rows.all,
+            batch: admitted.id,
+            rows: &admitted.rows.all,
             judged: None,
             periods: &[],
-            on_time: &taken.rows.on_time,
+            on_time: &admitted.rows.on_time,
             ages: Some(&self.ages),
             history: &self.history,
             open_alerts: self.open_alerts.as_ref(),
             artefacts: Some(&self.artefacts),
             encounters_now: self.encounters_now.as_ref(),
-            leaving: &taken.leaving,
-            now: taken.now,
-            event_now: taken.event_now(),
-            partition_nows: &taken.partition_nows,
-            watermark: taken.event_time.watermark,
-            show_open: taken.show_open,
+            leaving: &admitted.leaving,
+            now: admitted.now,
+            event_now: admitted.event_now(),
+            partition_nows: &admitted.partition_nows,
+            watermark: admitted.event_time.watermark,
+            show_open: admitted.show_open,
         }
     }
 }
@@ -74,7 +78,32 @@ pub(crate) fn composed_rows(plan: &Plan, samples: &Samples) -> BTreeMap<String, 
     composed.collect()
 }
 
-impl Taken {
+/// A batch whose queries have run.
+pub(super) struct EvaluatedBatch {
+    pub(super) admitted: AdmittedBatch,
+    /// What each query gave.
+    pub(super) outcomes: Vec<Outcome>,
+    /// What rules that begin gave on what stands.
+    pub(super) standing: Vec<Standing>,
+    /// What windowed queries keep, where that is to be stored.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// What queries have cost, where that is to be told.
+    pub(super) costs: Vec<QueryCost>,
+}
+
+impl AdmittedBatch {
+    /// Runs the queries on it.
+    pub(super) fn evaluate(self, plan: &mut Plan, state: &mut JobState) -> EvaluatedBatch {
+        let outcomes = self.run_queries(plan, state, &state.episodes);
+        let standing = standing(&self, &outcomes, plan, state);
+        state.costs.add(&outcomes);
+        let costs = state.costs.due(self.id, plan.job.sql.snapshot_every);
+        let snapshots = state.due_snapshots(plan, &self);
+        EvaluatedBatch { admitted: self, outcomes, standing, snapshots, costs }
+    }
+}
+
+impl AdmittedBatch {
     /// Runs the queries, which see `episodes` as the alerts that stand.
     pub(super) fn run_queries(&self, plan: &mut Plan, state: &JobState, episodes: &OpenEpisodes) -> Vec<Outcome> {
         let composed = composed_rows(plan, &self.samples);
@@ -107,12 +136,38 @@ impl Taken {
             encounters_now(&present, &plan.samples)
         });
         Beside {
-            taken: self,
+            admitted: self,
             open_alerts: plan.engine.reads_alerts().then(|| open_alerts(episodes, &plan.samples)),
             artefacts: artefacts(&self.batch.artefacts, &plan.samples),
             encounters_now,
             history: state.memory.history(),
             ages: StreamAges { streams: &state.memory.streams, arrivals: &self.arrivals },
         }
+    }
+}
+
+/// What windowed queries keep, as far as it has changed, and what is known of streams; a query whose state cannot be written down is left out.
+pub(crate) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
+    let saved = plan.engine.save().into_iter().filter_map(|saved| {
+        saved.inspect_err(|failure| warn!(error = %failure, "no snapshot of a windowed query")).ok()
+    });
+    saved
+        .map(|SavedQuery { query, fingerprint, changed, panes, closed_to, incomplete_before }| Snapshot {
+            query,
+            fingerprint,
+            closed_to,
+            incomplete_before,
+            changed,
+            panes,
+        })
+        .chain([memory.snapshot_of_streams()])
+        .collect()
+}
+
+impl JobState {
+    /// What windowed queries keep, if it is to be written with the batch.
+    pub(super) fn due_snapshots(&self, plan: &mut Plan, admitted: &AdmittedBatch) -> Vec<Snapshot> {
+        let is_due = admitted.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
+        if is_due && !admitted.batch.ranges.is_empty() { snapshots(plan, &self.memory) } else { Vec::new() }
     }
 }

@@ -1,23 +1,114 @@
 //! Rules are judged by what queries gave on a batch.
 
 use chrono::TimeDelta;
+use tracing::{info, warn};
 
 use wardwatch_alert::{
-    Findings, Judged, Moment, OpenEpisodes, Rule, Unjudged, Unread, ValidFor, Watch, is_system_rule,
+    Answer, Change, Findings, Judged, Moment, Notification, OpenEpisodes, Outstanding, Reach, Rule, Unjudged, Unread,
+    ValidFor, Watch, address, is_system_rule,
 };
 use wardwatch_ingest::source::{self, Standstill};
 use wardwatch_sql::Outcome;
-use wardwatch_store::{Failed, QueryState};
+use wardwatch_store::{CoverageChanges, Failed, QueryState, Store};
 
-use super::admit::Taken;
+use super::admit::AdmittedBatch;
+use super::error::RunError;
+use super::evaluate::EvaluatedBatch;
+use super::leaving::Leaving;
+use super::options::RunOptions;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
 use super::standing::Standing;
 use super::state::JobState;
 
-impl Taken {
-    /// Judges every rule that gave rows, and those that begin on what is `standing`. Returns which rules do not judge which patients, where that was found out again.
+/// A batch whose rules have been judged.
+pub(super) struct JudgedBatch {
+    pub(super) evaluated: EvaluatedBatch,
+    /// The alerts that stand after it.
+    pub(super) episodes: OpenEpisodes,
+    /// The queries that fail after it.
+    pub(super) quarantine: Quarantine,
+    /// What failed in it.
+    pub(super) failures: Vec<Failed>,
+    /// The queries whose state has changed.
+    pub(super) queries: Vec<QueryState>,
+    /// Which rules do not judge which patients any more, where that was found out again.
+    pub(super) coverage: Option<CoverageChanges>,
+    /// What became of alerts.
+    pub(super) changes: Vec<Change>,
+    /// What became of what people asked for.
+    pub(super) answers: Vec<Answer>,
+    /// Who is to be told of what.
+    pub(super) notifications: Vec<Notification>,
+}
+
+impl JudgedBatch {
+    pub(super) fn admitted(&self) -> &AdmittedBatch {
+        &self.evaluated.admitted
+    }
+}
+
+impl EvaluatedBatch {
+    /// Judges the rules, does what people have asked for, and finds out who is to be told. `outstanding` is what of the outbox nobody
+    /// has admitted.
+    ///
+    /// Errors: the store does not answer before the job is stopped.
     pub(super) fn judge(
+        self,
+        plan: &Plan,
+        store: &mut Store,
+        state: &mut JobState,
+        outstanding: &Outstanding,
+        options: &RunOptions<'_>,
+    ) -> Result<JudgedBatch, RunError> {
+        let admitted = &self.admitted;
+        let (actions, refused) = options.retry().until_done(|| store.open_actions())?;
+        if state.coverage.is_incomplete_due(admitted.now) {
+            let incomplete = options.retry().until_done(|| store.incomplete())?;
+            state.coverage.note_incomplete(incomplete, admitted.now);
+        }
+        state.outage = options.health.take_past_outage().or(state.outage);
+        let mut quarantine = state.quarantine.clone();
+        // A batch that is not committed ends the loop, and nobody asks for them any more.
+        let mut episodes = std::mem::take(&mut state.episodes);
+        if let Some(outage) = state.outage {
+            episodes.note_outage(outage);
+        }
+        let (failures, mut queries) = admitted.note_failures(plan, &self.outcomes, &mut quarantine);
+        queries.extend(state.edits.forgotten.iter().cloned());
+        let given = (self.outcomes.as_slice(), self.standing.as_slice());
+        let unjudged = admitted.judge_rules(plan, &plan.rules, given, state, (&quarantine, &mut episodes));
+        let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
+        let (now, event_now) = (admitted.now, admitted.event_now());
+        let (outlets, patience) = (&plan.job.notify, plan.job.alerts.unreached_after);
+        episodes.judge_unreached(outstanding, outlets, patience, (now, event_now));
+        leave_out_known(&mut episodes, &admitted.leaving, store, options)?;
+        tell_apart(&mut episodes, store, options)?;
+        let wards = state.attaching.wards(plan, event_now);
+        let mut answers = episodes.act(&actions, &plan.job.alerts, &wards, now, event_now);
+        answers.extend(refused);
+        let reach = Reach::new(outlets, outstanding, patience);
+        let notices = episodes.notices(&plan.rules, &plan.job.alerts, &wards, &reach, now);
+        let changes = episodes.take_changes();
+        let notifications = address(&plan.job.name, &plan.job.notify, &notices, &wards);
+        let evaluated = self;
+        Ok(JudgedBatch {
+            evaluated,
+            episodes,
+            quarantine,
+            failures,
+            queries,
+            coverage,
+            changes,
+            answers,
+            notifications,
+        })
+    }
+}
+
+impl AdmittedBatch {
+    /// Judges every rule that gave rows, and those that begin on what is `standing`. Returns which rules do not judge which patients, where that was found out again.
+    pub(super) fn judge_rules(
         &self,
         plan: &Plan,
         rules: &[Rule],
@@ -119,4 +210,40 @@ impl Taken {
             stalled: stalled.iter().map(|(partition, stands)| (*partition, since(stands))).collect(),
         }
     }
+}
+
+/// Leaves out what a late sample of somebody who has left says again: of that time there is an alert that ended when they left.
+fn leave_out_known(
+    episodes: &mut OpenEpisodes,
+    leaving: &Leaving,
+    store: &mut Store,
+    options: &RunOptions<'_>,
+) -> Result<(), RunError> {
+    let found_late = episodes.begun_of(leaving);
+    if found_late.is_empty() {
+        return Ok(());
+    }
+    let known = options.retry().until_done(|| store.overlapped_by_left(&found_late))?;
+    known.iter().for_each(|episode| episodes.take_back(episode));
+    let new = found_late.len() - known.len();
+    if new > 0 {
+        warn!(
+            episodes = new,
+            "late records tell of alerts of patients who have left; they stand in alerts, ended as left"
+        );
+    }
+    Ok(())
+}
+
+/// Gives an episode that has just begun another name than any that the store has: what is over, and who acknowledged it, stays.
+fn tell_apart(episodes: &mut OpenEpisodes, store: &mut Store, options: &RunOptions<'_>) -> Result<(), RunError> {
+    let mut new = episodes.begun();
+    while !new.is_empty() {
+        let known = options.retry().until_done(|| store.known_episodes(&new))?;
+        if !known.is_empty() {
+            info!(episodes = known.len(), "episodes begin when others of their rule and patient began; both are kept");
+        }
+        new = known.iter().map(|key| episodes.begin_just_before(key)).collect();
+    }
+    Ok(())
 }

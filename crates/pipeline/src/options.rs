@@ -9,7 +9,7 @@ use wardwatch_model::clock::Clock;
 use wardwatch_model::health::Health;
 use wardwatch_model::terms::BatchId;
 
-use super::admit::Taken;
+use super::admit::AdmittedBatch;
 use super::retry::Retry;
 
 /// How a run is to be done.
@@ -111,7 +111,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn add(&mut self, taken: &Taken) {
+    pub(crate) fn add(&mut self, taken: &AdmittedBatch) {
         self.batches += 1;
         self.records += taken.batch.records as u64;
         self.rejects += taken.batch.rejects.len() as u64;

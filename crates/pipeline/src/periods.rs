@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch_alert::Rule;
 use wardwatch_sql::Period;
 
-use super::admit::Taken;
+use super::admit::AdmittedBatch;
 use super::given::encounters_now;
 use super::plan::Plan;
 use super::state::JobState;
@@ -21,8 +21,13 @@ const OLDEST: TimeDelta = TimeDelta::days(1);
 /// The periods into which changes cut a batch; none where nothing changed between the first of its samples and `event_now`.
 ///
 /// A sample is judged by the ward and the limits of the time at which it was measured, so any batching gives the same.
-pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: DateTime<Utc>) -> Vec<Period> {
-    let Some(from) = taken.rows.spans.values().map(|span| span.oldest).min() else { return Vec::new() };
+pub(super) fn periods(
+    admitted: &AdmittedBatch,
+    plan: &Plan,
+    state: &JobState,
+    event_now: DateTime<Utc>,
+) -> Vec<Period> {
+    let Some(from) = admitted.rows.spans.values().map(|span| span.oldest).min() else { return Vec::new() };
     let oldest = event_now - OLDEST;
     let from = from.max(oldest);
     let encounters = state.attaching.encounters();
@@ -32,7 +37,7 @@ pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: D
     if transfers.is_empty() && changes.is_empty() {
         return Vec::new();
     }
-    let rows = &taken.rows.all;
+    let rows = &admitted.rows.all;
     let (Some(patients), Some(times)) = (rows.column_by_name(key), rows.column_by_name(&plan.samples.event_time))
     else {
         return Vec::new();
@@ -40,8 +45,8 @@ pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: D
     let (patients, times) = (patients.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
     let mut measured = times.values().to_vec();
     let (now, oldest) = (event_now.timestamp_micros(), oldest.timestamp_micros());
-    let behind = taken.arrivals.newest().map_or(0, |stamped| stamped.saturating_sub(now));
-    state.memory.streams.told_by_other_clocks(&taken.samples, behind).for_each(|(row, at)| measured[row] = at);
+    let behind = admitted.arrivals.newest().map_or(0, |stamped| stamped.saturating_sub(now));
+    state.memory.streams.told_by_other_clocks(&admitted.samples, behind).for_each(|(row, at)| measured[row] = at);
     measured.iter_mut().filter(|at| **at < oldest).for_each(|at| *at = now);
 
     let mut first: HashMap<&str, i64> = HashMap::new();
@@ -65,7 +70,7 @@ pub(super) fn periods(taken: &Taken, plan: &Plan, state: &JobState, event_now: D
         .rules
         .iter()
         .filter_map(|rule| {
-            let composed = taken.samples.composed(rule)?;
+            let composed = admitted.samples.composed(rule)?;
             Some((rule, composed.rows_of_batch().map(|row| place[row]).collect()))
         })
         .collect();

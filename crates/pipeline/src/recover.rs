@@ -19,7 +19,7 @@ use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
 use wardwatch_store::{LoggedBatch, Store, StoredSnapshot};
 
-use super::admit::{Taken, in_front};
+use super::admit::{AdmittedBatch, in_front};
 use super::attaching::Attaching;
 use super::error::RunError;
 use super::memory::Memory;
@@ -298,11 +298,11 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    pub(super) fn of(taken: &Taken, state: &JobState) -> Self {
+    pub(super) fn of(admitted: &AdmittedBatch, state: &JobState) -> Self {
         Self {
             behind: state.last_batch,
             watermark_before: state.memory.event_time.watermark,
-            rows: taken.decoded.clone(),
+            rows: admitted.decoded.clone(),
         }
     }
 }

@@ -18,7 +18,7 @@ use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions,
 use wardwatch_sql::{Input, Outcome};
 use wardwatch_store::Resume;
 
-use super::admit::Taken;
+use super::admit::AdmittedBatch;
 use super::leaving::Leaving;
 use super::memory::Memory;
 use super::plan::Plan;
@@ -196,9 +196,9 @@ impl Rehearsal {
     /// Gives the windows that are open as they stand, as a run with `--close-windows` does at its end.
     pub fn close_windows(&mut self, now: DateTime<Utc>) -> Rehearsed {
         let batch = self.nothing();
-        let mut taken = Taken::of(batch, &self.plan, &mut self.state, now);
-        taken.show_open = true;
-        self.finish(taken)
+        let mut admitted = AdmittedBatch::of(batch, &self.plan, &mut self.state, now);
+        admitted.show_open = true;
+        self.finish(admitted)
     }
 
     /// Is killed and starts again, as the job does: windows, history and duplicates are made again from what the store and
@@ -256,22 +256,28 @@ impl Rehearsal {
     }
 
     fn take(&mut self, batch: MicroBatch, now: DateTime<Utc>) -> Rehearsed {
-        let taken = Taken::of(batch, &self.plan, &mut self.state, now);
-        self.finish(taken)
+        let admitted = AdmittedBatch::of(batch, &self.plan, &mut self.state, now);
+        self.finish(admitted)
     }
 
-    fn finish(&mut self, taken: Taken) -> Rehearsed {
-        let outcomes = taken.run_queries(&mut self.plan, &self.state, &self.forms[0].episodes);
+    fn finish(&mut self, admitted: AdmittedBatch) -> Rehearsed {
+        let outcomes = admitted.run_queries(&mut self.plan, &self.state, &self.forms[0].episodes);
         let mut quarantine = self.state.quarantine.clone();
-        taken.note_failures(&self.plan, &outcomes, &mut quarantine);
+        admitted.note_failures(&self.plan, &outcomes, &mut quarantine);
         let mut changes = self.forms.iter_mut().map(|form| {
-            taken.judge(&self.plan, &form.rules, (&outcomes, &[]), &self.state, (&quarantine, &mut form.episodes));
+            admitted.judge_rules(
+                &self.plan,
+                &form.rules,
+                (&outcomes, &[]),
+                &self.state,
+                (&quarantine, &mut form.episodes),
+            );
             form.episodes.take_changes()
         });
         let first = changes.next().unwrap_or_default();
         let others = changes.collect();
-        self.state.go_on(&taken);
-        let Taken { id, batch, rows, .. } = taken;
+        self.state.go_on(&admitted);
+        let AdmittedBatch { id, batch, rows, .. } = admitted;
         let MicroBatch { rejects, artefacts, .. } = batch;
         Rehearsed { batch: id, outcomes, changes: first, others, rejects, artefacts, late: rows.late }
     }

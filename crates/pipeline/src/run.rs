@@ -15,15 +15,15 @@ use wardwatch_model::terms::{BatchId, OffsetRange, Positions, Ranges};
 use wardwatch_notify::Notifier;
 use wardwatch_store::{Snapshot, Store};
 
-use super::admit::Taken;
-use super::commit::{Prepared, Told, snapshots};
+use super::admit::AdmittedBatch;
+use super::commit::CommittedBatch;
 use super::error::RunError;
+use super::evaluate::snapshots;
 use super::options::{AtEnd, Progress, RunOptions, Summary};
 use super::plan::Plan;
 use super::recover::Passing;
 use super::reload::{Reloader, take_edit};
 use super::retry::Retry;
-use super::standing::standing;
 use super::start::{Admission, Started, be_admitted, start};
 use super::state::JobState;
 
@@ -107,12 +107,12 @@ fn run_as_holder(
                     take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;
                 }
                 take_encounters(store, &mut state, now, &options.retry())?;
-                let mut taken = Taken::of(*batch, plan, &mut state, now);
-                taken.shows_life = state.committed.left_of(SHOWS_LIFE_EVERY).is_zero();
-                options.health.note_kafka(kafka_outage(&taken));
-                let is_read = taken.batch.records > 0 || taken.batch.unread.is_nothing();
-                let passing = reloader.is_building().then(|| Passing::of(&taken, &state));
-                step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                let mut admitted = AdmittedBatch::of(*batch, plan, &mut state, now);
+                admitted.shows_life = state.committed.left_of(SHOWS_LIFE_EVERY).is_zero();
+                options.health.note_kafka(kafka_outage(&admitted));
+                let is_read = admitted.batch.records > 0 || admitted.batch.unread.is_nothing();
+                let passing = reloader.is_building().then(|| Passing::of(&admitted, &state));
+                step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
                 if let Some(passing) = passing {
                     reloader.note_passed(passing, &state);
                 }
@@ -127,21 +127,21 @@ fn run_as_holder(
             Next::End => {
                 // Time has passed since the last record, which an alert may wait for; and where nothing has come, whoever looks into
                 // the store is to know that somebody has looked.
-                let mut taken = nothing(plan, &mut state, clock.now(), options.at_end);
-                taken.show_open = options.at_end == AtEnd::CloseWindows;
-                taken.shows_life = summary.batches == 0;
-                step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                let mut admitted = nothing(plan, &mut state, clock.now(), options.at_end);
+                admitted.show_open = options.at_end == AtEnd::CloseWindows;
+                admitted.shows_life = summary.batches == 0;
+                step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
                 // Whom people have discharged is gone now, not with the next record.
                 take_encounters(store, &mut state, clock.now(), &options.retry())?;
                 while state.attaching.is_due() && !(options.stopped)() {
-                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
-                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                    let admitted = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
                     take_encounters(store, &mut state, clock.now(), &options.retry())?;
                 }
                 // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
                 while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
-                    let taken = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
-                    step(taken, plan, store, &mut state, &notifier, options, &mut summary)?;
+                    let admitted = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
+                    step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
                 }
                 break;
             }
@@ -171,17 +171,17 @@ fn take_encounters(
 }
 
 /// Since when Kafka has not answered, if it does not.
-fn kafka_outage(taken: &Taken) -> Option<Outage> {
-    let lasts = taken.batch.unread.kafka_away.as_ref()?.lasts;
-    taken.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, complaint: Complaint::default(), reason })
+fn kafka_outage(admitted: &AdmittedBatch) -> Option<Outage> {
+    let lasts = admitted.batch.unread.kafka_away.as_ref()?.lasts;
+    admitted.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, complaint: Complaint::default(), reason })
 }
 
 /// A batch without records, by which windows may close or may not.
-fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd) -> Taken {
+fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd) -> AdmittedBatch {
     let partitions = state.claimed.keys().copied().collect();
     let mut nothing = MicroBatch::nothing(&plan.job.source, partitions);
     nothing.keeps_windows = at_end == AtEnd::LeaveWindows;
-    Taken::of(nothing, plan, state, now)
+    AdmittedBatch::of(nothing, plan, state, now)
 }
 
 /// Spares the next start some reading; it does well without, too.
@@ -196,7 +196,7 @@ fn save_at_the_end(store: &mut Store, topic: &str, batch: BatchId, snapshots: &[
 
 /// Takes one batch from its rows to the store.
 fn step(
-    taken: Taken,
+    admitted: AdmittedBatch,
     plan: &mut Plan,
     store: &mut Store,
     state: &mut JobState,
@@ -204,35 +204,32 @@ fn step(
     options: &mut RunOptions<'_>,
     summary: &mut Summary,
 ) -> Result<(), RunError> {
-    claim_new_partitions(store, plan, state, &taken.batch.ranges, &options.retry())?;
+    claim_new_partitions(store, plan, state, &admitted.batch.ranges, &options.retry())?;
     let querying = Stopwatch::start();
-    let outcomes = taken.run_queries(plan, state, &state.episodes);
-    let standing = standing(&taken, &outcomes, plan, state);
+    let evaluated = admitted.evaluate(plan, state);
     let queries = querying.elapsed();
 
     let committing = Stopwatch::start();
-    state.costs.add(&outcomes);
-    let costs = state.costs.due(taken.id, plan.job.sql.snapshot_every);
-    let (snapshots, outstanding) = (state.due_snapshots(plan, &taken), notifier.outstanding());
-    let prepared = Prepared { snapshots, taken: &taken, outcomes, costs, standing, outstanding };
-    let Some(Told { changes, notifications }) = prepared.commit(plan, store, state, options)? else { return Ok(()) };
-    if notifications > 0 {
+    let judged = evaluated.judge(plan, store, state, &notifier.outstanding(), options)?;
+    let Some(committed) = judged.commit(plan, store, state, options)? else { return Ok(()) };
+    let CommittedBatch { admitted, changes, notifications } = &committed;
+    if *notifications > 0 {
         notifier.wake();
     }
-    if state.last_snapshot == taken.id {
+    if state.last_snapshot == admitted.id {
         plan.engine.mark_saved();
     }
-    let Taken { id, batch, .. } = &taken;
+    let AdmittedBatch { id, batch, .. } = admitted;
     let progress = Progress {
         batch: *id,
         micro_batch: batch,
-        alerts: &changes,
+        alerts: changes,
         latency: batch.closed.elapsed(),
         queries,
         commit: committing.elapsed(),
     };
-    summary.add(&taken);
-    debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = taken.rows.late.len(),
+    summary.add(admitted);
+    debug!(batch = %id, records = batch.records, rejects = batch.rejects.len(), late = admitted.rows.late.len(),
         queries_seconds = progress.queries.as_secs_f64(), commit_seconds = progress.commit.as_secs_f64(),
         latency_seconds = progress.latency.as_secs_f64(), "committed");
     (options.on_commit)(&progress);

@@ -24,7 +24,7 @@ use wardwatch_alert::{Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule
 use wardwatch_model::record::{OFFSET_COLUMN, TOPIC_COLUMN};
 use wardwatch_sql::{Engine, Input, Outcome, QueryFailure};
 
-use super::admit::Taken;
+use super::admit::AdmittedBatch;
 use super::plan::Plan;
 use super::state::JobState;
 
@@ -49,7 +49,12 @@ impl Standing {
 }
 
 /// Runs the rules that begin with this batch on the last values of patients. `outcomes` is what queries gave on the batch.
-pub(super) fn standing(taken: &Taken, outcomes: &[Outcome], plan: &mut Plan, state: &mut JobState) -> Vec<Standing> {
+pub(super) fn standing(
+    admitted: &AdmittedBatch,
+    outcomes: &[Outcome],
+    plan: &mut Plan,
+    state: &mut JobState,
+) -> Vec<Standing> {
     let went_well = |rule: &Rule| outcomes.iter().any(|found| found.query == rule.name && found.rows.is_ok());
     // On a batch without rows most rules are not run; what they read may fail all the same.
     let is_run = |rule: &Rule| outcomes.iter().any(|found| found.query == rule.name);
@@ -73,16 +78,22 @@ pub(super) fn standing(taken: &Taken, outcomes: &[Outcome], plan: &mut Plan, sta
     };
     let mut found = Vec::new();
     for rule in rules {
-        let Some(frame) = frame(&rule, &last, taken, plan, state) else { continue };
+        let Some(frame) = frame(&rule, &last, admitted, plan, state) else { continue };
         info!(rule = rule.name, rows = frame.num_rows(), "judged on the last values of patients, for it begins");
-        found.extend(run(&rule, &frame, taken, plan, state));
+        found.extend(run(&rule, &frame, admitted, plan, state));
     }
     found
 }
 
 /// Runs a rule on last values; where it fails on all of them together, on those of each patient by themselves.
-fn run(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, state: &mut JobState) -> Vec<Standing> {
-    let whole = run_on(rule, frame, taken, plan, state);
+fn run(
+    rule: &Rule,
+    frame: &RecordBatch,
+    admitted: &AdmittedBatch,
+    plan: &mut Plan,
+    state: &mut JobState,
+) -> Vec<Standing> {
+    let whole = run_on(rule, frame, admitted, plan, state);
     if whole.as_ref().is_none_or(|standing| standing.outcome.rows.is_ok()) {
         return whole.into_iter().collect();
     }
@@ -94,16 +105,22 @@ fn run(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, state: 
     }
     let of_each = patients.into_values().filter_map(|rows| {
         let own = arrow::compute::take_record_batch(frame, &UInt64Array::from(rows)).ok()?;
-        run_on(rule, &own, taken, plan, state)
+        run_on(rule, &own, admitted, plan, state)
     });
     of_each.filter(|standing| standing.outcome.rows.is_ok()).collect()
 }
 
-fn run_on(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, state: &mut JobState) -> Option<Standing> {
-    let (samples, streams, put_together) = state.memory.begin(rule, frame, plan, taken.now);
+fn run_on(
+    rule: &Rule,
+    frame: &RecordBatch,
+    admitted: &AdmittedBatch,
+    plan: &mut Plan,
+    state: &mut JobState,
+) -> Option<Standing> {
+    let (samples, streams, put_together) = state.memory.begin(rule, frame, plan, admitted.now);
     let composed: BTreeMap<String, RecordBatch> =
         samples.composed(rule).map(|composed| (rule.name.clone(), composed.rows().clone())).into_iter().collect();
-    let beside = taken.beside(plan, state, &state.episodes);
+    let beside = admitted.beside(plan, state, &state.episodes);
     let input = Input {
         rows: frame,
         judged: Some(wardwatch_sql::Judged { rows: frame, composed: &composed }),
@@ -117,7 +134,13 @@ fn run_on(rule: &Rule, frame: &RecordBatch, taken: &Taken, plan: &mut Plan, stat
 
 /// The last values that count for a rule, as the records that they came in: a row for each patient and time. `None` where there are
 /// none.
-fn frame(rule: &Rule, last: &RecordBatch, taken: &Taken, plan: &Plan, state: &JobState) -> Option<RecordBatch> {
+fn frame(
+    rule: &Rule,
+    last: &RecordBatch,
+    admitted: &AdmittedBatch,
+    plan: &Plan,
+    state: &JobState,
+) -> Option<RecordBatch> {
     let names = last.column_by_name(&plan.samples.key).and_then(|names| cast(names, &DataType::Utf8View).ok())?;
     let names = names.as_string_view();
     let has_episode: BTreeSet<&str> = state
@@ -131,7 +154,7 @@ fn frame(rule: &Rule, last: &RecordBatch, taken: &Taken, plan: &Plan, state: &Jo
     let mut rows = Vec::new();
     for (place, patient) in names.iter().enumerate() {
         let Some(patient) = patient.filter(|patient| !has_episode.contains(patient)) else { continue };
-        let is_leaving = taken.leaving.contains_key(patient);
+        let is_leaving = admitted.leaving.contains_key(patient);
         let mut times: BTreeMap<i64, Origin> = BTreeMap::new();
         for column in
             columns.iter().filter(|column| !is_leaving && rule.depends_on().iter().any(|vital| vital == column.name))
@@ -139,7 +162,7 @@ fn frame(rule: &Rule, last: &RecordBatch, taken: &Taken, plan: &Plan, state: &Jo
             let Some(at) = column.at(place) else { continue };
             let Some(origin) = state.memory.streams.origin(patient, column.name, at) else { continue };
             let valid_for = i64::try_from(plan.valid_for(column.name).as_micros()).unwrap_or(i64::MAX);
-            let now = taken.arrivals.of(origin.partition.0).unwrap_or(origin.stamped);
+            let now = admitted.arrivals.of(origin.partition.0).unwrap_or(origin.stamped);
             if now.saturating_sub(origin.stamped) < valid_for {
                 times.entry(at).or_insert(origin);
             }
@@ -150,7 +173,7 @@ fn frame(rule: &Rule, last: &RecordBatch, taken: &Taken, plan: &Plan, state: &Jo
         return None;
     }
     rows.sort_by_key(|row| row.at);
-    rows_of(&taken.rows.all.schema(), last, &columns, &rows, plan)
+    rows_of(&admitted.rows.all.schema(), last, &columns, &rows, plan)
         .inspect_err(|failure| warn!(rule = rule.name, error = %failure, "the last values make no rows; the rule waits for the next"))
         .ok()
 }
