@@ -123,7 +123,7 @@ pub(super) fn take_edit(
     let files = ready.plan.files_unlike(plan);
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
     let read = std::mem::take(&mut ready.references);
-    let (given, beginning) = ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)?;
+    let Edition { given, beginning } = ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)?;
     state.beginning.extend(beginning);
     for (table, rows) in given {
         state.backfill.entry(table).or_default().extend(rows);
@@ -177,6 +177,14 @@ impl std::fmt::Debug for Making {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Making").finish_non_exhaustive()
     }
+}
+
+/// What an edit brings.
+pub(super) struct Edition {
+    /// The rows of windows that new queries have given out from the earliest on, by their tables.
+    given: BTreeMap<String, Vec<RecordBatch>>,
+    /// The rules that are new or others than before.
+    beginning: BTreeSet<String>,
 }
 
 /// What the running plan keeps: name, stream and fingerprint of each windowed query.
@@ -504,8 +512,7 @@ impl Ready {
 
     /// Brings the new plan up to batch `last`, behind which the loop stands, and has it go on from the running one.
     ///
-    /// Returns the rows of windows that a new query has given out from the earliest on, and the rules that are new or others than
-    /// before. Errors: the store stops answering; the
+    /// Errors: the store stops answering; the
     /// running plan is as before.
     pub(super) fn take_over(
         mut self: Box<Self>,
@@ -514,7 +521,7 @@ impl Ready {
         passed: &Passed,
         last: BatchId,
         retry: &Retry<'_>,
-    ) -> Result<(BTreeMap<String, Vec<RecordBatch>>, BTreeSet<String>), RunError> {
+    ) -> Result<Edition, RunError> {
         let mut given = BTreeMap::new();
         let mut history = None;
         if let Some(Making { mut recovery, mut store, .. }) = self.making.take() {
@@ -531,6 +538,6 @@ impl Ready {
         let beginning = memory.reshape(&self.plan);
         info!(tables = self.plan.tables.len(), rules = self.plan.rules.len(), batch = %last.next(), "edit taken over");
         *running = self.plan;
-        Ok((given, beginning))
+        Ok(Edition { given, beginning })
     }
 }
