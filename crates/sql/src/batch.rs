@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::{BatchId, Partition, Watermark};
 
 use super::execute::QueryFailure;
-use super::periods::Period;
 
 /// One micro-batch as queries see it.
 #[derive(Debug)]
@@ -108,4 +107,17 @@ pub struct Outcome {
     pub trouble: Option<QueryFailure>,
     /// How long it took.
     pub took: Duration,
+}
+
+/// A stretch of time in which nothing changes that rules look up, and the samples of a batch that lie in it.
+#[derive(Debug, Clone)]
+pub struct Period {
+    /// What `event_now()` is in it: `_now` views go by that.
+    pub event_now: DateTime<Utc>,
+    /// Who was here, as [`encounters_now_schema`](super::encounters_now_schema) has it; `None` where no query reads it.
+    pub encounters_now: Option<RecordBatch>,
+    /// Which rows of the batch lie in it.
+    pub rows: BooleanArray,
+    /// For rules of several vitals, which of their rows do; by the rule's name.
+    pub composed: BTreeMap<String, BooleanArray>,
 }

@@ -5,22 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use wardwatch_model::clock::Stopwatch;
-use wardwatch_model::diagnostic::{Diagnostics, Warning};
+use wardwatch_model::diagnostic::Warning;
 use wardwatch_model::terms::Watermark;
 
 use super::batch::{Input, Outcome};
-use super::execute::{Limits, QueryFailure, Runner};
-use super::file::{QueryFile, QueryKind};
+use super::execute::{QueryFailure, Runner};
+use super::file::QueryKind;
 use super::functions::FrozenTimes;
 use super::latest::Latest;
-use super::planner::{Body, Planner, Query};
+use super::query::{Body, Planned, Query, Slots};
 use super::run::{Giving, Run, batch_number, own_watermark};
 use super::sampled::numbered;
-use super::seed::Seed;
 use super::slot::Slot;
 use super::window::Open;
 
@@ -43,87 +41,7 @@ pub struct Engine {
     pub(super) runner: Runner,
 }
 
-/// What queries read that is not another query's.
-#[derive(Debug, Clone)]
-pub(super) struct Slots {
-    /// Every row of the batch.
-    pub(super) all: Slot,
-    /// The same with their numbers, for rules.
-    pub(super) judged: Slot,
-    /// Those that were on time.
-    pub(super) on_time: Slot,
-    /// The rows of the last while.
-    pub(super) history: Slot,
-    /// The alerts that stood after the batch before.
-    pub(super) open_alerts: Slot,
-    /// The batch's values that cannot be read or true.
-    pub(super) artefacts: Slot,
-    /// Who is here.
-    pub(super) encounters_now: Slot,
-    /// Reference tables by name.
-    pub(super) references: BTreeMap<String, Slot>,
-}
-
-/// A query that was planned.
-#[derive(Debug, Clone)]
-pub struct Planned {
-    /// Its file.
-    pub file: QueryFile,
-    /// The schema of its rows.
-    pub schema: SchemaRef,
-    /// The queries it reads.
-    pub reads: Vec<String>,
-    /// The tables it reads that no query makes.
-    pub given: Vec<String>,
-    /// Whether its rows come from those of the batch, directly or through other queries. Where not, they are a matter
-    /// of what is known at a time: of windows, of the last values, of reference tables.
-    pub per_row: bool,
-    /// Whether it has nothing to say on a batch without rows.
-    pub needs_rows: bool,
-    /// Whether it is kept up over windows.
-    pub windowed: bool,
-    /// Whether it reads rows of batches before this one.
-    pub looks_back: bool,
-    /// Of a query without windows: whether its rows depend on which records came in one batch.
-    pub by_batch: bool,
-    /// Of a rule: whether it is judged on rows with what they lack filled in, since its condition depends on several vitals.
-    pub composed: bool,
-    /// Of a rule: the columns of the source that its condition depends on.
-    pub vitals: Vec<String>,
-}
-
-/// What the planner needs to know of the job: the source's table and the columns that name patient and time.
-#[derive(Debug, Clone)]
-pub struct Source<'a> {
-    /// The name under which queries read the batch.
-    pub table: &'a str,
-    /// The schema of the batch.
-    pub schema: SchemaRef,
-    /// The column that a rule must return.
-    pub key: &'a str,
-    /// The column by which a rule tells samples apart, if it returns it, and by which windows go.
-    pub event_time: &'a str,
-    /// The columns with doubtful values of another, each with that other: either tells how it stands with the patient.
-    pub doubtful: Vec<(String, String)>,
-    /// How long a value of each column counts, the doubtful ones included; what is computed from others has no time of its own.
-    pub valid_for: Vec<(String, Duration)>,
-}
-
 impl Engine {
-    /// Plans every query of the set.
-    ///
-    /// # Errors
-    /// Every fault of every file: SQL that is none, what is refused, unknown names, cycles, results that no table
-    /// or rule can have.
-    pub fn plan(
-        files: Vec<QueryFile>,
-        seeds: &[Seed],
-        source: &Source<'_>,
-        limits: Limits,
-    ) -> Result<Self, Diagnostics> {
-        Planner::new(source, seeds, limits).plan_set(files)
-    }
-
     /// Gives a reference table other rows, from the next batch on.
     pub fn set_reference(&mut self, table: &str, rows: &RecordBatch) {
         if let Some(slot) = self.slots.references.get(table) {

@@ -6,7 +6,7 @@ use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
 use wardwatch_model::terms::Severity;
 
-use super::smell::SMELLS;
+use super::lint::SMELLS;
 
 /// A fault in a header, with its place.
 pub(super) type Fault = Placed<String>;

@@ -8,8 +8,9 @@ use wardwatch_model::terms::Watermark;
 
 use super::engine::Engine;
 use super::execute::QueryFailure;
-use super::planner::Body;
-use super::window::{Saved, Windowed};
+use super::query::Body;
+use super::window::Saved;
+use super::window::windowed::Windowed;
 
 /// What one query keeps from batch to batch.
 #[derive(Debug, Clone, Copy)]

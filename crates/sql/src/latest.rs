@@ -10,9 +10,9 @@ use chrono::{DateTime, Utc};
 
 use super::aggregates::{last_at, last_value};
 use super::batch::{Ages, PatientAges};
-use super::engine::Source;
 use super::slot::Slot;
-use super::window::Windowed;
+use super::source::Source;
+use super::window::windowed::Windowed;
 
 /// The table with the last values of each patient, kept up as a windowed query without an end.
 #[derive(Debug)]

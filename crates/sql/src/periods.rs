@@ -21,19 +21,6 @@ use super::file::QueryKind;
 use super::run::Run;
 use super::sampled::numbered;
 
-/// A stretch of time in which nothing changes that rules look up, and the samples of a batch that lie in it.
-#[derive(Debug, Clone)]
-pub struct Period {
-    /// What `event_now()` is in it: `_now` views go by that.
-    pub event_now: DateTime<Utc>,
-    /// Who was here, as [`encounters_now_schema`](super::encounters_now_schema) has it; `None` where no query reads it.
-    pub encounters_now: Option<RecordBatch>,
-    /// Which rows of the batch lie in it.
-    pub rows: BooleanArray,
-    /// For rules of several vitals, which of their rows do; by the rule's name.
-    pub composed: BTreeMap<String, BooleanArray>,
-}
-
 /// A time at which the rows of a reference table begin to hold, or no longer do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceChange {

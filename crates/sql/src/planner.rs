@@ -19,7 +19,7 @@ use wardwatch_model::terms::Severity;
 
 use super::batching::{is_by_batch, refuse_partial_aggregates};
 use super::condition::{Lineage, with_condition};
-use super::engine::{Engine, Planned, Slots, Source};
+use super::engine::Engine;
 use super::execute::{Limits, Runner};
 use super::fault::{diagnose, tidy};
 use super::file::{QueryFile, QueryKind};
@@ -29,6 +29,7 @@ use super::given::{
     open_alerts_schema,
 };
 use super::latest::{Latest, LatestColumns, latest_sql};
+use super::query::{Body, Planned, Query, Slots};
 use super::refuse::refused_function;
 use super::result::{check_result, check_window};
 use super::sampled::{carry, numbered_schema};
@@ -36,34 +37,10 @@ use super::seed::Seed;
 use super::session::context;
 use super::slot::Slot;
 use super::smell::{Tables, smells, unread_views};
+use super::source::Source;
 use super::syntax::{Parsed, check_names, in_order};
-use super::window::{self, Inputs, Windowed};
-
-/// A planned query and where others find its rows.
-#[derive(Debug)]
-pub(super) struct Query {
-    pub(super) planned: Planned,
-    pub(super) body: Body,
-    /// A rule's rows under `@clear_when`.
-    pub(super) clear: Option<Arc<dyn ExecutionPlan>>,
-    /// Of a rule of several vitals: the rows that it is judged on.
-    pub(super) judged: Option<Slot>,
-    /// Whether it is of a batch's rows, or read by what is, and looks up what may change between them.
-    pub(super) looks_up: bool,
-    /// Its closed windows, where a windowed query reads them.
-    pub(super) closed: Option<Slot>,
-    /// Its rows, or its windows as they stand, where a query without windows reads them.
-    pub(super) current: Option<Slot>,
-}
-
-/// What is run.
-#[derive(Debug)]
-pub(super) enum Body {
-    /// On each batch alone.
-    Plain(Arc<dyn ExecutionPlan>),
-    /// Over windows.
-    Windowed(Box<Windowed>),
-}
+use super::window::windowed::Windowed;
+use super::window::{self, Inputs};
 
 /// A query's plan with what follows from it.
 struct Shaped {
@@ -526,6 +503,22 @@ impl<'a> Planner<'a> {
             let schema = plan.schema();
             Ok(Shaped { by_batch: is_by_batch(&logical, self)?, body: Body::Plain(plan), schema })
         })
+    }
+}
+
+impl Engine {
+    /// Plans every query of the set.
+    ///
+    /// # Errors
+    /// Every fault of every file: SQL that is none, what is refused, unknown names, cycles, results that no table
+    /// or rule can have.
+    pub fn plan(
+        files: Vec<QueryFile>,
+        seeds: &[Seed],
+        source: &Source<'_>,
+        limits: Limits,
+    ) -> Result<Self, Diagnostics> {
+        Planner::new(source, seeds, limits).plan_set(files)
     }
 }
 

@@ -10,9 +10,9 @@ use wardwatch_config::FEATURE_KINDS;
 use super::functions::FrozenTimes;
 use super::given::given_tables;
 use super::header::{RULE_KEYS, TABLE_KEYS, VIEW_KEYS};
+use super::lint::SMELLS;
 use super::refuse::is_refused;
 use super::session::context;
-use super::smell::SMELLS;
 
 /// Our own functions, with what they give; DataFusion has no words for them.
 const OURS: [(&str, &str); 6] = [

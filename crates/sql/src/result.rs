@@ -3,11 +3,11 @@
 use arrow::datatypes::{DataType, SchemaRef};
 
 use wardwatch_model::diagnostic::{Diagnostic, unknown};
-
-use super::engine::Source;
-use super::file::{QueryFile, QueryKind};
-use super::planner::Body;
 use wardwatch_model::header::Emit;
+
+use super::file::{QueryFile, QueryKind};
+use super::query::Body;
+use super::source::Source;
 
 /// What is wrong with the columns of a result.
 pub(super) fn check_result(file: &QueryFile, schema: &SchemaRef, source: &Source<'_>) -> Vec<Diagnostic> {

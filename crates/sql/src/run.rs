@@ -6,18 +6,18 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
+use wardwatch_model::header::Emit;
 use wardwatch_model::terms::{BatchId, Watermark};
 
 use super::batch::{Closing, Input, Outcome};
-use super::engine::Planned;
 use super::execute::{QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
 use super::keyed::in_key_order;
-use super::planner::{Body, Query};
+use super::query::{Body, Planned, Query};
 use super::sampled::split;
 use super::slot::Slot;
-use super::window::{ClosedWindows, Open, Windowed};
-use wardwatch_model::header::Emit;
+use super::window::windowed::Windowed;
+use super::window::{ClosedWindows, Open};
 
 pub(super) fn batch_number(batch: BatchId) -> i64 {
     i64::try_from(batch.0).unwrap_or(i64::MAX)

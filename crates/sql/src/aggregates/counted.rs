@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Emi
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::scalar::ScalarValue;
 
-use super::passes;
+use super::filter::passes;
 
 /// `percentile_cont(value, share)`, and the same WITHIN GROUP: DataFusion's own, but for groups of doubles.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]

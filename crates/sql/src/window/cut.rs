@@ -16,35 +16,7 @@ use super::incremental::{
     check_below, check_streams_in_expressions, check_time, has_stream, refuse_above, refuse_grouping_sets,
     refuse_order_of_arrival, refuse_stray_calls, refused, tables, trace,
 };
-
-/// What a name in FROM stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// The micro-batch.
-    Source,
-    /// A table query with windows of this length and slide; sessions have neither.
-    Windowed(Window),
-    /// A table query without windows.
-    Table,
-    /// A view of the batch.
-    View,
-    /// The rows of the last while.
-    History,
-    /// The last values of each patient.
-    Latest,
-    /// The alerts that stand, and the batch's values that cannot be read or true.
-    Moment,
-    /// Rows that change only when they are read anew.
-    Reference,
-}
-
-/// What the names of tables stand for, and which column of a stream is its time.
-pub(crate) trait Inputs {
-    /// What `table` stands for.
-    fn input(&self, table: &str) -> Option<Input>;
-    /// The column of a stream that windows may be over.
-    fn time_column(&self, table: &str) -> Option<String>;
-}
+use super::inputs::{Input, Inputs};
 
 /// The column that a state row has besides the query's own group keys, so that states are kept by partition.
 const PARTITION: &str = "_partition";

@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use super::super::execute::{QueryFailure, Runner};
 use super::call::Window;
 use super::rows::broken;
-use super::{Windowed, merging_with};
+use super::windowed::{Windowed, merging_with};
 
 /// Which open windows are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

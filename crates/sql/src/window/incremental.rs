@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Aggregate, Expr, Join, JoinType, LogicalPlan};
 
 use super::super::functions::is_clock;
 use super::call::{Window, call_within};
-use super::cut::{Input, Inputs};
+use super::inputs::{Input, Inputs};
 
 pub(super) fn refused<T>(reason: &str) -> Result<T> {
     Err(DataFusionError::Plan(reason.to_owned()))

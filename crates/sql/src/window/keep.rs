@@ -8,7 +8,8 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::super::execute::{QueryFailure, Runner};
 use super::rows::{broken, compact};
-use super::{Windowed, merging_with, saved};
+use super::saved;
+use super::windowed::{Windowed, merging_with};
 
 /// What a query keeps, as bytes.
 #[derive(Debug)]
