@@ -15,6 +15,7 @@ mod access;
 mod alerts;
 mod bed;
 mod browser;
+mod circles;
 mod coverage;
 mod delivery;
 mod demo;
