@@ -10,6 +10,7 @@ use super::levels::Levels;
 use super::pace::Pace;
 use super::seen::{Seen, Spans, Stretch};
 use super::state::{CaughtUp, Patient, Streams};
+use super::stream::HeldUp;
 use super::{ColumnSet, LastValue, Shape, Step, Stream};
 use crate::map::HashMap;
 
@@ -117,7 +118,8 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     to.extend(columns.to_le_bytes());
     [from, reached, told].iter().for_each(|value| number(to, *value));
     to.extend([stood, stream.alone]);
-    span(to, &stream.held_up);
+    let HeldUp { usual, last, at } = stream.held_up;
+    [usual, last, at].into_iter().for_each(|length| number(to, length));
 }
 
 fn span(to: &mut Vec<u8>, (from, until): &(i64, i64)) {
@@ -246,7 +248,7 @@ impl<'a> Reader<'a> {
         let columns_now = u128::from_le_bytes(self.take()?);
         let (start, reached, told) = (self.number()?, self.number()?, self.number()?);
         let [stood, alone] = self.take::<2>()?;
-        let held_up = self.span()?;
+        let held_up = HeldUp { usual: self.number()?, last: self.number()?, at: self.number()? };
         let pace = Pace { columns: columns_now, from: start, reached, told, stood };
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {

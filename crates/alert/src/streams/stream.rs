@@ -27,6 +27,30 @@ const CLOSE: i64 = 5_000_000;
 /// So many times as long as records were held up, they may be again.
 const RHYTHM: i64 = 4;
 
+/// How records were held up of late before they were sent together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeldUp {
+    /// For how long twice in a row; 0 where it was once.
+    pub(super) usual: i64,
+    /// For how long last.
+    pub(super) last: i64,
+    /// The stamp of the first of those.
+    pub(super) at: i64,
+}
+
+impl HeldUp {
+    pub(super) const NEVER: Self = Self { usual: 0, last: 0, at: i64::MIN };
+
+    fn goes_on(&self, stamped: i64) -> bool {
+        self.at > i64::MIN && stamped.saturating_sub(self.at) <= self.last.saturating_mul(RHYTHM)
+    }
+
+    fn note(&mut self, length: i64, stamped: i64) {
+        let usual = if self.goes_on(stamped) { self.last.min(length) } else { 0 };
+        *self = Self { usual, last: length, at: stamped };
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) partition: i32,
@@ -45,8 +69,7 @@ pub(super) struct Stream {
     /// How many records in a row were sent faster than they were measured.
     pub(super) hurried: u8,
     pub(super) pace: Pace,
-    /// For how long its records were held up last before they were sent together, and the stamp of the first of them.
-    pub(super) held_up: (i64, i64),
+    pub(super) held_up: HeldUp,
     /// How many records in a row have stood in no lane.
     pub(super) alone: u8,
 }
@@ -86,7 +109,7 @@ impl Stream {
             stepped: None,
             hurried: 0,
             pace: Pace::default(),
-            held_up: (0, i64::MIN),
+            held_up: HeldUp::NEVER,
             alone: 0,
         }
     }
@@ -172,16 +195,14 @@ impl Stream {
             let held_up = waited.saturating_sub(passed);
             // What is measured seldom, by two clocks, is no burst.
             if HELD_UP.contains(&held_up) && passed <= CLOSE {
-                self.held_up = (held_up, record.stamped);
+                self.held_up.note(held_up, record.stamped);
             }
         }
     }
 
     /// For how long records are held up as a rule when stamps are at `stamped`: a gateway that sends every half minute does so again.
     pub(super) fn held_up_at(&self, stamped: i64) -> i64 {
-        let (length, at) = self.held_up;
-        let lasts = stamped.saturating_sub(at) <= length.saturating_mul(RHYTHM);
-        if at > i64::MIN && lasts { length } else { 0 }
+        if self.held_up.goes_on(stamped) { self.held_up.usual } else { 0 }
     }
 
     /// Whether the time of a record is that of every device of the stream: it is of one device or, where the job names none,
