@@ -123,7 +123,7 @@ def what_fails(test, file, old, new):
     """What a test of wards says with the mutation in place."""
     path = ROOT / file
     source = path.read_text()
-    command = ["cargo", "test", "--locked", "--test", "it", test]
+    command = ["cargo", "test", "--locked", "--features", "wardwatch/services", "--test", "it", test]
     environment = {"KAFKA_BROKERS": "127.0.0.1:1", **os.environ, "RUST_BACKTRACE": "0"}
     try:
         path.write_text(source.replace(old, new))
