@@ -37,6 +37,8 @@ pub struct Streams {
     pub(crate) caught_up: BTreeMap<i32, CaughtUp>,
     /// The same of those that are not among them: when the job stopped.
     pub(crate) stopped_at: Option<i64>,
+    /// The partitions whose records bear stamps.
+    pub(crate) stamped: BTreeSet<i32>,
     /// The partitions that had a record since they were looked at.
     pub(crate) read: BTreeSet<i32>,
 }
@@ -127,6 +129,9 @@ impl Streams {
             let partition = partitions.map_or(0, |partitions| partitions.value(row));
             let reached = self.reached.entry(partition).or_insert(i64::MIN);
             let stamp = stamps.filter(|stamps| stamps.is_valid(row)).map(|stamps| stamps.value(row));
+            if stamp.is_some() {
+                self.stamped.insert(partition);
+            }
             let stamped = stamp.unwrap_or_else(|| micros.max(*reached)).min(now);
             *reached = (*reached).max(stamped);
             self.read.insert(partition);
@@ -201,7 +206,7 @@ impl Streams {
     }
 
     /// Takes note that nothing waits any more in these partitions at `now`. What came since they were last read to their end, by its
-    /// stamp, may have waited for long: so much time has passed since. So may all that a partition has which was never read before.
+    /// stamp, may have waited for long: so much time has passed since. So may all that a partition has which was never read before, where Kafka stamps its records.
     /// A stamp from before the last reading is of a clock that is wrong, and tells nothing.
     pub fn catch_up(&mut self, at_end: &BTreeSet<Partition>, now: DateTime<Utc>) {
         let now = now.timestamp_micros();
@@ -213,9 +218,12 @@ impl Streams {
         for Partition(partition) in at_end {
             let before = self.caught_up.get(partition).copied();
             let since = before.map(|known| known.at).or(self.stopped_at);
+            let has_stamps = || self.stamped.contains(partition);
             let waited = match self.reached.get(partition) {
                 _ if !self.read.contains(partition) => before.map_or(0, |known| known.waited),
-                Some(reached) if since.is_none_or(|since| since < *reached) => now.saturating_sub(*reached).max(0),
+                Some(reached) if since.map_or_else(has_stamps, |since| since < *reached) => {
+                    now.saturating_sub(*reached).max(0)
+                }
                 _ => 0,
             };
             self.caught_up.insert(*partition, CaughtUp { at: now, waited });
