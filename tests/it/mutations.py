@@ -78,7 +78,7 @@ MUTATIONS = {
 # What wards on a real broker and database find.
 OF_THE_STORE = {
     "a batch that the store does not take is left out": (
-        "crates/pipeline/src/batch.rs",
+        "crates/pipeline/src/commit.rs",
         "                    stall.wait(trouble)?;\n                    // The batch is tried whole.",
         "                    stall.wait(trouble)?;\n                    return Ok(None);",
     ),

@@ -177,6 +177,43 @@ fn a_limit_that_is_set_counts_for_the_reading_that_stands() {
 }
 
 #[test]
+fn a_limit_that_is_set_between_two_runs_or_begins_by_itself_counts_for_the_reading_that_stands() {
+    let (job, topic, database) = job();
+    let limits = "# @key: patient_id, since\npatient_id,since:time,low:float\nP1,2020-01-01T00:00:00Z,50\nP2,2026-01-01T00:00:30Z,80\n";
+    let below = BELOW_LIMIT.replace("WHERE", "WHERE l.since <= event_now() AND");
+    let job = job.sql_file("seeds/own_limits.csv", limits).query("rules/below", &below);
+    ward(&topic);
+    job.run_once();
+    assert!(firing(&database).is_empty());
+    database.connect().query_drop("UPDATE own_limits SET low = 80 WHERE patient_id = 'P1'").unwrap();
+    job.run_once();
+    assert_eq!(firing(&database), ["below|P1|70|5"], "nobody has said so to a job that ran");
+    put(&topic, 0, "P3", 40, "\"heart_rate\":80");
+    put(&topic, 1, "P3", 40, "\"heart_rate\":80");
+    job.run_once();
+    assert_eq!(firing(&database), ["below|P1|70|5", "below|P2|60|5"], "it has begun");
+}
+
+#[test]
+fn a_doubtful_value_that_stands_is_judged_by_a_rule_that_begins() {
+    let (job, topic, database) = job();
+    let columns = COLUMNS.replace(
+        "systolic = { type = \"float\",",
+        "systolic = { type = \"float\", plausible = [40, 300], doubtful = [0, 40],",
+    );
+    let job = job.columns(&columns);
+    put(&topic, 0, "P1", 5, "\"systolic\":15");
+    put(&topic, 0, "P1", 6, "\"heart_rate\":80");
+    job.run_once();
+    let job = job.query("rules/low", &LOW.replace("systolic < 90", "coalesce(systolic, systolic_doubtful) < 90"));
+    job.run_once();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    job.run_once();
+    let alerts = "SELECT patient_id, state, SECOND(started_at) FROM alerts WHERE rule = 'low'";
+    assert_eq!(database.rows(alerts), ["P1|firing|5"]);
+}
+
+#[test]
 fn what_comes_while_a_rule_fails_is_judged_when_it_does_no_longer() {
     let (job, topic, database) = job();
     let job = job.query("rules/low", FAILS);

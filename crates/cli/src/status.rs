@@ -66,7 +66,10 @@ impl Status {
         let now = SystemClock.now();
         let mut found = wardwatch_care::findings(&mut store, job, patience, now)?;
         let mut gathered = match store.has_tables()? {
-            true => Some(Gathered::of(job, &mut store, now)?),
+            true => {
+                let patience = wardwatch_care::stall_patience(job).max(self.patience.unwrap_or_default());
+                Some(Gathered::of(job, &mut store, patience, now)?)
+            }
             false => None,
         };
         let is_told = |cause| matches!(cause, Cause::PartitionStalled | Cause::NoBatch);
@@ -104,11 +107,11 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn of(job: &Job, store: &mut Store, now: DateTime<Utc>) -> anyhow::Result<Self> {
+    fn of(job: &Job, store: &mut Store, patience: Duration, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let status = store.status(&job.source.topic)?;
         let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
         let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
-        let stalled = status.stalled(&ends, wardwatch_care::stall_patience(job), now);
+        let stalled = status.stalled(&ends, patience, now);
         Ok(Self { stalled, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
     }
 

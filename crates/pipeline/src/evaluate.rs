@@ -95,6 +95,12 @@ impl AdmittedBatch {
     /// Runs the queries on it.
     pub(super) fn evaluate(self, plan: &mut Plan, state: &mut JobState) -> EvaluatedBatch {
         let outcomes = self.run_queries(plan, state, &state.episodes);
+        // A limit begins, or ends, also where nobody sets one.
+        if let Some(before) = state.memory.event_time.now
+            && !plan.engine.reference_changes(&plan.samples.key, before, self.event_now()).is_empty()
+        {
+            state.beginning.extend(plan.seldom_judged());
+        }
         let standing = standing(&self, &outcomes, plan, state);
         state.costs.add(&outcomes);
         let costs = state.costs.due(self.id, plan.job.sql.snapshot_every);

@@ -141,6 +141,11 @@ impl Plan {
         self.engine.queries().map(|query| (query.file.name.as_str(), query.reads.as_slice())).collect()
     }
 
+    /// The rules that look something up in a table that no query makes, and that are judged on what is measured seldom.
+    pub(super) fn seldom_judged(&self) -> BTreeSet<String> {
+        self.seldom_judged_by(&self.engine.queries().flat_map(|query| &query.given).map(String::as_str).collect())
+    }
+
     /// The rules that look something up in one of these tables, directly or through others, and that are judged on what is measured
     /// seldom: a limit that is set now is not to wait for the next reading.
     pub(super) fn seldom_judged_by(&self, tables: &BTreeSet<&str>) -> BTreeSet<String> {

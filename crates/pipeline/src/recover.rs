@@ -329,6 +329,8 @@ pub(super) fn recover(
     let Snapshots { mut usable, from_earliest } = usable_snapshots(&mut plan.engine, store, retry)?;
     let from_earliest = from_earliest.into_iter().filter(|query| begins_earliest(plan, query)).collect();
     let streams = retry.until_done(|| store.snapshot(STREAMS))?;
+    // While the job did not run, people may have set limits and moved patients.
+    state.beginning.extend(plan.seldom_judged());
     if let Some(snapshot) = &streams {
         state.beginning.extend(state.memory.unlike_saved(snapshot));
     }

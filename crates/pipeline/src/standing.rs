@@ -151,19 +151,25 @@ fn frame(
         .collect();
     let columns: Vec<LastColumn<'_>> =
         last.schema_ref().fields().iter().filter_map(|field| LastColumn::of(last, field.name())).collect();
+    let twin = |name: &str| plan.job.source.columns.get(name).and_then(|column| column.doubtful_name());
+    let tells = |name: &str| {
+        let is_of = |vital: &String| {
+            vital == name || twin(vital).as_deref() == Some(name) || twin(name).as_ref() == Some(vital)
+        };
+        rule.depends_on().iter().any(is_of)
+    };
     let mut rows = Vec::new();
     for (place, patient) in names.iter().enumerate() {
         let Some(patient) = patient.filter(|patient| !has_episode.contains(patient)) else { continue };
         let is_leaving = admitted.leaving.contains_key(patient);
         let mut times: BTreeMap<i64, Origin> = BTreeMap::new();
-        for column in
-            columns.iter().filter(|column| !is_leaving && rule.depends_on().iter().any(|vital| vital == column.name))
-        {
+        for column in columns.iter().filter(|column| !is_leaving && tells(column.name)) {
             let Some(at) = column.at(place) else { continue };
             let Some(origin) = state.memory.streams.origin(patient, column.name, at) else { continue };
             let valid_for = i64::try_from(plan.valid_for(column.name).as_micros()).unwrap_or(i64::MAX);
             let now = admitted.arrivals.of(origin.partition.0).unwrap_or(origin.stamped);
-            if now.saturating_sub(origin.stamped) < valid_for {
+            // By its own time, too: what had been kept for longer counted no longer when it came.
+            if now.saturating_sub(origin.stamped) < valid_for && origin.kept_for < valid_for {
                 times.entry(at).or_insert(origin);
             }
         }

@@ -144,26 +144,27 @@ impl Engine {
     ///
     /// Errors: the table's name, and why it is not up to date.
     fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) -> Result<(), (String, QueryFailure)> {
-        let Some(Latest { windowed, slot, name, columns }) = &mut self.latest else { return Ok(()) };
+        let Some(latest) = &mut self.latest else { return Ok(()) };
         let running = Stopwatch::start();
         let is_leaving = |patient: &str| input.leaving.contains_key(patient);
         if !input.leaving.is_empty() {
-            windowed.forget(&is_leaving);
+            latest.windowed.forget(&is_leaving);
         }
-        let kept = windowed.fold(&self.runner, batch_number(input.batch));
+        let kept = latest.windowed.fold(&self.runner, batch_number(input.batch));
         if !input.leaving.is_empty() {
-            windowed.forget(&is_leaving);
+            latest.windowed.forget(&is_leaving);
         }
         let folded = running.elapsed().as_secs_f64();
         let shown = match giving {
-            Giving::Rows => windowed.open(&self.runner, None, Open::All).map(|rows| {
-                slot.fill(&input.ages.map_or_else(|| rows.clone(), |ages| columns.with_ages(&rows, ages)));
-            }),
+            Giving::Rows => {
+                let rows = latest.windowed.open(&self.runner, None, Open::All);
+                rows.map(|rows| latest.show(&rows, input.ages))
+            }
             Giving::Closed | Giving::Nothing => Ok(()),
         };
         let seconds = running.elapsed().as_secs_f64();
-        tracing::debug!(query = name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
-        kept.and(shown).map_err(|failure| (name.clone(), failure))
+        tracing::debug!(query = latest.name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
+        kept.and(shown).map_err(|failure| (latest.name.clone(), failure))
     }
 
     pub(super) fn clear(&mut self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 
 use super::aggregates::{last_at, last_value};
@@ -21,6 +21,26 @@ pub(super) struct Latest {
     pub(super) windowed: Windowed,
     pub(super) slot: Slot,
     pub(super) columns: LatestColumns,
+}
+
+impl Latest {
+    /// Fills the slot that queries read.
+    pub(super) fn show(&mut self, rows: &RecordBatch, ages: Option<&dyn Ages>) {
+        let shown =
+            self.slot.schema().fields().iter().filter_map(|field| rows.schema_ref().index_of(field.name()).ok());
+        let shown = rows.project(&shown.collect::<Vec<_>>()).unwrap_or_else(|error| panic!("its own columns: {error}"));
+        self.slot.fill(&ages.map_or_else(|| shown.clone(), |ages| self.columns.with_ages(&shown, ages)));
+    }
+}
+
+/// What of the last values is shown: all but the doubtful ones and their ages.
+pub(super) fn shown_schema(schema: &Schema, source: &Source<'_>) -> SchemaRef {
+    let is_doubtful = |name: &str| {
+        let of = |doubtful: &str| name == doubtful || name.strip_suffix("_age_seconds") == Some(doubtful);
+        source.doubtful.iter().any(|(doubtful, _)| of(doubtful))
+    };
+    let fields = schema.fields().iter().filter(|field| !is_doubtful(field.name())).cloned();
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Those of its columns by which ages are told.
@@ -41,13 +61,12 @@ impl LatestColumns {
     }
 }
 
-/// For each patient: the newest event time and its age, whether any value counts, and of every other column but the doubtful ones the
-/// last value that was not NULL and the age of that, in seconds of the devices' time.
+/// For each patient: the newest event time and its age, whether any value counts, and of every other column the last value that was not
+/// NULL and the age of that, in seconds of the devices' time. Doubtful values are kept for rules that begin, and not shown.
 pub(super) fn latest_sql(source: &Source<'_>) -> String {
     let (table, key, time) = (source.table, source.key, source.event_time);
     let names = source.schema.fields().iter().map(|field| field.name().as_str());
-    let is_doubtful = |name: &str| source.doubtful.iter().any(|(doubtful, _)| doubtful == name);
-    let is_kept = |name: &&str| !name.starts_with('_') && *name != key && *name != time && !is_doubtful(name);
+    let is_kept = |name: &&str| !name.starts_with('_') && *name != key && *name != time;
     let names: Vec<&str> = names.filter(is_kept).collect();
     let age = |of: &str| format!("date_part('epoch', partition_now(\"partition\")) - date_part('epoch', {of})");
     let columns = names.iter().enumerate().map(|(number, name)| {

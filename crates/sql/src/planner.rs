@@ -28,7 +28,7 @@ use super::given::{
     ENCOUNTERS_NOW, OPEN_ALERTS, artefacts_name, artefacts_schema, encounters_now_schema, history_name, latest_name,
     open_alerts_schema,
 };
-use super::latest::{Latest, LatestColumns, latest_sql};
+use super::latest::{Latest, LatestColumns, latest_sql, shown_schema};
 use super::query::{Body, Planned, Query, Slots};
 use super::refuse::refused_function;
 use super::result::{check_result, check_window};
@@ -224,7 +224,7 @@ impl<'a> Planner<'a> {
         });
         match planned {
             Ok((windowed, schema)) => {
-                let slot = Slot::new(schema);
+                let slot = Slot::new(shown_schema(&schema, self.source));
                 self.register(&name, Path::new(""), &slot, &slot, Known::of_moment(window::Input::Latest));
                 Some(Latest { name, windowed, slot, columns: LatestColumns::of(self.source) })
             }

@@ -74,9 +74,10 @@ impl Engine {
     }
 
     fn show_latest(&mut self, ages: Option<&dyn Ages>) -> Result<(), (String, QueryFailure)> {
-        let Some(Latest { windowed, slot, name, columns }) = &mut self.latest else { return Ok(()) };
-        let rows = windowed.open(&self.runner, None, Open::All).map_err(|failure| (name.clone(), failure))?;
-        slot.fill(&ages.map_or_else(|| rows.clone(), |ages| columns.with_ages(&rows, ages)));
+        let Some(latest) = &mut self.latest else { return Ok(()) };
+        let rows = latest.windowed.open(&self.runner, None, Open::All);
+        let rows = rows.map_err(|failure| (latest.name.clone(), failure))?;
+        latest.show(&rows, ages);
         Ok(())
     }
 }

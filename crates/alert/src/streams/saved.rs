@@ -118,8 +118,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
     to.extend(columns.to_le_bytes());
     [from, reached, told].iter().for_each(|value| number(to, *value));
     to.extend([stood, stream.alone]);
-    let HeldUp { usual, last, at } = stream.held_up;
-    [usual, last, at].into_iter().for_each(|length| number(to, length));
+    stream.held_up.0.iter().for_each(|held_up| span(to, held_up));
 }
 
 fn span(to: &mut Vec<u8>, (from, until): &(i64, i64)) {
@@ -248,7 +247,7 @@ impl<'a> Reader<'a> {
         let columns_now = u128::from_le_bytes(self.take()?);
         let (start, reached, told) = (self.number()?, self.number()?, self.number()?);
         let [stood, alone] = self.take::<2>()?;
-        let held_up = HeldUp { usual: self.number()?, last: self.number()?, at: self.number()? };
+        let held_up = HeldUp([self.span()?, self.span()?, self.span()?, self.span()?]);
         let pace = Pace { columns: columns_now, from: start, reached, told, stood };
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {

@@ -24,30 +24,25 @@ const HELD_UP: std::ops::RangeInclusive<i64> = 5_000_000..=60_000_000;
 /// Records that were measured no further apart than this come all the time.
 const CLOSE: i64 = 5_000_000;
 
-/// So many times as long as records were held up, they may be again.
-const RHYTHM: i64 = 4;
+/// So long it is remembered that records were held up.
+const REMEMBERED: i64 = 300_000_000;
 
-/// How records were held up of late before they were sent together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct HeldUp {
-    /// For how long twice in a row; 0 where it was once.
-    pub(super) usual: i64,
-    /// For how long last.
-    pub(super) last: i64,
-    /// The stamp of the first of those.
-    pub(super) at: i64,
-}
+/// How records were held up of late before they were sent together: for how long, and the stamp of the first of them; the last first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct HeldUp(pub(super) [(i64, i64); 4]);
 
 impl HeldUp {
-    pub(super) const NEVER: Self = Self { usual: 0, last: 0, at: i64::MIN };
-
-    fn goes_on(&self, stamped: i64) -> bool {
-        self.at > i64::MIN && stamped.saturating_sub(self.at) <= self.last.saturating_mul(RHYTHM)
+    fn note(&mut self, length: i64, stamped: i64) {
+        self.0.rotate_right(1);
+        self.0[0] = (length, stamped);
     }
 
-    fn note(&mut self, length: i64, stamped: i64) {
-        let usual = if self.goes_on(stamped) { self.last.min(length) } else { 0 };
-        *self = Self { usual, last: length, at: stamped };
+    /// For how long they are as a rule: what was so twice. One gap of the network is no rhythm.
+    fn usual(&self, stamped: i64) -> i64 {
+        let is_recent = |(length, at): &&(i64, i64)| *length > 0 && stamped.saturating_sub(*at) <= REMEMBERED;
+        let mut lengths: Vec<i64> = self.0.iter().filter(is_recent).map(|(length, _)| *length).collect();
+        lengths.sort_unstable();
+        lengths.iter().rev().nth(1).copied().unwrap_or(0)
     }
 }
 
@@ -109,7 +104,7 @@ impl Stream {
             stepped: None,
             hurried: 0,
             pace: Pace::default(),
-            held_up: HeldUp::NEVER,
+            held_up: HeldUp::default(),
             alone: 0,
         }
     }
@@ -202,7 +197,7 @@ impl Stream {
 
     /// For how long records are held up as a rule when stamps are at `stamped`: a gateway that sends every half minute does so again.
     pub(super) fn held_up_at(&self, stamped: i64) -> i64 {
-        if self.held_up.goes_on(stamped) { self.held_up.usual } else { 0 }
+        self.held_up.usual(stamped)
     }
 
     /// Whether the time of a record is that of every device of the stream: it is of one device or, where the job names none,
