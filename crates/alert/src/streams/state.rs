@@ -24,6 +24,9 @@ use crate::rule::SampleColumns;
 /// Of so many patients who were let go of it stays known what has come; some kilobytes each.
 pub(crate) const MOST_PARTED: usize = 1_024;
 
+/// So long what a partition has may have waited for the job to be started for the first time, in microseconds.
+const FIRST_LOOK: i64 = 24 * 3_600_000_000;
+
 /// What is known of all streams, over all batches so far.
 #[derive(Debug, Clone, Default)]
 pub struct Streams {
@@ -206,7 +209,8 @@ impl Streams {
     }
 
     /// Takes note that nothing waits any more in these partitions at `now`. What came since they were last read to their end, by its
-    /// stamp, may have waited for long: so much time has passed since. So may all that a partition has which was never read before, where Kafka stamps its records.
+    /// stamp, may have waited for long: so much time has passed since. So may all that a partition has which was never read before, where Kafka stamps its
+    /// records: for a day, for what is older is no ward's that waits to be watched, but a recording.
     /// A stamp from before the last reading is of a clock that is wrong, and tells nothing.
     pub fn catch_up(&mut self, at_end: &BTreeSet<Partition>, now: DateTime<Utc>) {
         let now = now.timestamp_micros();
@@ -218,10 +222,10 @@ impl Streams {
         for Partition(partition) in at_end {
             let before = self.caught_up.get(partition).copied();
             let since = before.map(|known| known.at).or(self.stopped_at);
-            let has_stamps = || self.stamped.contains(partition);
+            let waits = |reached: i64| self.stamped.contains(partition) && now.saturating_sub(reached) <= FIRST_LOOK;
             let waited = match self.reached.get(partition) {
                 _ if !self.read.contains(partition) => before.map_or(0, |known| known.waited),
-                Some(reached) if since.map_or_else(has_stamps, |since| since < *reached) => {
+                Some(reached) if since.map_or_else(|| waits(*reached), |since| since < *reached) => {
                     now.saturating_sub(*reached).max(0)
                 }
                 _ => 0,

@@ -779,6 +779,10 @@ fn what_came_while_nobody_read_has_held_since_it_came() {
     bed.rule.stale_after = Duration::from_secs(4 * 3_600);
     bed.batch(&[reading(600, 600, "cuff", 80.0)], 1_300);
     assert_eq!(bed.fired(), [(State::Firing, 1_200, None)]);
+    let mut bed = Oximeters::new(600, 0);
+    bed.rule.stale_after = Duration::from_secs(4 * 3_600);
+    bed.batch(&[reading(600, 600, "cuff", 80.0)], 600 + 86_401);
+    assert_eq!(bed.fired(), [], "a recording is read as it was made");
 
     // What waited before tells nothing of what is read since, also where more waits at first.
     let mut bed = Oximeters::new(600, 0);
