@@ -16,7 +16,7 @@ pub(crate) fn of_mysql(said: &str) -> Option<Complaint> {
     }
 }
 
-/// What [`failure`] says of a file that others keep locked.
+/// What `sqlite` says of a file that others keep locked.
 pub(crate) const LOCKED: &str = "another process has been writing to the file";
 
 /// In which way a file is not available, by SQLite's words for its codes; `None` where they say nothing of it.

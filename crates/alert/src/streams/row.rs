@@ -14,7 +14,7 @@ pub(crate) struct SampleRow {
     pub(crate) recorded_at: DateTime<Utc>,
     /// Its row in the frame.
     pub(crate) row: usize,
-    /// Kafka's stamp, in microseconds; see [`Streams`].
+    /// Kafka's stamp, in microseconds; see [`Streams`](super::state::Streams).
     pub(crate) stamped: i64,
     /// Which of the patient's streams it is of.
     pub(crate) stream: usize,
