@@ -13,6 +13,9 @@ const MOST_STAYS: u8 = 2;
 /// And so many of one of the two, for one device may send more often than the other.
 const LONGEST_STAY: u8 = 30;
 
+/// So many times in a row at which two values come that are a jump apart are those of two devices: one has one value at a time.
+const ENOUGH_TWICE: u8 = 3;
+
 /// What is a jump: by so much of the greater value.
 const JUMP: f64 = 0.04;
 
@@ -33,13 +36,21 @@ pub(super) struct Levels {
     pub(super) stays: u8,
     /// Which jumps were away from the level of which more values come in a row: 1 the odd ones, 2 the even ones, 0 none so far.
     pub(super) longer: u8,
+    /// At how many times in a row two values came, and the last of them.
+    pub(super) twice: u8,
+    pub(super) twice_at: i64,
+    /// The time before that of the last value.
+    pub(super) before: i64,
 }
 
 impl Levels {
     /// Takes note of a value. Returns the other level, where values alternate.
     pub(super) fn note(&mut self, at: i64, value: f64) -> Option<f64> {
+        if let Some(other) = self.note_twice(at, value) {
+            return Some(other);
+        }
         if at.saturating_sub(self.at) > GAP {
-            *self = Self::default();
+            *self = self.of_times();
         }
         self.at = self.at.max(at);
         let here = self.here.replace(value)?;
@@ -48,7 +59,7 @@ impl Levels {
             Some(_) if off(here) <= NEAR => {
                 self.stays += 1;
                 if self.stays > LONGEST_STAY {
-                    *self = Self { at: self.at, here: Some(value), ..Self::default() };
+                    *self = Self { here: Some(value), ..self.of_times() };
                 }
             }
             Some(there) if off(there) <= NEAR && is_jump(value, here) => {
@@ -56,8 +67,7 @@ impl Levels {
                     let which = 1 + self.jumps % 2;
                     if self.longer == 3 - which {
                         // A patient may be at one for a while, and at the other.
-                        let (at, here, there) = (self.at, Some(value), Some(here));
-                        *self = Self { at, here, there, jumps: 1, ..Self::default() };
+                        *self = Self { here: Some(value), there: Some(here), jumps: 1, ..self.of_times() };
                         return None;
                     }
                     self.longer = which;
@@ -69,11 +79,33 @@ impl Levels {
             }
             _ => {
                 let there = Some(here).filter(|here| is_jump(value, *here));
-                *self =
-                    Self { at: self.at, here: Some(value), there, jumps: u8::from(there.is_some()), ..Self::default() };
+                let jumps = u8::from(there.is_some());
+                *self = Self { here: Some(value), there, jumps, ..self.of_times() };
             }
         }
         self.there.filter(|_| self.jumps >= ENOUGH)
+    }
+}
+
+impl Levels {
+    /// What is known of times, and nothing of values.
+    fn of_times(&self) -> Self {
+        let Self { at, twice, twice_at, before, .. } = *self;
+        Self { at, twice, twice_at, before, ..Self::default() }
+    }
+
+    /// Takes note of a value by its time alone. Returns the other value of that time, where two come again and again.
+    fn note_twice(&mut self, at: i64, value: f64) -> Option<f64> {
+        if at > self.at {
+            self.before = self.at;
+        }
+        let other = self.here.filter(|here| at == self.at && is_jump(value, *here))?;
+        let goes_on = self.twice > 0 && self.twice_at == self.before;
+        if self.twice_at != at {
+            self.twice = if goes_on { self.twice.saturating_add(1) } else { 1 };
+            self.twice_at = at;
+        }
+        (self.twice >= ENOUGH_TWICE).then_some(other)
     }
 }
 

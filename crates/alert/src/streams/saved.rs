@@ -100,7 +100,8 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         to.push(u8::from(lanes.is_in_each));
         number(to, lanes.levels.at);
         [lanes.levels.here, lanes.levels.there].iter().for_each(|value| level(to, *value));
-        to.extend([lanes.levels.jumps, lanes.levels.stays, lanes.levels.longer]);
+        to.extend([lanes.levels.jumps, lanes.levels.stays, lanes.levels.longer, lanes.levels.twice]);
+        span(to, &(lanes.levels.twice_at, lanes.levels.before));
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
@@ -272,8 +273,9 @@ impl<'a> Reader<'a> {
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
         let (at, here, there) = (self.number()?, self.level()?, self.level()?);
-        let [jumps, stays, longer] = self.take::<3>()?;
-        let levels = Levels { at, here, there, jumps, stays, longer };
+        let [jumps, stays, longer, twice] = self.take::<4>()?;
+        let (twice_at, before) = self.span()?;
+        let levels = Levels { at, here, there, jumps, stays, longer, twice, twice_at, before };
         let mut all = self.list(Self::lane)?.into_iter();
         Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels, apart })
     }

@@ -77,8 +77,10 @@ impl Oximeters {
     /// A batch that ends when Kafka's clock is at `now`, with nothing waiting.
     fn batch(&mut self, readings: &[Reading], now: i64) {
         let all = with_doubtful(&frame_of(readings), readings, self.doubtful);
-        let below: Vec<Reading> =
-            readings.iter().copied().filter(|reading| reading.spo2.is_some_and(|spo2| spo2 < 90.0)).collect();
+        let is_below = |reading: &&Reading| reading.spo2.is_some_and(|spo2| spo2 < 90.0);
+        let below: Vec<Reading> = readings.iter().filter(is_below).copied().collect();
+        let rows = (0..).zip(readings).filter(|(_, reading)| is_below(reading)).map(|(row, _)| row);
+        let rows = Int64Array::from_iter_values(rows);
         let samples = self.streams.note(&all, &columns(), at(now));
         self.active.extend(readings.iter().map(|reading| (Partition(reading.partition), now)));
         self.streams.catch_up(&(0..4).map(Partition).collect(), at(now));
@@ -95,7 +97,9 @@ impl Oximeters {
             event_now: at(now),
             departures: &Departures::new(),
         };
-        self.open.judge(&self.rule, &Rows { conditions: found(&frame_of(&below)), clear: None }, &moment);
+        let below = frame_of(&below);
+        let conditions = Findings { rows: &below, samples: Some(&rows) };
+        self.open.judge(&self.rule, &Rows { conditions, clear: None }, &moment);
         self.open.let_time_pass(std::slice::from_ref(&self.rule), &moment);
         for Change { episode, .. } in self.open.take_changes() {
             self.stored.insert(episode.id.clone(), (*episode).clone());
@@ -245,6 +249,33 @@ fn a_device_that_sends_seldom_hides_nothing_of_another_without_a_name_whose_cloc
         let fired = bed.fired();
         assert!(fired.iter().any(|(state, ..)| *state == State::Firing), "each {every}: {fired:?}");
     }
+}
+
+/// A device has one value at a time.
+#[test]
+fn two_devices_without_names_that_tell_the_very_same_times_are_told_apart() {
+    for [first, second] in [[80.0, 97.0], [97.0, 80.0]] {
+        for every in [1, 10, 30] {
+            let mut bed = Oximeters::new(10, 15);
+            bed.rule.stale_after = Duration::from_secs(60);
+            let both = |now: i64| [reading(now, now, "", first), reading(now, now, "", second)];
+            bed.live(&(0..10).flat_map(|number| both(number * every)).collect::<Vec<_>>());
+            let fired = bed.fired();
+            let is_firing = fired.iter().any(|(state, ..)| *state == State::Firing);
+            assert!(is_firing || every == 1, "{first}, each {every} s: {fired:?}");
+            bed.live(&(10..40).flat_map(|number| both(number * every)).collect::<Vec<_>>());
+            let fired = bed.fired();
+            assert!(fired.iter().any(|(state, ..)| *state == State::Firing), "{first}, each {every} s: {fired:?}");
+        }
+    }
+    // One that corrects itself, or tells a vital twice, is one.
+    let mut bed = Oximeters::new(10, 15);
+    let once = |now: i64| match now % 50 {
+        0 => vec![reading(now, now, "", 80.0), reading(now, now, "", 97.0)],
+        _ => vec![reading(now, now, "", 97.0), reading(now, now, "", 97.5)],
+    };
+    bed.live(&(0..300).flat_map(once).collect::<Vec<_>>());
+    assert_eq!(bed.fired(), []);
 }
 
 /// A gateway that sends each half minute: what stands last in a burst has not held until the next one comes.
