@@ -67,7 +67,7 @@ impl Status {
         let mut found = wardwatch_care::findings(&mut store, job, patience, now)?;
         let mut gathered = match store.has_tables()? {
             true => {
-                let patience = wardwatch_care::stall_patience(job).max(self.patience.unwrap_or_default());
+                let patience = wardwatch_care::stall_patience(job);
                 Some(Gathered::of(job, &mut store, patience, now)?)
             }
             false => None,
