@@ -135,6 +135,16 @@ fn defined_in(files: &BTreeMap<Module, Named>, module: &[String], path: &[String
     Some(at)
 }
 
+/// On which others each module builds.
+fn below(files: &BTreeMap<Module, Named>) -> BTreeMap<Module, BTreeSet<Module>> {
+    let of = |(module, named): (&Module, &Named)| {
+        let paths = named.imports.iter().map(|(path, _)| path).chain(&named.paths);
+        let found = paths.filter_map(|path| defined_in(files, module, path, 0));
+        (module.clone(), found.filter(|found| found != module).collect())
+    };
+    files.iter().map(of).collect()
+}
+
 /// The circles among modules that build on others.
 fn circles(below: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     let reached = |from: &Module| {
@@ -163,15 +173,7 @@ fn no_file_builds_on_one_that_builds_on_it() {
         let folder = entry.unwrap().path();
         let files = files(&folder.join("src"));
         count += files.len();
-        let below: BTreeMap<Module, BTreeSet<Module>> = files
-            .iter()
-            .map(|(module, named)| {
-                let paths = named.imports.iter().map(|(path, _)| path).chain(&named.paths);
-                let found = paths.filter_map(|path| defined_in(&files, module, path, 0));
-                (module.clone(), found.filter(|found| found != module).collect())
-            })
-            .collect();
-        for circle in circles(&below) {
+        for circle in circles(&below(&files)) {
             let names: Vec<String> = circle.iter().map(|module| module.join("/")).collect();
             faults.push(format!("{}: {}", folder.file_name().unwrap().display(), names.join(", ")));
         }
@@ -194,13 +196,5 @@ fn a_circle_is_found_also_through_a_reexport_and_a_module_that_was_imported() {
         (module("two"), file("use crate::One; pub struct Two;")),
         (module("three"), file("use super::two::Two; #[cfg(test)] mod tests { use crate::four; }")),
     ]);
-    let below = files
-        .iter()
-        .map(|(module, named)| {
-            let paths = named.imports.iter().map(|(path, _)| path).chain(&named.paths);
-            let found = paths.filter_map(|path| defined_in(&files, module, path, 0));
-            (module.clone(), found.filter(|found| found != module).collect())
-        })
-        .collect();
-    assert_eq!(circles(&below), [BTreeSet::from([module("one"), module("two")])]);
+    assert_eq!(circles(&below(&files)), [BTreeSet::from([module("one"), module("two")])]);
 }

@@ -14,6 +14,7 @@
 mod access;
 mod alerts;
 mod bed;
+mod begin;
 mod browser;
 mod circles;
 mod coverage;
@@ -46,7 +47,6 @@ mod several_devices;
 mod simulator;
 mod source;
 mod standby;
-mod standing;
 mod store_faults;
 mod stores;
 mod upgrade;

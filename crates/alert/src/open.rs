@@ -30,29 +30,13 @@ impl OpenEpisodes {
     }
 
     fn judge_by_sample(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {
-        let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
-        let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
-        let conditions = Conditions::of(rows.conditions, patients.as_ref(), moment.columns);
-        let clear = rows.clear.map(|clear| Conditions::of(clear, cleared.as_ref(), moment.columns));
-        let Some(set) = rule.set(moment.streams.shape()) else { return };
-        let composed = moment.samples.composed(rule);
-        let concerned = self.concerned(rule, &conditions);
-        self.changes.reserve(concerned.len());
-        for patient in concerned {
-            let mut life = self.life(rule, &patient, set, moment);
-            let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
-            match composed {
-                Some(composed) => life.composed_samples(self, composed.of_patient(&patient), &found),
-                None => life.samples(self, &found),
-            }
-            life.end(self);
-        }
+        self.judge_samples(rule, rows, moment, &|open, conditions| open.concerned(rule, conditions));
     }
 
     /// Judges a rule that begins, or has failed, on what stands: on the last values of patients who have no live episode of it.
     /// `moment` is of these values, noted apart; `streams` are those of records. `put_together`: of whom values are put together from now
     /// on that were not; what comes goes on in the same streams.
-    pub fn judge_standing(
+    pub fn judge_begun(
         &mut self,
         rule: &Rule,
         rows: &Rows<'_>,
@@ -60,32 +44,46 @@ impl OpenEpisodes {
         streams: &Streams,
         put_together: &BTreeSet<Arc<str>>,
     ) {
-        let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
-        let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
-        let conditions = Conditions::of(rows.conditions, patients.as_ref(), moment.columns);
-        let clear = rows.clear.map(|clear| Conditions::of(clear, cleared.as_ref(), moment.columns));
-        let Some(set) = rule.set(moment.streams.shape()) else { return };
-        let composed = moment.samples.composed(rule);
-        let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
-        let live = |open: &Self, patient: &str| {
-            let standing = open.rules.get(&rule.name).and_then(|patients| patients.get(patient));
-            standing.is_some_and(|standing| standing.live.is_some())
-        };
-        let new: Vec<Arc<str>> = conditions.patients().map(Arc::from).collect();
-        for patient in new.into_iter().filter(|patient| !live(self, patient)).collect::<Vec<_>>() {
-            let mut life = self.life(rule, &patient, set, moment);
-            match composed {
-                Some(composed) => life.composed_samples(self, composed.of_patient(&patient), &found),
-                None => life.samples(self, &found),
-            }
-            life.end(self);
-            let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(&patient));
-            let goes_on = put_together.contains(&patient);
-            if let Some(episode) = standing.and_then(|standing| standing.live.as_mut()).filter(|_| !goes_on) {
+        let begun = self.judge_samples(rule, rows, moment, &|open, conditions| {
+            let found: BTreeSet<&str> = conditions.patients().collect();
+            found.into_iter().filter(|patient| !open.has_live(rule, patient)).map(Arc::from).collect()
+        });
+        // Which streams these are of is found out by the records'; where that fails, any next sample goes on with them.
+        for patient in begun.iter().filter(|patient| !put_together.contains(*patient)) {
+            let standing = self.rules.get_mut(&rule.name).and_then(|patients| patients.get_mut(patient));
+            if let Some(episode) = standing.and_then(|standing| standing.live.as_mut()) {
                 Arc::make_mut(episode).tracks.iter_mut().for_each(|track| track.stream = None);
             }
         }
         self.find_streams(std::slice::from_ref(rule), streams);
+    }
+
+    /// Judges a rule at the samples of the patients whom `chosen` picks, and returns these.
+    fn judge_samples(
+        &mut self,
+        rule: &Rule,
+        rows: &Rows<'_>,
+        moment: &Moment<'_>,
+        chosen: &dyn Fn(&Self, &Conditions<'_>) -> Vec<Arc<str>>,
+    ) -> Vec<Arc<str>> {
+        let names = |found: Findings<'_>| texts(found.rows, &moment.columns.key);
+        let (patients, cleared) = (names(rows.conditions), rows.clear.and_then(names));
+        let conditions = Conditions::of(rows.conditions, patients.as_ref(), moment.columns);
+        let clear = rows.clear.map(|clear| Conditions::of(clear, cleared.as_ref(), moment.columns));
+        let Some(set) = rule.set(moment.streams.shape()) else { return Vec::new() };
+        let composed = moment.samples.composed(rule);
+        let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
+        let chosen = chosen(self, &conditions);
+        self.changes.reserve(chosen.len());
+        for patient in &chosen {
+            let mut life = self.life(rule, patient, set, moment);
+            match composed {
+                Some(composed) => life.composed_samples(self, composed.of_patient(patient), &found),
+                None => life.samples(self, &found),
+            }
+            life.end(self);
+        }
+        chosen
     }
 
     fn judge_by_batch(&mut self, rule: &Rule, rows: &Rows<'_>, moment: &Moment<'_>) {

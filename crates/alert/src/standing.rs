@@ -169,6 +169,12 @@ impl OpenEpisodes {
         })
     }
 
+    /// Whether a patient has a live episode of a rule.
+    pub(super) fn has_live(&self, rule: &Rule, patient: &str) -> bool {
+        let standing = self.rules.get(&rule.name).and_then(|patients| patients.get(patient));
+        standing.is_some_and(|standing| standing.live.is_some())
+    }
+
     /// Whether a rule fires for a patient by values that count and were measured after a time.
     pub(super) fn is_told_of(&self, rule: &Rule, patient: &str, after: Option<DateTime<Utc>>) -> bool {
         let live = self.rules.get(&rule.name).and_then(|patients| patients.get(patient)?.live.as_ref());

@@ -287,8 +287,9 @@ pub fn findings(
         found.extend(of_ward(&open, PARTITION_STALLED, Cause::PartitionStalled));
     }
     found.extend(unreached(&outstanding, &open, job));
-    found.extend(of_rules(&store.unjudged()?));
-    found.extend(store.failing_queries()?.iter().map(failing));
+    let queries = store.failing_queries()?;
+    found.extend(of_rules(&store.unjudged()?, queries.len()));
+    found.extend(queries.iter().map(failing));
     found.extend(of_ward(&open, LIMIT_MISSING, Cause::LimitMissing));
     found.extend(of_ward(&open, REFERENCE_UNREAD, Cause::ReferenceUnread));
     found.extend(store.table_faults()?.iter().filter_map(at_fault));
@@ -430,9 +431,13 @@ fn unreached(outstanding: &Outstanding, open: &[Episode], job: &Job) -> Vec<Find
 }
 
 /// The rules that do not judge a patient, patient by patient. What Kafka, a partition or a query causes for many is told with it.
-fn of_rules(unjudged: &[Unjudged]) -> Vec<Finding> {
-    let is_told_once = |cause| is_of_kafka(cause) || matches!(cause, Why::NoBatch | Why::QueryFailing);
-    let mut untold: Vec<&Unjudged> = unjudged.iter().filter(|unjudged| !is_told_once(unjudged.cause)).collect();
+fn of_rules(unjudged: &[Unjudged], failing_queries: usize) -> Vec<Finding> {
+    // A query that fails for everybody is a finding of its own; one that fails on the last values of somebody goes on for the others.
+    let is_of_query =
+        |unjudged: &Unjudged| unjudged.cause == Why::QueryFailing && unjudged.patient.is_empty() && failing_queries > 0;
+    let is_told_once =
+        |unjudged: &Unjudged| is_of_kafka(unjudged.cause) || unjudged.cause == Why::NoBatch || is_of_query(unjudged);
+    let mut untold: Vec<&Unjudged> = unjudged.iter().filter(|unjudged| !is_told_once(unjudged)).collect();
     // Not everything about one patient is to be mended in one way.
     untold.sort_by(|one, other| (&one.patient, one.cause, &one.rule).cmp(&(&other.patient, other.cause, &other.rule)));
     let alike = |one: &&Unjudged, next: &&Unjudged| (&one.patient, one.cause) == (&next.patient, next.cause);
@@ -659,14 +664,17 @@ mod tests {
             detail: detail.to_owned(),
             told_by: None,
         };
-        let found = of_rules(&[
-            row("", "hypoxia", Why::QueryFailing, 1, "divide by zero"),
-            row("", EVERY_RULE, Why::NotAttached, 2, "records of device D9 are nobody's"),
-            row("P1", "hypoxia", Why::NoValue, 40, "SpO₂"),
-            row("P1", "desaturation", Why::NoValue, 30, "SpO₂"),
-            row("P1", "tachycardia", Why::Suppressed, 50, "lead_off"),
-            row("P2", EVERY_RULE, Why::Paused, 60, "pause by nora"),
-        ]);
+        let found = of_rules(
+            &[
+                row("", "hypoxia", Why::QueryFailing, 1, "divide by zero"),
+                row("", EVERY_RULE, Why::NotAttached, 2, "records of device D9 are nobody's"),
+                row("P1", "hypoxia", Why::NoValue, 40, "SpO₂"),
+                row("P1", "desaturation", Why::NoValue, 30, "SpO₂"),
+                row("P1", "tachycardia", Why::Suppressed, 50, "lead_off"),
+                row("P2", EVERY_RULE, Why::Paused, 60, "pause by nora"),
+            ],
+            0,
+        );
         let told: Vec<(&str, i64)> =
             found.iter().map(|one| (one.what.as_str(), one.since.map_or(0, |since| since.timestamp()))).collect();
         assert_eq!(

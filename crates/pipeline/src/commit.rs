@@ -175,7 +175,9 @@ impl JobState {
             self.costs.told(admitted.id);
         }
         self.edits = Edits::default();
-        self.beginning.clear();
+        for rule in std::mem::take(&mut self.begun) {
+            self.beginning.remove(&rule);
+        }
         self.outage = None;
         self.committed = Stopwatch::start();
         self.backfill.clear();

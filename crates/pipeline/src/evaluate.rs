@@ -11,11 +11,11 @@ use wardwatch_sql::{Input, Outcome, QueryFailure, SavedQuery};
 use wardwatch_store::{QueryCost, Snapshot};
 
 use super::admit::AdmittedBatch;
+use super::begin::{Begun, begin};
 use super::given::{artefacts, encounters_now, open_alerts};
 use super::memory::Memory;
 use super::periods::periods;
 use super::plan::Plan;
-use super::standing::{Standing, standing};
 use super::state::JobState;
 
 /// Ages by what streams know of records' arrival.
@@ -84,7 +84,7 @@ pub(super) struct EvaluatedBatch {
     /// What each query gave.
     pub(super) outcomes: Vec<Outcome>,
     /// What rules that begin gave on what stands.
-    pub(super) standing: Vec<Standing>,
+    pub(super) begun: Vec<Begun>,
     /// What windowed queries keep, where that is to be stored.
     pub(super) snapshots: Vec<Snapshot>,
     /// What queries have cost, where that is to be told.
@@ -99,13 +99,13 @@ impl AdmittedBatch {
         if let Some(before) = state.memory.event_time.now
             && !plan.engine.reference_changes(&plan.samples.key, before, self.event_now()).is_empty()
         {
-            state.beginning.extend(plan.seldom_judged());
+            state.begin(plan.seldom_judged());
         }
-        let standing = standing(&self, &outcomes, plan, state);
+        let begun = begin(&self, &outcomes, plan, state);
         state.costs.add(&outcomes);
         let costs = state.costs.due(self.id, plan.job.sql.snapshot_every);
         let snapshots = state.due_snapshots(plan, &self);
-        EvaluatedBatch { admitted: self, outcomes, standing, snapshots, costs }
+        EvaluatedBatch { admitted: self, outcomes, begun, snapshots, costs }
     }
 }
 

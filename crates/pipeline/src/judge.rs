@@ -12,13 +12,13 @@ use wardwatch_sql::Outcome;
 use wardwatch_store::{CoverageChanges, Failed, QueryState, Store};
 
 use super::admit::AdmittedBatch;
+use super::begin::Begun;
 use super::error::RunError;
 use super::evaluate::EvaluatedBatch;
 use super::leaving::Leaving;
 use super::options::RunOptions;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
-use super::standing::Standing;
 use super::state::JobState;
 
 /// A batch whose rules have been judged.
@@ -76,7 +76,7 @@ impl EvaluatedBatch {
         }
         let (failures, mut queries) = admitted.note_failures(plan, &self.outcomes, &mut quarantine);
         queries.extend(state.edits.forgotten.iter().cloned());
-        let given = (self.outcomes.as_slice(), self.standing.as_slice());
+        let given = (self.outcomes.as_slice(), self.begun.as_slice());
         let unjudged = admitted.judge_rules(plan, &plan.rules, given, state, (&quarantine, &mut episodes));
         let coverage = unjudged.map(|unjudged| state.coverage.changes(&unjudged));
         let (now, event_now) = (admitted.now, admitted.event_now());
@@ -107,12 +107,13 @@ impl EvaluatedBatch {
 }
 
 impl AdmittedBatch {
-    /// Judges every rule that gave rows, and those that begin on what is `standing`. Returns which rules do not judge which patients, where that was found out again.
+    /// Judges every rule that gave rows, and what those that begin gave on last values. Returns which rules do not judge which
+    /// patients, where that was found out again.
     pub(super) fn judge_rules(
         &self,
         plan: &Plan,
         rules: &[Rule],
-        (outcomes, standing): (&[Outcome], &[Standing]),
+        (outcomes, begun): (&[Outcome], &[Begun]),
         state: &JobState,
         (quarantine, episodes): (&Quarantine, &mut OpenEpisodes),
     ) -> Option<Vec<Unjudged>> {
@@ -145,7 +146,7 @@ impl AdmittedBatch {
                 episodes.judge(rule, &wardwatch_alert::Rows { conditions, clear }, &moment);
             }
         }
-        standing.iter().for_each(|standing| standing.judge(episodes, &moment));
+        begun.iter().for_each(|begun| begun.judge(episodes, &moment));
         episodes.end_stays(rules, &moment);
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);
@@ -157,7 +158,8 @@ impl AdmittedBatch {
             let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
             let valid_for = |column: &str| plan.valid_for(column);
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
-            let others = state.coverage.others((&state.memory.streams, rules), &counts, &state.attaching, self.now);
+            let mut others = state.coverage.others((&state.memory.streams, rules), &counts, &state.attaching, self.now);
+            others.extend(state.not_begun());
             let rejected = state.coverage.why_rejected();
             let watch = Watch {
                 rules,

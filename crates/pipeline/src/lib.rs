@@ -5,6 +5,7 @@
 mod admit;
 mod attaching;
 mod backtest;
+mod begin;
 mod commit;
 mod costs;
 mod coverage;
@@ -29,7 +30,6 @@ mod rejected;
 mod reload;
 mod retry;
 mod run;
-mod standing;
 mod start;
 mod state;
 mod tables;

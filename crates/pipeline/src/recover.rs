@@ -330,9 +330,9 @@ pub(super) fn recover(
     let from_earliest = from_earliest.into_iter().filter(|query| begins_earliest(plan, query)).collect();
     let streams = retry.until_done(|| store.snapshot(STREAMS))?;
     // While the job did not run, people may have set limits and moved patients.
-    state.beginning.extend(plan.seldom_judged());
+    state.begin(plan.seldom_judged());
     if let Some(snapshot) = &streams {
-        state.beginning.extend(state.memory.unlike_saved(snapshot));
+        state.begin(state.memory.unlike_saved(snapshot));
     }
     match streams.filter(|snapshot| state.memory.restore_streams(snapshot)) {
         Some(snapshot) => drop(usable.insert(STREAMS.to_owned(), snapshot.batch)),

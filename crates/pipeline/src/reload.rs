@@ -124,7 +124,7 @@ pub(super) fn take_edit(
     let changed = |query: &str| files.iter().any(|(name, _)| name == query);
     let read = std::mem::take(&mut ready.references);
     let Edition { given, beginning } = ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)?;
-    state.beginning.extend(beginning);
+    state.begin(beginning);
     for (table, rows) in given {
         state.backfill.entry(table).or_default().extend(rows);
     }

@@ -101,7 +101,7 @@ fn run_as_holder(
                 state.clock_behind = clock.behind();
                 references.take_over(plan, state.last_batch.next(), state.after_last(now), &mut state.edits)?;
                 let changed = state.edits.references.iter().map(|change| change.table.as_str()).collect();
-                state.beginning.extend(plan.seldom_judged_by(&changed));
+                state.begin(plan.seldom_judged_by(&changed));
                 state.reference_fault = references.unread().map(str::to_owned);
                 if let Some(edit) = reloader.poll(plan, state.last_batch)? {
                     take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;

@@ -1,11 +1,13 @@
 //! What the loop carries from batch to batch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
+use tracing::warn;
 
-use wardwatch_alert::OpenEpisodes;
+use wardwatch_alert::{OpenEpisodes, Unjudged, Why};
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{BatchId, Positions, Ranges};
 use wardwatch_store::{Edited, QueryState, ReferenceChange, Resume, TableFault};
@@ -32,8 +34,11 @@ pub(super) struct JobState {
     pub(super) last_snapshot: BatchId,
     /// Edits of the set, and of what its queries look up, that the batch log does not tell of yet.
     pub(super) edits: Edits,
-    /// Rules that are new or other than before, and have not been judged on what stands.
-    pub(super) beginning: BTreeSet<String>,
+    /// Rules that are to be judged on the last values of patients: they are new, or other than before, or have failed, or look up what
+    /// has changed. Where that failed, why.
+    pub(super) beginning: BTreeMap<String, Option<BeginFault>>,
+    /// Those of them that were, with the batch in hand.
+    pub(super) begun: Vec<String>,
     /// What queries have cost since it was told last.
     pub(super) costs: Costs,
     /// Which rules do not judge which patients.
@@ -54,6 +59,16 @@ pub(super) struct JobState {
     pub(super) claimed: Positions,
     /// Kafka's id of the topic; empty where it has none.
     pub(super) topic_id: String,
+}
+
+/// Why a rule could not be judged on last values.
+#[derive(Debug, Clone)]
+pub(super) struct BeginFault {
+    /// Of whom, or of everybody without a name, and why.
+    failures: Vec<(Arc<str>, String)>,
+    since: DateTime<Utc>,
+    /// When it is tried again.
+    pub(super) again_at: DateTime<Utc>,
 }
 
 /// What people have changed, to be told with the next batch.
@@ -91,7 +106,8 @@ impl JobState {
             backfill: BTreeMap::new(),
             last_snapshot: resume.last_batch,
             edits: Edits::default(),
-            beginning: BTreeSet::new(),
+            beginning: BTreeMap::new(),
+            begun: Vec::new(),
             costs: Costs::default(),
             reference_fault: None,
             outage: None,
@@ -113,6 +129,54 @@ impl JobState {
     /// recovery gave out.
     pub(super) fn has_due_rows(&self, plan: &Plan, now: DateTime<Utc>) -> bool {
         !self.backfill.is_empty() || self.tables.is_due(plan.tables.iter().map(|table| table.name.as_str()), now)
+    }
+
+    /// Has rules judged on the last values of patients.
+    pub(super) fn begin(&mut self, rules: impl IntoIterator<Item = String>) {
+        for rule in rules {
+            self.beginning.entry(rule).or_default();
+        }
+    }
+
+    /// Takes note that a rule was judged on last values, but for those of these patients, or of everybody.
+    pub(super) fn note_begun(
+        &mut self,
+        rule: &str,
+        failures: Vec<(Arc<str>, String)>,
+        (now, again): (DateTime<Utc>, TimeDelta),
+    ) {
+        let before = self.beginning.get(rule).and_then(Option::as_ref).map(|fault| fault.since);
+        let since = before.unwrap_or(now);
+        let fault = (!failures.is_empty()).then(|| BeginFault { failures, since, again_at: now + again });
+        match fault {
+            None => self.begun.push(rule.to_owned()),
+            Some(fault) => {
+                let (patients, why) = (fault.failures.len(), &fault.failures[0].1);
+                if before.is_none() {
+                    warn!(rule, patients, why, "rule cannot be judged on the last values of patients");
+                }
+                self.beginning.insert(rule.to_owned(), Some(fault));
+            }
+        }
+    }
+
+    /// Which last values no rule that begins could be judged on.
+    pub(super) fn not_begun(&self) -> Vec<Unjudged> {
+        let faults = self.beginning.iter().filter_map(|(rule, fault)| Some((rule, fault.as_ref()?)));
+        let of = |(rule, fault): (&String, &BeginFault)| {
+            let unjudged = |(patient, why): &(Arc<str>, String)| Unjudged {
+                patient: Arc::clone(patient),
+                patients: if patient.is_empty() { self.memory.streams.patients() } else { 1 },
+                rule: rule.clone(),
+                judged_until: None,
+                since: fault.since,
+                cause: Why::QueryFailing,
+                detail: format!("its query fails on the last values: {why}"),
+                told_by: None,
+            };
+            fault.failures.iter().map(unjudged).collect::<Vec<_>>()
+        };
+        faults.flat_map(of).collect()
     }
 
     /// The rules that have failed so far, or that read what has.

@@ -232,3 +232,18 @@ fn what_comes_while_a_rule_fails_is_judged_when_it_does_no_longer() {
     put(&topic, 0, "P1", 10, "\"heart_rate\":80,\"breaths\":14");
     running.wait_until("both are told of", || firing(&database) == ["low|P1|80|5", "low|P2|60|5"]);
 }
+
+#[test]
+fn a_rule_that_fails_on_the_last_values_of_one_patient_is_judged_on_the_others_and_that_is_told() {
+    let (job, topic, database) = job();
+    put(&topic, 0, "P1", 5, "\"systolic\":80,\"breaths\":0");
+    put(&topic, 1, "P2", 5, "\"systolic\":60");
+    job.run_once();
+    let job = job.query("rules/low", FAILS);
+    job.run_once();
+    assert_eq!(firing(&database), ["low|P2|60|5"]);
+    let unjudged = "SELECT patient_id, rule, detail LIKE '%on the last values: %zero%' FROM coverage";
+    assert_eq!(database.rows(unjudged), ["P1|low|1"]);
+    let status = job.command("status").args(["--patience", "1m"]).output().unwrap();
+    assert_eq!(status.status.code(), Some(4), "{}", crate::bed::told(&status));
+}

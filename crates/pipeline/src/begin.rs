@@ -1,4 +1,4 @@
-//! Rules that begin, or begin again: judged on what stands, which came in batches before.
+//! Rules that begin, or begin again: judged on the last values of patients, which came in batches before.
 //!
 //! ```text
 //!   cuff      ■ 70/40 ────────────────────────────────────────────── valid for four hours
@@ -18,7 +18,8 @@ use arrow::array::{
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, SchemaRef};
-use tracing::{info, warn};
+use chrono::TimeDelta;
+use tracing::info;
 
 use wardwatch_alert::{Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule, Samples, Streams, ValidFor};
 use wardwatch_model::record::{OFFSET_COLUMN, TOPIC_COLUMN};
@@ -26,63 +27,86 @@ use wardwatch_sql::{Engine, Input, Outcome, QueryFailure};
 
 use super::admit::AdmittedBatch;
 use super::plan::Plan;
-use super::state::JobState;
+use super::state::{BeginFault, JobState};
 
 /// What a rule gave on what stands.
-pub(super) struct Standing {
+pub(super) struct Begun {
     rule: Rule,
     samples: Samples,
     streams: Streams,
     outcome: Outcome,
     put_together: BTreeSet<Arc<str>>,
+    /// Of whom alone, where it fails on others.
+    patient: Option<Arc<str>>,
 }
 
-impl Standing {
+impl Begun {
     /// Judges the rule. `moment` is that of the batch.
     pub(super) fn judge(&self, episodes: &mut OpenEpisodes, moment: &Moment<'_>) {
         let Outcome { rows: Ok(rows), samples, clear, .. } = &self.outcome else { return };
         let conditions = Findings { rows, samples: samples.as_ref() };
         let clear = clear.as_ref().map(|(rows, samples)| Findings { rows, samples: samples.as_ref() });
         let apart = Moment { samples: &self.samples, streams: &self.streams, ..*moment };
-        episodes.judge_standing(&self.rule, &Rows { conditions, clear }, &apart, moment.streams, &self.put_together);
+        episodes.judge_begun(&self.rule, &Rows { conditions, clear }, &apart, moment.streams, &self.put_together);
     }
 }
 
-/// Runs the rules that begin with this batch on the last values of patients. `outcomes` is what queries gave on the batch.
-pub(super) fn standing(
+/// A rule that could not be judged on last values is tried again after so long.
+const AGAIN: TimeDelta = TimeDelta::seconds(10);
+
+/// Runs the rules that begin with this batch on the last values of patients. `outcomes` is what queries gave on the batch. What
+/// cannot be judged stays in `state.beginning`, from where it is told and tried again.
+pub(super) fn begin(
     admitted: &AdmittedBatch,
     outcomes: &[Outcome],
     plan: &mut Plan,
     state: &mut JobState,
-) -> Vec<Standing> {
-    let went_well = |rule: &Rule| outcomes.iter().any(|found| found.query == rule.name && found.rows.is_ok());
-    // On a batch without rows most rules are not run; what they read may fail all the same.
-    let is_run = |rule: &Rule| outcomes.iter().any(|found| found.query == rule.name);
+) -> Vec<Begun> {
+    let is_of_samples = |rule: &Rule| rule.judged == Judged::BySample && !rule.depends_on().is_empty();
+    let outcome = |rule: &Rule| outcomes.iter().find(|found| found.query == rule.name).map(|found| found.rows.is_ok());
     let failed = state.failing_rules(plan);
-    let begins = |rule: &&Rule| {
-        let is_due = state.beginning.contains(&rule.name) && (went_well(rule) || !is_run(rule));
-        is_due || (failed.contains(&rule.name) && went_well(rule))
+    // On a batch without rows most rules are not run; what they read may fail all the same.
+    let mended = plan.rules.iter().filter(|rule| failed.contains(&rule.name) && outcome(rule) == Some(true));
+    let mended: Vec<String> = mended.map(|rule| rule.name.clone()).collect();
+    state.begin(mended);
+    let known: BTreeMap<&str, &Rule> =
+        plan.rules.iter().filter(|rule| is_of_samples(rule)).map(|rule| (rule.name.as_str(), rule)).collect();
+    state.beginning.retain(|rule, _| known.contains_key(rule.as_str()));
+    let is_due = |(rule, fault): &(&String, &Option<BeginFault>)| {
+        let is_time = fault.as_ref().is_none_or(|fault| fault.again_at <= admitted.now);
+        is_time && outcome(known[rule.as_str()]) != Some(false)
     };
-    let is_of_samples = |rule: &&Rule| rule.judged == Judged::BySample && !rule.depends_on().is_empty();
-    let rules: Vec<Rule> = plan.rules.iter().filter(is_of_samples).filter(begins).cloned().collect();
+    let due = state.beginning.iter().filter(is_due);
+    let rules: Vec<Rule> = due.map(|(rule, _)| known[rule.as_str()].clone()).collect();
     if rules.is_empty() {
         return Vec::new();
     }
-    let last = match plan.engine.last_values(state.claimed.keys().copied()) {
-        Ok(Some(last)) => last,
-        Ok(None) => return Vec::new(),
-        Err(failure) => {
-            warn!(error = %failure, "rules that begin wait for the next values: the last ones cannot be computed");
-            return Vec::new();
-        }
-    };
-    let mut found = Vec::new();
+    let last = plan.engine.last_values(state.claimed.keys().copied());
+    let mut begun = Vec::new();
     for rule in rules {
-        let Some(frame) = frame(&rule, &last, admitted, plan, state) else { continue };
-        info!(rule = rule.name, rows = frame.num_rows(), "judged on the last values of patients, for it begins");
-        found.extend(run(&rule, &frame, admitted, plan, state));
+        let frame = match &last {
+            Ok(Some(last)) => frame(&rule, last, admitted, plan, state),
+            Ok(None) => Ok(None),
+            Err(failure) => Err(QueryFailure(failure.0.clone())),
+        };
+        let done = frame.map(|frame| {
+            let Some(frame) = frame else { return Vec::new() };
+            info!(rule = rule.name, rows = frame.num_rows(), "judged on the last values of patients, for it begins");
+            run(&rule, &frame, admitted, plan, state)
+        });
+        let failures: Vec<(Arc<str>, String)> = match done {
+            Ok(found) => {
+                let (well, failed): (Vec<Begun>, Vec<Begun>) =
+                    found.into_iter().partition(|begun| begun.outcome.rows.is_ok());
+                begun.extend(well);
+                let why = |begun: Begun| Some((begun.patient?, begun.outcome.rows.err()?.0));
+                failed.into_iter().filter_map(why).collect()
+            }
+            Err(failure) => vec![("".into(), failure.0)],
+        };
+        state.note_begun(&rule.name, failures, (admitted.now, AGAIN));
     }
-    found
+    begun
 }
 
 /// Runs a rule on last values; where it fails on all of them together, on those of each patient by themselves.
@@ -92,22 +116,23 @@ fn run(
     admitted: &AdmittedBatch,
     plan: &mut Plan,
     state: &mut JobState,
-) -> Vec<Standing> {
+) -> Vec<Begun> {
     let whole = run_on(rule, frame, admitted, plan, state);
-    if whole.as_ref().is_none_or(|standing| standing.outcome.rows.is_ok()) {
+    if whole.as_ref().is_none_or(|begun| begun.outcome.rows.is_ok()) {
         return whole.into_iter().collect();
     }
-    let mut patients: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut patients: BTreeMap<Arc<str>, Vec<u64>> = BTreeMap::new();
     if let Some(names) = frame.column_by_name(&plan.samples.key).and_then(|names| names.as_string_view_opt()) {
         for (row, name) in (0..).zip(names.iter().flatten()) {
-            patients.entry(name.to_owned()).or_default().push(row);
+            patients.entry(name.into()).or_default().push(row);
         }
     }
-    let of_each = patients.into_values().filter_map(|rows| {
+    let of_each = patients.into_iter().filter_map(|(patient, rows)| {
         let own = arrow::compute::take_record_batch(frame, &UInt64Array::from(rows)).ok()?;
-        run_on(rule, &own, admitted, plan, state)
+        let begun = run_on(rule, &own, admitted, plan, state)?;
+        Some(Begun { patient: Some(patient), ..begun })
     });
-    of_each.filter(|standing| standing.outcome.rows.is_ok()).collect()
+    of_each.collect()
 }
 
 fn run_on(
@@ -116,7 +141,7 @@ fn run_on(
     admitted: &AdmittedBatch,
     plan: &mut Plan,
     state: &mut JobState,
-) -> Option<Standing> {
+) -> Option<Begun> {
     let (samples, streams, put_together) = state.memory.begin(rule, frame, plan, admitted.now);
     let composed: BTreeMap<String, RecordBatch> =
         samples.composed(rule).map(|composed| (rule.name.clone(), composed.rows().clone())).into_iter().collect();
@@ -129,19 +154,20 @@ fn run_on(
         ..beside.input()
     };
     let outcome = plan.engine.run_rule(&rule.name, &input)?;
-    Some(Standing { rule: rule.clone(), samples, streams, outcome, put_together })
+    Some(Begun { rule: rule.clone(), samples, streams, outcome, put_together, patient: None })
 }
 
 /// The last values that count for a rule, as the records that they came in: a row for each patient and time. `None` where there are
-/// none.
+/// none. Errors: they make no records.
 fn frame(
     rule: &Rule,
     last: &RecordBatch,
     admitted: &AdmittedBatch,
     plan: &Plan,
     state: &JobState,
-) -> Option<RecordBatch> {
-    let names = last.column_by_name(&plan.samples.key).and_then(|names| cast(names, &DataType::Utf8View).ok())?;
+) -> Result<Option<RecordBatch>, QueryFailure> {
+    let names = last.column_by_name(&plan.samples.key).and_then(|names| cast(names, &DataType::Utf8View).ok());
+    let Some(names) = names else { return Ok(None) };
     let names = names.as_string_view();
     let has_episode: BTreeSet<&str> = state
         .episodes
@@ -176,12 +202,10 @@ fn frame(
         rows.extend(times.into_iter().map(|(at, origin)| Row { place, at, origin }));
     }
     if rows.is_empty() {
-        return None;
+        return Ok(None);
     }
     rows.sort_by_key(|row| row.at);
-    rows_of(&admitted.rows.all.schema(), last, &columns, &rows, plan)
-        .inspect_err(|failure| warn!(rule = rule.name, error = %failure, "the last values make no rows; the rule waits for the next"))
-        .ok()
+    rows_of(&admitted.rows.all.schema(), last, &columns, &rows, plan).map(Some)
 }
 
 /// The last values of a column, patient by patient, and when they were measured.
