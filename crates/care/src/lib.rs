@@ -673,7 +673,7 @@ mod tests {
                 row("P1", "tachycardia", Why::Suppressed, 50, "lead_off"),
                 row("P2", EVERY_RULE, Why::Paused, 60, "pause by nora"),
             ],
-            0,
+            1,
         );
         let told: Vec<(&str, i64)> =
             found.iter().map(|one| (one.what.as_str(), one.since.map_or(0, |since| since.timestamp()))).collect();
