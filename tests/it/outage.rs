@@ -345,6 +345,46 @@ fn a_job_that_has_nothing_to_read_shows_that_it_runs() {
 }
 
 #[test]
+fn a_record_that_has_just_come_is_not_said_to_be_left() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let shift = |sql: &str| database.connect().query_drop(sql).unwrap();
+    let quiet = || shift("UPDATE offsets SET active_at = active_at - INTERVAL 10 MINUTE");
+    let status = |job: &TestJob| {
+        let output = job.command("status").output().unwrap();
+        (output.status.code(), told(&output))
+    };
+    // A job that runs: a record comes after ten minutes, and the look at it before the next batch.
+    let mut running = job.start();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    running.wait_until("it reads", || database.so_far("SELECT COUNT(*) FROM readings") == "1");
+    running.signal("STOP");
+    quiet();
+    topic.put_samples("P1", &[(1, 80.0)]);
+    let looked = std::thread::scope(|scope| {
+        let look = scope.spawn(|| status(&job));
+        std::thread::sleep(Duration::from_secs(1)); // for the look to begin
+        running.signal("CONT");
+        look.join().unwrap()
+    });
+    assert_eq!(looked.0, Some(0), "{}", looked.1);
+    running.signal("TERM");
+    running.wait();
+
+    // Cron runs it each minute: between two runs records wait.
+    let job = job.more("[trigger]\nevery = \"1m\"");
+    job.run_once();
+    quiet();
+    topic.put_samples("P1", &[(2, 80.0)]);
+    let earlier = |seconds: u32| shift(&format!("UPDATE batches SET now_at = now_at - INTERVAL {seconds} SECOND"));
+    earlier(70);
+    assert_eq!(status(&job).0, Some(0), "{}", status(&job).1);
+    earlier(70);
+    let (code, said) = status(&job);
+    assert_eq!(code, Some(4), "two runs have been left out: {said}");
+    assert!(said.contains("1 records wait"), "{said}");
+}
+
+#[test]
 fn a_topic_that_is_deleted_is_called_so() {
     let (job, topic, database) = TestJob::on_mysql();
     let mut running = job.start();

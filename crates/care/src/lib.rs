@@ -385,7 +385,8 @@ pub fn halted_while_records_wait(
     now: DateTime<Utc>,
 ) -> Result<Option<Halt>, StoreError> {
     // One that runs commits something every few seconds, so this needs less patience than the partition itself has had.
-    if stalled.is_empty() { Ok(None) } else { Halt::of_store(store, stall_patience(job) / 3, now) }
+    let patience = (STALL_PATIENCE / 3).max(job.trigger.every * 2);
+    if stalled.is_empty() { Ok(None) } else { Halt::of_store(store, patience, now) }
 }
 
 /// The partitions of which records wait and none is read, by how far Kafka has got; or that the job is `halted`.

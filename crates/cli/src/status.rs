@@ -1,8 +1,8 @@
 //! `wardwatch status`: how a job stands, and what it does not watch; exit code 4 where there is such a thing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use wardwatch_alert::{Unjudged, Why, unjudged_patients};
@@ -20,6 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long an answer of the store may take; one that stands still would keep us for minutes.
 const STORE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Records that wait in a partition that was quiet may have come a moment ago: so long we wait for a batch that leaves them.
+const SECOND_LOOK: Duration = Duration::from_secs(4);
+
+/// A batch whose time is less than this after our look may not have seen what we saw.
+const IN_FLIGHT: TimeDelta = TimeDelta::seconds(1);
 
 /// The arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +83,10 @@ impl Status {
             let mut halted = None;
             if !found.iter().any(|finding| is_told(finding.cause)) {
                 halted = wardwatch_care::halted_while_records_wait(&gathered.stalled, &mut store, job, now)?;
-                found.extend(wardwatch_care::waiting_records(&gathered.stalled, halted.as_ref(), job, now));
+                // A job between two runs, or in a batch, has not left them.
+                if halted.is_some() || gathered.is_left {
+                    found.extend(wardwatch_care::waiting_records(&gathered.stalled, halted.as_ref(), job, now));
+                }
             }
             gathered.unjudged = wardwatch_care::unjudged(&mut store, job, patience, halted, now)?;
         }
@@ -102,6 +111,8 @@ struct Gathered {
     /// How far Kafka has got, or why that is unknown.
     bounds: Result<Bounds, KafkaError>,
     stalled: Vec<StalledPartition>,
+    /// Whether the job has committed a batch since, and has left these records where they are.
+    is_left: bool,
     outlets: Vec<OutletState>,
     unjudged: Vec<Unjudged>,
 }
@@ -111,8 +122,16 @@ impl Gathered {
         let status = store.status(&job.source.topic)?;
         let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
         let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
-        let stalled = status.stalled(&ends, patience, now);
-        Ok(Self { stalled, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
+        let mut stalled = status.stalled(&ends, patience, now);
+        let mut is_left = false;
+        let until = Instant::now() + SECOND_LOOK;
+        while !stalled.is_empty() && !is_left && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(250));
+            let again = store.status(&job.source.topic)?;
+            stalled = again.stalled(&ends, patience, now);
+            is_left = again.last.is_some_and(|last| last.now > now + IN_FLIGHT);
+        }
+        Ok(Self { stalled, is_left, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
     }
 
     /// How many records of a partition wait to be read; `None` where nobody knows.
