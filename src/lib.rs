@@ -47,8 +47,11 @@
 //! model                                  terms, clock, plain data
 //! ```
 
+pub use wardwatch_session::{Builder, Column, Committed, Given, Offline, Session, SessionError, Stopper};
+
 pub use wardwatch_alert as alert;
 pub use wardwatch_care as watch;
+#[cfg(feature = "program")]
 pub use wardwatch_cli as cli;
 pub use wardwatch_config as config;
 pub use wardwatch_frame as frame;
@@ -57,9 +60,11 @@ pub use wardwatch_kafka as kafka;
 pub use wardwatch_model::{clock, diagnostic, encounter, event_time, header, health, record, stored, telemetry, terms};
 pub use wardwatch_notify as notify;
 pub use wardwatch_pipeline as job;
+#[cfg(feature = "reports")]
 pub use wardwatch_report as report;
 pub use wardwatch_simulate as simulate;
 pub use wardwatch_sql as query;
 pub use wardwatch_sqltest as testing;
 pub use wardwatch_store as store;
+#[cfg(feature = "web")]
 pub use wardwatch_web as dashboard;

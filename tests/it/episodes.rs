@@ -8,7 +8,7 @@ use chrono::DateTime;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wardwatch::alert::{Change, Episode, EpisodeId, State};
-use wardwatch::job::{Past, Plan, Rehearsal};
+use wardwatch::job::{OfflineJob, Past, Plan};
 
 use crate::bed::{TestJob, repository, seed};
 
@@ -74,12 +74,12 @@ fn job(hold: u64) -> TestJob {
 
 /// The episodes that fired when the rows are cut so: each is what it was at last.
 fn episodes(plan: Plan, rows: &RecordBatch, cuts: impl Iterator<Item = usize>) -> Vec<Episode> {
-    let mut rehearsal = Rehearsal::new(plan);
+    let mut offline = OfflineJob::new(plan);
     let mut known: BTreeMap<EpisodeId, Episode> = BTreeMap::new();
     let mut from = 0;
     let now = DateTime::parse_from_rfc3339("2026-01-01T01:00:00Z").unwrap().to_utc();
     for to in cuts.chain([rows.num_rows()]) {
-        for Change { episode, .. } in rehearsal.batch(&rows.slice(from, to - from), &[], now).changes {
+        for Change { episode, .. } in offline.batch(&rows.slice(from, to - from), &[], now).changes {
             match episode.state {
                 State::Dropped => drop(known.remove(&episode.id)),
                 _ => drop(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use chrono::{DateTime, TimeDelta, Utc};
-use wardwatch::job::{GivenRecord, Plan, Rehearsal};
+use wardwatch::job::{GivenRecord, OfflineJob, Plan};
 use wardwatch::terms::Partition;
 
 use crate::bed::repository;
@@ -140,8 +140,8 @@ fn scores(readings: &BTreeMap<String, Vec<(&str, &str)>>, scale_2: &[String]) ->
         }
     });
     let rows = arrow::array::RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
-    let mut rehearsal = Rehearsal::new(plan);
-    rehearsal.set_reference("patients", &rows);
+    let mut offline = OfflineJob::new(plan);
+    offline.set_reference("patients", &rows);
     let record = |patient: &str, at: DateTime<Utc>, fields: &[(&str, &str)]| {
         let fields: String = fields.iter().map(|(name, value)| format!(", \"{name}\": {value}")).collect();
         let text = format!("{{\"patient_id\": \"{patient}\", \"event_time\": \"{}\"{fields}}}", at.to_rfc3339());
@@ -151,7 +151,7 @@ fn scores(readings: &BTreeMap<String, Vec<(&str, &str)>>, scale_2: &[String]) ->
         readings.iter().map(|(patient, fields)| record(patient, start(), fields)).collect();
     let now = start() + TimeDelta::seconds(80);
     records.push(record("tick", now, &[]));
-    let batch = rehearsal.records(&records, now);
+    let batch = offline.records(&records, now);
     assert!(batch.rejects.is_empty(), "{:?}", batch.rejects);
     let news2 = batch.outcomes.iter().find(|outcome| outcome.query == "news2_1m").unwrap();
     let rows = news2.rows.as_ref().unwrap();

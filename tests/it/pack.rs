@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch::alert::{Change, Episode, EpisodeId, State};
-use wardwatch::job::{Past, Plan, Rehearsal};
+use wardwatch::job::{OfflineJob, Past, Plan};
 use wardwatch::terms::Severity;
 use wardwatch::testing::{self, Thoroughness};
 
@@ -223,14 +223,14 @@ fn alarms(folder: &Path) -> Vec<Episode> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), records(folder)).unwrap();
     let past = Past::of_file(&plan.job, file.path(), None, None).unwrap();
-    let mut rehearsal = Rehearsal::new(plan);
+    let mut offline = OfflineJob::new(plan);
     let mut known: BTreeMap<EpisodeId, Episode> = BTreeMap::new();
     let start: DateTime<Utc> = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
     let at_once = past.rows.num_rows() / 481;
     for second in 0..481 {
         let to = if second == 480 { past.rows.num_rows() } else { (second + 1) * at_once };
         let rows = past.rows.slice(second * at_once, to - second * at_once);
-        let batch = rehearsal.batch(&rows, &[], start + TimeDelta::seconds(second as i64));
+        let batch = offline.batch(&rows, &[], start + TimeDelta::seconds(second as i64));
         for outcome in &batch.outcomes {
             assert!(outcome.rows.is_ok(), "{outcome:?}");
         }

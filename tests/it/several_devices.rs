@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
-use wardwatch::job::{GivenRecord, Plan, Recovering, Rehearsal};
+use wardwatch::job::{GivenRecord, OfflineJob, Plan, Recovering};
 use wardwatch::terms::Partition;
 
 use crate::bed::TestJob;
@@ -61,7 +61,7 @@ struct Told {
 
 /// Runs the job on records in batches of `every` seconds by Kafka's clock; with `is_killed`, it starts again between them.
 fn told_of(job: &TestJob, sent: &[Sent<'_>], every: f64, end: f64, is_killed: bool) -> Told {
-    let mut rehearsal = Rehearsal::new(Plan::load(&job.file()).unwrap());
+    let mut offline = OfflineJob::new(Plan::load(&job.file()).unwrap());
     let mut told = Told { rules: Vec::new(), own: Vec::new() };
     let (mut from, mut now) = (0, 0.0);
     while now < end {
@@ -69,7 +69,7 @@ fn told_of(job: &TestJob, sent: &[Sent<'_>], every: f64, end: f64, is_killed: bo
         let until = from + sent[from..].partition_point(|(_, _, stamped, _)| *stamped <= now);
         let given: Vec<GivenRecord> = sent[from..until].iter().map(|sent| record(sent, 0)).collect();
         from = until;
-        for change in rehearsal.records(&given, instant(now)).changes {
+        for change in offline.records(&given, instant(now)).changes {
             let is_own = wardwatch::alert::is_system_rule(&change.episode.rule);
             for event in &change.events {
                 if is_own && event.kind.name() == "firing" {
@@ -81,7 +81,7 @@ fn told_of(job: &TestJob, sent: &[Sent<'_>], every: f64, end: f64, is_killed: bo
             }
         }
         if is_killed {
-            rehearsal.recover(Recovering::FromRecords);
+            offline.recover(Recovering::FromRecords);
         }
     }
     told

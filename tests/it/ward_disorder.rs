@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use wardwatch::alert::Change;
-use wardwatch::job::{GivenRecord, Plan, Recovering, Rehearsal};
+use wardwatch::job::{GivenRecord, OfflineJob, Plan, Recovering};
 use wardwatch::terms::Partition;
 
 use crate::bed::{TestJob, repository};
@@ -485,9 +485,9 @@ impl Ward {
     }
 
     /// The job on all records, cut at random and killed now and then; as the oracle reads it.
-    fn rehearsed(mut self) -> Value {
+    fn offline(mut self) -> Value {
         let job = self.job("topic", "sqlite://x.db").source("brokers = \"127.0.0.1:1\"");
-        let mut rehearsal = Rehearsal::new(Plan::load(&job.file()).unwrap());
+        let mut offline = OfflineJob::new(Plan::load(&job.file()).unwrap());
         let (mut batches, mut told, mut records) = (Vec::new(), Vec::new(), Vec::new());
         let mut from = 0;
         let mut now = self.start;
@@ -500,13 +500,13 @@ impl Ward {
             let until = from + self.records[from..].partition_point(|record| record.stamp <= now);
             let given: Vec<GivenRecord> = self.records[from..until].iter().map(Sent::given).collect();
             records.extend(self.records[from..until].iter().map(|record| record.told(batches.len())));
-            for change in rehearsal.records(&given, instant(now)).changes {
+            for change in offline.records(&given, instant(now)).changes {
                 told.extend(events(&change, batches.len()));
             }
             batches.push(now);
             from = until;
             if self.random.random_bool(0.05) {
-                rehearsal.recover(if self.random.random_bool(0.5) {
+                offline.recover(if self.random.random_bool(0.5) {
                     Recovering::FromSnapshots
                 } else {
                     Recovering::FromRecords
@@ -590,7 +590,7 @@ fn no_alarm_of_a_ward_in_disorder_is_lost_doubled_or_raised_by_nothing() {
             .chunks(seeds.len().div_ceil(2))
             .map(|seeds| {
                 scope.spawn(|| {
-                    let cases: Vec<Value> = seeds.iter().map(|seed| Ward::new(*seed).rehearsed()).collect();
+                    let cases: Vec<Value> = seeds.iter().map(|seed| Ward::new(*seed).offline()).collect();
                     if let Ok(folder) = std::env::var("WARDWATCH_CASES") {
                         for case in &cases {
                             let file = format!("{folder}/{}.json", case["seed"]);

@@ -317,7 +317,7 @@ fn check_rule(job: &Job, scope: &Scope) -> anyhow::Result<()> {
     if scope.rule.is_empty() {
         return Ok(());
     }
-    let files = wardwatch_sql::load_set(&job.sql.dir)?;
+    let files = wardwatch_sql::load_set(&job.sql)?;
     let rules = files.iter().filter(|file| file.is_rule()).map(|file| file.name.as_str());
     wardwatch_alert::check_rule(&scope.rule, rules).map_err(anyhow::Error::msg)
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,16 +12,16 @@ use include_dir::{Dir, include_dir};
 
 use wardwatch_alert::{Change, EventKind};
 use wardwatch_config::{Job, StoreUrl};
-use wardwatch_ingest::source::Until;
 use wardwatch_kafka::{EmbeddedBroker, ProduceError, Producer};
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
-use wardwatch_model::health::Health;
 use wardwatch_model::telemetry;
-use wardwatch_pipeline::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, run};
+use wardwatch_pipeline::Plan;
 use wardwatch_report::{PatientChart, PictureSize, patient_chart, plain_name, png, write};
+use wardwatch_session::{Committed, Session};
 use wardwatch_simulate::{RecordForm, Scenario, Ward, WardOptions};
 use wardwatch_store::Store;
 
+use super::run::plain;
 use super::stop::Stop;
 
 /// The shipped job and its queries; the demo writes them out, so that they can be read and edited.
@@ -93,16 +92,17 @@ impl Demo {
         telemetry::init("warn");
         let stop = Stop::on_signals()?;
         let broker = EmbeddedBroker::start("vitals", PARTITIONS)?;
-        let mut plan = Plan::of(self.job(&broker)?)?;
-        let health = Health::new(Arc::new(SystemClock));
+        let session =
+            Session::from_plan(Plan::of(self.job(&broker)?)?).alone().connect_timeout(Duration::from_secs(10));
+        let job = session.job().clone();
         let listen = (Ipv4Addr::LOCALHOST, self.port).into();
-        let page = wardwatch_web::serve(&plan.job, listen, Some(&health)).with_context(|| {
+        let page = wardwatch_web::serve(&job, listen, Some(session.health())).with_context(|| {
             format!("the live page cannot have port {}; choose another with --port, or 0 for any", self.port)
         })?;
         println!("ward     {}", page.address());
         println!("broker   {} (embedded)", broker.address());
-        println!("tables   {}", plan.job.store.address());
-        println!("queries  {}", plan.job.sql.dir.display());
+        println!("tables   {}", job.store.address());
+        println!("queries  {}", job.sql.dir.display());
         println!(
             "alerts   MYSQL_URL=sqlite://{} wardwatch alerts ack {} EPISODE",
             self.dir.join(DATABASE).display(),
@@ -110,9 +110,9 @@ impl Demo {
         );
         println!("Stop with Ctrl-C.\n");
 
-        let devices = start_devices(&plan.job, self.patients, &stop)?;
-        let (charts, drawing) = start_charts(&plan.job)?;
-        let watched = self.watch(&mut plan, &health, &stop, &charts);
+        let devices = start_devices(&job, self.patients, &stop)?;
+        let (charts, drawing) = start_charts(&job)?;
+        let watched = self.watch(session, &stop, &charts);
         stop.ask();
         drop(charts);
         // What the devices could not send, the job has said.
@@ -121,8 +121,8 @@ impl Demo {
         let page = page.stop();
         watched?;
         page?;
-        let file = draw(&plan.job, "P0001").context("the last chart")?;
-        println!("\nchart    {}\ntables   {}", file.display(), plan.job.store.address());
+        let file = draw(&job, "P0001").context("the last chart")?;
+        println!("\nchart    {}\ntables   {}", file.display(), job.store.address());
         Ok(())
     }
 
@@ -160,37 +160,24 @@ impl Demo {
     }
 
     /// Runs the job until the time is over, telling of alerts as they come and go.
-    fn watch(&self, plan: &mut Plan, health: &Health, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
+    fn watch(&self, session: Session<'_>, stop: &Stop, charts: &Sender<String>) -> anyhow::Result<()> {
         let running = Stopwatch::start();
         let limit = self.seconds.map(Duration::from_secs);
         let mut asked: Option<Stopwatch> = None;
         let mut worst = "P0001".to_owned();
-        let mut on_commit = |progress: &Progress<'_>| {
-            if let Some(patient) = tell(progress) {
-                worst = patient;
-            }
-            if asked.is_none_or(|asked| asked.elapsed() >= CHART_EVERY) {
-                asked = Some(Stopwatch::start());
-                // Drawn elsewhere: a chart must not delay a batch.
-                drop(charts.send(worst.clone()));
-            }
-        };
-        run(
-            plan,
-            &mut RunOptions {
-                until: Until::Stopped,
-                at_end: AtEnd::LeaveWindows,
-                standby: Standby::Stop,
-                new_topic: ReplacedTopic::Refuse,
-                connect_timeout: Duration::from_secs(10),
-                stopped: &|| stop.is_asked() || limit.is_some_and(|limit| running.elapsed() >= limit),
-                on_start: &mut || {},
-                on_repeat: &|_, _| {},
-                on_commit: &mut on_commit,
-                health,
-                clock: Arc::new(SystemClock),
-            },
-        )?;
+        let session = session
+            .stop_when(|| stop.is_asked() || limit.is_some_and(|limit| running.elapsed() >= limit))
+            .on_commit(|committed| {
+                if let Some(patient) = tell(committed) {
+                    worst = patient;
+                }
+                if asked.is_none_or(|asked| asked.elapsed() >= CHART_EVERY) {
+                    asked = Some(Stopwatch::start());
+                    // Drawn elsewhere: a chart must not delay a batch.
+                    drop(charts.send(worst.clone()));
+                }
+            });
+        session.run().map_err(plain)?;
         Ok(())
     }
 }
@@ -261,10 +248,10 @@ fn start_devices(job: &Job, patients: u32, stop: &Stop) -> anyhow::Result<JoinHa
 }
 
 /// Prints what has happened to episodes since the last batch, and returns the patient of the last that fired.
-fn tell(progress: &Progress<'_>) -> Option<String> {
+fn tell(committed: &Committed<'_>) -> Option<String> {
     let time = SystemClock.now().format("%H:%M:%S");
     let mut last = None;
-    for Change { episode, events } in progress.alerts {
+    for Change { episode, events } in committed.alerts() {
         for event in events {
             let by = if event.by.is_empty() { String::new() } else { format!(" by {}", event.by) };
             let (patient, severity) = (&episode.patient, episode.severity.name());
@@ -279,12 +266,12 @@ fn tell(progress: &Progress<'_>) -> Option<String> {
             }
         }
     }
-    if progress.batch.0 % 5 == 1 {
+    if committed.batch().0 % 5 == 1 {
         println!(
             "{time}  batch {}: {} records, committed {:.0} ms after it closed",
-            progress.batch,
-            progress.micro_batch.records,
-            progress.latency.as_secs_f64() * 1_000.0
+            committed.batch(),
+            committed.records(),
+            committed.latency().as_secs_f64() * 1_000.0
         );
     }
     last

@@ -14,8 +14,8 @@ use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::diagnostic::{Diagnostics, unknown};
 use wardwatch_pipeline::Plan;
 use wardwatch_report::{
-    Moment, PatientChart, PictureSize, Spec, Specs, Wanted, Written, check, load, patient_chart, plain_name, png,
-    write, write_due, write_reports,
+    Moment, PatientChart, PictureSize, Spec, Specs, Wanted, Written, check, patient_chart, plain_name, png, write,
+    write_due, write_reports,
 };
 use wardwatch_sql::{Limits, StoredReader};
 use wardwatch_store::{Store, TablesToBe};
@@ -52,7 +52,7 @@ impl Report {
         {
             return draw(&job, patient, self.last.unwrap_or(Duration::from_secs(3_600)), self.until, self.out);
         }
-        let specs = specs(&job).all()?;
+        let specs = Specs::of(&job).all()?;
         if self.names.is_empty() {
             return due(&job, &specs);
         }
@@ -138,14 +138,9 @@ fn draw(
     Ok(())
 }
 
-/// The specs of a job's reports; none where it names no folder.
-pub(super) fn specs(job: &Job) -> Specs {
-    job.reports.specs.as_deref().map(|folder| load(folder, &job.notify)).unwrap_or_default()
-}
-
 /// Checks the specs of a job's reports against the tables that it will have.
 pub(super) fn check_reports(plan: &Plan) -> Result<(), Diagnostics> {
-    let specs = specs(&plan.job).all()?;
+    let specs = Specs::of(&plan.job).all()?;
     let limits = Limits { time: plan.job.sql.time_limit, memory: plan.job.sql.memory_limit, groups: usize::MAX };
     let reader = StoredReader::new(Arc::new(TablesToBe::new(plan.all_tables())), limits);
     let now = SystemClock.now();

@@ -134,11 +134,50 @@ impl StoreUrl {
     }
 }
 
+/// A query that is no file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenQuery {
+    /// What its rows become.
+    pub folder: QueryFolder,
+    /// Its name, as a file's would be without `.sql`.
+    pub name: String,
+    /// The header and one SELECT, as a file has them.
+    pub text: String,
+}
+
+/// The folders of a set, by what becomes of the rows of their queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryFolder {
+    /// `tables`: rows of a table in the store.
+    Tables,
+    /// `views`: nothing by themselves; other queries read them.
+    Views,
+    /// `rules`: conditions that are true.
+    Rules,
+}
+
+impl QueryFolder {
+    /// All of them, in the order in which a set is read.
+    pub const ALL: [Self; 3] = [Self::Tables, Self::Views, Self::Rules];
+
+    /// The folder's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tables => "tables",
+            Self::Views => "views",
+            Self::Rules => "rules",
+        }
+    }
+}
+
 /// The set of queries and the limits of each.
 #[derive(Debug, Clone)]
 pub struct SqlSpec {
     /// The folder with `tables/` and `rules/`.
     pub dir: PathBuf,
+    /// Queries that a program gives beside the files of `dir`; none in a job that is a file.
+    pub given: Vec<GivenQuery>,
     /// A query that takes longer on one batch fails.
     pub time_limit: Duration,
     /// A query that needs more bytes on one batch fails.

@@ -17,7 +17,8 @@ pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, 
 pub use columns::{Column, ColumnType, Columns, SourcePath, Words};
 pub use dashboard::{DashboardSpec, Privacy};
 pub use job::{
-    FEATURE_KINDS, Feature, FeatureKind, Job, LongForm, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger,
+    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, LongForm, QueryFolder, ReportSpec, SourceSpec, SqlSpec,
+    Start, StoreUrl, Trigger,
 };
-pub use parse::load;
+pub use parse::{load, parse};
 pub use raw::schema;

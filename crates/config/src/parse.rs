@@ -44,8 +44,11 @@ fn not_found(path: &Path) -> String {
     }
 }
 
-/// The same on a text, with the environment given.
-fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Job, Diagnostics> {
+/// The same on a text that is, or could be, the file at `path`, with the environment given.
+///
+/// # Errors
+/// Every fault, in the order of the text.
+pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Job, Diagnostics> {
     let mut checker = Checker { file: path, text, environment, errors: Vec::new() };
     let raw: RawJob = toml::from_str(text).map_err(|error| {
         let message = with_nearest_key(error.message());
@@ -172,6 +175,7 @@ impl Checker<'_> {
         }
         Some(SqlSpec {
             dir,
+            given: Vec::new(),
             time_limit: self.or_default(raw.time_limit, "5s", |text| duration(text, Zero::Refused))?,
             memory_limit: self.or_default(raw.memory_limit, "256MiB", bytes)?,
             max_groups: self.count_or(raw.max_groups, 1_000_000, "groups")?,

@@ -11,6 +11,7 @@ mod history;
 mod lateness;
 
 pub use attach::{Attached, Keyed, attach, attach_artefacts, decoded_again, patient, unattached};
+pub use crossing::{CrossingError, from_polars_frame, to_polars_frame};
 pub use duplicates::{SeenKeys, without_rows};
 pub use features::{Features, schema_with};
 pub use history::History;

@@ -12,17 +12,24 @@
 //! delivered twice, because the job was killed between the delivery and the note of it, bears the same id. Nothing here
 //! decides whom to tell: that is in the outbox already.
 
+#![cfg_attr(not(feature = "receivers"), allow(dead_code, reason = "texts for receivers that are left out"))]
+
 mod deliver;
+#[cfg(feature = "receivers")]
 mod http;
 mod kafka;
 mod log;
+#[cfg(feature = "receivers")]
 mod mail;
 mod message;
+#[cfg(feature = "receivers")]
 mod ntfy;
 mod outage;
 mod outbox;
+#[cfg(feature = "receivers")]
 mod report;
 mod sink;
+#[cfg(feature = "receivers")]
 mod webhook;
 
 use std::sync::Arc;
@@ -41,6 +48,7 @@ use outage::OutageWatch;
 use outbox::{Board, Watch};
 use sink::{Pulse, Speaker};
 
+#[cfg(feature = "receivers")]
 pub use report::{ReportLetter, mail_report};
 pub use sink::Undelivered;
 
@@ -80,13 +88,13 @@ impl Notifier {
         }
         for outlet in &job.notify {
             let (bell, rings) = sync_channel(1);
-            let delivery = Delivery::new(outlet, speaker(outlet, job, &pulse), job, Arc::clone(clock), rings);
+            let delivery = Delivery::new(outlet, speaker(outlet, job, &pulse)?, job, Arc::clone(clock), rings);
             threads.push((bell, spawn(format!("outlet {}", outlet.name), Box::new(move || delivery.run()))?));
         }
         // Threads of their own: an outlet's waits for the store.
         for outlet in job.notify.iter().filter(|outlet| outage::is_told(outlet)) {
             let (bell, rings) = sync_channel(1);
-            let watch = OutageWatch::new(outlet, speaker(outlet, job, &pulse), job, health, Arc::clone(clock), rings);
+            let watch = OutageWatch::new(outlet, speaker(outlet, job, &pulse)?, job, health, Arc::clone(clock), rings);
             threads.push((bell, spawn(format!("outage {}", outlet.name), Box::new(move || watch.run()))?));
         }
         Ok(Self { threads, pulse, board })
@@ -123,14 +131,29 @@ impl Drop for Notifier {
 }
 
 /// How an outlet is spoken to.
-fn speaker(outlet: &Outlet, job: &Job, pulse: &Pulse) -> Box<dyn Speaker> {
-    match &outlet.kind {
-        OutletKind::Webhook { .. } => Box::new(webhook::Webhook::new(outlet)),
-        OutletKind::Alertmanager { .. } => Box::new(webhook::Alertmanager::new(outlet)),
-        OutletKind::Email { .. } => Box::new(mail::Mail::new(outlet, &job.name)),
-        OutletKind::Ntfy { .. } => Box::new(ntfy::Ntfy::new(outlet)),
+///
+/// Errors: this program was built without what it takes.
+#[cfg_attr(not(feature = "receivers"), expect(unused_variables, reason = "only heartbeats have a pulse"))]
+fn speaker(outlet: &Outlet, job: &Job, pulse: &Pulse) -> Result<Box<dyn Speaker>, StoreError> {
+    Ok(match &outlet.kind {
         OutletKind::Kafka { topic } => Box::new(kafka::Records::new(outlet, &job.source, topic)),
         OutletKind::Log => Box::new(log::Log::new(outlet)),
+        #[cfg(feature = "receivers")]
+        OutletKind::Webhook { .. } => Box::new(webhook::Webhook::new(outlet)),
+        #[cfg(feature = "receivers")]
+        OutletKind::Alertmanager { .. } => Box::new(webhook::Alertmanager::new(outlet)),
+        #[cfg(feature = "receivers")]
+        OutletKind::Email { .. } => Box::new(mail::Mail::new(outlet, &job.name)),
+        #[cfg(feature = "receivers")]
+        OutletKind::Ntfy { .. } => Box::new(ntfy::Ntfy::new(outlet)),
+        #[cfg(feature = "receivers")]
         OutletKind::Heartbeat { .. } => Box::new(http::Heartbeat::new(outlet, pulse.clone())),
-    }
+        #[cfg(not(feature = "receivers"))]
+        kind => {
+            let (name, kind) = (&outlet.name, kind.name());
+            let message =
+                format!("this program was built without what [[notify]] \"{name}\" takes, {kind}: feature \"notify\"");
+            return Err(StoreError::Refused(message));
+        }
+    })
 }

@@ -11,9 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{Change, Episode, EpisodeId, Judged, State};
 
+use super::offline::OfflineJob;
 use super::past::Past;
 use super::plan::Plan;
-use super::rehearse::Rehearsal;
 
 /// How much event time a batch spans where every rule is judged sample by sample.
 const LONG: Duration = Duration::from_secs(60);
@@ -75,37 +75,37 @@ pub fn backtest(
     let by_sample = plan.rules.iter().all(|rule| rule.judged == Judged::BySample);
     let every = if by_sample { LONG } else { plan.job.trigger.every };
     let own = plan.rules.iter().find(|known| known.name == rule).map(|known| known.header.hold).unwrap_or_default();
-    let mut rehearsal = Rehearsal::new(plan);
-    holds.iter().for_each(|hold| rehearsal.add_form(rule, *hold));
+    let mut offline = OfflineJob::new(plan);
+    holds.iter().for_each(|hold| offline.add_form(rule, *hold));
 
     let mut forms: Vec<Episodes> = (0..=holds.len()).map(|_| Episodes::default()).collect();
     let mut failures = BTreeMap::new();
     let mut done = 0;
-    let mut take = |rehearsal: &mut Rehearsal, from: usize, to: usize, now: i64| {
+    let mut take = |offline: &mut OfflineJob, from: usize, to: usize, now: i64| {
         let now = DateTime::from_timestamp_micros(now).unwrap_or_default();
         // Values that were none come with the rows that lack them.
         let (of_batch, later) = artefacts.split_at(artefacts.partition_point(|artefact| artefact.event_time < now));
         artefacts = later;
-        let rehearsed = rehearsal.batch(&rows.slice(from, to - from), of_batch, now);
-        for outcome in rehearsed.outcomes {
+        let offline_batch = offline.batch(&rows.slice(from, to - from), of_batch, now);
+        for outcome in offline_batch.outcomes {
             if let Err(failure) = outcome.rows {
                 failures.entry(outcome.query).or_insert(failure.to_string());
             }
         }
-        let all = std::iter::once(rehearsed.changes).chain(rehearsed.others);
+        let all = std::iter::once(offline_batch.changes).chain(offline_batch.others);
         forms.iter_mut().zip(all).for_each(|(form, changes)| form.note(changes));
     };
     let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
     while done < times.len() {
         let end = (times[done] / every + 1).saturating_mul(every);
         let next = done + times[done..].partition_point(|time| *time < end);
-        take(&mut rehearsal, done, next, end);
+        take(&mut offline, done, next, end);
         // Time passes without records too, for as long as anything follows from it.
         let until = times.get(next).copied().unwrap_or(i64::MAX);
         let silent = i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX);
         let mut now = end.saturating_add(every);
         while !by_sample && now < until && now <= end.saturating_add(silent) {
-            take(&mut rehearsal, next, next, now);
+            take(&mut offline, next, next, now);
             now += every;
         }
         done = next;
@@ -124,7 +124,7 @@ pub fn backtest(
         fired
     };
     let episodes = of_rule(rule);
-    let others = rehearsal.plan().rules.iter().filter(|known| known.name != rule);
+    let others = offline.plan().rules.iter().filter(|known| known.name != rule);
     let overlaps = others.map(|other| {
         let others = of_rule(&other.name);
         let overlapped = episodes.iter().filter(|episode| others.iter().any(|other| overlap(episode, other)));

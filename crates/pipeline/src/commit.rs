@@ -3,6 +3,7 @@
 use wardwatch_alert::Change;
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::BatchId;
+use wardwatch_sql::Outcome;
 use wardwatch_store::{Alerting, Commit, CoverageChanges, QueryState, Store, StoreError, TableFault, TableRows, Way};
 
 use super::admit::AdmittedBatch;
@@ -19,6 +20,8 @@ use super::tables::{MOST_PENDING, TableStates};
 /// A batch that is in the store.
 pub(super) struct CommittedBatch {
     pub(super) admitted: AdmittedBatch,
+    /// What each query gave.
+    pub(super) outcomes: Vec<Outcome>,
     /// What became of alerts.
     pub(super) changes: Vec<Change>,
     /// How many notifications wait in the outbox because of it.
@@ -167,7 +170,7 @@ impl JobState {
     /// Goes on behind a batch that is in the store.
     fn committed(&mut self, judged: JudgedBatch) -> CommittedBatch {
         let JudgedBatch { evaluated, quarantine, episodes, coverage, changes, notifications, .. } = judged;
-        let EvaluatedBatch { admitted, snapshots, costs, .. } = evaluated;
+        let EvaluatedBatch { admitted, outcomes, snapshots, costs, .. } = evaluated;
         if let Some(coverage) = coverage {
             self.coverage.told(coverage, admitted.now);
         }
@@ -189,7 +192,7 @@ impl JobState {
         if !snapshots.is_empty() {
             self.last_snapshot = admitted.id;
         }
-        CommittedBatch { admitted, changes, notifications: notifications.len() }
+        CommittedBatch { admitted, outcomes, changes, notifications: notifications.len() }
     }
 
     /// Goes on behind a batch that left nothing to be written: time has passed, and no more.

@@ -8,6 +8,7 @@ use wardwatch_ingest::source::{MicroBatch, Until};
 use wardwatch_model::clock::Clock;
 use wardwatch_model::health::Health;
 use wardwatch_model::terms::BatchId;
+use wardwatch_sql::Outcome;
 
 use super::admit::AdmittedBatch;
 use super::retry::Retry;
@@ -79,6 +80,8 @@ pub struct Progress<'a> {
     pub batch: BatchId,
     /// What it was made of.
     pub micro_batch: &'a MicroBatch,
+    /// What each query gave; a table has just these rows from the batch, but for those that wait for it.
+    pub results: &'a [Outcome],
     /// What changed of episodes.
     pub alerts: &'a [Change],
     /// From the closing of the batch to the end of its commit.

@@ -201,7 +201,7 @@ impl Plan {
     /// # Errors
     /// Every fault of the queries.
     pub fn of(job: Job) -> Result<Self, Diagnostics> {
-        let files = load_set(&job.sql.dir)?;
+        let files = load_set(&job.sql)?;
         Self::of_files(job, files)
     }
 
@@ -210,7 +210,7 @@ impl Plan {
     /// # Errors
     /// Every fault of the queries, the draft's included.
     pub fn with_draft(job: Job, draft: &Path) -> Result<(Self, String), Diagnostics> {
-        let mut files = load_set(&job.sql.dir)?;
+        let mut files = load_set(&job.sql)?;
         let draft = load_draft(draft)?;
         let name = draft.name.clone();
         files.retain(|file| file.name != name);

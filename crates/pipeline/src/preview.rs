@@ -6,9 +6,9 @@ use arrow::compute::concat_batches;
 use wardwatch_alert::{Episode, State};
 use wardwatch_sql::QueryFailure;
 
+use super::offline::OfflineJob;
 use super::past::Past;
 use super::plan::Plan;
-use super::rehearse::Rehearsal;
 
 /// What a query gave.
 #[derive(Debug)]
@@ -38,13 +38,13 @@ pub fn preview(
     let planned = excerpt.engine.queries().find(|planned| planned.file.name == query);
     let schema = planned.ok_or_else(|| QueryFailure(format!("the set has no query \"{query}\"")))?.schema.clone();
     let empty = cannot_be_filled(&excerpt, given);
-    let mut rehearsal = Rehearsal::new(excerpt);
+    let mut offline = OfflineJob::new(excerpt);
     for (table, rows) in given {
-        rehearsal.set_reference(table, rows);
+        offline.set_reference(table, rows);
     }
     let now = past.newest(&plan.job);
-    let mut batches = [rehearsal.batch(&past.rows, &past.artefacts, now), rehearsal.close_windows(now)];
-    let windowed = rehearsal.plan().engine.queries().any(|planned| planned.file.name == query && planned.windowed);
+    let mut batches = [offline.batch(&past.rows, &past.artefacts, now), offline.close_windows(now)];
+    let windowed = offline.plan().engine.queries().any(|planned| planned.file.name == query && planned.windowed);
     let mut found = Vec::new();
     for batch in batches.iter_mut().take(if windowed { 2 } else { 1 }) {
         for outcome in batch.outcomes.drain(..) {

@@ -212,7 +212,7 @@ fn step(
     let committing = Stopwatch::start();
     let judged = evaluated.judge(plan, store, state, &notifier.outstanding(), options)?;
     let Some(committed) = judged.commit(plan, store, state, options)? else { return Ok(()) };
-    let CommittedBatch { admitted, changes, notifications } = &committed;
+    let CommittedBatch { admitted, outcomes, changes, notifications } = &committed;
     if *notifications > 0 {
         notifier.wake();
     }
@@ -223,6 +223,7 @@ fn step(
     let progress = Progress {
         batch: *id,
         micro_batch: batch,
+        results: outcomes,
         alerts: changes,
         latency: batch.closed.elapsed(),
         queries,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use wardwatch_config::{QueryFolder, SqlSpec};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
 
 use super::header::{self, Fault};
@@ -57,23 +58,27 @@ impl QueryFile {
     }
 }
 
-/// Reads every query of the set in `dir`, tables first, each kind by name.
+/// Reads every query of the set, tables first, each kind by name; those that a program gives stand behind the files of their kind.
 ///
 /// # Errors
 /// Every fault: a file that cannot be read, a name that SQL would have to quote, a faulty header, two of one name.
-pub fn load_set(dir: &Path) -> Result<Vec<QueryFile>, Diagnostics> {
+pub fn load_set(spec: &SqlSpec) -> Result<Vec<QueryFile>, Diagnostics> {
+    let dir = &spec.dir;
     let mut files = Vec::new();
     let mut faults = Vec::new();
-    for (folder, parse) in [("tables", table as ParseHeader), ("views", view), ("rules", rule)] {
-        let paths = match sql_files(&dir.join(folder)) {
-            Ok(paths) => paths,
-            Err(fault) => {
-                faults.push(fault);
-                continue;
-            }
-        };
-        for path in paths {
-            match load(path, parse) {
+    for folder in QueryFolder::ALL {
+        let paths = sql_files(&dir.join(folder.name())).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Vec::new()
+        });
+        let given = spec.given.iter().filter(|given| given.folder == folder);
+        let given = given.map(|given| {
+            let path = Path::new(GIVEN).join(folder.name()).join(&given.name).with_extension("sql");
+            parse(path, given.text.clone(), header_of(folder))
+        });
+        let read = paths.into_iter().map(|path| load(path, header_of(folder))).chain(given);
+        for file in read {
+            match file {
                 Ok(file) => files.push(file),
                 Err(mut found) => faults.append(&mut found),
             }
@@ -100,15 +105,13 @@ pub fn load_draft(path: &Path) -> Result<QueryFile, Diagnostics> {
     let folder = path.parent().and_then(|folder| folder.file_name()).and_then(|name| name.to_str());
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let has = |key: &str| text.lines().any(|line| line.trim_start().starts_with("--") && line.contains(key));
-    let parse: ParseHeader = match folder {
-        Some("tables") => table,
-        Some("views") => view,
-        Some("rules") => rule,
-        _ if has("@severity") => rule,
-        _ if has("@key") => table,
-        _ => view,
+    let folder = match QueryFolder::ALL.into_iter().find(|known| Some(known.name()) == folder) {
+        Some(folder) => folder,
+        None if has("@severity") => QueryFolder::Rules,
+        None if has("@key") => QueryFolder::Tables,
+        None => QueryFolder::Views,
     };
-    load(path.to_owned(), parse).map_err(Diagnostics)
+    load(path.to_owned(), header_of(folder)).map_err(Diagnostics)
 }
 
 /// A file's name is a name in SQL.
@@ -121,7 +124,18 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
         .to_owned())
 }
 
+/// Where queries that are no files are said to stand.
+const GIVEN: &str = "(given)";
+
 type ParseHeader = fn(&str) -> Result<QueryKind, Vec<Fault>>;
+
+fn header_of(folder: QueryFolder) -> ParseHeader {
+    match folder {
+        QueryFolder::Tables => table,
+        QueryFolder::Views => view,
+        QueryFolder::Rules => rule,
+    }
+}
 
 fn table(text: &str) -> Result<QueryKind, Vec<Fault>> {
     header::table(text).map(QueryKind::Table)
@@ -163,12 +177,21 @@ pub fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-fn load(path: PathBuf, parse: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>> {
+fn load(path: PathBuf, header: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => parse(path, text, header),
+        Err(error) => {
+            Err(vec![Diagnostic { file: path, line: 1, column: 1, message: format!("cannot be read: {error}") }])
+        }
+    }
+}
+
+/// A query by its text; `path` says its name.
+fn parse(path: PathBuf, text: String, header: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>> {
     let fault = |line, column, message| Diagnostic { file: path.clone(), line, column, message };
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     check_name(&name).map_err(|message| vec![fault(1, 1, message)])?;
-    let text = std::fs::read_to_string(&path).map_err(|error| vec![fault(1, 1, format!("cannot be read: {error}"))])?;
-    match header::allowed(&text).and_then(|allows| Ok((parse(&text)?, allows))) {
+    match header::allowed(&text).and_then(|allows| Ok((header(&text)?, allows))) {
         Ok((kind, allows)) => Ok(QueryFile { name, path, text, kind, allows }),
         Err(faults) => Err(faults.into_iter().map(|found| fault(found.line, found.column, found.value)).collect()),
     }

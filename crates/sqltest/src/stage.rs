@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 
 use wardwatch_model::diagnostic::Diagnostics;
-use wardwatch_pipeline::{GivenRecord, Plan, Recovering, Rehearsal};
+use wardwatch_pipeline::{GivenRecord, OfflineJob, Plan, Recovering};
 
 use super::checked::{CheckedBatch, CheckedTest};
 use super::mode::Manner;
@@ -13,7 +13,7 @@ use super::views::{Found, Held, Shape};
 
 /// A part of the job.
 pub(super) struct Stage {
-    rehearsal: Rehearsal,
+    offline: OfflineJob,
     /// Reference tables as the set has them.
     references: Vec<(String, RecordBatch)>,
 }
@@ -44,30 +44,30 @@ impl Stage {
         let excerpt = plan.excerpt(&wanted, test.stand_ins.clone())?;
         let references = excerpt.references.iter();
         let references = references.map(|reference| (reference.spec.name.clone(), reference.rows.clone())).collect();
-        Ok(Self { rehearsal: Rehearsal::new(excerpt), references })
+        Ok(Self { offline: OfflineJob::new(excerpt), references })
     }
 
     /// Gives the job the batches of `test`.
     pub(super) fn play(&mut self, test: &CheckedTest<'_>, manner: Manner, shapes: &BTreeMap<&str, &Shape>) -> Played {
-        self.rehearsal.start_over();
+        self.offline.start_over();
         for (table, rows) in self.references.iter().chain(&test.references) {
-            self.rehearsal.set_reference(table, rows);
+            self.offline.set_reference(table, rows);
         }
         for stand_in in &test.stand_ins {
-            self.rehearsal.set_reference(&stand_in.name, &stand_in.rows);
+            self.offline.set_reference(&stand_in.name, &stand_in.rows);
         }
         let mut held = Held::default();
         let mut seen = Vec::new();
         for (index, batch) in batches(&test.batches, manner).into_iter().enumerate() {
             for records in parts(&batch.records, manner) {
-                let rehearsed = self.rehearsal.records(records, batch.now);
-                held.add(self.rehearsal.plan(), rehearsed);
+                let offline_batch = self.offline.records(records, batch.now);
+                held.add(self.offline.plan(), offline_batch);
             }
             let tables = shapes.iter().map(|(&name, shape)| (name.to_owned(), held.rows(name, shape, &test.rules)));
             seen.push(Seen { batch: batch.last, tables: tables.collect() });
             if manner == Manner::Interrupted {
                 let from = if index % 2 == 0 { Recovering::FromSnapshots } else { Recovering::FromRecords };
-                self.rehearsal.recover(from);
+                self.offline.recover(from);
             }
         }
         Played { seen, failures: held.failures }

@@ -6,7 +6,7 @@ use wardwatch_alert::{Change, Episode, EpisodeId, State};
 use wardwatch_model::record::LateRecord;
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::BatchId;
-use wardwatch_pipeline::{Plan, Rehearsed};
+use wardwatch_pipeline::{OfflineBatch, Plan};
 use wardwatch_sql::QueryKind;
 use wardwatch_store::{ColumnKind, OwnRow, Value};
 
@@ -123,7 +123,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Adds what a batch gave.
-    pub(super) fn add(&mut self, plan: &Plan, batch: Rehearsed) {
+    pub(super) fn add(&mut self, plan: &Plan, batch: OfflineBatch) {
         self.views.clear();
         for outcome in batch.outcomes {
             let Some(query) = plan.engine.queries().find(|query| query.file.name == outcome.query) else { continue };

@@ -6,8 +6,14 @@ use wardwatch_config::StoreUrl;
 
 use super::database::Database;
 use super::error::StoreError;
+#[cfg(feature = "mysql")]
+use super::mysql::MySql;
 use super::row::OddRows;
-use super::{mysql, sqlite};
+#[cfg(feature = "sqlite")]
+use super::sqlite::Sqlite;
+
+/// Longer than InnoDB waits for a lock (50 s), so that only a dead connection runs into it.
+const REPLY_PATIENCE: Duration = Duration::from_secs(90);
 
 /// A connection to the store of one job.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or refuses.
     pub fn connect(url: &StoreUrl, job: &str) -> Result<Self, StoreError> {
-        Self::connect_with(url, job, mysql::REPLY_PATIENCE)
+        Self::connect_with(url, job, REPLY_PATIENCE)
     }
 
     /// The same, with so much patience for each reply of a server.
@@ -34,8 +40,14 @@ impl Store {
     /// The database does not answer, or refuses.
     pub fn connect_with(url: &StoreUrl, job: &str, patience: Duration) -> Result<Self, StoreError> {
         let database: Box<dyn Database> = match url {
-            StoreUrl::MySql(url) => Box::new(mysql::MySql::connect(url, patience)?),
-            StoreUrl::Sqlite(path) => Box::new(sqlite::Sqlite::open(path)?),
+            #[cfg(feature = "mysql")]
+            StoreUrl::MySql(url) => Box::new(MySql::connect(url, patience)?),
+            #[cfg(not(feature = "mysql"))]
+            StoreUrl::MySql(_) => return Err(not_built("MySQL", "mysql")),
+            #[cfg(feature = "sqlite")]
+            StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path)?),
+            #[cfg(not(feature = "sqlite"))]
+            StoreUrl::Sqlite(_) => return Err(not_built("SQLite", "sqlite")),
         };
         Ok(Self { database, job: job.to_owned(), odd: OddRows::default(), writer: String::new() })
     }
@@ -45,4 +57,10 @@ impl Store {
     pub fn address(&self) -> String {
         self.database.address()
     }
+}
+
+/// That a program was built without a database.
+#[cfg(not(all(feature = "mysql", feature = "sqlite")))]
+fn not_built(database: &str, feature: &str) -> StoreError {
+    StoreError::Refused(format!("this program was built without {database}: feature \"{feature}\""))
 }

@@ -3,6 +3,11 @@
 //! The only crate that knows databases. What differs between them is behind `database::Database`; what is written and when
 //! stands once, in [`Store`]. It does not decide what to retry; it says what an error means ([`StoreError`]).
 
+#![cfg_attr(
+    not(all(feature = "mysql", feature = "sqlite")),
+    allow(dead_code, unreachable_code, unused_variables, reason = "what only the database that is left out needs")
+)]
+
 mod alerting;
 mod bad_rows;
 mod batch;
@@ -20,7 +25,9 @@ mod insert;
 mod lease;
 mod live;
 mod migrate;
+#[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "mysql")]
 mod mysql_errors;
 mod outbox;
 mod own;
@@ -33,6 +40,7 @@ mod row;
 mod scan;
 mod schema;
 mod snapshot;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod statement;
 mod system;

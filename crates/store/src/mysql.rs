@@ -15,9 +15,6 @@ use super::mysql_errors::{failure, is_of_rights, is_of_shutdown};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longer than InnoDB waits for a lock (50 s), so that only a dead connection runs into it.
-pub(super) const REPLY_PATIENCE: Duration = Duration::from_secs(90);
-
 /// How long to wait for the lock of a predecessor that was killed: the server notices its closed connection.
 const LOCK_PATIENCE_SECONDS: i64 = 5;
 

@@ -94,8 +94,8 @@ pub(super) async fn quiet(app: &App, visitor: &Visitor, wanted: Quiet) -> Result
         return Err(Problem::wrong("a silence has a reason"));
     }
     if !scope.rule.is_empty() {
-        let dir = app.job.sql.dir.clone();
-        let files = tokio::task::spawn_blocking(move || load_set(&dir)).await;
+        let set = app.job.sql.clone();
+        let files = tokio::task::spawn_blocking(move || load_set(&set)).await;
         let files = files.ok().and_then(Result::ok).unwrap_or_default();
         let rules = files.iter().filter(|file| file.is_rule()).map(|file| file.name.as_str());
         check_rule(&scope.rule, rules).map_err(|unknown| Problem::wrong(&unknown))?;

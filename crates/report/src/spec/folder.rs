@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wardwatch_config::Outlet;
+use wardwatch_config::{Job, Outlet};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
 
 use super::plain::Spec;
@@ -18,6 +18,12 @@ pub struct Specs {
 }
 
 impl Specs {
+    /// The specs of a job's reports; none where it names no folder.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        job.reports.specs.as_deref().map(|folder| load(folder, &job.notify)).unwrap_or_default()
+    }
+
     /// All of them.
     ///
     /// # Errors

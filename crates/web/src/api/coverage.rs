@@ -1,7 +1,5 @@
 //! Coverage: until when each rule has judged a patient, and why not further.
 
-use std::path::Path as FilePath;
-
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
@@ -12,6 +10,7 @@ use utoipa::ToSchema;
 
 use wardwatch_alert::{EVERY_RULE, Unjudged, Why};
 use wardwatch_care::{remedy_of, unjudged_of};
+use wardwatch_config::SqlSpec;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::Severity;
 use wardwatch_sql::{QueryKind, load_set};
@@ -79,16 +78,16 @@ pub(super) async fn coverage(
         return Err(no_patient());
     }
     see(&app, &visitor, &id).await?;
-    let dir = app.job.sql.dir.clone();
-    let rules = tokio::task::spawn_blocking(move || rules(&dir)).await.unwrap_or_default();
+    let set = app.job.sql.clone();
+    let rules = tokio::task::spawn_blocking(move || rules(&set)).await.unwrap_or_default();
     let judged_until = last.map(|last| last.event_now.unwrap_or(last.now));
     let items = rules.iter().map(|rule| of_rule(rule, &unjudged, judged_until));
     Ok(Json(Listed { items: items.collect(), next: None }).into_response())
 }
 
 /// The rules about patients.
-fn rules(dir: &FilePath) -> Vec<String> {
-    let files = load_set(dir).unwrap_or_default();
+fn rules(set: &SqlSpec) -> Vec<String> {
+    let files = load_set(set).unwrap_or_default();
     let is_about_patients =
         |kind: &QueryKind| matches!(kind, QueryKind::Rule(header) if header.severity != Severity::Technical);
     files.into_iter().filter(|file| is_about_patients(&file.kind)).map(|file| file.name).collect()

@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use maud::{Markup, html};
 
 use wardwatch_care::{Finding, findings, patience};
+use wardwatch_config::SqlSpec;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::{BatchId, Role};
 use wardwatch_sql::load_set;
@@ -66,8 +67,8 @@ pub(crate) async fn job(State(app): State<App>, Extension(visitor): Extension<Vi
         }))
     });
     let facts = if_answered(read.await)?;
-    let dir = app.job.sql.dir.clone();
-    let files = tokio::task::spawn_blocking(move || files(&dir)).await.unwrap_or_default();
+    let set = app.job.sql.clone();
+    let files = tokio::task::spawn_blocking(move || files(&set)).await.unwrap_or_default();
     let trouble = app.services.trouble();
     let now = SystemClock.now();
     let content = match facts {
@@ -84,14 +85,14 @@ pub(crate) async fn job(State(app): State<App>, Extension(visitor): Extension<Vi
     Ok(frame(&app, &visitor, (Place::Job, "Job"), &app.live.ward(), &content))
 }
 
-fn files(dir: &Path) -> Vec<File> {
-    let Ok(files) = load_set(dir) else { return Vec::new() };
+fn files(set: &SqlSpec) -> Vec<File> {
+    let Ok(files) = load_set(set) else { return Vec::new() };
     let changed =
         |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok().map(DateTime::<Utc>::from);
     let file = |file: &wardwatch_sql::QueryFile| File {
         name: file.name.clone(),
         kind: if file.is_rule() { "rule" } else { "table" },
-        path: file.path.strip_prefix(dir).unwrap_or(&file.path).display().to_string(),
+        path: file.path.strip_prefix(&set.dir).unwrap_or(&file.path).display().to_string(),
         changed: changed(&file.path),
     };
     files.iter().map(file).collect()

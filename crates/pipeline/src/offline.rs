@@ -28,7 +28,7 @@ use super::state::JobState;
 const PARTITION: Partition = Partition(0);
 
 /// A job whose batches are given.
-pub struct Rehearsal {
+pub struct OfflineJob {
     plan: Plan,
     state: JobState,
     decoder: Decoder,
@@ -36,7 +36,7 @@ pub struct Rehearsal {
     next: Positions,
     /// The rules as they are, then other forms of them.
     forms: Vec<Form>,
-    /// The batches so far, for a rehearsal that is to be stopped.
+    /// The batches so far, for a job that is to be stopped.
     log: Vec<Logged>,
 }
 
@@ -77,9 +77,11 @@ pub enum Recovering {
 
 /// What one batch gave.
 #[derive(Debug)]
-pub struct Rehearsed {
+pub struct OfflineBatch {
     /// The batch.
     pub batch: BatchId,
+    /// How many records it was made of.
+    pub records: usize,
     /// What each query gave.
     pub outcomes: Vec<Outcome>,
     /// What changed of episodes.
@@ -94,7 +96,7 @@ pub struct Rehearsed {
     pub late: Vec<LateRecord>,
 }
 
-impl Rehearsal {
+impl OfflineJob {
     /// A job that has seen nothing yet. Its reference tables hold what their seeds hold.
     #[must_use]
     pub fn new(mut plan: Plan) -> Self {
@@ -107,7 +109,7 @@ impl Rehearsal {
         Self { plan, state, decoder, next: Positions::new(), forms, log: Vec::new() }
     }
 
-    /// The plan that is rehearsed.
+    /// The plan that runs.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -139,7 +141,7 @@ impl Rehearsal {
     /// Takes one batch of records. None lets time pass.
     ///
     /// `now` is the batch's frozen time; it should not go backwards.
-    pub fn records(&mut self, records: &[GivenRecord], now: DateTime<Utc>) -> Rehearsed {
+    pub fn records(&mut self, records: &[GivenRecord], now: DateTime<Utc>) -> OfflineBatch {
         let mut batch = self.nothing();
         let mut rows = vec![RecordBatch::new_empty(self.decoder.schema().clone())];
         for chunk in records.chunks(CHUNK) {
@@ -162,22 +164,22 @@ impl Rehearsal {
         batch.rows = concat_batches(self.decoder.schema(), &rows)
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
         let logged = batch.rows.clone();
-        let rehearsed = self.take(batch, now);
+        let offline_batch = self.take(batch, now);
         self.log.push(Logged {
-            batch: rehearsed.batch,
+            batch: offline_batch.batch,
             rows: logged,
             now: self.state.last_now.unwrap_or(now),
             event_now: self.state.memory.event_time.now.unwrap_or(now),
             watermark: self.state.memory.event_time.watermark,
         });
-        rehearsed
+        offline_batch
     }
 
     /// Takes one batch of rows that were decoded as the job decodes them, in the order in which they came, and of the
     /// values that were none.
     ///
-    /// Such batches are not logged: a rehearsal that has had one cannot [recover](Self::recover).
-    pub fn batch(&mut self, rows: &RecordBatch, artefacts: &[Artefact], now: DateTime<Utc>) -> Rehearsed {
+    /// Such batches are not logged: a job that has had one cannot [recover](Self::recover).
+    pub fn batch(&mut self, rows: &RecordBatch, artefacts: &[Artefact], now: DateTime<Utc>) -> OfflineBatch {
         let mut batch = self.nothing();
         let start = *self.next.entry(PARTITION).or_insert(Offset(0));
         let end = Offset(start.0 + i64::try_from(rows.num_rows()).unwrap_or(i64::MAX));
@@ -194,7 +196,7 @@ impl Rehearsal {
     }
 
     /// Gives the windows that are open as they stand, as a run with `--close-windows` does at its end.
-    pub fn close_windows(&mut self, now: DateTime<Utc>) -> Rehearsed {
+    pub fn close_windows(&mut self, now: DateTime<Utc>) -> OfflineBatch {
         let batch = self.nothing();
         let mut admitted = AdmittedBatch::of(batch, &self.plan, &mut self.state, now);
         admitted.show_open = true;
@@ -255,12 +257,12 @@ impl Rehearsal {
         self.state.memory = memory;
     }
 
-    fn take(&mut self, batch: MicroBatch, now: DateTime<Utc>) -> Rehearsed {
+    fn take(&mut self, batch: MicroBatch, now: DateTime<Utc>) -> OfflineBatch {
         let admitted = AdmittedBatch::of(batch, &self.plan, &mut self.state, now);
         self.finish(admitted)
     }
 
-    fn finish(&mut self, admitted: AdmittedBatch) -> Rehearsed {
+    fn finish(&mut self, admitted: AdmittedBatch) -> OfflineBatch {
         let outcomes = admitted.run_queries(&mut self.plan, &self.state, &self.forms[0].episodes);
         let mut quarantine = self.state.quarantine.clone();
         admitted.note_failures(&self.plan, &outcomes, &mut quarantine);
@@ -278,8 +280,8 @@ impl Rehearsal {
         let others = changes.collect();
         self.state.go_on(&admitted);
         let AdmittedBatch { id, batch, rows, .. } = admitted;
-        let MicroBatch { rejects, artefacts, .. } = batch;
-        Rehearsed { batch: id, outcomes, changes: first, others, rejects, artefacts, late: rows.late }
+        let MicroBatch { records, rejects, artefacts, .. } = batch;
+        OfflineBatch { batch: id, records, outcomes, changes: first, others, rejects, artefacts, late: rows.late }
     }
 
     fn nothing(&self) -> MicroBatch {
@@ -295,8 +297,8 @@ fn nothing_yet(plan: &Plan) -> JobState {
     JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]), String::new())
 }
 
-impl std::fmt::Debug for Rehearsal {
+impl std::fmt::Debug for OfflineJob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rehearsal").field("plan", &self.plan).finish_non_exhaustive()
+        f.debug_struct("OfflineJob").field("plan", &self.plan).finish_non_exhaustive()
     }
 }
