@@ -126,6 +126,35 @@ fn a_new_rule_of_several_vitals_goes_on_with_what_stands_of_one_beside_what_come
     drop(job);
 }
 
+/// Several rules of the same two vitals, which one reading of a cuff has told; killed before they have held for long enough, too.
+#[test]
+fn new_rules_of_what_one_reading_told_together_fire_each_by_itself_and_after_a_kill() {
+    let (job, topic, database) = job();
+    let mut running = job.start();
+    ward(&topic);
+    wait_for(&mut running, &database, 9);
+    let together = |hold: u32| {
+        format!(
+            "-- @severity: high\n-- @for: {hold}s\n-- @message: {{systolic:.0}}\n\
+             SELECT patient_id, event_time, systolic FROM vitals WHERE systolic < 90 AND diastolic < 45\n"
+        )
+    };
+    let job = job
+        .query("rules/both_first", &together(2))
+        .query("rules/both_second", &together(3))
+        .query("rules/both_third", &together(8));
+    let expected = |rules: &[&str]| -> Vec<String> {
+        rules.iter().flat_map(|rule| [format!("{rule}|P1|70|5"), format!("{rule}|P2|60|5")]).collect()
+    };
+    running.wait_until("two have held", || firing(&database) == expected(&["both_first", "both_second"]));
+    running.signal("KILL");
+    running.wait();
+    let mut running = job.start();
+    running
+        .wait_until("the third, too", || firing(&database) == expected(&["both_first", "both_second", "both_third"]));
+    drop(job);
+}
+
 #[test]
 fn a_rule_that_was_edited_while_the_job_did_not_run_is_judged_on_what_stands() {
     let (job, topic, database) = job();

@@ -114,6 +114,37 @@ fn as_sent(sent: &[OfOne]) -> Vec<Sent<'_>> {
     sent.iter().map(|(device, at, stamped, values)| (*device, *at, *stamped, values.as_slice())).collect()
 }
 
+/// Nobody knows when a cuff measures again: what it has said together holds for long enough by itself.
+#[test]
+fn what_one_reading_says_by_two_vitals_fires_after_a_kill_too() {
+    let shock = SHOCK.replace("heart_rate / systolic AS shock_index", "spo2 / systolic AS shock_index");
+    let shock = shock.replace("heart_rate / systolic > 1", "spo2 / systolic > 1");
+    for names_devices in [true, false] {
+        let mut sent: Vec<(&str, f64, f64, Vec<(&str, Option<f64>)>)> = Vec::new();
+        for second in 0..60 {
+            let at = f64::from(second);
+            sent.push(("monitor", at, at, vec![("heart_rate", Some(80.0))]));
+            if second == 3 {
+                sent.push(("cuff", at + 0.2, at + 0.5, vec![("systolic", Some(60.0)), ("spo2", Some(90.0))]));
+            }
+        }
+        let sent: Vec<Sent<'_>> =
+            sent.iter().map(|(device, at, stamped, values)| (*device, *at, *stamped, values.as_slice())).collect();
+        for (every, is_killed) in [(1.0, false), (1.0, true), (7.0, true), (0.3, true)] {
+            let job = job(names_devices).columns(
+                "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\ndevice_id = { type = \"text\" }\n\
+                 heart_rate = { type = \"float\" }\nspo2 = { type = \"float\", valid_for = \"5m\" }\n\
+                 systolic = { type = \"float\", valid_for = \"5m\" }\n",
+            );
+            let told = told_of(&job.query("rules/shock", &shock), &sent, every, 60.0, is_killed);
+            let case = format!("batches of {every} s, devices named: {names_devices}, killed: {is_killed}");
+            assert_eq!(at(&told, "pending"), [3.2], "{case}");
+            assert_eq!(at(&told, "firing"), [13.2], "{case}");
+            assert!(at(&told, "recovering").is_empty(), "{case}");
+        }
+    }
+}
+
 #[test]
 fn a_rule_of_two_devices_is_judged_with_the_newest_valid_values_of_both_by_the_difference_of_their_clocks() {
     let sent = monitor_and_cuff(|second| if second < 40 { 120.0 } else { 70.0 }, 60);

@@ -3,7 +3,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, Running, TestJob, Topic, mysql_url, servers, sqlite_rows, told};
+use crate::bed::{Database, READINGS, Running, TACHYCARDIA, TestJob, Topic, mysql_url, servers, sqlite_rows, told};
 use crate::services::OwnService;
 
 const WINDOWS: &str = "-- @key: patient_id, window_start
@@ -523,4 +523,32 @@ fn a_message_longer_than_any_column_is_cut_and_the_alert_stands() {
     let told = "SELECT JSON_VALID(facts), facts LIKE '%of 20000000 bytes)%' FROM notifications WHERE episode LIKE 'long%' OR facts LIKE '%\"long\"%'";
     assert_eq!(database.rows(told), ["1|1"]);
     assert_eq!(database.rows("SELECT COUNT(*) FROM bad_rows"), ["0"]);
+}
+
+/// Rows of alerts fit their table. Where it refuses one, somebody has changed it, and an alarm that is put aside is one that nobody
+/// hears of.
+#[test]
+fn an_alert_that_its_table_refuses_holds_the_batch_and_is_told() {
+    for server in servers() {
+        let (topic, database) = (Topic::create(1), Database::create(&server));
+        let job = TestJob::new(&topic.name, &database.url)
+            .query("tables/readings", READINGS)
+            .query("rules/tachycardia", TACHYCARDIA);
+        let mut running = job.start();
+        topic.put_samples("P1", &[(0, 80.0)]);
+        running.wait_until("it reads", || database.so_far("SELECT COUNT(*) FROM readings") == "1");
+        database.connect().query_drop("ALTER TABLE alerts MODIFY COLUMN `text` VARCHAR(2) NOT NULL").unwrap();
+        topic.put_samples("P1", &[(1, 130.0)]);
+        let log = running.log_file();
+        running.wait_until("it is held", || {
+            std::fs::read_to_string(&log).unwrap().contains("the store does not take the batch")
+        });
+        assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["1"], "{server}");
+        assert_eq!(database.rows("SELECT COUNT(*) FROM bad_rows"), ["0"], "{server}");
+        database.connect().query_drop("ALTER TABLE alerts MODIFY COLUMN `text` LONGTEXT NOT NULL").unwrap();
+        running.wait_until("the alert stands", || {
+            database.so_far("SELECT COUNT(*) FROM alerts WHERE rule = 'tachycardia'") == "1"
+        });
+        assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["2"], "{server}");
+    }
 }

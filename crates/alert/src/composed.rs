@@ -169,6 +169,21 @@ impl Composer {
         news
     }
 
+    /// The combinations of the patient that a rule was judged on last at this time, as streams, and how far their clocks lie behind
+    /// stamps.
+    pub(crate) fn found_at(&self, rule: &Rule, patient: &str, at: DateTime<Utc>) -> Vec<(StreamId, TimeDelta)> {
+        let wanted = Composition::of(rule);
+        let of_rule = self.0.iter().find(|(known, _)| Some(known) == wanted.as_ref());
+        let Some(known) = of_rule.and_then(|(_, patients)| patients.get(patient)) else { return Vec::new() };
+        let at = at.timestamp_micros();
+        let judged = known.combinations.iter().filter(|known| known.judged_to == at);
+        let found = judged.filter_map(|combination| {
+            let first = known.first(&combination.members)?;
+            Some((known.stream_of(&combination.members), TimeDelta::microseconds(first.delay)))
+        });
+        found.collect()
+    }
+
     /// Lets go of what is known of a patient.
     pub fn forget(&mut self, patient: &str) {
         self.0.iter_mut().for_each(|(_, patients)| drop(patients.remove(patient)));

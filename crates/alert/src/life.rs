@@ -150,7 +150,7 @@ impl Life<'_> {
             self.is_told |= lifecycle::freeze(episode, *from, &|_| true);
         }
         self.pass_beside(open, told.stream, told.stamped);
-        self.pass_in(open, told.stream, Passed { until: told.at, edge: Edge::Open });
+        self.pass_in(open, Some(told.stream), Passed { until: told.at, edge: Edge::Open });
         let row = if let Verdict::True(row) = verdict { row } else { 0 };
         let rule = self.rule;
         let text = || rule.message.as_ref().map_or_else(|| rule.name.clone(), |m| m.render(conditions, row));
@@ -206,15 +206,16 @@ impl Life<'_> {
         for track in self.tracks_where(|stream| stream.is_of_device(&record)) {
             let (Some(stream), Some(now)) = (&track.stream, track.clock(sample.stamped)) else { continue };
             let until = if sample.tells_time { sample.at } else { sample.at.min(now) };
-            self.pass_in(open, stream, Passed { until, edge: Edge::Open });
+            self.pass_in(open, Some(stream), Passed { until, edge: Edge::Open });
         }
     }
 
-    pub(super) fn pass_in(&mut self, open: &mut OpenEpisodes, stream: &StreamId, passed: Passed) {
+    /// `stream`: which tracks are meant; `None` are those whose stream is not known.
+    pub(super) fn pass_in(&mut self, open: &mut OpenEpisodes, stream: Option<&StreamId>, passed: Passed) {
         let Some(episode) = &mut self.episode else { return };
         {
             let others = others_passed(self.rule, &self.patient, self.set, self.moment);
-            let is_track = |track: &Track| track.stream.as_ref() == Some(stream);
+            let is_track = |track: &Track| track.stream.as_ref() == stream;
             lifecycle::pass(episode, self.rule, &is_track, passed, &others, &mut self.events);
         }
         self.record_if_over(open);
@@ -236,8 +237,8 @@ impl Life<'_> {
     /// Lets the time pass in a track that has passed when stamps are at `stamped`, but for what samples may still come of.
     fn pass_by_stamp(&mut self, open: &mut OpenEpisodes, track: &Track, stamped: i64) {
         let now = track.clock(stamped).and_then(|now| now.checked_sub_signed(self.moment.lateness));
-        if let (Some(stream), Some(until)) = (&track.stream, now) {
-            self.pass_in(open, stream, Passed { until, edge: Edge::Closed });
+        if let Some(until) = now {
+            self.pass_in(open, track.stream.as_ref(), Passed { until, edge: Edge::Closed });
         }
     }
 
@@ -253,13 +254,18 @@ impl Life<'_> {
     pub(super) fn let_time_pass(&mut self, open: &mut OpenEpisodes) {
         let tracks: Vec<Track> = self.episode.iter().flat_map(|episode| episode.tracks.clone()).collect();
         for track in tracks {
-            let Some(stream) = track.stream.clone() else { continue };
-            if stream == *MOMENT {
-                continue; // it is judged at each batch
-            }
-            if let Some(stamped) = self.moment.arrivals.of(stream.partition.0) {
-                let held_up = self.moment.streams.held_up(&self.patient, &stream, stamped);
-                self.pass_by_stamp(open, &track, stamped.saturating_sub(held_up.num_microseconds().unwrap_or(0)));
+            let (streams, arrivals) = (self.moment.streams, self.moment.arrivals);
+            let stamped = match &track.stream {
+                Some(stream) if *stream == *MOMENT => continue, // it is judged at each batch
+                Some(stream) => arrivals.of(stream.partition.0).map(|stamped| {
+                    let held_up = streams.held_up(&self.patient, stream, stamped);
+                    stamped.saturating_sub(held_up.num_microseconds().unwrap_or(0))
+                }),
+                // Whose it was is not known any more, and who knows when the next sample comes.
+                None => streams.reached(&self.patient, arrivals).or_else(|| arrivals.newest()),
+            };
+            if let Some(stamped) = stamped {
+                self.pass_by_stamp(open, &track, stamped);
             }
         }
     }

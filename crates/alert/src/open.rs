@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::composed::Composer;
 use super::conditions::{Conditions, Place};
 use super::episode::Episode;
 use super::life::{Found, Life, Verdict, verdict_of_false};
@@ -13,8 +14,10 @@ use super::map::HashMap;
 use super::moment::{Findings, Moment, Rows};
 use super::rule::{Judged, Rule};
 use super::standing::{OpenEpisodes, Span, is_waiting};
+use super::streams::id::MOMENT;
 use super::streams::state::Streams;
 use super::streams::{SetId, texts};
+use super::track::Track;
 
 impl OpenEpisodes {
     /// Judges one rule on a batch. Rules that suppress others come before them.
@@ -34,14 +37,14 @@ impl OpenEpisodes {
     }
 
     /// Judges a rule that begins, or has failed, on what stands: on the last values of patients who have no live episode of it.
-    /// `moment` is of these values, noted apart; `streams` are those of records. `put_together`: of whom values are put together from now
+    /// `moment` is of these values, noted apart; `streams` and `composer` are of records. `put_together`: of whom values are put together from now
     /// on that were not; what comes goes on in the same streams.
     pub fn judge_begun(
         &mut self,
         rule: &Rule,
         rows: &Rows<'_>,
         moment: &Moment<'_>,
-        streams: &Streams,
+        (streams, composer): (&Streams, &Composer),
         put_together: &BTreeSet<Arc<str>>,
     ) {
         let begun = self.judge_samples(rule, rows, moment, &|open, conditions| {
@@ -55,7 +58,7 @@ impl OpenEpisodes {
                 Arc::make_mut(episode).tracks.iter_mut().for_each(|track| track.stream = None);
             }
         }
-        self.find_streams(std::slice::from_ref(rule), streams);
+        self.find_streams(std::slice::from_ref(rule), streams, composer);
     }
 
     /// Judges a rule at the samples of the patients whom `chosen` picks, and returns these.
@@ -190,20 +193,44 @@ impl OpenEpisodes {
         }
     }
 
-    /// Finds again which streams episodes were told of that are not known any more: those that had the very sample which told last. So
-    /// time goes on to pass in them, also where no sample comes. What is judged on values put together has streams of its own: it waits
-    /// for the next sample.
-    pub fn find_streams(&mut self, rules: &[Rule], streams: &Streams) {
-        for rule in rules.iter().filter(|rule| rule.composed.is_none()) {
+    /// Finds again which streams, or combinations of some, episodes were told of: those that had the very sample which told last. What
+    /// is known of streams was put together again, so that they may have other numbers. Of those that cannot be found, the next sample
+    /// of the patient goes on, or time.
+    pub fn find_streams_again(&mut self, rules: &[Rule], streams: &Streams, composer: &Composer) {
+        self.find_where(rules, streams, composer, &|track| track.stream.as_ref() != Some(&MOMENT));
+    }
+
+    /// The same for those that are not known.
+    pub fn find_streams(&mut self, rules: &[Rule], streams: &Streams, composer: &Composer) {
+        self.find_where(rules, streams, composer, &|track| track.stream.is_none());
+    }
+
+    fn find_where(
+        &mut self,
+        rules: &[Rule],
+        streams: &Streams,
+        composer: &Composer,
+        is_sought: &dyn Fn(&Track) -> bool,
+    ) {
+        for rule in rules {
             let Some(set) = rule.set(streams.shape()) else { continue };
             let standing = self.rules.get_mut(&rule.name).into_iter().flat_map(HashMap::values_mut);
             for live in standing.filter_map(|standing| standing.live.as_mut()) {
-                if live.tracks.iter().all(|track| track.stream.is_some()) {
+                if !live.tracks.iter().any(is_sought) {
                     continue;
                 }
                 let episode = Arc::make_mut(live);
-                for track in episode.tracks.iter_mut().filter(|track| track.stream.is_none()) {
-                    let Some((stream, delay)) = streams.found_at(&episode.patient, set, track.at) else { continue };
+                for track in episode.tracks.iter_mut().filter(|track| is_sought(track)) {
+                    let found = match rule.composed {
+                        Some(_) => composer.found_at(rule, &episode.patient, track.at),
+                        None => streams.found_at(&episode.patient, set, track.at),
+                    };
+                    // Where several tell the same times, it is the one that was called so.
+                    let same = found.iter().find(|(stream, _)| Some(stream) == track.stream.as_ref());
+                    let Some((stream, delay)) = same.or(found.first()).cloned() else {
+                        track.stream = None;
+                        continue;
+                    };
                     if track.valid_until == track.at {
                         // A version that knew of no streams did not know how long values count either.
                         track.valid_until = track.at.checked_add_signed(rule.valid_for()).unwrap_or(track.at);

@@ -10,7 +10,6 @@ use super::lifecycle;
 use super::map::HashMap;
 use super::rule::Rule;
 use super::silence::Silence;
-use super::streams::id::MOMENT;
 use super::system_rules::UNATTACHED;
 
 /// What became of one episode with a batch.
@@ -146,16 +145,6 @@ impl OpenEpisodes {
             let mut events = Vec::new();
             lifecycle::end(&mut episode, End::Left, at, &mut events);
             self.record(Arc::new(episode), events);
-        }
-    }
-
-    /// Of which streams episodes were told is not known any more: the next samples go on with them.
-    pub fn forget_streams(&mut self) {
-        for standing in self.rules.values_mut().flat_map(HashMap::values_mut) {
-            if let Some(episode) = &mut standing.live {
-                let tracks = Arc::make_mut(episode).tracks.iter_mut();
-                tracks.filter(|track| track.stream.as_ref() != Some(&MOMENT)).for_each(|track| track.stream = None);
-            }
         }
     }
 

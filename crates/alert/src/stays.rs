@@ -37,10 +37,10 @@ impl Life<'_> {
 
     /// Lets time pass in each stream of the episode in hand.
     pub(super) fn pass_until(&mut self, open: &mut OpenEpisodes, until: DateTime<Utc>) {
-        for track in self.tracks_where(|stream| stream != &*MOMENT) {
-            if let Some(stream) = &track.stream {
-                self.pass_in(open, stream, Passed { until, edge: Edge::Closed });
-            }
+        let streams: Vec<_> =
+            self.episode.iter().flat_map(|episode| &episode.tracks).map(|track| track.stream.clone()).collect();
+        for stream in streams.iter().filter(|stream| stream.as_ref() != Some(&MOMENT)) {
+            self.pass_in(open, stream.as_ref(), Passed { until, edge: Edge::Closed });
         }
     }
 }

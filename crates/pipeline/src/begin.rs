@@ -21,7 +21,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use chrono::TimeDelta;
 use tracing::info;
 
-use wardwatch_alert::{Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule, Samples, Streams, ValidFor};
+use wardwatch_alert::{
+    Composer, Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule, Samples, Streams, ValidFor,
+};
 use wardwatch_model::record::{OFFSET_COLUMN, TOPIC_COLUMN};
 use wardwatch_sql::{Engine, Input, Outcome, QueryFailure};
 
@@ -42,12 +44,18 @@ pub(super) struct Begun {
 
 impl Begun {
     /// Judges the rule. `moment` is that of the batch.
-    pub(super) fn judge(&self, episodes: &mut OpenEpisodes, moment: &Moment<'_>) {
+    pub(super) fn judge(&self, episodes: &mut OpenEpisodes, moment: &Moment<'_>, composer: &Composer) {
         let Outcome { rows: Ok(rows), samples, clear, .. } = &self.outcome else { return };
         let conditions = Findings { rows, samples: samples.as_ref() };
         let clear = clear.as_ref().map(|(rows, samples)| Findings { rows, samples: samples.as_ref() });
         let apart = Moment { samples: &self.samples, streams: &self.streams, ..*moment };
-        episodes.judge_begun(&self.rule, &Rows { conditions, clear }, &apart, moment.streams, &self.put_together);
+        episodes.judge_begun(
+            &self.rule,
+            &Rows { conditions, clear },
+            &apart,
+            (moment.streams, composer),
+            &self.put_together,
+        );
     }
 }
 

@@ -146,7 +146,7 @@ impl AdmittedBatch {
                 episodes.judge(rule, &wardwatch_alert::Rows { conditions, clear }, &moment);
             }
         }
-        begun.iter().for_each(|begun| begun.judge(episodes, &moment));
+        begun.iter().for_each(|begun| begun.judge(episodes, &moment, &state.memory.composer));
         episodes.end_stays(rules, &moment);
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);

@@ -30,7 +30,7 @@ pub(super) struct Memory {
     /// What orders the samples of each patient.
     pub(super) streams: Streams,
     /// The newest values that rules of several vitals are judged on.
-    composer: Composer,
+    pub(super) composer: Composer,
     /// The rows of the last while, where a query reads them.
     pub(super) history: Option<History>,
     /// What each rule is made of that is judged.
@@ -190,13 +190,10 @@ impl Memory {
         saved.map(|saved| self.unlike(&saved)).unwrap_or_default()
     }
 
-    /// Goes on with what a snapshot holds of streams; `false` where it is of no use.
-    pub(super) fn restore_streams(&mut self, snapshot: &StoredSnapshot) -> bool {
+    /// Goes on with what the panes of a snapshot hold of streams; `false` where it is of no use.
+    pub(super) fn restore_streams(&mut self, panes: &BTreeMap<i64, Vec<u8>>) -> bool {
         let shape = self.streams.shape().as_ref().clone();
-        let panes = snapshot.panes.as_ref();
-        let Some((streams, values)) = panes.and_then(|panes| panes.get(&OF_STREAMS).zip(panes.get(&OF_VALUES))) else {
-            return false;
-        };
+        let Some((streams, values)) = panes.get(&OF_STREAMS).zip(panes.get(&OF_VALUES)) else { return false };
         match Streams::restore(shape, streams) {
             Some(streams) if self.composer.restore(values) => {
                 self.streams = streams;

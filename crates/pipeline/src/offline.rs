@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use chrono::{DateTime, Utc};
 
-use wardwatch_alert::{Change, OpenEpisodes, Rule, Streams};
+use wardwatch_alert::{Change, OpenEpisodes, Rule};
 use wardwatch_frame::Attached;
 use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords};
 use wardwatch_ingest::source::MicroBatch;
@@ -249,10 +249,16 @@ impl OfflineJob {
             self.plan.engine.repeat(&input, &left_out, &|_| false);
         }
         memory.event_time = end;
-        if recovering == Recovering::FromSnapshots {
-            let known = &self.state.memory.streams;
-            memory.streams = Streams::restore(known.shape().as_ref().clone(), &known.save())
-                .unwrap_or_else(|| panic!("what is known of streams cannot be read back"));
+        let saved = self.state.memory.snapshot_of_streams().changed.into_iter().collect();
+        match recovering {
+            Recovering::FromSnapshots => {
+                assert!(memory.restore_streams(&saved), "what is known of streams cannot be read back");
+            }
+            Recovering::FromRecords => {
+                for Form { rules, episodes } in &mut self.forms {
+                    episodes.find_streams_again(rules, &memory.streams, &memory.composer);
+                }
+            }
         }
         self.state.memory = memory;
     }

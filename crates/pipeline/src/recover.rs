@@ -334,10 +334,11 @@ pub(super) fn recover(
     if let Some(snapshot) = &streams {
         state.begin(state.memory.unlike_saved(snapshot));
     }
-    match streams.filter(|snapshot| state.memory.restore_streams(snapshot)) {
-        Some(snapshot) => drop(usable.insert(STREAMS.to_owned(), snapshot.batch)),
-        None => state.episodes.forget_streams(),
-    }
+    let is_back =
+        |snapshot: &StoredSnapshot| snapshot.panes.as_ref().is_some_and(|panes| state.memory.restore_streams(panes));
+    let restored = streams.filter(is_back);
+    let is_restored = restored.is_some();
+    usable.extend(restored.map(|snapshot| (STREAMS.to_owned(), snapshot.batch)));
     let end = state.memory.event_time.clone();
     let memory = state.memory.clone();
     let mut recovery = Recovery::plan(plan, store, memory, (&end, state.last_batch), &usable, from_earliest, retry)?;
@@ -349,7 +350,11 @@ pub(super) fn recover(
     // What was decided live stands, whatever reading again has made of it.
     recovery.memory.event_time = end;
     (state.memory, state.backfill) = (recovery.memory, recovery.given);
-    state.episodes.find_streams(&plan.rules, &state.memory.streams);
+    let (episodes, Memory { streams, composer, .. }) = (&mut state.episodes, &state.memory);
+    match is_restored {
+        true => episodes.find_streams(&plan.rules, streams, composer),
+        false => episodes.find_streams_again(&plan.rules, streams, composer),
+    }
     Ok(())
 }
 

@@ -45,6 +45,11 @@ impl BadRows {
     pub(super) fn count(&self) -> usize {
         self.count
     }
+
+    /// Why the first of them cannot be written; `None` where all can.
+    pub(super) fn first_reason(&self) -> Option<&str> {
+        self.first.first().map(|row| row.reason.as_str())
+    }
 }
 
 /// The rows that a commit cannot write, table by table, as `bad_rows` keeps them.

@@ -9,6 +9,7 @@ use super::database::Database;
 use super::error::StoreError;
 use super::schema::TableSpec;
 use super::statement::{OnDuplicate, Target, insert, insert_good};
+use super::system::{ALERT_EVENTS, ALERTS, NOTIFICATIONS, SILENCES};
 use super::{Value, system};
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of lateness are few")]
@@ -33,8 +34,12 @@ pub(crate) fn insert_system(
     insert(database, target(spec, &spec.column_names(), duplicates), rows)
 }
 
+/// The tables of ours that alarms stand in. A row that one of them refuses is an alarm that nobody would hear of: our rows fit, so
+/// somebody has changed the table, and the batch is held until it takes them.
+const OF_ALARMS: [&str; 4] = [ALERTS, ALERT_EVENTS, NOTIFICATIONS, SILENCES];
+
 /// Writes rows of a table of ours that come from records, rules and people: one that cannot be written costs itself, not
-/// its batch.
+/// its batch, but where alarms stand in it.
 pub(crate) fn insert_own(
     database: &mut dyn Database,
     name: &str,
@@ -58,6 +63,9 @@ pub(crate) fn insert_own(
         row
     });
     let refused = insert_good(database, target(spec, &columns, duplicates), &mut fitting)?;
+    if let Some(reason) = refused.first_reason().filter(|_| OF_ALARMS.contains(&name)) {
+        return Err(StoreError::Table { table: name.to_owned(), reason: reason.to_owned() });
+    }
     bad.add(name, &columns, refused);
     match bad.raised_by_all(name) {
         Some(failure) => Err(failure.of_table(name)),

@@ -14,16 +14,18 @@ use super::state::{Patient, Streams};
 use super::{CLOCK_TOLERANCE, Placed, SetId, Step, Stream};
 
 impl Streams {
-    /// The stream of the patient whose last sample of a set was at this time, and how far its clock lies behind stamps.
-    pub(crate) fn found_at(&self, patient: &str, set: SetId, at: DateTime<Utc>) -> Option<(StreamId, TimeDelta)> {
+    /// The streams of the patient whose last sample of a set was at this time, and how far their clocks lie behind stamps.
+    pub(crate) fn found_at(&self, patient: &str, set: SetId, at: DateTime<Utc>) -> Vec<(StreamId, TimeDelta)> {
         let at = at.timestamp_micros();
-        self.patients.get(patient)?.streams.iter().find_map(|stream| {
-            let lanes = stream.sets.get(set.0)?;
-            let lane = lanes.first.iter().chain(&lanes.others).find(|lane| lane.is_certain && lane.newest == at)?;
+        let streams = self.patients.get(patient).map_or(&[][..], |known| &known.streams);
+        let of = |stream: &Stream| -> Vec<(StreamId, TimeDelta)> {
+            let lanes = stream.sets.get(set.0).into_iter().flat_map(|lanes| lanes.first.iter().chain(&lanes.others));
             let partition = Partition(stream.partition);
-            let id = StreamId { partition, device: Arc::clone(&stream.device), lane: lane.id };
-            Some((id, TimeDelta::microseconds(lane.delay)))
-        })
+            let id = |lane: u32| StreamId { partition, device: Arc::clone(&stream.device), lane };
+            let found = lanes.filter(|lane| lane.is_certain && lane.newest == at);
+            found.map(|lane| (id(lane.id), TimeDelta::microseconds(lane.delay))).collect()
+        };
+        streams.iter().flat_map(of).collect()
     }
 
     /// Whether each vital of a set has had a value of this patient less than `within` before its partition's `arrivals`;
@@ -58,6 +60,17 @@ impl Streams {
             let Some((last, now)) = last.zip(arrivals.of(stream.partition)) else { return false };
             last > i64::MIN && now.saturating_sub(last) < valid && now < until
         })
+    }
+
+    /// How far all partitions have got, by stamps, in which a patient has streams, but for what is held up as a rule; `None` of whom
+    /// nothing is known.
+    pub(crate) fn reached(&self, patient: &str, arrivals: &Arrivals) -> Option<i64> {
+        let streams = &self.patients.get(patient)?.streams;
+        let of = |stream: &Stream| {
+            let stamped = arrivals.of(stream.partition)?;
+            Some(stamped.saturating_sub(stream.held_up_at(stamped)))
+        };
+        streams.iter().filter_map(of).min()
     }
 
     /// For how long the records of a stream are held up as a rule before they are sent together: so much longer a sample may be on its
