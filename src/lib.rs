@@ -47,7 +47,9 @@
 //! model                                  terms, clock, plain data
 //! ```
 
-pub use wardwatch_session::{Builder, Column, Committed, Given, Offline, Session, SessionError, Stopper};
+pub use wardwatch_session::{
+    Builder, Column, Committed, Given, Offline, Session, SessionError, Stopper, arrow, chrono, polars,
+};
 
 pub use wardwatch_alert as alert;
 pub use wardwatch_care as watch;

@@ -10,7 +10,7 @@ const OWNED: [(&str, &[&str]); 9] = [
     ("datafusion", &["sql"]),
     ("mysql", &["store"]),
     ("rusqlite", &["store"]),
-    ("polars", &["frame", "report"]),
+    ("polars", &["frame", "report", "session"]),
     ("polars-arrow", &["frame"]),
     ("plotters", &["report"]),
     ("ureq", &["notify"]),

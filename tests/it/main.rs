@@ -43,6 +43,7 @@ mod reload;
 mod report_guide;
 mod reports;
 mod services;
+mod session;
 mod several_devices;
 mod simulator;
 mod source;

@@ -44,7 +44,7 @@ pub use coverage::{BadValue, BadValues, EVERY_RULE, Unjudged, ValidFor, Watch, W
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, lost_defaults, own_limit, resolve};
 pub use message::{Message, MessageFault};
-pub use moment::{Departures, Findings, Moment, Rows};
+pub use moment::{Departures, Elsewhere, Findings, Moment, Rows};
 pub use rule::Judged;
 pub use silence::{ActionId, Scope, Silence, SilenceKind};
 pub use standing::{Change, OpenEpisodes};

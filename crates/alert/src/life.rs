@@ -10,7 +10,7 @@ use super::conditions::{Conditions, Place};
 use super::episode::{Episode, Event, State};
 use super::lifecycle::{self, Edge, Evidence, Passed, Sample, Truth};
 use super::message::number;
-use super::moment::Moment;
+use super::moment::{Elsewhere, Moment};
 use super::rule::Rule;
 use super::standing::{OpenEpisodes, is_waiting};
 use super::streams::id::{MOMENT, StreamId};
@@ -48,7 +48,7 @@ impl Life<'_> {
             let verdict = match found.conditions.row(&at) {
                 Some(row) if is_own => Verdict::True(row),
                 _ if columns.lacks_a_value(sample) => Verdict::Unknown,
-                _ => verdict_of_false(found.clear, &at),
+                _ => found.elsewhere(&at),
             };
             self.sample(open, found.rows, sample, placed, verdict);
         }
@@ -68,7 +68,7 @@ impl Life<'_> {
             let verdict = match found.conditions.row(&at).filter(|_| sample.row.is_some()) {
                 Some(row) => Verdict::True(row),
                 None if !sample.is_complete => Verdict::Unknown,
-                None => verdict_of_false(found.clear, &at),
+                None => found.elsewhere(&at),
             };
             let is_for_itself = matches!(verdict, Verdict::True(_)) && self.rule.header.hold.is_zero();
             if sample.is_alone && !is_for_itself {
@@ -319,6 +319,18 @@ pub(super) struct Found<'a> {
     pub(super) rows: &'a RecordBatch,
     pub(super) conditions: &'a Conditions<'a>,
     pub(super) clear: Option<&'a Conditions<'a>>,
+    pub(super) elsewhere: Elsewhere,
+}
+
+impl Found<'_> {
+    /// What is said of a place at which the condition is not among those that are true.
+    pub(super) fn elsewhere(&self, at: &Place<'_>) -> Verdict {
+        match (self.elsewhere, self.clear) {
+            (Elsewhere::Unknown, _) => Verdict::Unknown,
+            (Elsewhere::False, Some(clear)) if clear.row(at).is_none() => Verdict::Between,
+            (Elsewhere::False, _) => Verdict::False,
+        }
+    }
 }
 
 /// When and where something is said of a condition.
@@ -343,11 +355,4 @@ pub(super) enum Verdict {
     Between,
     False,
     Unknown,
-}
-
-pub(super) fn verdict_of_false(clear: Option<&Conditions<'_>>, at: &Place<'_>) -> Verdict {
-    match clear {
-        Some(clear) if clear.row(at).is_none() => Verdict::Between,
-        _ => Verdict::False,
-    }
 }

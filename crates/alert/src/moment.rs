@@ -41,6 +41,17 @@ pub struct Rows<'a> {
     pub conditions: Findings<'a>,
     /// Those at which `@clear_when` is true, where the rule has one.
     pub clear: Option<Findings<'a>>,
+    /// What is to be said where it gave none.
+    pub elsewhere: Elsewhere,
+}
+
+/// What is to be said of a condition at which a rule gave no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// It is false.
+    False,
+    /// Nobody knows: the rule reads what could not be computed.
+    Unknown,
 }
 
 /// Rows of a rule, and of which samples they are.

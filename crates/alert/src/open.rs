@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::composed::Composer;
 use super::conditions::{Conditions, Place};
 use super::episode::Episode;
-use super::life::{Found, Life, Verdict, verdict_of_false};
+use super::life::{Found, Life, Verdict};
 use super::lifecycle;
 use super::map::HashMap;
 use super::moment::{Findings, Moment, Rows};
@@ -75,7 +75,8 @@ impl OpenEpisodes {
         let clear = rows.clear.map(|clear| Conditions::of(clear, cleared.as_ref(), moment.columns));
         let Some(set) = rule.set(moment.streams.shape()) else { return Vec::new() };
         let composed = moment.samples.composed(rule);
-        let found = Found { rows: rows.conditions.rows, conditions: &conditions, clear: clear.as_ref() };
+        let (found, elsewhere) = (rows.conditions.rows, rows.elsewhere);
+        let found = Found { rows: found, conditions: &conditions, clear: clear.as_ref(), elsewhere };
         let chosen = chosen(self, &conditions);
         self.changes.reserve(chosen.len());
         for patient in &chosen {
@@ -95,6 +96,8 @@ impl OpenEpisodes {
         let conditions = Conditions::now(patients.as_ref());
         let clear = rows.clear.map(|_| Conditions::now(cleared.as_ref()));
         let Some(set) = rule.set(moment.streams.shape()) else { return };
+        let (found, elsewhere) = (rows.conditions.rows, rows.elsewhere);
+        let found = Found { rows: found, conditions: &conditions, clear: clear.as_ref(), elsewhere };
         for patient in self.concerned(rule, &conditions) {
             let is_known =
                 || rule.is_technical() || moment.streams.are_known(&patient, set, moment.arrivals, rule.valid_for());
@@ -102,7 +105,7 @@ impl OpenEpisodes {
             let verdict = match conditions.row(&at) {
                 Some(row) => Verdict::True(row),
                 None if !is_known() => Verdict::Unknown,
-                None => verdict_of_false(clear.as_ref(), &at),
+                None => found.elsewhere(&at),
             };
             let mut life = self.life(rule, &patient, set, moment);
             life.moment(self, rows.conditions.rows, verdict);

@@ -150,7 +150,11 @@ impl Ward {
         for rule in &self.rules {
             let conditions = if rule.is_technical() { &zero } else { &above };
             let clear = clear.as_ref().filter(|_| !rule.is_technical());
-            self.open.judge(rule, &Rows { conditions: found(conditions), clear: clear.map(found) }, &moment);
+            self.open.judge(
+                rule,
+                &Rows { conditions: found(conditions), clear: clear.map(found), elsewhere: Elsewhere::False },
+                &moment,
+            );
         }
         self.open.let_time_pass(&self.rules, &moment);
         let patience = self.policy.unreached_after;

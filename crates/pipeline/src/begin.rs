@@ -22,7 +22,7 @@ use chrono::TimeDelta;
 use tracing::info;
 
 use wardwatch_alert::{
-    Composer, Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule, Samples, Streams, ValidFor,
+    Composer, Elsewhere, Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule, Samples, Streams, ValidFor,
 };
 use wardwatch_model::record::{OFFSET_COLUMN, TOPIC_COLUMN};
 use wardwatch_sql::{Engine, Input, Outcome, QueryFailure};
@@ -51,7 +51,7 @@ impl Begun {
         let apart = Moment { samples: &self.samples, streams: &self.streams, ..*moment };
         episodes.judge_begun(
             &self.rule,
-            &Rows { conditions, clear },
+            &Rows { conditions, clear, elsewhere: Elsewhere::False },
             &apart,
             (moment.streams, composer),
             &self.put_together,

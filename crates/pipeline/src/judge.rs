@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use tracing::{info, warn};
 
 use wardwatch_alert::{
-    Answer, Change, Findings, Judged, Moment, Notification, OpenEpisodes, Outstanding, Reach, Rule, Unjudged, Unread,
-    ValidFor, Watch, address, is_system_rule,
+    Answer, Change, Elsewhere, Findings, Judged, Moment, Notification, OpenEpisodes, Outstanding, Reach, Rule,
+    Unjudged, Unread, ValidFor, Watch, address, is_system_rule,
 };
 use wardwatch_ingest::source::{self, Standstill};
 use wardwatch_sql::Outcome;
@@ -130,6 +130,7 @@ impl AdmittedBatch {
         };
         let is_gone = |rule: &str| !is_system_rule(rule) && !rules.iter().any(|known| known.name == rule);
         episodes.end_rules(&is_gone, moment.event_now);
+        let failing = quarantine.failing_rules(rules.iter().map(|rule| rule.name.as_str()), &plan.reads());
         for rule in rules {
             let outcome = outcomes.iter().find(|outcome| outcome.query == rule.name);
             if rule.judged == Judged::ByBatch {
@@ -143,7 +144,9 @@ impl AdmittedBatch {
                 let rows = here.as_ref().unwrap_or(rows);
                 let conditions = Findings { rows, samples: samples.as_ref() };
                 let clear = clear.as_ref().map(|(rows, samples)| Findings { rows, samples: samples.as_ref() });
-                episodes.judge(rule, &wardwatch_alert::Rows { conditions, clear }, &moment);
+                // What its query, or one that it reads, could not compute is not false.
+                let elsewhere = if failing.contains_key(&rule.name) { Elsewhere::Unknown } else { Elsewhere::False };
+                episodes.judge(rule, &wardwatch_alert::Rows { conditions, clear, elsewhere }, &moment);
             }
         }
         begun.iter().for_each(|begun| begun.judge(episodes, &moment, &state.memory.composer));
@@ -154,7 +157,6 @@ impl AdmittedBatch {
         let nobodys = state.attaching.nobodys().into_iter().map(|(patient, (text, _))| (patient, text));
         episodes.judge_unattached(&nobodys.collect(), &moment);
         state.coverage.is_due(self.now).then(|| {
-            let failing = quarantine.failing_rules(rules.iter().map(|rule| rule.name.as_str()), &plan.reads());
             let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
             let valid_for = |column: &str| plan.valid_for(column);
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);

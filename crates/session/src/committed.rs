@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use polars::frame::DataFrame;
 
-use wardwatch_alert::Change;
+use wardwatch_alert::{Change, Episode, EventKind};
 use wardwatch_frame::{CrossingError, to_polars_frame};
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::BatchId;
@@ -59,15 +59,24 @@ impl Committed<'_> {
         self.table(name).map(to_polars_frame).transpose()
     }
 
-    /// The queries that failed on it, each with why.
+    /// The queries that failed on it, or whose windows lack it, each with why.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.results.iter().filter_map(|result| Some((result.query.as_str(), result.rows.as_ref().err()?.0.as_str())))
+        self.results.iter().filter_map(|result| {
+            let failure = result.rows.as_ref().err().or(result.trouble.as_ref())?;
+            Some((result.query.as_str(), failure.0.as_str()))
+        })
     }
 
-    /// What became of alerts: those that began to be pending, fire or end with it, and what people have done.
+    /// What became of alerts: each that a sample or a person has told anything of, with its events.
     #[must_use]
     pub fn alerts(&self) -> &[Change] {
         self.alerts
+    }
+
+    /// The alerts that fire since this batch.
+    pub fn fired(&self) -> impl Iterator<Item = &Episode> {
+        let has_fired = |change: &&Change| change.events.iter().any(|event| event.kind == EventKind::Firing);
+        self.alerts.iter().filter(has_fired).map(|change| &*change.episode)
     }
 
     /// Records that could not become rows.

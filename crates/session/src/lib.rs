@@ -8,6 +8,10 @@ mod error;
 mod offline;
 mod session;
 
+pub use arrow;
+pub use chrono;
+pub use polars;
+
 pub use builder::{Builder, Column};
 pub use committed::Committed;
 pub use error::SessionError;

@@ -9,7 +9,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use polars::frame::DataFrame;
 use serde_json::{Map, Value};
 
-use wardwatch_alert::Change;
 use wardwatch_config::{Column, ColumnType};
 use wardwatch_frame::from_polars_frame;
 use wardwatch_ingest::decode::frame_schema;
@@ -37,7 +36,7 @@ use super::error::SessionError;
 ///     .offline();
 /// let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
 /// let given = ward.json([r#"{"patient_id": "P1", "event_time": "2024-10-04T00:00:00Z", "heart_rate": 140}"#], now);
-/// assert_eq!(given.committed().alerts().len(), 1);
+/// assert_eq!(given.committed().fired().count(), 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -65,12 +64,6 @@ impl Given {
             artefacts: &batch.artefacts,
             latency: Duration::ZERO,
         }
-    }
-
-    /// What became of alerts.
-    #[must_use]
-    pub fn alerts(&self) -> &[Change] {
-        &self.0.changes
     }
 }
 

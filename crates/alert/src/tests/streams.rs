@@ -99,7 +99,7 @@ impl Oximeters {
         };
         let below = frame_of(&below);
         let conditions = Findings { rows: &below, samples: Some(&rows) };
-        self.open.judge(&self.rule, &Rows { conditions, clear: None }, &moment);
+        self.open.judge(&self.rule, &Rows { conditions, clear: None, elsewhere: Elsewhere::False }, &moment);
         self.open.let_time_pass(std::slice::from_ref(&self.rule), &moment);
         for Change { episode, .. } in self.open.take_changes() {
             self.stored.insert(episode.id.clone(), (*episode).clone());
@@ -335,7 +335,11 @@ fn an_alert_waits_with_its_end_for_a_stream_that_has_not_come_so_far() {
         event_now: at(130),
         departures: &Departures::new(),
     };
-    bed.open.judge(&bed.rule, &Rows { conditions: found(&frame_of(&frame[..1])), clear: None }, &moment);
+    bed.open.judge(
+        &bed.rule,
+        &Rows { conditions: found(&frame_of(&frame[..1])), clear: None, elsewhere: Elsewhere::False },
+        &moment,
+    );
     bed.open.let_time_pass(std::slice::from_ref(&bed.rule), &moment);
     let episode = bed.open.iter().next().expect("it waits");
     assert_eq!(episode.state, State::Recovering);
