@@ -385,6 +385,45 @@ fn a_record_that_has_just_come_is_not_said_to_be_left() {
 }
 
 #[test]
+fn records_that_kafka_has_deleted_unread_are_an_alert_and_a_finding_until_somebody_has_seen_it() {
+    let (job, topic, database) = TestJob::on_mysql();
+    topic.put_samples("P1", &[(0, 80.0)]);
+    job.run_once();
+    topic.put_samples("P1", &[(1, 130.0), (2, 130.0), (3, 130.0)]);
+    topic.delete_before(0, 4);
+    // Though nothing else has come since.
+    job.run_once();
+    let alert = "SELECT id, state, text FROM alerts WHERE rule = 'records_lost' AND is_open = 1";
+    let found = database.rows(alert);
+    let (id, rest) = found[0].split_once('|').unwrap();
+    assert_eq!(
+        rest,
+        "firing|Kafka had deleted records before they were read: 3 of partition 0, from offset 1 on. No alarm was judged by them"
+    );
+    let status = || {
+        let output = job.command("status").output().unwrap();
+        (output.status.code(), told(&output))
+    };
+    let (code, said) = status();
+    assert!(code == Some(4) && said.contains("records_lost · Kafka had deleted records"), "{said}");
+    topic.put_samples("P1", &[(4, 80.0)]);
+    job.run_once();
+    assert_eq!(status().0, Some(4), "nobody has seen it");
+    let acknowledged = crate::bed::wardwatch()
+        .args(["alerts", "ack"])
+        .arg(job.file())
+        .args([id, "--by", "nora"])
+        .current_dir(job.folder.path())
+        .output()
+        .unwrap();
+    assert!(acknowledged.status.success(), "{}", told(&acknowledged));
+    job.run_once();
+    job.run_once();
+    assert_eq!(database.rows(alert), [""; 0]);
+    assert_eq!(status().0, Some(0), "{}", status().1);
+}
+
+#[test]
 fn a_topic_that_is_deleted_is_called_so() {
     let (job, topic, database) = TestJob::on_mysql();
     let mut running = job.start();

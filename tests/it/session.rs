@@ -97,6 +97,26 @@ fn a_session_says_what_it_lacks_and_where_its_sql_is_wrong() {
     assert!(refused(ward()).contains("there is no query"), "{}", refused(ward()));
 }
 
+/// As some editors write them.
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_query_or_a_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [
+        ("rules/tachycardia.sql", TACHYCARDIA.to_owned()),
+        ("tables/readings.sql", READINGS.to_owned()),
+        ("seeds/places.csv", "# @key: patient_id\npatient_id,place\nP1,12A\n".to_owned()),
+    ] {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    }
+    let session = ward().sql_dir(folder.path()).build().unwrap();
+    assert_eq!(session.plan().references[0].rows.num_rows(), 1);
+    let mut ward = session.offline();
+    let given = ward.json([record("P1", 0, r#""hr":141"#).as_str()], start());
+    assert_eq!(given.committed().fired().count(), 1);
+}
+
 #[test]
 fn rows_go_in_as_records_do_and_are_refused_where_they_are_not_of_the_job() {
     let mut ward = ward().table("readings", READINGS).rule("tachycardia", TACHYCARDIA).build().unwrap().offline();

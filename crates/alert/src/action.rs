@@ -83,7 +83,7 @@ impl OpenEpisodes {
         self.silences.retain(|silence| silence.until > now);
         let answers = actions.iter().map(|action| {
             let done = match &action.ask {
-                Ask::Acknowledge(id) => self.acknowledge(action, id, event_now).map(|()| None),
+                Ask::Acknowledge(id) => self.acknowledge(action, id, (now, event_now)).map(|()| None),
                 Ask::Quiet { kind, scope, up_to, until } => {
                     self.be_quiet(action, (*kind, scope, *up_to, *until), policy, wards, now).map(Some)
                 }
@@ -95,7 +95,12 @@ impl OpenEpisodes {
         answers.collect()
     }
 
-    fn acknowledge(&mut self, action: &Action, id: &EpisodeId, event_now: DateTime<Utc>) -> Result<(), String> {
+    fn acknowledge(
+        &mut self,
+        action: &Action,
+        id: &EpisodeId,
+        (now, event_now): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Result<(), String> {
         let Some(episode) = self.iter().find(|episode| episode.id == *id).cloned() else {
             return Err(format!("episode {id} is over, or never was; `wardwatch alerts list` shows those that stand"));
         };
@@ -106,7 +111,8 @@ impl OpenEpisodes {
             return Err(format!("episode {id} has not fired yet; there is nothing to acknowledge"));
         }
         let (mut episode, mut events) = (episode, Vec::new());
-        let who = Acknowledged { at: action.at, by: action.by.clone(), note: action.note.clone() };
+        // Reminders count from it, so it is not of a time to come, whatever whoever wrote it down by hand has said.
+        let who = Acknowledged { at: action.at.min(now), by: action.by.clone(), note: action.note.clone() };
         lifecycle::acknowledge(&mut episode, who, event_now, &mut events);
         self.record(Arc::new(episode), events);
         Ok(())

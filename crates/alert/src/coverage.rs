@@ -405,7 +405,11 @@ impl Watch<'_> {
     fn paused(&self, open: &OpenEpisodes) -> Vec<Unjudged> {
         let now = self.moment.now;
         let mut found = Vec::new();
-        for silence in open.silences.iter().filter(|silence| silence.from <= now && now < silence.until) {
+        // Of several about one patient, the one that lasts for longest is told.
+        let mut silences: Vec<_> =
+            open.silences.iter().filter(|known| known.from <= now && now < known.until).collect();
+        silences.sort_by_key(|silence| std::cmp::Reverse(silence.until));
+        for silence in silences {
             let hides = |rule: &&Rule| {
                 let is_named = silence.scope.rule.is_empty() || silence.scope.rule == rule.name;
                 is_named && rule.header.severity <= silence.up_to

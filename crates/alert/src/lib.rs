@@ -55,8 +55,8 @@ pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Needs, Ori
 pub use system::Unread;
 pub use system_rules::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY,
-    LIMIT_MISSING, PARTITION_STALLED, REFERENCE_UNREAD, REJECTED, STORE_AWAY, SYSTEM_RULES, TABLE_AT_FAULT,
-    TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, check_rule, is_system_rule,
+    LIMIT_MISSING, PARTITION_STALLED, RECORDS_LOST, REFERENCE_UNREAD, REJECTED, STORE_AWAY, SYSTEM_RULES,
+    TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, check_rule, is_system_rule,
 };
 pub use track::{Holds, Track, read_tracks, write_tracks};
 pub use unreached::{Outstanding, Reach, Untaken};

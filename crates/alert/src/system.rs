@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use wardwatch_model::terms::{Partition, Severity};
+use wardwatch_model::terms::{OffsetRange, Partition, Ranges, Severity};
 
 use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 use super::lifecycle;
 use super::moment::Moment;
 use super::standing::OpenEpisodes;
 use super::system_rules::{
-    HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, PARTITION_STALLED, REFERENCE_UNREAD, STORE_AWAY,
-    TABLE_INCOMPLETE, UNATTACHED,
+    HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, PARTITION_STALLED, RECORDS_LOST, REFERENCE_UNREAD,
+    STORE_AWAY, TABLE_INCOMPLETE, UNATTACHED,
 };
 
 impl OpenEpisodes {
@@ -92,6 +92,32 @@ impl OpenEpisodes {
         self.stand(PARTITION_STALLED, &ward(!unread.stalled.is_empty()), &stalled, times);
     }
 
+    /// Has a technical alert of the ward tell that Kafka had deleted records before they were read, until somebody acknowledges it, or for
+    /// a day: what they said of patients nobody can know any more.
+    pub fn judge_lost(&mut self, lost: &Ranges, moment: &Moment<'_>) {
+        const TOLD_FOR: TimeDelta = TimeDelta::days(1);
+        let times = (moment.now, moment.event_now);
+        let standing = self.rules.get(RECORDS_LOST).and_then(|patients| patients.get(""));
+        let live = standing.and_then(|standing| standing.live.as_deref());
+        let is_over = |episode: &Episode| {
+            let is_old = moment.event_now - episode.started_at >= TOLD_FOR;
+            !lost.is_empty() || episode.handling.acknowledged.is_some() || is_old
+        };
+        if live.is_some_and(is_over) {
+            self.stand(RECORDS_LOST, &BTreeSet::new(), &|_| String::new(), times);
+        }
+        if !lost.is_empty() {
+            let of = |(partition, range): (&Partition, &OffsetRange)| {
+                format!("{} of partition {partition}, from offset {} on", range.end.0 - range.start.0, range.start)
+            };
+            let told = lost.iter().map(of).collect::<Vec<_>>().join("; ");
+            let text = |_: &str| {
+                format!("Kafka had deleted records before they were read: {told}. No alarm was judged by them")
+            };
+            self.stand(RECORDS_LOST, &BTreeSet::from([""]), &text, times);
+        }
+    }
+
     /// Writes down that the store did not answer from one time to another, by the job's clock: an alert of the ward that is over.
     /// Whoever had to be told was told from memory.
     pub fn note_outage(&mut self, (since, until): (DateTime<Utc>, DateTime<Utc>)) {
@@ -145,9 +171,21 @@ impl OpenEpisodes {
     }
 
     /// Has a technical alert stand while records come that are nobody's: of patients who have left, or of the ward, each with what to
-    /// tell.
+    /// tell. Where others are nobody's than those that it tells of, it is told anew.
     pub fn judge_unattached(&mut self, texts: &BTreeMap<Arc<str>, String>, moment: &Moment<'_>) {
-        let patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
+        // Devices that are switched on together are told of together.
+        const STANDS_FOR: TimeDelta = TimeDelta::seconds(30);
+        let mut patients: BTreeSet<&str> = texts.keys().map(AsRef::as_ref).collect();
+        let standing = self.rules.get(UNATTACHED).and_then(|patients| patients.get("")?.live.as_deref());
+        let is_other = |live: &Episode| {
+            let is_old = moment.event_now - live.started_at >= STANDS_FOR;
+            is_old && texts.get("").is_some_and(|text| **text != *live.text)
+        };
+        if standing.is_some_and(is_other) {
+            patients.remove("");
+            self.stand(UNATTACHED, &patients, &|_| String::new(), (moment.now, moment.event_now));
+            patients.insert("");
+        }
         let text = |patient: &str| texts.get(patient).cloned().unwrap_or_default();
         self.stand(UNATTACHED, &patients, &text, (moment.now, moment.event_now));
     }

@@ -49,6 +49,9 @@ pub const KAFKA_AWAY: &str = "kafka_away";
 /// Partitions have records, or no leader, and none is read of them.
 pub const PARTITION_STALLED: &str = "partition_stalled";
 
+/// Kafka has deleted records before they were read.
+pub const RECORDS_LOST: &str = "records_lost";
+
 /// The store does not answer. Receivers are told of it from memory; in the store it stands once it is over.
 pub const STORE_AWAY: &str = "store_away";
 
@@ -60,7 +63,7 @@ pub const HOST_CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// The names under which the job opens technical alerts of its own, each with what such an alert says. No query of
 /// analysts bears one of them.
-pub const SYSTEM_RULES: [(&str, &str); 17] = [
+pub const SYSTEM_RULES: [(&str, &str); 18] = [
     (UNREACHED, "nobody has taken what there is to tell of an alert"),
     (UNJUDGED, "a patient is not judged by a rule"),
     (UNATTACHED, "readings come that belong to nobody"),
@@ -77,6 +80,7 @@ pub const SYSTEM_RULES: [(&str, &str); 17] = [
     (HOST_CLOCK, "this machine's clock is behind the last batch"),
     (KAFKA_AWAY, "Kafka does not answer"),
     (PARTITION_STALLED, "a partition is not read"),
+    (RECORDS_LOST, "Kafka has deleted records before they were read"),
     (STORE_AWAY, "the store does not answer"),
 ];
 

@@ -307,6 +307,18 @@ fn a_latched_alert_stays_until_somebody_acknowledges_it_or_it_is_followed() {
     assert_eq!(ends, [(State::Ended, Some(End::Followed)), (State::Firing, None)]);
 }
 
+/// Somebody wrote local time into the table by hand: reminders must not wait for it.
+#[test]
+fn an_acknowledgement_of_a_time_to_come_is_of_now() {
+    let mut ward = Ward::new(vec![latching()]);
+    ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
+    let id = ward.episodes()[0].id.clone();
+    let answers = ward.batch(&[], None, &[acknowledge(&id, 7_200)], 5);
+    assert_eq!(answers[0].refusal, "");
+    let acknowledged = ward.episodes()[0].handling.acknowledged.clone();
+    assert_eq!(acknowledged.map(|acknowledged| second(acknowledged.at)), Some(5));
+}
+
 #[test]
 fn an_acknowledgement_that_cannot_be_is_refused_with_the_reason() {
     let mut ward = Ward::new(vec![rule(10, 0)]);

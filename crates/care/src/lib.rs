@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, EVERY_RULE, Episode, HOST_CLOCK,
-    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, REFERENCE_UNREAD, REJECTED,
-    STORE_AWAY, TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
+    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, RECORDS_LOST, REFERENCE_UNREAD,
+    REJECTED, STORE_AWAY, TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
 };
 use wardwatch_config::{Job, Outlet};
 use wardwatch_model::encounter::{Encounters, Journal};
@@ -66,11 +66,13 @@ pub enum Cause {
     ReferenceUnread,
     /// A vital that rules judge by limits has no default limit any more.
     LimitMissing,
+    /// Kafka had deleted records before they were read.
+    RecordsLost,
 }
 
 impl Cause {
     /// All of them, what concerns most first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::StoreAway,
         Self::NoBatch,
         Self::KafkaAway,
@@ -79,6 +81,7 @@ impl Cause {
         Self::Unjudged,
         Self::QueryFailing,
         Self::LimitMissing,
+        Self::RecordsLost,
         Self::ReferenceUnread,
         Self::TableAtFault,
         Self::TableIncomplete,
@@ -103,6 +106,7 @@ impl Cause {
             Self::TableIncomplete => "table_incomplete",
             Self::ReferenceUnread => "reference_unread",
             Self::LimitMissing => "limit_missing",
+            Self::RecordsLost => "records_lost",
         }
     }
 }
@@ -290,6 +294,7 @@ pub fn findings(
     let queries = store.failing_queries()?;
     found.extend(of_rules(&store.unjudged()?, queries.len()));
     found.extend(queries.iter().map(failing));
+    found.extend(of_ward(&open, RECORDS_LOST, Cause::RecordsLost));
     found.extend(of_ward(&open, LIMIT_MISSING, Cause::LimitMissing));
     found.extend(of_ward(&open, REFERENCE_UNREAD, Cause::ReferenceUnread));
     found.extend(store.table_faults()?.iter().filter_map(at_fault));
@@ -507,6 +512,10 @@ pub fn remedy_of_alert(rule: &str) -> Option<&'static str> {
         LIMIT_MISSING => {
             "set the default again by `wardwatch limits set --default`; one that is not wanted is to be taken out of the set's \
              seeds/limits.csv, too"
+        }
+        RECORDS_LOST => {
+            "look after the patients whom it concerns; have the topic keep records for longer than the job may be away; acknowledge the \
+             alert when that is done"
         }
         KAFKA_AWAY => KAFKA_REMEDY,
         PARTITION_STALLED => PARTITION_REMEDY,

@@ -47,6 +47,9 @@ pub(super) struct Attaching {
     waiting: Waiting,
 }
 
+/// So many devices that are nobody's are named.
+const MOST_NAMED: usize = 5;
+
 /// What is told of a patient who has left and of whom records come.
 const STILL_SENDS: &str = "records still come though the patient has left; they are not judged";
 
@@ -183,8 +186,11 @@ impl Attaching {
                 left.iter().map(|patient| ((*patient).into(), (STILL_SENDS.to_owned(), 1))).collect()
             }
             (Keyed::ByDevice, [one]) => told(format!("records of device {one} are nobody's; they are not judged")),
-            (Keyed::ByDevice, [first, others @ ..]) => {
-                told(format!("records of device {first} and {} others are nobody's; they are not judged", others.len()))
+            (Keyed::ByDevice, all) => {
+                let named = all.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+                let more = all.len().saturating_sub(MOST_NAMED);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                told(format!("records of devices {named}{more} are nobody's; they are not judged"))
             }
         }
     }

@@ -188,6 +188,8 @@ fn load(path: PathBuf, header: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>
 
 /// A query by its text; `path` says its name.
 fn parse(path: PathBuf, text: String, header: ParseHeader) -> Result<QueryFile, Vec<Diagnostic>> {
+    // Some editors put a byte order mark in front, which is no part of the text.
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     let fault = |line, column, message| Diagnostic { file: path.clone(), line, column, message };
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     check_name(&name).map_err(|message| vec![fault(1, 1, message)])?;

@@ -69,6 +69,7 @@ fn load(path: &Path) -> Result<Seed, Diagnostic> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     check_name(&name).map_err(|message| at(1, 1, message))?;
     let text = std::fs::read_to_string(path).map_err(|error| at(1, 1, format!("cannot be read: {error}")))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let first = text.lines().next().unwrap_or_default();
     let Some(key) = first.strip_prefix("# @key:") else {
         return Err(at(1, 1, "the first line must name the key: \"# @key: patient_id\"".to_owned()));

@@ -65,6 +65,11 @@ impl Assembly {
         full
     }
 
+    /// Leaves out the records before `offset`, of which there are none any more.
+    pub(super) fn skip_to(&mut self, partition: Partition, offset: Offset) {
+        self.ends.insert(partition, offset);
+    }
+
     /// A partition that is new to the topic starts at `start`.
     pub(super) fn add_partition(&mut self, partition: Partition, start: Offset) {
         self.starts.entry(partition).or_insert(start);
@@ -122,6 +127,7 @@ impl Assembly {
             artefacts,
             records: std::mem::take(&mut self.records),
             unread: Unread::default(),
+            lost: Ranges::new(),
             closed,
             looked: Some(closed),
         }

@@ -35,6 +35,8 @@ pub struct MicroBatch {
     pub records: usize,
     /// What the source could not read when it closed.
     pub unread: Unread,
+    /// The records that Kafka had deleted before they were read, told once.
+    pub lost: Ranges,
     /// When it was closed.
     pub closed: Stopwatch,
     /// When it was known of which partitions nothing waited; `None` where that is so when the batch is taken.
@@ -72,6 +74,7 @@ impl MicroBatch {
             artefacts: Vec::new(),
             records: 0,
             unread: Unread::default(),
+            lost: Ranges::new(),
             closed: Stopwatch::start(),
             looked: None,
         }

@@ -14,7 +14,7 @@ use super::stall::Stalls;
 use wardwatch_config::{SourceSpec, Trigger};
 use wardwatch_kafka::{Bounds, KafkaError, Polled, Received, Topic};
 use wardwatch_model::clock::Stopwatch;
-use wardwatch_model::terms::{Offset, Partition, Positions};
+use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
 use super::assemble::Assembly;
 use super::batch::{MicroBatch, Unread};
@@ -67,6 +67,8 @@ pub(super) struct Fetch {
     at_end: BTreeSet<Partition>,
     stalls: Stalls,
     contact: Contact,
+    /// What Kafka has deleted before it was read, and no batch tells yet.
+    lost: Ranges,
 }
 
 type Sender = SyncSender<Result<MicroBatch, SourceError>>;
@@ -80,18 +82,20 @@ impl Fetch {
         bounds: &Bounds,
         until: Until,
     ) -> Result<Self, SourceError> {
-        let mut reading = positions.clone();
+        let (mut reading, mut lost) = (positions.clone(), Ranges::new());
         for (partition, position) in &mut reading {
             if let Some((low, high)) = bounds.get(partition) {
-                *position = reachable(&topic, *partition, *position, *low, *high)?;
+                *position = reachable(&topic, *partition, *position, (*low, *high), &mut lost)?;
             }
         }
         topic.assign(&reading)?;
         let ends: BTreeMap<_, _> = bounds.iter().map(|(partition, (_, high))| (*partition, *high)).collect();
+        let mut assembly = Assembly::new(Decoder::new(spec), positions.clone())?;
+        lost.iter().for_each(|(partition, range)| assembly.skip_to(*partition, range.end));
         let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
         Ok(Self {
             at_end: at_end.map(|(partition, _)| *partition).collect(),
-            assembly: Assembly::new(Decoder::new(spec), positions.clone())?,
+            assembly,
             topic,
             trigger,
             waiting: None,
@@ -105,6 +109,7 @@ impl Fetch {
             ends,
             stalls: Stalls::default(),
             contact: Contact::new(),
+            lost,
         })
     }
 
@@ -128,7 +133,8 @@ impl Fetch {
                     self.topic.check_id()?;
                     self.contact.is_there();
                 }
-                let worth_telling = self.assembly.records() > 0 || self.until == Until::Stopped;
+                let worth_telling =
+                    self.assembly.records() > 0 || !self.lost.is_empty() || self.until == Until::Stopped;
                 self.waiting = worth_telling.then(|| self.close());
             }
             if !self.offer(batches) {
@@ -148,7 +154,8 @@ impl Fetch {
 
     fn close(&mut self) -> MicroBatch {
         let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
-        let batch = MicroBatch { unread, ..self.assembly.close(&self.at_end) };
+        let lost = std::mem::take(&mut self.lost);
+        let batch = MicroBatch { unread, lost, ..self.assembly.close(&self.at_end) };
         match self.until {
             Until::Stopped => batch,
             // More may have come since; the next run takes it.
@@ -265,11 +272,15 @@ impl Fetch {
     /// Kafka no longer holds an offset that was asked for: goes on at the first one that it holds.
     fn reposition(&mut self) -> Result<(), SourceError> {
         let mut positions = self.assembly.positions();
+        let told = self.lost.clone();
         for (partition, position) in &mut positions {
             match self.topic.bounds_of(*partition) {
-                Ok((low, high)) => *position = reachable(&self.topic, *partition, *position, low, high)?,
+                Ok(bounds) => *position = reachable(&self.topic, *partition, *position, bounds, &mut self.lost)?,
                 Err(error) => warn!(%error, %partition, "its bounds are unknown"),
             }
+        }
+        for (partition, range) in self.lost.iter().filter(|(partition, range)| told.get(partition) != Some(range)) {
+            self.assembly.skip_to(*partition, range.end);
         }
         self.assign(&positions)
     }
@@ -319,13 +330,13 @@ impl Fetch {
     }
 }
 
-/// `position`, or the first offset after it that Kafka still holds.
+/// `position`, or the first offset after it that Kafka still holds, of what lies between its `bounds`; then those before are `lost`.
 fn reachable(
     topic: &Topic,
     partition: Partition,
     position: Offset,
-    low: Offset,
-    high: Offset,
+    (low, high): (Offset, Offset),
+    lost: &mut Ranges,
 ) -> Result<Offset, SourceError> {
     if position > high {
         return Err(SourceError::Recreated { topic: topic.name().to_owned(), partition, end: high, stored: position });
@@ -333,6 +344,7 @@ fn reachable(
     if position < low {
         warn!(%partition, from = %position, to = %low, records = low.0 - position.0,
             "Kafka has deleted records that were not read; they are lost, keep the topic longer");
+        lost.insert(partition, OffsetRange { start: position, end: low });
         return Ok(low);
     }
     Ok(position)

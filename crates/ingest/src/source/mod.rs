@@ -151,6 +151,7 @@ mod tests {
             artefacts: Vec::new(),
             records: 0,
             unread: Unread::default(),
+            lost: Ranges::new(),
             closed: Stopwatch::start(),
             looked: None,
         }
