@@ -232,12 +232,27 @@ fn golden_reference_and_schemas() {
     }
 }
 
-/// Queries that are no fault but smell, each in a set of its own beside a right one.
-const SMELLY: [(&str, &str, &str); 11] = [
+/// Queries that are no fault but careless, each in a set of its own beside a right one.
+const CARELESS: [(&str, &str, &str); 14] = [
     (
         "a rule that is judged by which records come together",
         "rules/highest",
         "-- @severity: high\n-- @for: 10s\nSELECT patient_id, max(heart_rate) AS rate FROM vitals GROUP BY patient_id HAVING max(heart_rate) > 120",
+    ),
+    (
+        "a rule that tells of one patient at a time",
+        "rules/one",
+        "-- @severity: high\n-- @for: 10s\nSELECT patient_id, event_time FROM vitals WHERE spo2 < 90 LIMIT 1",
+    ),
+    (
+        "a rule on the newest row of whoever has it",
+        "rules/newest",
+        "-- @severity: high\n-- @for: 10s\nSELECT patient_id, event_time FROM (\n    SELECT *, row_number() OVER (ORDER BY event_time DESC) AS place FROM vitals\n) AS placed\nWHERE place = 1 AND spo2 < 90",
+    ),
+    (
+        "a rule on a sample",
+        "rules/some",
+        "-- @severity: high\n-- @for: 10s\nSELECT patient_id, event_time\nFROM vitals TABLESAMPLE BERNOULLI (10)\nWHERE spo2 < 90",
     ),
     (
         "a look further back than the job remembers",
@@ -292,7 +307,7 @@ fn golden_warnings() {
     let minutes = "-- @key: patient_id, window_start\nSELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, avg(heart_rate) AS rate\nFROM vitals GROUP BY 1, 2";
     let wards = "-- @key: patient_id\nSELECT patient_id, max(since) AS since FROM lies GROUP BY patient_id";
     let mut shown = String::new();
-    for (what, name, text) in SMELLY {
+    for (what, name, text) in CARELESS {
         let job = TestJob::new("topic", "sqlite://x.db")
             .query("tables/readings", READINGS)
             .query("tables/minutes", minutes)

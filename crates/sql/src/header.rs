@@ -6,7 +6,7 @@ use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::header::{Begin, Emit, Extreme, PeakOf, Placed, RuleHeader, TableHeader};
 use wardwatch_model::terms::Severity;
 
-use super::lint::SMELLS;
+use super::lint_names::LINTS;
 
 /// A fault in a header, with its place.
 pub(super) type Fault = Placed<String>;
@@ -113,14 +113,14 @@ pub(super) fn view(text: &str) -> Result<(), Vec<Fault>> {
     Entries::read(text, &VIEW_KEYS).finish(())
 }
 
-/// The smells that a file allows, of any kind. Errors: one that there is not.
+/// The lints that a file allows. Errors: one that there is not.
 pub(super) fn allowed(text: &str) -> Result<Vec<String>, Vec<Fault>> {
     let mut entries = Entries::read(text, &VIEW_KEYS);
     // What else is wrong is told by those who read the header for what it is.
     entries.faults.clear();
     let Some(entry) = entries.take("allow") else { return Ok(Vec::new()) };
     let names: Vec<String> = entry.value.split(',').map(|name| name.trim().to_owned()).collect();
-    let known = || SMELLS.iter().map(|(name, _)| *name);
+    let known = || LINTS.iter().map(|(name, _)| *name);
     for name in names.iter().filter(|name| !known().any(|known| known == name.as_str())) {
         entries.fault(&entry, format!("@allow: {}", unknown("warning", name, known())));
     }

@@ -29,6 +29,7 @@ use super::given::{
     open_alerts_schema,
 };
 use super::latest::{Latest, LatestColumns, latest_sql, shown_schema};
+use super::lint::{Tables, lint, unread_views};
 use super::query::{Body, Planned, Query, Slots};
 use super::refuse::refused_function;
 use super::result::{check_result, check_window};
@@ -36,7 +37,6 @@ use super::sampled::{carry, numbered_schema};
 use super::seed::Seed;
 use super::session::context;
 use super::slot::Slot;
-use super::smell::{Tables, smells, unread_views};
 use super::source::Source;
 use super::syntax::{Parsed, check_names, in_order};
 use super::window::windowed::Windowed;
@@ -96,7 +96,7 @@ pub(super) struct Planner<'a> {
     times: FrozenTimes,
     runner: Runner,
     faults: Vec<Diagnostic>,
-    /// What is known of tables for telling what smells.
+    /// What is known of tables for lints.
     tables: Tables,
     warnings: Vec<Warning>,
 }
@@ -318,7 +318,7 @@ impl<'a> Planner<'a> {
         };
         let judged = judged.filter(|slot| judged_plan.is_some() && !slot.is(&self.slots.judged));
         if let Statement::Statement(sql) = &statement {
-            self.warnings.extend(smells(&file, sql, &reads, windowed.is_some(), by_sample, &self.tables));
+            self.warnings.extend(lint(&file, sql, &reads, windowed.is_some(), by_sample, &self.tables));
             self.tables.made(&file.name, sql);
             if let QueryKind::Table(header) = &file.kind {
                 self.tables.keys.insert(file.name.clone(), header.key.clone());

@@ -10,7 +10,7 @@ use wardwatch_config::FEATURE_KINDS;
 use super::functions::FrozenTimes;
 use super::given::given_tables;
 use super::header::{RULE_KEYS, TABLE_KEYS, VIEW_KEYS};
-use super::lint::SMELLS;
+use super::lint_names::LINTS;
 use super::refuse::is_refused;
 use super::session::context;
 
@@ -43,7 +43,7 @@ pub fn reference() -> String {
     }
     let plain = |(name, says): &(&str, &str)| (format!("`{name}`"), (*says).to_owned());
     text += "\n## Warnings\n\n";
-    text += &table("name", "what is wrong", SMELLS.iter().map(plain));
+    text += &table("name", "what is wrong", LINTS.iter().map(plain));
     text += "\n## Tables\n\nWhat the job gives where `[source] table = \"vitals\"`. A query may also read table queries, views and \
              reference tables by their names.\n\n| table | rows | columns |\n|---|---|---|\n";
     for (name, rows, columns) in given_tables() {
