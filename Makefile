@@ -13,6 +13,7 @@ with_services := --features wardwatch/services
 check:
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets $(with_services) -- -D warnings
+	cargo clippy --locked --quiet --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 	cargo test --locked --quiet
 
@@ -20,6 +21,7 @@ check:
 test:
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets $(with_services) -- -D warnings
+	cargo clippy --locked --quiet --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 	tests/services/with cargo test --locked $(with_services)
 
@@ -32,11 +34,11 @@ bench:
 	WARDWATCH_LIVE_SEEDS=30 tests/services/with cargo test --locked --release $(with_services) --test it no_alarm_is_lost
 	cargo bench --locked --bench decode
 	cargo bench --locked --bench windows
-	cargo bench --locked --bench workbench
+	cargo bench --locked --bench authoring
 	tests/services/with cargo bench --locked --bench alerts
 	tests/services/with cargo bench --locked --bench pipeline
 	tests/services/with cargo bench --locked --bench reports
-	tests/services/with cargo bench --locked --bench beside
+	tests/services/with cargo bench --locked --bench interference
 
 # Twenty minutes at 1,000 records a second: memory must not grow.
 soak:

@@ -26,7 +26,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use wardwatch::alert::{
-    Departures, Findings, Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule,
+    Departures, Elsewhere, Findings, Judged, Measure, Message, Moment, OpenEpisodes, Outstanding, Reach, Rows, Rule,
     SampleColumns, Shape, Streams, Wards, is_system_rule,
 };
 use wardwatch::clock::SystemClock;
@@ -113,7 +113,11 @@ fn lifecycle() {
             event_now: at(second),
             departures: &Departures::new(),
         };
-        episodes.judge(&rules[0], &Rows { conditions: Findings { rows: &frame, samples: None }, clear: None }, &moment);
+        episodes.judge(
+            &rules[0],
+            &Rows { conditions: Findings { rows: &frame, samples: None }, clear: None, elsewhere: Elsewhere::False },
+            &moment,
+        );
         episodes.let_time_pass(&rules, &moment);
         let reach = Reach::new(&job.notify, &outstanding, job.alerts.unreached_after);
         let notices = episodes.notices(&rules, &job.alerts, &Wards::default(), &reach, at(second));

@@ -11,7 +11,7 @@
     missing_docs
 )]
 
-mod ground;
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, 
 use wardwatch::kafka::Topic;
 use wardwatch::source::{Next, Source, Until};
 
-use ground::{
+use support::{
     PARTITIONS, brokers, cpu_seconds, database, is_wanted, percentile, resident_mib, shipped, topic, wardwatch_with,
 };
 

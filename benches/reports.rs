@@ -9,7 +9,7 @@
     missing_docs
 )]
 
-mod ground;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch::report::{Body, Figure, Limit, Line, Lines, Panel, PictureSize, Theme, Trace, png};
 
-use ground::{database, is_wanted, resident_mib, shipped_in, topic, wardwatch_with};
+use support::{database, is_wanted, resident_mib, shipped_in, topic, wardwatch_with};
 
 fn main() {
     if is_wanted("month") {

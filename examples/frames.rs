@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example frames`
 
+#![allow(clippy::print_stdout, missing_docs, reason = "an example prints what it finds")]
+
 use wardwatch::chrono::{DateTime, TimeDelta};
 use wardwatch::polars::prelude::{Column as Series, DataFrame, NamedFrom, PlSmallStr, Series as Values};
 use wardwatch::{Column, Session, SessionError};

@@ -2,9 +2,11 @@
 //!
 //! `cargo run --example live`
 
+#![allow(clippy::print_stdout, missing_docs, reason = "an example prints what it finds")]
+
 use std::time::Duration;
 
-use wardwatch::chrono::Utc;
+use wardwatch::clock::{Clock, SystemClock};
 use wardwatch::kafka::{EmbeddedBroker, Producer};
 use wardwatch::{Column, Session};
 
@@ -33,7 +35,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (patient, rate) in [("P1", 82), ("P2", 141)] {
         let record = format!(
             r#"{{"patient_id": "{patient}", "event_time": "{}", "heart_rate": {rate}}}"#,
-            Utc::now().to_rfc3339()
+            SystemClock.now().to_rfc3339()
         );
         devices.send(patient, record.as_bytes())?;
     }

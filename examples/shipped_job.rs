@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example shipped_job`
 
+#![allow(clippy::print_stdout, missing_docs, reason = "an example prints what it finds")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example try_a_rule`
 
+#![allow(clippy::print_stdout, missing_docs, reason = "an example prints what it finds")]
+
 use wardwatch::chrono::{DateTime, TimeDelta};
 use wardwatch::{Column, Session, SessionError};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, TestJob, told, wait_until};
+use crate::fixtures::{Database, TestJob, told, wait_until};
 use crate::page::{Ward, free_port};
 
 /// An answer: status, headers by their names in small letters, body.
@@ -49,7 +49,7 @@ const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// Runs `wardwatch users …` with a password as its input.
 fn users(job: &TestJob, command: &str, more: &[&str], password: &str) -> (bool, String) {
-    let mut wardwatch = crate::bed::wardwatch();
+    let mut wardwatch = crate::fixtures::wardwatch();
     wardwatch.args(["users", command]).arg(job.file()).args(more).current_dir(job.folder.path());
     let mut child = wardwatch.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
@@ -757,7 +757,7 @@ fn schemathesis_finds_no_fault_in_the_api() {
     let (_, said) = users(&ward.job, "token", &["tester", "--role", "admin"], "");
     let token = said.lines().find(|line| line.len() == 64).unwrap().to_owned();
     wait_until("one must log in", || get(ward.port, "/api/v1/patients", &[]).status == 401);
-    let seed = crate::bed::seed();
+    let seed = crate::fixtures::seed();
     let output = Command::new("python3")
         .args(["-m", "schemathesis.cli", "run", &ward.at("/api/v1/openapi.json")])
         .args(["--header", &format!("Authorization: Bearer {token}"), "--checks", "all"])

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url, repository, told, wait_until};
+use crate::fixtures::{Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url, repository, told, wait_until};
 
 fn ward() -> (TestJob, Topic, Database) {
     let (job, topic, database) = TestJob::on_mysql();
@@ -14,7 +14,7 @@ fn ward() -> (TestJob, Topic, Database) {
 
 /// Runs `wardwatch GROUP COMMAND JOB …` and returns its exit code and what it said.
 fn say(job: &TestJob, group: &str, command: &str, more: &[&str]) -> (i32, String) {
-    let mut wardwatch = crate::bed::wardwatch();
+    let mut wardwatch = crate::fixtures::wardwatch();
     let output = wardwatch
         .args([group, command])
         .arg(job.file())
@@ -406,7 +406,8 @@ fn a_rule_is_tried_on_the_past_with_its_lifecycle_and_several_delays() {
 #[test]
 fn a_rule_that_reads_artefacts_or_doubtful_values_is_tried_on_the_past_as_it_would_have_been_live() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
-    let columns = crate::bed::COLUMNS.replace("plausible = [50, 100]", "plausible = [50, 100], doubtful = [0, 100]");
+    let columns =
+        crate::fixtures::COLUMNS.replace("plausible = [50, 100]", "plausible = [50, 100], doubtful = [0, 100]");
     let job = TestJob::new(&topic.name, &database.url).columns(&columns).query("tables/readings", READINGS);
     let folder = job.folder.path();
     let records: String = ["97", "44", "43", "42", "\"--\"", "98"]

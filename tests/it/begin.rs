@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, Running, TestJob, Topic, mysql_url};
+use crate::fixtures::{Database, Running, TestJob, Topic, mysql_url};
 
 /// The columns of a monitor, and of a cuff whose readings count for four hours.
 const COLUMNS: &str = "patient_id = { type = \"text\" }
@@ -42,7 +42,7 @@ fn job() -> (TestJob, Topic, Database) {
         .columns(COLUMNS)
         .source("lateness = \"0s\"")
         .more("reference_refresh = \"200ms\"\n[trigger]\nevery = \"100ms\"")
-        .query("rules/fast", crate::bed::TACHYCARDIA)
+        .query("rules/fast", crate::fixtures::TACHYCARDIA)
         .query("rules/very_low", &LOW.replace("< 90", "< 50"));
     (job, topic, database)
 }
@@ -274,5 +274,5 @@ fn a_rule_that_fails_on_the_last_values_of_one_patient_is_judged_on_the_others_a
     let unjudged = "SELECT patient_id, rule, detail LIKE '%on the last values: %zero%' FROM coverage";
     assert_eq!(database.rows(unjudged), ["P1|low|1"]);
     let status = job.command("status").args(["--patience", "1m"]).output().unwrap();
-    assert_eq!(status.status.code(), Some(4), "{}", crate::bed::told(&status));
+    assert_eq!(status.status.code(), Some(4), "{}", crate::fixtures::told(&status));
 }

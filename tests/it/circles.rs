@@ -7,7 +7,7 @@ use std::path::Path;
 
 use syn::visit::{self, Visit};
 
-use crate::bed::repository;
+use crate::fixtures::repository;
 
 /// A module by its path within its crate; the root is empty.
 type Module = Vec<String>;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bed::{Database, READINGS, Running, TestJob, Topic, mysql_url, told, wait_until};
 use crate::browser;
+use crate::fixtures::{Database, READINGS, Running, TestJob, Topic, mysql_url, told, wait_until};
 use crate::outage::get;
 use crate::page::{free_port, pictures};
 use crate::webdriver::{Browser, Screen};
@@ -203,7 +203,7 @@ fn each_cause_that_keeps_a_rule_from_judging_is_told_and_counted() {
     // Somebody pauses a patient's alarms; a device's clock runs two hours ahead; a rule fails, for everybody.
     ward.send(&[("P1", WELL), ("P2", WELL), ("P3", WELL)]);
     ward.becomes(&[]);
-    let mut pause = crate::bed::wardwatch();
+    let mut pause = crate::fixtures::wardwatch();
     pause.args(["alerts", "pause"]).arg(ward.job.file()).args(["--patient", "P2", "--for", "20s", "--by", "nora"]);
     let output = pause.current_dir(ward.job.folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
@@ -274,7 +274,7 @@ fn a_device_whose_clock_is_so_far_ahead_that_nothing_of_it_is_taken_is_told_of_b
     let text = "P1|firing|no record of one of the patient's devices is taken: ";
     assert!(alerts.len() == 1 && alerts[0].starts_with(text) && alerts[0].contains("3600 s ahead"), "{alerts:?}");
     let status = job.command("status").output().unwrap();
-    let told = crate::bed::told(&status);
+    let told = crate::fixtures::told(&status);
     assert!(status.status.code() == Some(4) && told.contains("3600 s ahead"), "{told}");
     // It goes on over a restart, and the second device is read again by its right clock.
     job.run_once();

@@ -7,7 +7,7 @@ use mysql::prelude::Queryable;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::bed::{Database, TACHYCARDIA, TestJob, Topic, kafka, sample, told, wait_until};
+use crate::fixtures::{Database, TACHYCARDIA, TestJob, Topic, kafka, sample, told, wait_until};
 use crate::receiver::{Manner, Receiver};
 
 /// Fires at once and ends at once.
@@ -248,7 +248,7 @@ fn a_heartbeat_ceases_while_the_store_stalls_though_nothing_comes_that_had_to_be
     use std::sync::atomic::{AtomicBool, Ordering};
 
     let receiver = Receiver::start(Manner::Well);
-    let (topic, database) = (Topic::create(1), Database::create(&crate::bed::mysql_url()));
+    let (topic, database) = (Topic::create(1), Database::create(&crate::fixtures::mysql_url()));
     let is_stalled = Arc::new(AtomicBool::new(false));
     let stalled = Arc::clone(&is_stalled);
     // The store takes commands and answers none.

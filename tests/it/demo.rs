@@ -1,6 +1,6 @@
 //! `demo`, as a newcomer runs it.
 
-use crate::bed::{told, wardwatch};
+use crate::fixtures::{told, wardwatch};
 
 #[test]
 fn the_demo_ends_by_itself_and_leaves_a_database_and_charts() {

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, TestJob, Topic};
+use crate::fixtures::{Database, READINGS, TestJob, Topic};
 
 const DEVICE_COLUMNS: &str = r#"
 patient_id = { type = "text" }
@@ -179,10 +179,10 @@ fn a_batch_that_is_replayed_is_attached_as_it_was_though_people_have_learned_bet
 
 /// Runs `wardwatch encounters COMMAND JOB …`.
 fn say(job: &TestJob, command: &str, more: &[&str]) -> (i32, String) {
-    let mut wardwatch = crate::bed::wardwatch();
+    let mut wardwatch = crate::fixtures::wardwatch();
     let output =
         wardwatch.args(["encounters", command]).arg(job.file()).args(more).env("USER", "nurse").output().unwrap();
-    (output.status.code().unwrap(), crate::bed::told(&output))
+    (output.status.code().unwrap(), crate::fixtures::told(&output))
 }
 
 fn done(job: &TestJob, command: &str, more: &[&str]) -> String {
@@ -322,7 +322,7 @@ fn records_that_waited_are_theirs_once_somebody_says_so_and_are_judged_and_told(
     let nobody = "SELECT state, text FROM alerts WHERE rule = 'unattached'";
     let text = "records of device D1 are nobody's; they are not judged";
     assert_eq!(database.rows(nobody), [format!("firing|{text}")]);
-    let status = crate::bed::told(&job.command("status").output().unwrap());
+    let status = crate::fixtures::told(&job.command("status").output().unwrap());
     assert!(status.contains(text), "{status}");
 
     // Told late, of all but the first ten seconds.
@@ -340,7 +340,7 @@ fn records_that_waited_are_theirs_once_somebody_says_so_and_are_judged_and_told(
     let alerts = "SELECT patient_id, state, started_at, firing_at FROM alerts WHERE rule = 'tachycardia'";
     let fired = format!("A|latched|{}|{}", whole(60), whole(70));
     assert_eq!(database.rows(alerts), std::slice::from_ref(&fired), "nobody has acknowledged it");
-    let status = crate::bed::told(&job.command("status").output().unwrap());
+    let status = crate::fixtures::told(&job.command("status").output().unwrap());
     let line =
         "10 records that were nobody's when they were measured, in the table unattached; 110 became somebody's later";
     assert!(status.contains(line), "{status}");
@@ -444,7 +444,7 @@ fn what_comes_late_of_somebody_who_has_left_is_judged_for_the_time_when_they_wer
         put(&topic, "device_id", "D3", [(280, 80.0), (295, 130.0)]);
     };
     burst();
-    let log = crate::bed::told(&job.command("run").arg("--once").output().unwrap());
+    let log = crate::fixtures::told(&job.command("run").arg("--once").output().unwrap());
     let alerts = "SELECT patient_id, state, end_reason, started_at, firing_at, ended_at FROM alerts \
         WHERE severity <> 'technical' ORDER BY patient_id";
     let whole = |second: u32| format!("{}.000000", at(second));
@@ -565,7 +565,7 @@ fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_
         database.so_far("SELECT text FROM alerts WHERE rule = 'unattached' AND state = 'firing'")
             == "records still come though the patient has left; they are not judged"
     });
-    let status = crate::bed::told(&job.command("status").output().unwrap());
+    let status = crate::fixtures::told(&job.command("status").output().unwrap());
     assert!(status.contains("1 records that were nobody's when they were measured"), "{status}");
     assert!(!get("/").contains("/patients/LEFT"));
 }
@@ -588,7 +588,7 @@ fn no_more_than_a_hundred_thousand_records_of_nobody_wait_and_the_newest_stay() 
     many(0, "NULL");
     many(100_000, "d.n - 9");
     put(&topic, "device_id", "D1", (0..64).map(|second| (second, 80.0)));
-    let log = crate::bed::told(&job.command("run").arg("--once").output().unwrap());
+    let log = crate::fixtures::told(&job.command("run").arg("--once").output().unwrap());
     assert_eq!(database.rows("SELECT MAX(batch) FROM batches"), ["65"], "the first run has left word: {log}");
     let left =
         "SELECT attached_batch IS NULL, COUNT(*), MIN(batch) FROM unattached WHERE device = 'D0' GROUP BY 1 ORDER BY 1";

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use wardwatch::alert::{Change, Episode, EpisodeId, State};
 use wardwatch::job::{OfflineJob, Past, Plan};
 
-use crate::bed::{TestJob, repository, seed};
+use crate::fixtures::{TestJob, repository, seed};
 
 /// One plain rule per vital, at the limits by which the recordings' episodes were counted; a respiration of 0 is a lead
 /// that is off.

@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 
-use crate::bed::{
+use crate::fixtures::{
     Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, seed, told, wait_until,
 };
 use crate::proxy::{self, Verdict};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, TestJob, Topic, mysql_url, told, unique, wait_until};
+use crate::fixtures::{Database, READINGS, TestJob, Topic, mysql_url, told, unique, wait_until};
 use crate::proxy::{self, Verdict};
 use crate::services::OwnService;
 
@@ -84,7 +84,7 @@ fn killed_connections_are_made_again_and_nothing_is_lost_or_doubled() {
     let mut second = 0;
     for _ in 0..20 {
         for _ in 0..20 {
-            topic.put(0, None, crate::bed::sample("P1", second, 80.0).as_bytes());
+            topic.put(0, None, crate::fixtures::sample("P1", second, 80.0).as_bytes());
             second += 1;
         }
         topic.flush();
@@ -336,10 +336,10 @@ fn a_full_disk_holds_the_batch_until_there_is_room() {
 fn an_unset_secret_and_a_missing_file_are_told() {
     let job = TestJob::new("topic", "mysql://root:${NO_SUCH_SECRET}@localhost/x").query("tables/readings", READINGS);
     refused(&job, 1, &["job.toml:", "the environment variable \"NO_SUCH_SECRET\" is not set"]);
-    let absent = crate::bed::wardwatch().args(["run", "absent.toml"]).output().unwrap();
+    let absent = crate::fixtures::wardwatch().args(["run", "absent.toml"]).output().unwrap();
     assert_eq!(absent.status.code(), Some(1));
     assert!(told(&absent).contains("absent.toml:1:1: there is no such file"), "{}", told(&absent));
-    let usage = crate::bed::wardwatch().args(["run", "--onec"]).output().unwrap();
+    let usage = crate::fixtures::wardwatch().args(["run", "--onec"]).output().unwrap();
     assert_eq!(usage.status.code(), Some(2));
 }
 
@@ -402,7 +402,7 @@ fn a_stalled_store_is_waited_for_in_bounded_memory() {
         topic.put(0, None, record.as_bytes());
     }
     topic.flush();
-    let resident = |running: &crate::bed::Running| {
+    let resident = |running: &crate::fixtures::Running| {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10

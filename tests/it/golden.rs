@@ -1,6 +1,6 @@
 //! What people read, kept as files: `make golden` rewrites them.
 
-use crate::bed::{READINGS, TestJob, repository};
+use crate::fixtures::{READINGS, TestJob, repository};
 
 /// Wrong queries, each in a set of its own beside a right one.
 const WRONG: [(&str, &str, &str); 44] = [
@@ -218,7 +218,7 @@ fn golden_diagnostics_tell_a_cycle_and_all_faults_at_once() {
 
 #[test]
 fn golden_help() {
-    let help = crate::bed::wardwatch().arg("--help").output().unwrap();
+    let help = crate::fixtures::wardwatch().arg("--help").output().unwrap();
     check("help.txt", &String::from_utf8(help.stdout).unwrap());
 }
 
@@ -226,7 +226,7 @@ fn golden_help() {
 fn golden_reference_and_schemas() {
     check_file(&repository().join("docs/reference.md"), &wardwatch::query::reference());
     for of in ["job", "tests"] {
-        let printed = crate::bed::wardwatch().args(["schema", of]).output().unwrap();
+        let printed = crate::fixtures::wardwatch().args(["schema", of]).output().unwrap();
         let file = repository().join("docs/schema").join(format!("{of}.json"));
         check_file(&file, &String::from_utf8(printed.stdout).unwrap());
     }
@@ -365,7 +365,7 @@ fn golden_diagnostics_of_wrong_tests_and_seeds() {
     };
     let job = || {
         let job = TestJob::new("topic", "sqlite://x.db").query("tables/readings", READINGS);
-        job.query("rules/fast", crate::bed::TACHYCARDIA)
+        job.query("rules/fast", crate::fixtures::TACHYCARDIA)
     };
     let test = |query: &str| format!("[[test]]\nname = \"a\"\nquery = \"{query}\"\n\n[[test.batch]]\n");
     for (what, text) in WRONG_TESTS {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::bed::repository;
+use crate::fixtures::repository;
 
 /// A block of code of the guide.
 struct Block<'a> {

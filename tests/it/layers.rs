@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bed::repository;
+use crate::fixtures::repository;
 
 /// Libraries that some of our crates alone may use.
 const OWNED: [(&str, &[&str]); 9] = [

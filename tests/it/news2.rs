@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch::job::{GivenRecord, OfflineJob, Plan};
 use wardwatch::terms::Partition;
 
-use crate::bed::repository;
+use crate::fixtures::repository;
 
 /// What a parameter is called in records, a value of it as it would be sent, and what it scores.
 type Band = (&'static str, &'static str, i64);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::bed::{Database, TestJob, Topic, mysql_url, repository, seed};
+use crate::fixtures::{Database, TestJob, Topic, mysql_url, repository, seed};
 
 const AGGREGATES: &str = "count(*) AS records, count(heart_rate) AS readings, avg(heart_rate) AS mean,
     min(heart_rate) AS lowest, max(heart_rate) AS highest, sum(heart_rate) AS total, stddev(heart_rate) AS deviation,
@@ -120,7 +120,7 @@ fn windows_of_a_random_stream_are_those_of_another_engine_in_one_go() {
         job.run_once();
     }
     let closing = job.command("run").args(["--once", "--close-windows"]).output().unwrap();
-    assert!(closing.status.success(), "{}", crate::bed::told(&closing));
+    assert!(closing.status.success(), "{}", crate::fixtures::told(&closing));
 
     check_late(&database, &records);
     let csv = job.folder.path().join("counted.csv");

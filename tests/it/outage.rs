@@ -8,10 +8,10 @@ use mysql::prelude::Queryable;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use crate::bed::{
+use crate::browser;
+use crate::fixtures::{
     Database, READINGS, Running, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, told, unique, wait_until,
 };
-use crate::browser;
 use crate::page::{Ward, pictures};
 use crate::receiver::{Manner, Receiver};
 use crate::services::OwnService;
@@ -409,7 +409,7 @@ fn records_that_kafka_has_deleted_unread_are_an_alert_and_a_finding_until_somebo
     topic.put_samples("P1", &[(4, 80.0)]);
     job.run_once();
     assert_eq!(status().0, Some(4), "nobody has seen it");
-    let acknowledged = crate::bed::wardwatch()
+    let acknowledged = crate::fixtures::wardwatch()
         .args(["alerts", "ack"])
         .arg(job.file())
         .args([id, "--by", "nora"])

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, Running, TestJob, Topic, wait_until};
 use crate::browser;
+use crate::fixtures::{Database, READINGS, Running, TestJob, Topic, wait_until};
 use crate::webdriver::{Browser, Screen};
 
 /// Where pictures are kept.
@@ -42,7 +42,7 @@ impl Ward {
     }
 
     pub fn open_with(patients: &[(&str, f64)], dashboard: &str) -> Self {
-        Self::open_on(&crate::bed::kafka(), &crate::bed::mysql_url(), patients, dashboard)
+        Self::open_on(&crate::fixtures::kafka(), &crate::fixtures::mysql_url(), patients, dashboard)
     }
 
     /// The same on a broker and a database server of the test's own.
@@ -455,7 +455,7 @@ fn the_demo_opens_with_a_living_ward() {
     }
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let mut command = crate::bed::wardwatch();
+    let mut command = crate::fixtures::wardwatch();
     command.args(["demo", "--patients", "12", "--port", &port.to_string(), "--dir", "demo"]);
     let demo = Running::spawn(command.current_dir(folder.path()), folder.path().join("demo.log"));
     let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
@@ -486,28 +486,28 @@ fn the_demo_opens_with_a_living_ward() {
     silent(&wall);
     silent(&phone);
     // A report of the same patient, for README too.
-    let absolute = |path: &str| format!("\"{}\"", crate::bed::repository().join(path).display());
-    let job = std::fs::read_to_string(crate::bed::repository().join("jobs/patient_vitals.toml")).unwrap();
+    let absolute = |path: &str| format!("\"{}\"", crate::fixtures::repository().join(path).display());
+    let job = std::fs::read_to_string(crate::fixtures::repository().join("jobs/patient_vitals.toml")).unwrap();
     let job = job
         .replace("\"../sql/vitals\"", &absolute("sql/vitals"))
         .replace("\"../reports\"", &absolute("reports"))
         .replace("\"../reports/out\"", "\"out\"");
     std::fs::write(folder.path().join("job.toml"), job).unwrap();
-    let report = crate::bed::wardwatch()
+    let report = crate::fixtures::wardwatch()
         .args(["report", "job.toml", "patient_trend", "--patient", "P0001", "--last", "5m"])
         .env("MYSQL_URL", format!("sqlite://{}", folder.path().join("demo/wardwatch.db").display()))
         .current_dir(folder.path())
         .output()
         .unwrap();
-    assert!(report.status.success(), "{}", crate::bed::told(&report));
+    assert!(report.status.success(), "{}", crate::fixtures::told(&report));
     let trend =
         std::fs::read_dir(folder.path().join("out/patient_trend/P0001")).unwrap().map(|entry| entry.unwrap().path());
     let trend = trend.filter(|path| path.extension().is_some_and(|extension| extension == "png")).max().unwrap();
     drop(demo);
     if std::env::var("WARDWATCH_GOLDEN").is_ok_and(|value| value == "write") {
-        std::fs::copy(trend, crate::bed::repository().join("docs/patient.png")).unwrap();
+        std::fs::copy(trend, crate::fixtures::repository().join("docs/patient.png")).unwrap();
         for name in ["ward", "patient", "phone"] {
-            let to = crate::bed::repository().join("docs/page").join(format!("{name}.png"));
+            let to = crate::fixtures::repository().join("docs/page").join(format!("{name}.png"));
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::copy(pictures().join(format!("readme-{name}.png")), to).unwrap();
         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, TestJob, Topic, repository};
+use crate::fixtures::{Database, TestJob, Topic, repository};
 
 const BY_WARD: &str =
     "-- @severity: high\n-- @latch: no\n-- @clear_after: 2s\n-- @message: HR {heart_rate:.0} > {high:.0}

@@ -1,6 +1,6 @@
 //! Queries that fail on data, or eat too much: they are quarantined, the others go on.
 
-use crate::bed::{READINGS, TestJob, told};
+use crate::fixtures::{READINGS, TestJob, told};
 
 /// Runs one batch with a good table and one bad query, and returns the bad one's error.
 fn failure(name: &str, text: &str) -> String {

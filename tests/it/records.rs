@@ -1,6 +1,6 @@
 //! Records that are odd: each becomes a row or a reject with its bytes, and the job goes on.
 
-use crate::bed::{Database, TestJob, Topic, mysql_url, sample};
+use crate::fixtures::{Database, TestJob, Topic, mysql_url, sample};
 
 #[test]
 fn every_odd_record_is_a_row_or_a_reject_and_none_is_lost() {
@@ -77,15 +77,15 @@ fn the_classic_producers_records_run_through_the_shipped_job_unchanged() {
         topic.put(0, None, record(second, 150, false).as_bytes());
     }
     topic.flush();
-    let run = crate::bed::wardwatch()
+    let run = crate::fixtures::wardwatch()
         .args(["run", "--once", "jobs/patient_data.toml"])
-        .current_dir(crate::bed::repository())
-        .env("KAFKA_BROKERS", crate::bed::kafka())
+        .current_dir(crate::fixtures::repository())
+        .env("KAFKA_BROKERS", crate::fixtures::kafka())
         .env("PATIENT_DATA_TOPIC", &topic.name)
         .env("MYSQL_URL", &database.url)
         .output()
         .unwrap();
-    assert!(run.status.success(), "{}", crate::bed::told(&run));
+    assert!(run.status.success(), "{}", crate::fixtures::told(&run));
     assert_eq!(
         database.rows("SELECT patient_id, CAST(last_at AS CHAR), heart_rate, sport_mode, high_heart_rate, high_bp, high_glucose FROM patient_status"),
         ["1|2024-01-23 14:01:49.000000|150|0|1|1|0"]

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, TestJob, Topic, mysql_url, repository, sample, told, wait_until};
+use crate::fixtures::{Database, TestJob, Topic, mysql_url, repository, sample, told, wait_until};
 
 const DAY: &str = "-- @key: patient_id, day
 SELECT patient_id, tumble(event_time, INTERVAL '24 hours') AS day, count(*) AS records, sum(heart_rate) AS heart_rate_sum
@@ -117,7 +117,7 @@ fn late_rows_are_kept_apart_with_how_late_and_still_are_readings() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
     let job = TestJob::new(&topic.name, &database.url)
         .query("tables/minute", MINUTE)
-        .query("tables/readings", crate::bed::READINGS);
+        .query("tables/readings", crate::fixtures::READINGS);
     topic.put_samples("P1", &[(100, 80.0), (90, 81.0), (89, 82.0), (110, 80.0)]);
     run(&job, &["--close-windows"]);
     let late = database
@@ -193,7 +193,7 @@ SELECT patient_id, age_seconds FROM vitals_latest WHERE age_seconds > 3";
     let job = TestJob::new(&topic.name, &database.url).query("rules/no_data", silent);
     let halted = || {
         let status = job.command("status").args(["--patience", "3s"]).output().unwrap();
-        crate::bed::told(&status).contains("no_batch")
+        crate::fixtures::told(&status).contains("no_batch")
     };
     run(&job, &[]);
     assert!(!halted(), "a run over an empty topic is one that has looked");
@@ -357,7 +357,7 @@ GROUP BY patient_id";
         .more("[features]\ntrend = { of = \"heart_rate\", kind = \"slope\", over = \"1m\" }")
         .query("tables/minute", MINUTE)
         .query("tables/history", history)
-        .query("rules/tachycardia", crate::bed::TACHYCARDIA);
+        .query("rules/tachycardia", crate::fixtures::TACHYCARDIA);
     topic.put(1, None, sample("P2", 0, 80.0).as_bytes());
     topic.put(1, None, sample("P2", 1, 80.0).as_bytes());
     topic.flush();

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, TestJob, Topic, mysql_url, repository, told, wait_until};
+use crate::fixtures::{Database, TestJob, Topic, mysql_url, repository, told, wait_until};
 
 const RULE: &str = "-- @severity: high\n-- @message: HR {heart_rate:.0} > {high:.0}
 SELECT v.patient_id, v.event_time, v.heart_rate, t.high
@@ -91,7 +91,7 @@ fn a_limit_changed_in_the_store_holds_from_the_batch_after_the_refresh_on() {
 #[test]
 fn faults_of_seeds_and_views_are_told_with_their_place() {
     let job = TestJob::new("topic", "sqlite://x.db")
-        .query("tables/readings", crate::bed::READINGS)
+        .query("tables/readings", crate::fixtures::READINGS)
         .sql_file("seeds/limits.csv", "# @key: patient_id\npatient_id,high:flaot\n");
     let output = job.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -119,7 +119,7 @@ fn a_limit_that_cannot_be_read_counts_for_nothing_and_is_told_and_the_others_hol
     let job = TestJob::new(&topic.name, &format!("sqlite://{}", file.display()))
         .more("reference_refresh = \"100ms\"")
         .sql_file("seeds/limits.csv", "# @key: patient_id\npatient_id,high:float\nP1,100\nP2,100\n")
-        .query("tables/readings", crate::bed::READINGS)
+        .query("tables/readings", crate::fixtures::READINGS)
         .query(
             "rules/fast",
             "-- @severity: high\n-- @message: HR {heart_rate:.0} > {high:.0}

@@ -9,7 +9,7 @@ use mysql::prelude::Queryable;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::bed::{Database, READINGS, Running, TestJob, Topic, mariadb_url, mysql_url, sample, seed, told};
+use crate::fixtures::{Database, READINGS, Running, TestJob, Topic, mariadb_url, mysql_url, sample, seed, told};
 
 const MINUTE: &str = "-- @key: patient_id, window_start
 SELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, count(*) AS records, max(heart_rate) AS high

@@ -13,7 +13,7 @@ use wardwatch::query::{Limits, StoredReader};
 use wardwatch::report::{KINDS, Moment, PictureSize, load, make, png, subjects};
 use wardwatch::stored::{Condition, StoredTables};
 
-use crate::bed::repository;
+use crate::fixtures::repository;
 
 /// A ward of five over an hour: made by formulas, so that it is the same everywhere.
 #[derive(Debug)]

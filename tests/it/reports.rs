@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::bed::{Database, TestJob, Topic, kafka, mysql_url, repository, told, wardwatch};
 use crate::browser;
+use crate::fixtures::{Database, TestJob, Topic, kafka, mysql_url, repository, told, wardwatch};
 
 /// The shipped job in a folder of its own, so that its reports lie there.
 struct Shipped {
@@ -94,13 +94,13 @@ fn shipped_reports_of(url: String, count: impl Fn(&str) -> usize) {
 
     let wrong = shipped.command(&["report", "patient_trends"]);
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(crate::bed::told(&wrong).contains("did you mean \"patient_trend\"?"));
+    assert!(crate::fixtures::told(&wrong).contains("did you mean \"patient_trend\"?"));
     let nobody = shipped.command(&["report", "patient_trend", "--patient", "P001"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(
-        crate::bed::told(&nobody).contains("has no \"P001\"; did you mean \"P0001\"?"),
+        crate::fixtures::told(&nobody).contains("has no \"P001\"; did you mean \"P0001\"?"),
         "{}",
-        crate::bed::told(&nobody)
+        crate::fixtures::told(&nobody)
     );
 }
 
@@ -298,7 +298,7 @@ fn no_report_reads_who_may_see_the_page_however_the_tables_are_named() {
     for url in [Database::create(&mysql_url()).url, embedded] {
         let topic = Topic::create(1);
         let job = TestJob::new(&topic.name, &url)
-            .query("tables/readings", crate::bed::READINGS)
+            .query("tables/readings", crate::fixtures::READINGS)
             .more("[reports]\ndir = \"out\"\nspecs = \"reports\"");
         topic.put_samples("P1", &[(0, 80.0)]);
         job.run_once();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::bed::{repository, wait_until};
+use crate::fixtures::{repository, wait_until};
 
 /// A Kafka broker or a MySQL server in a temporary folder.
 pub struct OwnService {

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMi
 use chrono::{DateTime, TimeDelta, Utc};
 use wardwatch::{Builder, Column, Offline, Session, SessionError};
 
-use crate::bed::{Database, Topic, kafka, mysql_url};
+use crate::fixtures::{Database, Topic, kafka, mysql_url};
 
 #[path = "../../examples/frames.rs"]
 mod frames;

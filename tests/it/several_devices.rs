@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use wardwatch::job::{GivenRecord, OfflineJob, Plan, Recovering};
 use wardwatch::terms::Partition;
 
-use crate::bed::TestJob;
+use crate::fixtures::TestJob;
 
 /// What a device sent: its name, the second by its own clock, the second by Kafka's, and values.
 type Sent<'a> = (&'a str, f64, f64, &'a [(&'a str, Option<f64>)]);
@@ -120,16 +120,14 @@ fn what_one_reading_says_by_two_vitals_fires_after_a_kill_too() {
     let shock = SHOCK.replace("heart_rate / systolic AS shock_index", "spo2 / systolic AS shock_index");
     let shock = shock.replace("heart_rate / systolic > 1", "spo2 / systolic > 1");
     for names_devices in [true, false] {
-        let mut sent: Vec<(&str, f64, f64, Vec<(&str, Option<f64>)>)> = Vec::new();
+        let mut sent: Vec<Sent<'_>> = Vec::new();
         for second in 0..60 {
             let at = f64::from(second);
-            sent.push(("monitor", at, at, vec![("heart_rate", Some(80.0))]));
+            sent.push(("monitor", at, at, &[("heart_rate", Some(80.0))]));
             if second == 3 {
-                sent.push(("cuff", at + 0.2, at + 0.5, vec![("systolic", Some(60.0)), ("spo2", Some(90.0))]));
+                sent.push(("cuff", at + 0.2, at + 0.5, &[("systolic", Some(60.0)), ("spo2", Some(90.0))]));
             }
         }
-        let sent: Vec<Sent<'_>> =
-            sent.iter().map(|(device, at, stamped, values)| (*device, *at, *stamped, values.as_slice())).collect();
         for (every, is_killed) in [(1.0, false), (1.0, true), (7.0, true), (0.3, true)] {
             let job = job(names_devices).columns(
                 "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\ndevice_id = { type = \"text\" }\n\

@@ -1,6 +1,6 @@
 //! `simulate` on the real broker: what it sends is what the job stores.
 
-use crate::bed::{Database, Topic, kafka, mysql_url, repository, told, wardwatch};
+use crate::fixtures::{Database, Topic, kafka, mysql_url, repository, told, wardwatch};
 
 fn run(topic: &Topic, database: &Database, arguments: &[&str]) -> String {
     let output = wardwatch()

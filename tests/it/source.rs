@@ -4,9 +4,9 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::bed::{Database, READINGS, TestJob, Topic, kafka, mysql_url, sample, told, wait_until};
+use crate::fixtures::{Database, READINGS, TestJob, Topic, kafka, mysql_url, sample, told, wait_until};
 
-fn readings(database: &crate::bed::Database) -> Vec<String> {
+fn readings(database: &crate::fixtures::Database) -> Vec<String> {
     database.rows("SELECT heart_rate FROM readings ORDER BY source_partition, source_offset")
 }
 
@@ -23,7 +23,7 @@ fn reading_starts_where_the_job_says() {
         ("2027-01-01T00:00:00Z", vec![]),
         ("latest", vec![]),
     ] {
-        let database = crate::bed::Database::create(&crate::bed::mysql_url());
+        let database = crate::fixtures::Database::create(&crate::fixtures::mysql_url());
         let job = TestJob::new(&topic.name, &database.url).query("tables/readings", READINGS);
         let job = job.source(&format!("start = \"{start}\""));
         job.run_once();

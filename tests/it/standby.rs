@@ -10,7 +10,7 @@ use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, ReplacedTopic, RunError, RunOptions, Standby, run};
 use wardwatch::source::Until;
 
-use crate::bed::{Database, READINGS, Running, TestJob, Topic, mysql_url, wait_until};
+use crate::fixtures::{Database, READINGS, Running, TestJob, Topic, mysql_url, wait_until};
 use crate::proxy;
 
 /// From the last renewal to the first commit of the other.

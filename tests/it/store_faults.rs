@@ -3,7 +3,9 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, Running, TACHYCARDIA, TestJob, Topic, mysql_url, servers, sqlite_rows, told};
+use crate::fixtures::{
+    Database, READINGS, Running, TACHYCARDIA, TestJob, Topic, mysql_url, servers, sqlite_rows, told,
+};
 use crate::services::OwnService;
 
 const WINDOWS: &str = "-- @key: patient_id, window_start
@@ -335,7 +337,7 @@ fn a_table_that_may_not_be_written_for_a_while_silences_nobody_and_loses_nothing
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
     let owner = with_tables(TestJob::new(&topic.name, &database.url));
     owner.run_once();
-    let (name, user) = (database.url.rsplit_once('/').unwrap().1.to_owned(), crate::bed::unique("u"));
+    let (name, user) = (database.url.rsplit_once('/').unwrap().1.to_owned(), crate::fixtures::unique("u"));
     let mut root = database.connect();
     root.query_drop(format!("CREATE USER '{user}' IDENTIFIED BY 'word'")).unwrap();
     for table in database.rows("SHOW TABLES") {

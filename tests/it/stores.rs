@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, servers, sqlite_rows, told};
+use crate::fixtures::{Database, PER_BATCH, READINGS, TACHYCARDIA, TestJob, Topic, servers, sqlite_rows, told};
 
 /// Every row of the tables that do not depend on the machine's clock.
 const TABLES: [&str; 4] = [
@@ -111,7 +111,7 @@ fn offsets_that_somebody_else_has_moved_fence_the_writer() {
         let job = TestJob::new(&topic.name, &url).query("tables/per_batch", PER_BATCH);
         let mut running = job.start();
         topic.put_samples("P1", &[(0, 80.0)]);
-        crate::bed::wait_until("a batch is committed", || {
+        crate::fixtures::wait_until("a batch is committed", || {
             job.command("status").output().unwrap().stdout.starts_with(b"job test")
                 && String::from_utf8_lossy(&job.command("status").output().unwrap().stdout).contains("batch 1")
         });

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url, repository, rows, sqlite_rows, told};
+use crate::fixtures::{
+    Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url, repository, rows, sqlite_rows, told,
+};
 
 /// The name of the topic in the dumps; each test has one of its own.
 const TOPIC: &str = "topic_of_before";
@@ -264,7 +266,7 @@ fn a_store_of_the_version_before_is_upgraded_in_place_and_its_episodes_limits_an
 
         // Whoever looks before it has started is told what to do, not what a database says.
         for command in [vec!["status"], vec!["alerts", "list"]] {
-            let mut wardwatch = crate::bed::wardwatch();
+            let mut wardwatch = crate::fixtures::wardwatch();
             let looked = wardwatch.args(command).arg(job.file()).current_dir(job.folder.path()).output().unwrap();
             assert_eq!(looked.status.code(), Some(1), "{}", told(&looked));
             assert!(
@@ -374,7 +376,7 @@ fn run(job: &TestJob) -> String {
 
 /// Runs a command of the job that asks for something; the job itself is not running, so nobody answers.
 fn ask(job: &TestJob, command: &str, verb: &str, arguments: &[&str]) {
-    let mut wardwatch = crate::bed::wardwatch();
+    let mut wardwatch = crate::fixtures::wardwatch();
     wardwatch.args([command, verb]).arg(job.file()).args(arguments).current_dir(job.folder.path());
     drop(wardwatch.env("USER", "nurse").output().unwrap());
 }

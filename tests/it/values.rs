@@ -5,7 +5,7 @@ use std::process::Command;
 
 use mysql::prelude::Queryable;
 
-use crate::bed::{Database, TestJob, Topic, mysql_url, repository, told, wardwatch};
+use crate::fixtures::{Database, TestJob, Topic, mysql_url, repository, told, wardwatch};
 
 /// The folder of a case from the field: a job with its queries, and records as they were sent there.
 fn case(name: &str) -> PathBuf {
@@ -87,7 +87,7 @@ impl Sent {
 
     fn command(&self, command: &str) -> Command {
         let mut wardwatch = wardwatch();
-        wardwatch.arg(command).arg(self.folder.path().join("job.toml")).env("KAFKA_BROKERS", crate::bed::kafka());
+        wardwatch.arg(command).arg(self.folder.path().join("job.toml")).env("KAFKA_BROKERS", crate::fixtures::kafka());
         wardwatch.env("MYSQL_URL", &self.database.url);
         wardwatch
     }

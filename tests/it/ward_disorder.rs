@@ -19,7 +19,7 @@ use wardwatch::alert::Change;
 use wardwatch::job::{GivenRecord, OfflineJob, Plan, Recovering};
 use wardwatch::terms::Partition;
 
-use crate::bed::{TestJob, repository};
+use crate::fixtures::{TestJob, repository};
 
 const SECOND: i64 = 1_000;
 

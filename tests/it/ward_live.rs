@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bed::{Database, Running, TestJob, Topic, mysql_url, wait_until};
+use crate::fixtures::{Database, Running, TestJob, Topic, mysql_url, wait_until};
 use crate::services::OwnService;
 use crate::ward_disorder::{DISORDER, Sent, Ward, faults};
 

@@ -26,13 +26,13 @@ pub struct Action {
     /// The note of an acknowledgement, the reason of a silence.
     pub note: String,
     /// What for.
-    pub ask: Ask,
+    pub ask: Request,
 }
 
 impl Action {
     /// What somebody asks for at a time. The id is made of all that, so nobody asks for the same twice by accident.
     #[must_use]
-    pub fn new(at: DateTime<Utc>, by: &str, note: &str, ask: Ask) -> Self {
+    pub fn new(at: DateTime<Utc>, by: &str, note: &str, ask: Request) -> Self {
         let digest = Sha256::digest(format!("{}\n{by}\n{note}\n{ask:?}", at.timestamp_micros()).as_bytes());
         let id = ActionId(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect());
         Self { id, at, by: by.to_owned(), note: note.to_owned(), ask }
@@ -41,7 +41,7 @@ impl Action {
 
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask {
+pub enum Request {
     /// To take an episode on.
     Acknowledge(EpisodeId),
     /// To be quiet about what `scope` covers, until a time.
@@ -83,11 +83,11 @@ impl OpenEpisodes {
         self.silences.retain(|silence| silence.until > now);
         let answers = actions.iter().map(|action| {
             let done = match &action.ask {
-                Ask::Acknowledge(id) => self.acknowledge(action, id, (now, event_now)).map(|()| None),
-                Ask::Quiet { kind, scope, up_to, until } => {
+                Request::Acknowledge(id) => self.acknowledge(action, id, (now, event_now)).map(|()| None),
+                Request::Quiet { kind, scope, up_to, until } => {
                     self.be_quiet(action, (*kind, scope, *up_to, *until), policy, wards, now).map(Some)
                 }
-                Ask::EndSilence(id) => self.end_silence(id, now).map(Some),
+                Request::EndSilence(id) => self.end_silence(id, now).map(Some),
             };
             let (refusal, silence) = done.map_or_else(|refusal| (refusal, None), |silence| (String::new(), silence));
             Answer { action: action.id.clone(), refusal, silence }

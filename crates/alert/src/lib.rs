@@ -34,7 +34,7 @@ mod track;
 mod unreached;
 mod wards;
 
-pub use action::{Action, Answer, Ask};
+pub use action::{Action, Answer, Request};
 pub use begun::EpisodeKey;
 pub use care::{Facts, Notice, NoticeKind, Notification, address, notification_id};
 pub use composed::Composer;
@@ -42,7 +42,7 @@ pub use composed::parts::Composed;
 pub use conditions::check_rows;
 pub use coverage::{BadValue, BadValues, EVERY_RULE, Unjudged, ValidFor, Watch, Why, unjudged_patients};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
-pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, Resolved, Whose, lost_defaults, own_limit, resolve};
+pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, LimitScope, Resolved, lost_defaults, own_limit, resolve};
 pub use message::{Message, MessageFault};
 pub use moment::{Departures, Elsewhere, Findings, Moment, Rows};
 pub use rule::Judged;

@@ -12,9 +12,9 @@ use chrono::{DateTime, Utc};
 
 use super::streams::texts;
 
-/// Whose limit it is.
+/// LimitScope limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Whose {
+pub enum LimitScope {
     /// Everybody's who has no other.
     Default,
     /// An age band's.
@@ -25,7 +25,7 @@ pub enum Whose {
     Patient(String),
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for LimitScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -39,8 +39,8 @@ impl fmt::Display for Whose {
 /// A row of the table of limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
-    /// Whose it is.
-    pub whose: Whose,
+    /// LimitScope it is.
+    pub whose: LimitScope,
     /// The vital, by the name of its column.
     pub vital: String,
     /// Since when it holds.
@@ -114,12 +114,13 @@ impl Limit {
     /// The limit as a row of a table with these columns; columns that are not ours are NULL.
     #[must_use]
     pub fn row(&self, schema: &SchemaRef) -> RecordBatch {
-        let of = |wanted: fn(&Whose) -> Option<&String>| wanted(&self.whose).map(String::as_str).unwrap_or_default();
+        let of =
+            |wanted: fn(&LimitScope) -> Option<&String>| wanted(&self.whose).map(String::as_str).unwrap_or_default();
         let columns = schema.fields().iter().map(|field| -> ArrayRef {
             let text = match field.name().as_str() {
-                "patient_id" => of(|whose| if let Whose::Patient(name) = whose { Some(name) } else { None }),
-                "ward" => of(|whose| if let Whose::Ward(name) = whose { Some(name) } else { None }),
-                "age_band" => of(|whose| if let Whose::AgeBand(name) = whose { Some(name) } else { None }),
+                "patient_id" => of(|whose| if let LimitScope::Patient(name) = whose { Some(name) } else { None }),
+                "ward" => of(|whose| if let LimitScope::Ward(name) = whose { Some(name) } else { None }),
+                "age_band" => of(|whose| if let LimitScope::AgeBand(name) = whose { Some(name) } else { None }),
                 "vital" => &self.vital,
                 "author" => &self.author,
                 "reason" => &self.reason,
@@ -145,8 +146,8 @@ impl Limit {
 /// A limit that somebody wants to set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimitChange {
-    /// Whose.
-    pub whose: Whose,
+    /// LimitScope.
+    pub whose: LimitScope,
     /// The vital, by the name of its column.
     pub vital: String,
     /// The lower limit: `None` leaves it as it is, `Some(None)` leaves it to the wider scope.
@@ -183,7 +184,7 @@ impl LimitChange {
         let is_lost = |before: Option<f64>, after: Option<Option<f64>>| before.is_some() && after == Some(None);
         let lost = [("lower", own.and_then(|own| own.low), low), ("upper", own.and_then(|own| own.high), high)];
         if let Some((side, ..)) = lost.iter().find(|(_, before, after)| is_lost(*before, *after))
-            && whose == Whose::Default
+            && whose == LimitScope::Default
         {
             return Err(format!(
                 "without a default, nobody has a {side} limit of {vital} but those with a narrower one, and no alarm would come; \
@@ -208,7 +209,7 @@ impl LimitChange {
 
 /// What holds at `at` for exactly this scope and vital.
 #[must_use]
-pub fn own_limit<'a>(limits: &'a [Limit], whose: &Whose, vital: &str, at: DateTime<Utc>) -> Option<&'a Limit> {
+pub fn own_limit<'a>(limits: &'a [Limit], whose: &LimitScope, vital: &str, at: DateTime<Utc>) -> Option<&'a Limit> {
     let own = limits.iter().filter(|limit| limit.whose == *whose && limit.vital == vital && limit.is_valid(at));
     own.max_by_key(|limit| limit.valid_from)
 }
@@ -218,10 +219,10 @@ pub fn own_limit<'a>(limits: &'a [Limit], whose: &Whose, vital: &str, at: DateTi
 pub fn lost_defaults(set: &[Limit], limits: &[Limit], at: DateTime<Utc>) -> BTreeMap<String, String> {
     let mut lost: BTreeMap<String, String> = BTreeMap::new();
     let vitals: BTreeSet<&str> =
-        set.iter().filter(|limit| limit.whose == Whose::Default).map(|limit| limit.vital.as_str()).collect();
+        set.iter().filter(|limit| limit.whose == LimitScope::Default).map(|limit| limit.vital.as_str()).collect();
     for vital in vitals {
         let of = |limits: &[Limit]| {
-            let own = own_limit(limits, &Whose::Default, vital, at);
+            let own = own_limit(limits, &LimitScope::Default, vital, at);
             (own.and_then(|own| own.low), own.and_then(|own| own.high))
         };
         let (expected, found) = (of(set), of(limits));
@@ -248,12 +249,12 @@ fn instant(at: Option<DateTime<Utc>>) -> ArrayRef {
 }
 
 /// The narrowest that is named.
-fn whose(patient: String, ward: String, band: String) -> Whose {
+fn whose(patient: String, ward: String, band: String) -> LimitScope {
     match (patient.as_str(), ward.as_str(), band.as_str()) {
-        ("", "", "") => Whose::Default,
-        ("", "", _) => Whose::AgeBand(band),
-        ("", _, _) => Whose::Ward(ward),
-        _ => Whose::Patient(patient),
+        ("", "", "") => LimitScope::Default,
+        ("", "", _) => LimitScope::AgeBand(band),
+        ("", _, _) => LimitScope::Ward(ward),
+        _ => LimitScope::Patient(patient),
     }
 }
 
@@ -266,17 +267,17 @@ pub fn resolve<'a>(
     bands: &[&str],
     at: DateTime<Utc>,
 ) -> Vec<Resolved<'a>> {
-    let mut scopes = vec![Whose::Patient(patient.to_owned())];
+    let mut scopes = vec![LimitScope::Patient(patient.to_owned())];
     if !ward.is_empty() {
-        scopes.push(Whose::Ward(ward.to_owned()));
+        scopes.push(LimitScope::Ward(ward.to_owned()));
     }
-    scopes.extend(bands.iter().filter(|band| !band.is_empty()).map(|band| Whose::AgeBand((*band).to_owned())));
-    scopes.push(Whose::Default);
+    scopes.extend(bands.iter().filter(|band| !band.is_empty()).map(|band| LimitScope::AgeBand((*band).to_owned())));
+    scopes.push(LimitScope::Default);
     let mut vitals: Vec<&str> = limits.iter().map(|limit| limit.vital.as_str()).collect();
     vitals.sort_unstable();
     vitals.dedup();
     let resolved = vitals.into_iter().map(|vital| {
-        let now = |scope: &Whose| own_limit(limits, scope, vital, at);
+        let now = |scope: &LimitScope| own_limit(limits, scope, vital, at);
         let first = |side: fn(&Limit) -> Option<f64>| {
             scopes.iter().filter_map(now).find_map(|limit| Some((side(limit)?, limit)))
         };
@@ -289,7 +290,7 @@ pub fn resolve<'a>(
 mod tests {
     use super::*;
 
-    fn limit(whose: Whose, from: i64, until: Option<i64>, low: Option<f64>, high: Option<f64>) -> Limit {
+    fn limit(whose: LimitScope, from: i64, until: Option<i64>, low: Option<f64>, high: Option<f64>) -> Limit {
         let at = |second: i64| DateTime::from_timestamp(second, 0).expect("a time");
         Limit {
             whose,
@@ -306,11 +307,11 @@ mod tests {
     #[test]
     fn each_side_comes_from_the_narrowest_scope_that_has_it_and_a_limit_that_is_over_gives_way() {
         let limits = [
-            limit(Whose::Default, 0, None, Some(50.0), Some(120.0)),
-            limit(Whose::AgeBand("child".to_owned()), 0, None, Some(75.0), Some(160.0)),
-            limit(Whose::Ward("icu".to_owned()), 10, None, None, Some(110.0)),
-            limit(Whose::Patient("P1".to_owned()), 20, None, Some(40.0), None),
-            limit(Whose::Patient("P1".to_owned()), 30, Some(40), Some(30.0), None),
+            limit(LimitScope::Default, 0, None, Some(50.0), Some(120.0)),
+            limit(LimitScope::AgeBand("child".to_owned()), 0, None, Some(75.0), Some(160.0)),
+            limit(LimitScope::Ward("icu".to_owned()), 10, None, None, Some(110.0)),
+            limit(LimitScope::Patient("P1".to_owned()), 20, None, Some(40.0), None),
+            limit(LimitScope::Patient("P1".to_owned()), 30, Some(40), Some(30.0), None),
         ];
         let check = |patient: &str, ward: &str, band: &str, second: i64, low: f64, high: f64| {
             let at = DateTime::from_timestamp(second, 0).expect("a time");
@@ -331,7 +332,8 @@ mod tests {
     fn a_default_that_everybody_would_lose_is_refused_and_one_that_is_lost_is_told() {
         let at = |second: i64| DateTime::from_timestamp(second, 0).expect("a time");
         let spo2 = |whose, low, high| Limit { vital: "spo2".to_owned(), ..limit(whose, 5, None, low, high) };
-        let set = [spo2(Whose::Default, Some(90.0), None), spo2(Whose::Ward("icu".to_owned()), Some(85.0), None)];
+        let set =
+            [spo2(LimitScope::Default, Some(90.0), None), spo2(LimitScope::Ward("icu".to_owned()), Some(85.0), None)];
         let change = |whose, low, high| LimitChange {
             whose,
             vital: "spo2".to_owned(),
@@ -342,14 +344,15 @@ mod tests {
             author: "nora".to_owned(),
             reason: "tried".to_owned(),
         };
-        let refused = change(Whose::Default, Some(None), Some(Some(99.0))).limit(&set, None).expect_err("a refusal");
+        let refused =
+            change(LimitScope::Default, Some(None), Some(Some(99.0))).limit(&set, None).expect_err("a refusal");
         assert!(refused.starts_with("without a default, nobody has a lower limit of spo2"), "{refused}");
-        assert!(change(Whose::Default, None, Some(None)).limit(&set, None).is_ok(), "there was none on that side");
-        assert!(change(Whose::Ward("icu".to_owned()), Some(None), None).limit(&set, None).is_ok());
-        assert!(change(Whose::Default, Some(Some(88.0)), None).limit(&set, None).is_ok());
+        assert!(change(LimitScope::Default, None, Some(None)).limit(&set, None).is_ok(), "there was none on that side");
+        assert!(change(LimitScope::Ward("icu".to_owned()), Some(None), None).limit(&set, None).is_ok());
+        assert!(change(LimitScope::Default, Some(Some(88.0)), None).limit(&set, None).is_ok());
 
         assert!(lost_defaults(&set, &set, at(20)).is_empty());
-        let without = [spo2(Whose::Default, None, Some(99.0)), set[1].clone()];
+        let without = [spo2(LimitScope::Default, None, Some(99.0)), set[1].clone()];
         let told = BTreeMap::from([("spo2".to_owned(), "spo2 (low)".to_owned())]);
         assert_eq!(lost_defaults(&set, &without, at(20)), told);
         assert_eq!(lost_defaults(&set, &set[1..], at(20)), told);
@@ -369,7 +372,7 @@ mod tests {
             arrow::datatypes::Field::new(name, data_type, true)
         });
         let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(fields.to_vec()));
-        for whose in [Whose::Default, Whose::Ward("icu".to_owned()), Whose::Patient("P1".to_owned())] {
+        for whose in [LimitScope::Default, LimitScope::Ward("icu".to_owned()), LimitScope::Patient("P1".to_owned())] {
             let limit = limit(whose, 5, Some(9), None, Some(120.0));
             assert_eq!(Limit::read(&limit.row(&schema)), Ok(vec![limit]));
         }

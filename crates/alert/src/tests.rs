@@ -285,7 +285,7 @@ fn latching() -> Rule {
 }
 
 fn acknowledge(id: &EpisodeId, second: i64) -> Action {
-    Action::new(at(second), "nurse", "seen", Ask::Acknowledge(id.clone()))
+    Action::new(at(second), "nurse", "seen", Request::Acknowledge(id.clone()))
 }
 
 #[test]
@@ -552,7 +552,7 @@ fn that_nobody_was_reached_is_written_when_it_begins_and_when_it_ends_and_not_be
 
 fn quiet(kind: SilenceKind, up_to: Option<Severity>, from: i64, until: i64) -> Action {
     let scope = Scope { patient: "P1".to_owned(), ..Scope::default() };
-    Action::new(at(from), "nurse", "at the bed", Ask::Quiet { kind, scope, up_to, until: at(until) })
+    Action::new(at(from), "nurse", "at the bed", Request::Quiet { kind, scope, up_to, until: at(until) })
 }
 
 #[test]
@@ -582,7 +582,8 @@ fn a_pause_hides_no_higher_severity_outlasts_new_readings_and_ends_by_itself() {
 #[test]
 fn a_silence_needs_a_scope_and_an_end_in_the_future_and_can_be_ended_early() {
     let mut ward = Ward::new(vec![rule(0, 0)]);
-    let everything = Ask::Quiet { kind: SilenceKind::Silence, scope: Scope::default(), up_to: None, until: at(100) };
+    let everything =
+        Request::Quiet { kind: SilenceKind::Silence, scope: Scope::default(), up_to: None, until: at(100) };
     let refused = [Action::new(at(0), "nurse", "x", everything), quiet(SilenceKind::Silence, None, 0, 0)];
     let answers = ward.batch(&[], None, &refused, 0);
     assert!(answers[0].refusal.contains("names a patient, a ward or a rule"), "{}", answers[0].refusal);
@@ -594,7 +595,7 @@ fn a_silence_needs_a_scope_and_an_end_in_the_future_and_can_be_ended_early() {
     ward.batch(&some(&[(1, 130.0)]), None, &[], 1);
     assert_eq!(told(&ward), Vec::<&str>::new());
     ward.now = at(2);
-    ward.batch(&[], None, &[Action::new(at(2), "nurse", "", Ask::EndSilence(silence.id.clone()))], 2);
+    ward.batch(&[], None, &[Action::new(at(2), "nurse", "", Request::EndSilence(silence.id.clone()))], 2);
     assert_eq!(told(&ward), ["firing"]);
 }
 

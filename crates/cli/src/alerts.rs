@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use wardwatch_alert::{Action, ActionId, Ask, Episode, EpisodeId, Facts, Scope, SilenceKind, State, Wards};
+use wardwatch_alert::{Action, ActionId, Episode, EpisodeId, Facts, Request, Scope, SilenceKind, State, Wards};
 use wardwatch_config::Job;
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::Severity;
@@ -293,7 +293,7 @@ impl Ack {
             _ => {}
         }
         let told = format!("episode {} is acknowledged", episode.id);
-        self.asking.ask(&mut store, &self.note, Ask::Acknowledge(EpisodeId(episode.id.0)), &told)
+        self.asking.ask(&mut store, &self.note, Request::Acknowledge(EpisodeId(episode.id.0)), &told)
     }
 }
 
@@ -335,7 +335,7 @@ impl Pause {
         }
         let until = SystemClock.now() + TimeDelta::from_std(self.length)?;
         let told = format!("quiet about {scope} until {}", second(until));
-        self.asking.ask(&mut store, "", Ask::Quiet { kind: SilenceKind::Pause, scope, up_to: None, until }, &told)
+        self.asking.ask(&mut store, "", Request::Quiet { kind: SilenceKind::Pause, scope, up_to: None, until }, &told)
     }
 }
 
@@ -357,7 +357,7 @@ impl SilenceFor {
             bail!("a silence has a reason");
         }
         let told = format!("quiet about {scope} until {}", second(until));
-        let ask = Ask::Quiet { kind: SilenceKind::Silence, scope, up_to: self.up_to, until };
+        let ask = Request::Quiet { kind: SilenceKind::Silence, scope, up_to: self.up_to, until };
         self.asking.ask(&mut store, &self.reason, ask, &told)
     }
 }
@@ -372,7 +372,7 @@ impl End {
             bail!(wardwatch_model::diagnostic::unknown("silence", &self.silence, held()));
         }
         let told = format!("silence {} is over", self.silence);
-        self.asking.ask(&mut store, "", Ask::EndSilence(ActionId(self.silence)), &told)
+        self.asking.ask(&mut store, "", Request::EndSilence(ActionId(self.silence)), &told)
     }
 }
 
@@ -396,7 +396,7 @@ fn silences(file: &JobFile) -> anyhow::Result<()> {
 
 impl Asking {
     /// Puts the request down and waits for the running job to do it.
-    fn ask(&self, store: &mut Store, note: &str, ask: Ask, told: &str) -> anyhow::Result<()> {
+    fn ask(&self, store: &mut Store, note: &str, ask: Request, told: &str) -> anyhow::Result<()> {
         if self.by.trim().is_empty() {
             bail!("say who asks: --by NAME");
         }

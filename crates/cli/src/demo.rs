@@ -35,7 +35,7 @@ const DATABASE: &str = "wardwatch.db";
 /// In the folder of its queries: the table of patients.
 const PATIENTS_FILE: &str = "seeds/patients.csv";
 
-/// Made up.
+/// RenderedReport up.
 const NAMES: [&str; 12] = [
     "Abel, R.",
     "Brandt, M.",

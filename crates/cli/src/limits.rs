@@ -3,7 +3,7 @@
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 
-use wardwatch_alert::{Limit, LimitChange, Whose, own_limit, resolve};
+use wardwatch_alert::{Limit, LimitChange, LimitScope, own_limit, resolve};
 use wardwatch_config::{Column, ColumnType};
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::diagnostic::unknown;
@@ -32,7 +32,7 @@ enum LimitsCommand {
     History(History),
 }
 
-/// Whose limit.
+/// LimitScope limit.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct Scope {
@@ -52,7 +52,7 @@ struct Scope {
 
 /// Who sets it and why.
 #[derive(Debug, clap::Args)]
-struct Signed {
+struct Author {
     /// Who sets it
     #[arg(long, value_name = "NAME", env = "USER")]
     by: String,
@@ -83,7 +83,7 @@ struct Set {
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<DateTime<Utc>>,
     #[command(flatten)]
-    signed: Signed,
+    signed: Author,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ struct Remove {
     #[arg(long, value_name = "VITAL")]
     vital: String,
     #[command(flatten)]
-    signed: Signed,
+    signed: Author,
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,15 +135,18 @@ fn side(text: &str) -> Result<Side, String> {
 }
 
 impl Scope {
-    fn whose(self) -> Option<Whose> {
+    fn whose(self) -> Option<LimitScope> {
         let Self { patient, ward, age_band, default } = self;
-        let named = patient.map(Whose::Patient).or(ward.map(Whose::Ward)).or(age_band.map(Whose::AgeBand));
-        named.or(default.then_some(Whose::Default))
+        let named =
+            patient.map(LimitScope::Patient).or(ward.map(LimitScope::Ward)).or(age_band.map(LimitScope::AgeBand));
+        named.or(default.then_some(LimitScope::Default))
     }
 
-    fn required(self) -> anyhow::Result<Whose> {
+    fn required(self) -> anyhow::Result<LimitScope> {
         match self.whose() {
-            Some(Whose::Patient(name) | Whose::Ward(name) | Whose::AgeBand(name)) if name.trim().is_empty() => {
+            Some(LimitScope::Patient(name) | LimitScope::Ward(name) | LimitScope::AgeBand(name))
+                if name.trim().is_empty() =>
+            {
                 bail!("an empty name is nobody's; --default is for everybody")
             }
             Some(whose) => Ok(whose),
@@ -153,14 +156,14 @@ impl Scope {
 }
 
 /// The table of limits with what it holds.
-struct Book {
+struct LimitsTable {
     plan: Plan,
     store: Store,
     table: Reference,
     limits: Vec<Limit>,
 }
 
-impl Book {
+impl LimitsTable {
     fn open(file: &JobFile) -> anyhow::Result<Self> {
         let plan = Plan::load(&file.job)?;
         let name = &plan.job.alerts.limits;
@@ -221,7 +224,7 @@ impl Limits {
     }
 }
 
-impl Signed {
+impl Author {
     fn check(&self) -> anyhow::Result<()> {
         if self.by.trim().is_empty() || self.reason.trim().is_empty() {
             bail!("a limit has an author and a reason: --by NAME --reason TEXT");
@@ -237,9 +240,9 @@ impl Set {
         if self.low.is_none() && self.high.is_none() {
             bail!("give --low, --high or both");
         }
-        let mut book = Book::open(&self.file)?;
+        let mut book = LimitsTable::open(&self.file)?;
         let plausible = book.vital(&self.vital)?.plausible;
-        let Signed { by, reason, from } = self.signed;
+        let Author { by, reason, from } = self.signed;
         let change = LimitChange {
             whose,
             vital: self.vital,
@@ -259,17 +262,17 @@ impl Remove {
     fn run(self) -> anyhow::Result<()> {
         self.signed.check()?;
         let whose = self.scope.required()?;
-        let mut book = Book::open(&self.file)?;
+        let mut book = LimitsTable::open(&self.file)?;
         book.vital(&self.vital)?;
         let from = self.signed.from.unwrap_or(SystemClock.now());
         match own_limit(&book.limits, &whose, &self.vital, from) {
             Some(own) if own.low.is_some() || own.high.is_some() => {}
             _ => bail!("{whose} has no {} limit of its own", self.vital),
         }
-        if whose == Whose::Default {
+        if whose == LimitScope::Default {
             bail!("without a default, nobody has a limit; set another with `wardwatch limits set --default`");
         }
-        let Signed { by, reason, .. } = self.signed;
+        let Author { by, reason, .. } = self.signed;
         book.add(&Limit {
             whose,
             vital: self.vital,
@@ -285,7 +288,7 @@ impl Remove {
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let mut book = Book::open(&self.file)?;
+        let mut book = LimitsTable::open(&self.file)?;
         let at = self.at.unwrap_or(SystemClock.now());
         let Some(patient) = self.patient else {
             let mut limits: Vec<&Limit> = book
@@ -298,7 +301,7 @@ impl List {
             print!("{}", table(limits));
             return Ok(());
         };
-        let Lies { ward, age_band, spo2_scale } = book.lies(&patient)?;
+        let PatientInfo { ward, age_band, spo2_scale } = book.lies(&patient)?;
         // As the view `thresholds` has it: the band of the age, then that of the SpO₂ scale.
         let scale = format!("spo2 scale {spo2_scale}");
         let side = |side: Option<(f64, &Limit)>| match side {
@@ -318,14 +321,14 @@ impl List {
 
 /// What the table of patients says of one, as far as it does.
 #[derive(Default)]
-struct Lies {
+struct PatientInfo {
     ward: String,
     age_band: String,
     spo2_scale: String,
 }
 
-impl Book {
-    fn lies(&mut self, patient: &str) -> anyhow::Result<Lies> {
+impl LimitsTable {
+    fn lies(&mut self, patient: &str) -> anyhow::Result<PatientInfo> {
         let name = &self.plan.job.alerts.patients.0;
         let Some(patients) = self.plan.references.iter().find(|reference| reference.spec.name == *name) else {
             return Ok(Default::default());
@@ -334,7 +337,7 @@ impl Book {
         let rows = self.store.reference_rows(&patients.spec, &patients.rows.schema())?;
         let key = &self.plan.samples.key;
         let cell = |column: &str| cell_of(&rows, key, patient, column);
-        Ok(Lies { ward: cell("ward"), age_band: cell("age_band"), spo2_scale: cell("spo2_scale") })
+        Ok(PatientInfo { ward: cell("ward"), age_band: cell("age_band"), spo2_scale: cell("spo2_scale") })
     }
 }
 
@@ -366,7 +369,7 @@ fn table<'a>(limits: impl IntoIterator<Item = &'a Limit>) -> String {
 
 impl History {
     fn run(self) -> anyhow::Result<()> {
-        let mut book = Book::open(&self.file)?;
+        let mut book = LimitsTable::open(&self.file)?;
         let whose = self.scope.whose();
         let mut limits: Vec<&Limit> = book
             .limits

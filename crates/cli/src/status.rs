@@ -1,6 +1,6 @@
 //! `wardwatch status`: how a job stands, and what it does not watch; exit code 4 where there is such a thing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use wardwatch_alert::{Unjudged, Why, unjudged_patients};
 use wardwatch_care::{Cause, Finding};
 use wardwatch_config::Job;
 use wardwatch_kafka::{Bounds, KafkaError, Topic};
-use wardwatch_model::clock::{Clock, SystemClock};
+use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::{Offset, Partition};
 use wardwatch_store::{OutletState, StalledPartition, Store, StoreError};
 
@@ -124,8 +124,8 @@ impl Gathered {
         let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
         let mut stalled = status.stalled(&ends, patience, now);
         let mut is_left = false;
-        let until = Instant::now() + SECOND_LOOK;
-        while !stalled.is_empty() && !is_left && Instant::now() < until {
+        let looking = Stopwatch::start();
+        while !stalled.is_empty() && !is_left && looking.elapsed() < SECOND_LOOK {
             std::thread::sleep(Duration::from_millis(250));
             let again = store.status(&job.source.topic)?;
             stalled = again.stalled(&ends, patience, now);

@@ -102,7 +102,7 @@ fn show_failures(report: &Report) -> usize {
         .map(|result| {
             println!("{}:{}: \"{}\" failed", result.file.display(), result.line, result.name);
             for failure in &result.failures {
-                println!("  line {}, {}: {}", failure.line, failure.manner, failure.message.trim_end());
+                println!("  line {}, {}: {}", failure.line, failure.mode, failure.message.trim_end());
             }
         })
         .count()

@@ -15,7 +15,7 @@ use wardwatch_model::telemetry::caught;
 use wardwatch_store::{Attempt, Outcome, Store, StoreError, Waiting};
 
 use super::message::{Message, Texts};
-use super::sink::{Speaker, TendFault, Undelivered};
+use super::sink::{MaintainFault, Sink, Undelivered};
 
 /// The outbox is looked into this often without being asked to: a batch that was written while the bell was lost.
 const LOOK: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// What a thread works with.
 pub(super) struct Delivery {
     outlet: Outlet,
-    speaker: Box<dyn Speaker>,
+    sink: Box<dyn Sink>,
     texts: Texts,
     url: StoreUrl,
     job: String,
@@ -54,7 +54,7 @@ struct Complaints {
 impl Delivery {
     pub(super) fn new(
         outlet: &Outlet,
-        speaker: Box<dyn Speaker>,
+        sink: Box<dyn Sink>,
         job: &Job,
         clock: Arc<dyn Clock>,
         rings: Receiver<()>,
@@ -62,7 +62,7 @@ impl Delivery {
         Self {
             texts: Texts::of(outlet),
             outlet: outlet.clone(),
-            speaker,
+            sink,
             url: job.store.clone(),
             job: job.name.clone(),
             clock,
@@ -107,7 +107,7 @@ impl Delivery {
 
     /// How long there is nothing to do, as far as is known.
     fn patience(&self) -> Duration {
-        let tend = self.speaker.tends_every().map(|every| match self.tended {
+        let tend = self.sink.maintain_every().map(|every| match self.tended {
             Some(tended) => tended.left_of(every),
             None => Duration::ZERO,
         });
@@ -121,7 +121,7 @@ impl Delivery {
             Some(store) => store,
             None => Store::connect(&self.url, &self.job)?,
         };
-        self.tend(&mut store)?;
+        self.maintain(&mut store)?;
         while self.backoff.as_ref().is_none_or(Backoff::is_over) {
             let waiting = store.waiting(&self.outlet.name, MOST)?;
             let is_all = waiting.len() < MOST;
@@ -129,7 +129,7 @@ impl Delivery {
                 self.held.iter().filter(|(_, backoff)| !backoff.is_over()).map(|(episode, _)| episode).collect();
             let due: Vec<Waiting> =
                 waiting.into_iter().filter(|waiting| !held.contains(&waiting.notification.facts.episode)).collect();
-            let most = self.speaker.most();
+            let most = self.sink.max_batch();
             let mut is_open = true;
             for group in due.chunks(most) {
                 is_open = self.deliver(&mut store, group)?;
@@ -145,16 +145,16 @@ impl Delivery {
         Ok(())
     }
 
-    fn tend(&mut self, store: &mut Store) -> Result<(), StoreError> {
-        let Some(every) = self.speaker.tends_every() else { return Ok(()) };
+    fn maintain(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        let Some(every) = self.sink.maintain_every() else { return Ok(()) };
         if self.tended.is_some_and(|tended| !tended.left_of(every).is_zero()) {
             return Ok(());
         }
         self.tended = Some(Stopwatch::start());
-        match self.speaker.tend(store, self.clock.now()) {
+        match self.sink.maintain(store, self.clock.now()) {
             Ok(()) => self.is_told.tending = false,
-            Err(TendFault::Store(error)) => return Err(error),
-            Err(TendFault::Receiver(reason)) => {
+            Err(MaintainFault::Store(error)) => return Err(error),
+            Err(MaintainFault::Receiver(reason)) => {
                 if !std::mem::replace(&mut self.is_told.tending, true) {
                     warn!(outlet = self.outlet.name, reason, "the outlet does not answer");
                 }
@@ -204,7 +204,7 @@ impl Delivery {
             group.iter().map(|waiting| self.texts.message(waiting.notification.clone())).collect();
         let (at, running) = (self.clock.now(), Stopwatch::start());
         // A message that the sink cannot bear is like one that its receiver does not take: the others are delivered.
-        let told = caught(|| self.speaker.tell(&messages, at))
+        let told = caught(|| self.sink.send(&messages, at))
             .unwrap_or_else(|_| Err(Undelivered::Refused("wardwatch panicked over it; the log says where".to_owned())));
         let took = running.elapsed();
         let attempts: Vec<Attempt> = group
@@ -298,12 +298,12 @@ mod tests {
     /// Panics over what it is told of the episode "bad".
     struct Fragile(std::sync::mpsc::Sender<String>);
 
-    impl Speaker for Fragile {
-        fn most(&self) -> usize {
+    impl Sink for Fragile {
+        fn max_batch(&self) -> usize {
             10
         }
 
-        fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+        fn send(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
             assert!(messages.iter().all(|message| message.facts().episode != "bad"), "it is meant to");
             messages.iter().for_each(|message| self.0.send(message.facts().episode.clone()).expect("somebody listens"));
             Ok(())

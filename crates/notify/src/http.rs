@@ -14,7 +14,7 @@ use wardwatch_config::{Outlet, OutletKind};
 use wardwatch_store::Store;
 
 use super::message::Message;
-use super::sink::{Pulse, Speaker, TendFault, Undelivered};
+use super::sink::{MaintainFault, Pulse, Sink, Undelivered};
 
 /// How much of an answer is kept to say what was wrong.
 const SHOWN: usize = 200;
@@ -111,20 +111,20 @@ impl Heartbeat {
     }
 }
 
-impl Speaker for Heartbeat {
-    fn most(&self) -> usize {
+impl Sink for Heartbeat {
+    fn max_batch(&self) -> usize {
         1
     }
 
-    fn tell(&mut self, _messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+    fn send(&mut self, _messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
         Ok(()) // nothing is ever addressed to it
     }
 
-    fn tends_every(&self) -> Option<Duration> {
+    fn maintain_every(&self) -> Option<Duration> {
         Some(self.every)
     }
 
-    fn tend(&mut self, _store: &mut Store, _now: DateTime<Utc>) -> Result<(), TendFault> {
+    fn maintain(&mut self, _store: &mut Store, _now: DateTime<Utc>) -> Result<(), MaintainFault> {
         let beats = self.pulse.0.load(std::sync::atomic::Ordering::Relaxed);
         if beats == self.seen {
             return Ok(()); // the loop has stood still since the last call: silence is the message

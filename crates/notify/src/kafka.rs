@@ -8,7 +8,7 @@ use wardwatch_config::{Outlet, SourceSpec};
 use wardwatch_kafka::Producer;
 
 use super::message::Message;
-use super::sink::{Speaker, Undelivered};
+use super::sink::{Sink, Undelivered};
 
 /// A topic of the Kafka that the job reads from.
 pub(super) struct Records {
@@ -57,12 +57,12 @@ impl Records {
     }
 }
 
-impl Speaker for Records {
-    fn most(&self) -> usize {
+impl Sink for Records {
+    fn max_batch(&self) -> usize {
         500
     }
 
-    fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+    fn send(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
         self.send(messages).map_err(|reason| {
             self.producer = None;
             Undelivered::Later(reason)

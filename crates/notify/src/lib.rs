@@ -46,7 +46,7 @@ use wardwatch_store::{Store, StoreError};
 use deliver::Delivery;
 use outage::OutageWatch;
 use outbox::{Board, Watch};
-use sink::{Pulse, Speaker};
+use sink::{Pulse, Sink};
 
 #[cfg(feature = "receivers")]
 pub use report::{ReportLetter, mail_report};
@@ -88,13 +88,13 @@ impl Notifier {
         }
         for outlet in &job.notify {
             let (bell, rings) = sync_channel(1);
-            let delivery = Delivery::new(outlet, speaker(outlet, job, &pulse)?, job, Arc::clone(clock), rings);
+            let delivery = Delivery::new(outlet, sink(outlet, job, &pulse)?, job, Arc::clone(clock), rings);
             threads.push((bell, spawn(format!("outlet {}", outlet.name), Box::new(move || delivery.run()))?));
         }
         // Threads of their own: an outlet's waits for the store.
         for outlet in job.notify.iter().filter(|outlet| outage::is_told(outlet)) {
             let (bell, rings) = sync_channel(1);
-            let watch = OutageWatch::new(outlet, speaker(outlet, job, &pulse)?, job, health, Arc::clone(clock), rings);
+            let watch = OutageWatch::new(outlet, sink(outlet, job, &pulse)?, job, health, Arc::clone(clock), rings);
             threads.push((bell, spawn(format!("outage {}", outlet.name), Box::new(move || watch.run()))?));
         }
         Ok(Self { threads, pulse, board })
@@ -134,7 +134,7 @@ impl Drop for Notifier {
 ///
 /// Errors: this program was built without what it takes.
 #[cfg_attr(not(feature = "receivers"), expect(unused_variables, reason = "only heartbeats have a pulse"))]
-fn speaker(outlet: &Outlet, job: &Job, pulse: &Pulse) -> Result<Box<dyn Speaker>, StoreError> {
+fn sink(outlet: &Outlet, job: &Job, pulse: &Pulse) -> Result<Box<dyn Sink>, StoreError> {
     Ok(match &outlet.kind {
         OutletKind::Kafka { topic } => Box::new(kafka::Records::new(outlet, &job.source, topic)),
         OutletKind::Log => Box::new(log::Log::new(outlet)),

@@ -9,7 +9,7 @@ use tracing::info;
 use wardwatch_config::Outlet;
 
 use super::message::Message;
-use super::sink::{Speaker, Undelivered};
+use super::sink::{Sink, Undelivered};
 
 /// The log.
 #[derive(Debug)]
@@ -24,12 +24,12 @@ impl Log {
     }
 }
 
-impl Speaker for Log {
-    fn most(&self) -> usize {
+impl Sink for Log {
+    fn max_batch(&self) -> usize {
         1_000
     }
 
-    fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+    fn send(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
         for message in messages {
             let facts = message.facts();
             let text = if self.shows_text { message.text.as_str() } else { "" };

@@ -9,7 +9,7 @@ use wardwatch_config::{Outlet, OutletKind};
 
 use super::http::idempotency_key;
 use super::message::{Message, digest, headline};
-use super::sink::{Speaker, Undelivered};
+use super::sink::{Sink, Undelivered};
 
 /// A mail server and who is written to.
 pub(super) struct Mail {
@@ -47,7 +47,7 @@ impl Mail {
         self.to.iter().cloned().fold(letter, MessageBuilder::to)
     }
 
-    pub(super) fn send(&self, letter: &Letter) -> Result<(), Undelivered> {
+    pub(super) fn post(&self, letter: &Letter) -> Result<(), Undelivered> {
         let transport = self.transport.as_ref().map_err(|error| Undelivered::Later(error.clone()))?;
         transport.send(letter).map(drop).map_err(|error| {
             let reason =
@@ -70,12 +70,12 @@ fn words(messages: &[Message]) -> (String, String) {
     }
 }
 
-impl Speaker for Mail {
-    fn most(&self) -> usize {
+impl Sink for Mail {
+    fn max_batch(&self) -> usize {
         1_000
     }
 
-    fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
-        self.send(&self.letter(messages)?)
+    fn send(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+        self.post(&self.letter(messages)?)
     }
 }

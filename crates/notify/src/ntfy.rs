@@ -8,14 +8,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use wardwatch_alert::{Action, ActionId, Ask, EpisodeId};
+use wardwatch_alert::{Action, ActionId, EpisodeId, Request};
 use wardwatch_config::{Outlet, OutletKind};
 use wardwatch_model::terms::Severity;
 use wardwatch_store::Store;
 
 use super::http::{Http, idempotency_key, signature};
 use super::message::{Message, digest, headline};
-use super::sink::{Speaker, TendFault, Undelivered};
+use super::sink::{MaintainFault, Sink, Undelivered};
 
 /// How often presses of the button are looked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -125,12 +125,12 @@ impl Button {
     }
 }
 
-impl Speaker for Ntfy {
-    fn most(&self) -> usize {
+impl Sink for Ntfy {
+    fn max_batch(&self) -> usize {
         1_000
     }
 
-    fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+    fn send(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
         let digest = digest(messages);
         let (title, text, actions) = match digest.as_slice() {
             [only] => (only.subject.clone(), only.text.clone(), self.actions(only)),
@@ -152,12 +152,12 @@ impl Speaker for Ntfy {
         self.http.post(&self.url, &headers, &body).map(drop)
     }
 
-    fn tends_every(&self) -> Option<Duration> {
+    fn maintain_every(&self) -> Option<Duration> {
         self.button.as_ref().map(|_| LOOK)
     }
 
     /// Passes presses of the button on to the job.
-    fn tend(&mut self, store: &mut Store, now: DateTime<Utc>) -> Result<(), TendFault> {
+    fn maintain(&mut self, store: &mut Store, now: DateTime<Utc>) -> Result<(), MaintainFault> {
         let Some(Button { topic, since, .. }) = &self.button else { return Ok(()) };
         let url = format!("{}/{topic}/json?poll=1&since={since}", self.url);
         let lines = self.http.get(&url, &self.headers())?;
@@ -167,7 +167,7 @@ impl Speaker for Ntfy {
             if let Some(episode) = button.pressed(&line.message) {
                 let (by, note) = ("ntfy".to_owned(), String::new());
                 let id = ActionId(format!("ntfy-{}", line.id));
-                store.ask(&Action { id, at: now, by, note, ask: Ask::Acknowledge(episode) })?;
+                store.ask(&Action { id, at: now, by, note, ask: Request::Acknowledge(episode) })?;
             }
             button.since = line.id;
         }

@@ -21,7 +21,7 @@ use wardwatch_model::terms::Severity;
 
 use super::deliver::Backoff;
 use super::message::Texts;
-use super::sink::{Speaker, Undelivered};
+use super::sink::{Sink, Undelivered};
 
 /// How often it is looked whether the store answers.
 const LOOK: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ pub(super) fn is_told(outlet: &Outlet) -> bool {
 /// What the thread of one receiver works with.
 pub(super) struct OutageWatch {
     outlet: Outlet,
-    speaker: Box<dyn Speaker>,
+    sink: Box<dyn Sink>,
     texts: Texts,
     job: String,
     health: Health,
@@ -95,7 +95,7 @@ impl Told {
 impl OutageWatch {
     pub(super) fn new(
         outlet: &Outlet,
-        speaker: Box<dyn Speaker>,
+        sink: Box<dyn Sink>,
         job: &Job,
         health: &Health,
         clock: Arc<dyn Clock>,
@@ -104,7 +104,7 @@ impl OutageWatch {
         Self {
             texts: Texts::of(outlet),
             outlet: outlet.clone(),
-            speaker,
+            sink,
             job: job.name.clone(),
             health: health.clone(),
             clock,
@@ -170,7 +170,7 @@ impl OutageWatch {
     fn say(&mut self, saying: Saying) -> Result<(), Undelivered> {
         let now = self.clock.now();
         let message = self.texts.message(notification(&self.job, &self.outlet.name, saying, now));
-        self.speaker.tell(&[message], now)
+        self.sink.send(&[message], now)
     }
 }
 

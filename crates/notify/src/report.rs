@@ -38,7 +38,7 @@ pub fn mail_report(outlet: &Outlet, job: &str, letter: &ReportLetter<'_>) -> Res
     let mail = Mail::new(outlet, job);
     let id = format!("{}.{}", letter.report, letter.due.timestamp());
     let letter = mail.head(&id, &letter.subject).multipart(body);
-    mail.send(&letter.map_err(|error| Undelivered::Refused(error.to_string()))?)
+    mail.post(&letter.map_err(|error| Undelivered::Refused(error.to_string()))?)
 }
 
 fn cid(number: usize) -> String {

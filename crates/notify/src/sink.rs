@@ -15,20 +15,20 @@ use super::message::Message;
 pub(crate) struct Pulse(pub(crate) Arc<AtomicU64>);
 
 /// One kind of outlet: how it is spoken to.
-pub(crate) trait Speaker: Send {
+pub(crate) trait Sink: Send {
     /// How many notifications one message may hold.
-    fn most(&self) -> usize;
+    fn max_batch(&self) -> usize;
 
     /// Brings notifications to the receiver, all or, as far as anybody knows, none.
-    fn tell(&mut self, messages: &[Message], now: DateTime<Utc>) -> Result<(), Undelivered>;
+    fn send(&mut self, messages: &[Message], now: DateTime<Utc>) -> Result<(), Undelivered>;
 
     /// How often there is something to do beside.
-    fn tends_every(&self) -> Option<Duration> {
+    fn maintain_every(&self) -> Option<Duration> {
         None
     }
 
     /// Does it.
-    fn tend(&mut self, _store: &mut Store, _now: DateTime<Utc>) -> Result<(), TendFault> {
+    fn maintain(&mut self, _store: &mut Store, _now: DateTime<Utc>) -> Result<(), MaintainFault> {
         Ok(())
     }
 }
@@ -46,18 +46,18 @@ pub enum Undelivered {
 
 /// Why what an outlet does beside was not done.
 #[derive(Debug)]
-pub(crate) enum TendFault {
+pub(crate) enum MaintainFault {
     Store(StoreError),
     Receiver(String),
 }
 
-impl From<StoreError> for TendFault {
+impl From<StoreError> for MaintainFault {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<Undelivered> for TendFault {
+impl From<Undelivered> for MaintainFault {
     fn from((Undelivered::Later(reason) | Undelivered::Refused(reason)): Undelivered) -> Self {
         Self::Receiver(reason)
     }

@@ -13,7 +13,7 @@ use wardwatch_store::Store;
 
 use super::http::{Http, idempotency_key, signature};
 use super::message::Message;
-use super::sink::{Speaker, TendFault, Undelivered};
+use super::sink::{MaintainFault, Sink, Undelivered};
 
 /// A time that says that there is none, as Go writes it.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -138,12 +138,12 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
     })
 }
 
-impl Speaker for Webhook {
-    fn most(&self) -> usize {
+impl Sink for Webhook {
+    fn max_batch(&self) -> usize {
         200
     }
 
-    fn tell(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
+    fn send(&mut self, messages: &[Message], _now: DateTime<Utc>) -> Result<(), Undelivered> {
         let body = self.body(messages);
         let key = idempotency_key(messages);
         let signed = self.secret.as_ref().map(|secret| format!("sha256={}", signature(secret, &body)));
@@ -199,12 +199,12 @@ impl Alertmanager {
     }
 }
 
-impl Speaker for Alertmanager {
-    fn most(&self) -> usize {
+impl Sink for Alertmanager {
+    fn max_batch(&self) -> usize {
         200
     }
 
-    fn tell(&mut self, messages: &[Message], now: DateTime<Utc>) -> Result<(), Undelivered> {
+    fn send(&mut self, messages: &[Message], now: DateTime<Utc>) -> Result<(), Undelivered> {
         // Of one alert, a message has one state: the last.
         let mut last: BTreeMap<&str, &Message> = BTreeMap::new();
         last.extend(messages.iter().map(|message| (message.facts().episode.as_str(), message)));
@@ -220,17 +220,17 @@ impl Speaker for Alertmanager {
         Ok(())
     }
 
-    fn tends_every(&self) -> Option<Duration> {
+    fn maintain_every(&self) -> Option<Duration> {
         Some(self.resend)
     }
 
-    fn tend(&mut self, store: &mut Store, now: DateTime<Utc>) -> Result<(), TendFault> {
+    fn maintain(&mut self, store: &mut Store, now: DateTime<Utc>) -> Result<(), MaintainFault> {
         if self.standing.is_none() {
             let told = store.told(&self.name)?;
             self.standing = Some(told.into_iter().map(|facts| (facts.episode.clone(), facts)).collect());
         }
         let standing: Vec<&Facts> = self.standing.iter().flat_map(BTreeMap::values).collect();
-        for facts in standing.chunks(self.most()) {
+        for facts in standing.chunks(self.max_batch()) {
             let alerts: Vec<Alert> = facts.iter().map(|facts| self.alert(facts, now)).collect();
             self.post(&alerts)?;
         }

@@ -33,7 +33,7 @@ use super::state::JobState;
 pub(super) struct Recovery {
     /// What is remembered of rows.
     pub(super) memory: Memory,
-    /// Whose rows are, as of the batch that is replayed.
+    /// LimitScope rows are, as of the batch that is replayed.
     attaching: Attaching,
     /// Rows of windows that closed but were not given out: they could not be computed, or the query is new and begins with
     /// the earliest record.
@@ -97,7 +97,7 @@ impl Recovery {
             // Of a topic that is gone nothing can be read again.
             let lateness = TimeDelta::from_std(plan.job.source.lateness).unwrap_or(TimeDelta::MAX);
             let newest = parted.0.checked_add_signed(lateness).unwrap_or(DateTime::<Utc>::MAX_UTC);
-            rebuilt.iter().for_each(|query| plan.engine.poorer_before(query, newest));
+            rebuilt.iter().for_each(|query| plan.engine.mark_incomplete_before(query, newest));
         }
         let Needs { windows, .. } = needs;
         Ok(Self {
@@ -243,7 +243,7 @@ impl Recovery {
         for query in &affected {
             warn!(query, until = %time.to_rfc3339(),
                 "Kafka no longer holds records of its open windows; those that began before then are not written");
-            plan.engine.poorer_before(query, time);
+            plan.engine.mark_incomplete_before(query, time);
         }
         if affected.is_empty() {
             info!(until = %time.to_rfc3339(), "Kafka no longer holds all rows of the last while");

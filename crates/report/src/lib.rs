@@ -4,9 +4,9 @@
 //! time and a subject (`facts`), drawn (`figure`) and laid into a folder (`reporter`). What the store does
 //! not hold is not drawn.
 
+mod build;
 mod canvas;
 mod error;
-mod facts;
 mod figure;
 mod files;
 mod pace;
@@ -20,9 +20,9 @@ mod schedule;
 mod spec;
 mod theme;
 
+pub use build::{Moment, RenderedReport, Subject, check, make, subjects};
 pub use canvas::ChartError;
 pub use error::ReportError;
-pub use facts::{Made, Moment, Subject, check, make, subjects};
 pub use figure::{
     Band, Bars, Body, Cell, Entry, Figure, Heat, Histogram, Limit, Line, Lines, Panel, Ranges, Readout, Spark,
     SparkPoint, Sparks, Strip, TIME_AXIS, Table, Timeline, Trace, shown, spark_path,

@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use chrono_tz::Tz;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::facts::{Made, table};
+use super::build::{RenderedReport, table};
 use super::theme::Theme;
 
 const STYLE: &str = "
@@ -46,7 +46,7 @@ pub(super) struct Links {
 }
 
 /// The page of a report; `svg` is its picture. Its texts are as wide as those of a wide font, so any font has room.
-pub(super) fn page(made: &Made, svg: &str, links: &Links, zone: Tz) -> String {
+pub(super) fn page(made: &RenderedReport, svg: &str, links: &Links, zone: Tz) -> String {
     let figure = &made.figure;
     let scheme = if figure.theme == Theme::Dark { "dark" } else { "light dark" };
     html! {

@@ -9,8 +9,8 @@ use wardwatch_config::{Column, ColumnType, Job};
 use wardwatch_model::diagnostic::nearest;
 use wardwatch_store::{Readings, Store, Value};
 
+use super::build::Moment;
 use super::error::ReportError;
-use super::facts::Moment;
 use super::figure::frame::span;
 use super::figure::{Body, Cell, Entry, Figure, Limit, Line, Lines, Panel, Ranges, Strip, Timeline, Trace};
 use super::resample::sampling_interval;
@@ -123,7 +123,7 @@ pub fn patient_chart(
         note: format!(
             "{}, {} · pale areas and thin lines: {}",
             span(until - from),
-            super::facts::edges_in_words(from, until, moment.zone),
+            super::build::edges_in_words(from, until, moment.zone),
             if wanted.limits.is_some() { "the patient's limits, each with whose it is" } else { "default limits" }
         ),
         from,
@@ -131,7 +131,7 @@ pub fn patient_chart(
         zone: moment.zone,
         theme: wanted.theme,
         panels,
-        footer: super::facts::footer(&moment, rows.len(), complete),
+        footer: super::build::footer(&moment, rows.len(), complete),
     })
 }
 

@@ -18,8 +18,8 @@ use wardwatch_notify::{ReportLetter, Undelivered, mail_report};
 use wardwatch_sql::{Limits, StoredReader};
 use wardwatch_store::{ReportRun, Store, StoreTables};
 
+use super::build::{Moment, RenderedReport, Subject, make, subjects, table, text_at};
 use super::error::ReportError;
-use super::facts::{Made, Moment, Subject, make, subjects, table, text_at};
 use super::files::{folder, pages, remove_old, stamp, write};
 use super::pace::Pace;
 use super::page::{Links, Listed, NEXT, index, next, page};
@@ -112,7 +112,7 @@ pub fn write_reports(
         while let Some(subject) = subjects.get(turn.fetch_add(1, Ordering::Relaxed)) {
             let one = || {
                 let made = make(spec, subject, reader, &moment).map_err(ReportError::from)?;
-                lay(job, spec, subject, &made, &moment)
+                write_files(job, spec, subject, &made, &moment)
             };
             let one = caught(one).unwrap_or_else(|panicked| Err(ReportError::Data(panicked.to_string())));
             let keep = |written: &mut Written| match one {
@@ -162,7 +162,13 @@ fn in_full(error: &ReportError) -> String {
 }
 
 /// Writes a report's files and returns its page.
-fn lay(job: &Job, spec: &Spec, subject: &Subject, made: &Made, moment: &Moment) -> Result<PathBuf, ReportError> {
+fn write_files(
+    job: &Job,
+    spec: &Spec,
+    subject: &Subject,
+    made: &RenderedReport,
+    moment: &Moment,
+) -> Result<PathBuf, ReportError> {
     let folder = folder(&job.reports.dir, &spec.name, &subject.name);
     let stamp = stamp(made.figure.until);
     let svg = made.figure.svg()?;
@@ -207,7 +213,7 @@ fn csv(rows: &RecordBatch) -> Result<Vec<u8>, ReportError> {
 }
 
 /// The picture and the newest rows behind it; all rows are in the CSV files.
-fn markdown(made: &Made, links: &Links, zone: Tz) -> String {
+fn markdown(made: &RenderedReport, links: &Links, zone: Tz) -> String {
     const MOST_ROWS: usize = 50;
     let plain = |text: &str| text.replace('|', "\\|").replace(['\n', '<'], " ");
     let figure = &made.figure;

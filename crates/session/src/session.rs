@@ -35,10 +35,13 @@ pub struct Session<'a> {
     options: Options,
     health: Health,
     stopper: Stopper,
-    on_commit: Vec<Box<dyn FnMut(&Committed<'_>) + 'a>>,
+    on_commit: Vec<Told<'a>>,
     on_repeat: Box<dyn Fn(usize, usize) + 'a>,
     stop_when: Box<dyn Fn() -> bool + 'a>,
 }
+
+/// Who is told of a commit.
+type Told<'a> = Box<dyn FnMut(&Committed<'_>) + 'a>;
 
 /// How it is run.
 #[derive(Debug, Clone, Copy)]

@@ -74,7 +74,7 @@ impl Engine {
         }
         self.judge_by_period(&mut run, input, skip);
         self.clear();
-        self.settle(input.watermark);
+        self.evict_closed(input.watermark);
         run.outcomes
     }
 
@@ -104,18 +104,18 @@ impl Engine {
             run.query(query, &self.runner, input, left_out);
         }
         self.clear();
-        self.settle(input.watermark);
+        self.evict_closed(input.watermark);
         let given = run.outcomes.into_iter().filter(|outcome| give(&outcome.query));
         given.filter_map(|outcome| Some((outcome.query, outcome.rows.ok()?))).collect()
     }
 
     /// Forgets the windows that the batch closed.
-    fn settle(&mut self, watermark: Option<Watermark>) {
+    fn evict_closed(&mut self, watermark: Option<Watermark>) {
         let mut watermarks = BTreeMap::new();
         for query in &mut self.queries {
             if let Body::Windowed(windowed) = &mut query.body {
                 let own = own_watermark(&windowed.stream, &watermarks, watermark);
-                windowed.settle(own);
+                windowed.evict_closed(own);
                 watermarks.insert(query.planned.file.name.clone(), windowed.complete_to(own));
             }
         }

@@ -124,9 +124,9 @@ impl Engine {
     }
 
     /// Keeps `query` from giving out windows that start before `time`: they lack rows that can no longer be read.
-    pub fn poorer_before(&mut self, query: &str, time: DateTime<Utc>) {
+    pub fn mark_incomplete_before(&mut self, query: &str, time: DateTime<Utc>) {
         if let Some(windowed) = self.windowed_mut(query) {
-            windowed.poorer_before(time.timestamp_micros());
+            windowed.mark_incomplete_before(time.timestamp_micros());
         }
     }
 

@@ -20,7 +20,7 @@ pub fn junit(job: &str, report: &Report) -> Result<String, quick_junit::Serializ
                 let lines = result
                     .failures
                     .iter()
-                    .map(|failure| format!("line {}, {}: {}", failure.line, failure.manner, failure.message));
+                    .map(|failure| format!("line {}, {}: {}", failure.line, failure.mode, failure.message));
                 status.set_message(format!("{}:{}", result.file.display(), result.line));
                 status.set_description(lines.collect::<String>());
                 status

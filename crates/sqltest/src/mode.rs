@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How a test's records are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum ReplayMode {
     /// In the batches of the test: what is expected is looked for here.
     AsGiven,
     /// Each record in a batch of its own: the same must follow.
@@ -15,7 +15,7 @@ pub enum Manner {
     Interrupted,
 }
 
-impl fmt::Display for Manner {
+impl fmt::Display for ReplayMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AsGiven => "as given",

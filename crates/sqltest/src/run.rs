@@ -13,7 +13,7 @@ use wardwatch_pipeline::Plan;
 use super::checked::{Checked, CheckedTable, CheckedTest};
 use super::differ::{differ, differ_between, show, shown_rows};
 use super::file::ExpectedRows;
-use super::mode::Manner;
+use super::mode::ReplayMode;
 use super::pipe::render;
 use super::stage::{Played, Stage};
 use super::views::{Found, Shape};
@@ -23,7 +23,7 @@ use super::views::{Found, Shape};
 pub enum Thoroughness {
     /// As given alone: quick, while a query is being written.
     AsGiven,
-    /// In every manner that a test allows.
+    /// In every mode that a test allows.
     EveryManner,
 }
 
@@ -56,7 +56,7 @@ pub struct TestResult {
     /// The queries that it is about.
     pub queries: Vec<String>,
     /// In which manners it was run.
-    pub manners: Vec<Manner>,
+    pub manners: Vec<ReplayMode>,
     /// How long it took.
     pub took: Duration,
     /// What went wrong.
@@ -71,7 +71,7 @@ pub struct Failure {
     /// The line of what was expected.
     pub line: usize,
     /// How the records were given.
-    pub manner: Manner,
+    pub mode: ReplayMode,
     /// What differs, in one line or several.
     pub message: String,
 }
@@ -123,19 +123,19 @@ fn test(stage: &mut Stage, test: &CheckedTest<'_>, thoroughness: Thoroughness) -
     let expected = || test.batches.iter().flat_map(|batch| &batch.expected);
     let shapes: BTreeMap<&str, &Shape> =
         expected().map(|table| (table.written.table.text.as_str(), &table.shape)).collect();
-    let as_given = stage.play(test, Manner::AsGiven, &shapes);
-    result.failures.extend(failed_queries(test, Manner::AsGiven, &as_given));
+    let as_given = stage.play(test, ReplayMode::AsGiven, &shapes);
+    result.failures.extend(failed_queries(test, ReplayMode::AsGiven, &as_given));
     compare(test, &as_given, &mut result);
     let others = match test.rebatched {
         _ if thoroughness == Thoroughness::AsGiven => &[][..],
-        true => &[Manner::RecordByRecord, Manner::AtOnce, Manner::Interrupted],
-        false => &[Manner::Interrupted],
+        true => &[ReplayMode::RecordByRecord, ReplayMode::AtOnce, ReplayMode::Interrupted],
+        false => &[ReplayMode::Interrupted],
     };
-    for &manner in others {
-        let played = stage.play(test, manner, &shapes);
-        result.failures.extend(failed_queries(test, manner, &played));
-        result.failures.extend(unlike(test, manner, &as_given, &played));
-        result.manners.push(manner);
+    for &mode in others {
+        let played = stage.play(test, mode, &shapes);
+        result.failures.extend(failed_queries(test, mode, &played));
+        result.failures.extend(unlike(test, mode, &as_given, &played));
+        result.manners.push(mode);
     }
     result.took = running.elapsed();
     result
@@ -147,7 +147,7 @@ fn blank(test: &CheckedTest<'_>) -> TestResult {
         line: test.case.name.line,
         name: test.case.name.text.clone(),
         queries: test.queries.clone(),
-        manners: vec![Manner::AsGiven],
+        manners: vec![ReplayMode::AsGiven],
         took: Duration::ZERO,
         failures: Vec::new(),
         found: Vec::new(),
@@ -156,15 +156,15 @@ fn blank(test: &CheckedTest<'_>) -> TestResult {
 
 fn not_set_up(test: &CheckedTest<'_>, faults: &str) -> TestResult {
     let message = format!("the queries cannot be planned with what the test gives:\n{faults}\n");
-    let failure = Failure { line: test.case.name.line, manner: Manner::AsGiven, message };
+    let failure = Failure { line: test.case.name.line, mode: ReplayMode::AsGiven, message };
     TestResult { failures: vec![failure], ..blank(test) }
 }
 
-fn failed_queries(test: &CheckedTest<'_>, manner: Manner, played: &Played) -> Vec<Failure> {
+fn failed_queries(test: &CheckedTest<'_>, mode: ReplayMode, played: &Played) -> Vec<Failure> {
     let told: BTreeSet<&(String, String)> = played.failures.iter().collect();
     let failure = |(query, error): &(String, String)| Failure {
         line: test.case.name.line,
-        manner,
+        mode,
         message: format!("query \"{query}\" failed: {error}\n"),
     };
     told.into_iter().map(failure).collect()
@@ -179,7 +179,7 @@ fn compare(test: &CheckedTest<'_>, played: &Played, result: &mut TestResult) {
             let before = index.checked_sub(1).and_then(|before| played.seen[before].tables.get(name));
             if let Some(rows) = unmet(test, expected, found, before) {
                 let message = format!("{name} after batch {} is not as expected:\n{rows}", index + 1);
-                result.failures.push(Failure { line: expected.written.table.line, manner: Manner::AsGiven, message });
+                result.failures.push(Failure { line: expected.written.table.line, mode: ReplayMode::AsGiven, message });
                 result.found.push((expected.written.span.clone(), rewritten(expected, found)));
             }
         }
@@ -247,8 +247,8 @@ fn rewritten(expected: &CheckedTable<'_>, found: &Found) -> String {
     format!("'''\n{}'''", render(&columns, &rows))
 }
 
-/// What another manner found otherwise than the test's own batches.
-fn unlike(test: &CheckedTest<'_>, manner: Manner, as_given: &Played, played: &Played) -> Option<Failure> {
+/// What another mode found otherwise than the test's own batches.
+fn unlike(test: &CheckedTest<'_>, mode: ReplayMode, as_given: &Played, played: &Played) -> Option<Failure> {
     for seen in &played.seen {
         for (name, found) in &seen.tables {
             let given = &as_given.seen[seen.batch].tables[name];
@@ -263,7 +263,7 @@ fn unlike(test: &CheckedTest<'_>, manner: Manner, as_given: &Played, played: &Pl
                 let rows = show(&difference, &columns, &shown_rows(&columns, given), found);
                 let message =
                     format!("{name} after batch {} is not what the test's own batches give:\n{rows}", seen.batch + 1);
-                return Some(Failure { line: test.case.name.line, manner, message });
+                return Some(Failure { line: test.case.name.line, mode, message });
             }
         }
     }

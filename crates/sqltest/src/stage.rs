@@ -8,7 +8,7 @@ use wardwatch_model::diagnostic::Diagnostics;
 use wardwatch_pipeline::{GivenRecord, OfflineJob, Plan, Recovering};
 
 use super::checked::{CheckedBatch, CheckedTest};
-use super::mode::Manner;
+use super::mode::ReplayMode;
 use super::views::{Found, Held, Shape};
 
 /// A part of the job.
@@ -48,7 +48,7 @@ impl Stage {
     }
 
     /// Gives the job the batches of `test`.
-    pub(super) fn play(&mut self, test: &CheckedTest<'_>, manner: Manner, shapes: &BTreeMap<&str, &Shape>) -> Played {
+    pub(super) fn play(&mut self, test: &CheckedTest<'_>, mode: ReplayMode, shapes: &BTreeMap<&str, &Shape>) -> Played {
         self.offline.start_over();
         for (table, rows) in self.references.iter().chain(&test.references) {
             self.offline.set_reference(table, rows);
@@ -58,14 +58,14 @@ impl Stage {
         }
         let mut held = Held::default();
         let mut seen = Vec::new();
-        for (index, batch) in batches(&test.batches, manner).into_iter().enumerate() {
-            for records in parts(&batch.records, manner) {
+        for (index, batch) in batches(&test.batches, mode).into_iter().enumerate() {
+            for records in parts(&batch.records, mode) {
                 let offline_batch = self.offline.records(records, batch.now);
                 held.add(self.offline.plan(), offline_batch);
             }
             let tables = shapes.iter().map(|(&name, shape)| (name.to_owned(), held.rows(name, shape, &test.rules)));
             seen.push(Seen { batch: batch.last, tables: tables.collect() });
-            if manner == Manner::Interrupted {
+            if mode == ReplayMode::Interrupted {
                 let from = if index % 2 == 0 { Recovering::FromSnapshots } else { Recovering::FromRecords };
                 self.offline.recover(from);
             }
@@ -83,12 +83,12 @@ struct Together {
 }
 
 /// The test's batches; all at once, those with records are one as long as none without comes between.
-fn batches(batches: &[CheckedBatch<'_>], manner: Manner) -> Vec<Together> {
+fn batches(batches: &[CheckedBatch<'_>], mode: ReplayMode) -> Vec<Together> {
     let mut together: Vec<Together> = Vec::new();
     for (last, batch) in batches.iter().enumerate() {
         let records = batch.records.clone();
         match together.last_mut() {
-            Some(open) if manner == Manner::AtOnce && !open.records.is_empty() && !records.is_empty() => {
+            Some(open) if mode == ReplayMode::AtOnce && !open.records.is_empty() && !records.is_empty() => {
                 open.records.extend(records);
                 open.now = batch.now;
                 open.last = last;
@@ -100,9 +100,9 @@ fn batches(batches: &[CheckedBatch<'_>], manner: Manner) -> Vec<Together> {
 }
 
 /// How the records of a batch are split.
-fn parts(records: &[GivenRecord], manner: Manner) -> Vec<&[GivenRecord]> {
-    match manner {
-        Manner::RecordByRecord if !records.is_empty() => records.chunks(1).collect(),
+fn parts(records: &[GivenRecord], mode: ReplayMode) -> Vec<&[GivenRecord]> {
+    match mode {
+        ReplayMode::RecordByRecord if !records.is_empty() => records.chunks(1).collect(),
         _ => vec![records],
     }
 }

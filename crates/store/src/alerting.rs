@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{
-    Acknowledged, Action, ActionId, Answer, Ask, Change, End, Episode, EpisodeId, EpisodeKey, Event, EventKind, Facts,
-    Handling, Notification, Peak, Scope, Silence, SilenceKind, State, read_tracks, write_tracks,
+    Acknowledged, Action, ActionId, Answer, Change, End, Episode, EpisodeId, EpisodeKey, Event, EventKind, Facts,
+    Handling, Notification, Peak, Request, Scope, Silence, SilenceKind, State, read_tracks, write_tracks,
 };
 use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::terms::{BatchId, Severity};
@@ -427,9 +427,9 @@ impl Store {
         }
         let nobody = Scope::default();
         let (kind, episode, scope, up_to, until) = match &action.ask {
-            Ask::Acknowledge(episode) => ("acknowledge", &*episode.0, &nobody, None, None),
-            Ask::Quiet { kind, scope, up_to, until } => (kind.name(), "", scope, *up_to, Some(*until)),
-            Ask::EndSilence(id) => ("end", id.0.as_str(), &nobody, None, None),
+            Request::Acknowledge(episode) => ("acknowledge", &*episode.0, &nobody, None, None),
+            Request::Quiet { kind, scope, up_to, until } => (kind.name(), "", scope, *up_to, Some(*until)),
+            Request::EndSilence(id) => ("end", id.0.as_str(), &nobody, None, None),
         };
         let values = vec![
             Value::text(&self.job),
@@ -650,13 +650,13 @@ fn action(id: &ActionId, row: &[Value]) -> Result<Action, String> {
                 },
             };
             let scope = Scope { patient: text(patient), ward: text(ward), rule: text(rule) };
-            Ask::Quiet { kind, scope, up_to, until: time("until_at", until)? }
+            Request::Quiet { kind, scope, up_to, until: time("until_at", until)? }
         }
         ("end", _) => {
-            Ask::EndSilence(ActionId(given("episode", episode, "the id of the silence or pause that is to end")?))
+            Request::EndSilence(ActionId(given("episode", episode, "the id of the silence or pause that is to end")?))
         }
         ("acknowledge", _) => {
-            Ask::Acknowledge(EpisodeId(given("episode", episode, "the id of the episode in `alerts`")?.into()))
+            Request::Acknowledge(EpisodeId(given("episode", episode, "the id of the episode in `alerts`")?.into()))
         }
         _ => {
             let known = ["acknowledge", "pause", "silence", "end"];

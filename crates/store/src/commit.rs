@@ -43,12 +43,12 @@ impl Store {
         };
         match self.database.execute("COMMIT", &[]) {
             Ok(_) => Ok(outcome),
-            Err(failure) => self.settle(commit, failure.into()).map(|()| outcome),
+            Err(failure) => self.resolve_lost_commit(commit, failure.into()).map(|()| outcome),
         }
     }
 
     /// Finds out whether a COMMIT whose reply was lost took place.
-    fn settle(&mut self, commit: &Commit<'_>, lost: StoreError) -> Result<(), StoreError> {
+    fn resolve_lost_commit(&mut self, commit: &Commit<'_>, lost: StoreError) -> Result<(), StoreError> {
         if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
             tracing::debug!(error = failure.message, "rollback");
         }

@@ -63,7 +63,7 @@ pub struct WaitingRow {
 pub struct AttachedLater {
     /// The row.
     pub row: WaitingRow,
-    /// Whose it is.
+    /// LimitScope it is.
     pub patient: String,
 }
 

@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{
-    Action, ActionId, Ask, Episode, EpisodeId, Limit, LimitChange, Scope, SilenceKind, State, Whose, check_rule,
+    Action, ActionId, Episode, EpisodeId, Limit, LimitChange, LimitScope, Request, Scope, SilenceKind, State,
+    check_rule,
 };
 use wardwatch_config::ColumnType;
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
@@ -62,7 +63,7 @@ pub(super) async fn acknowledge(app: &App, visitor: &Visitor, id: &str, note: &s
         return Err(Problem::new(StatusCode::CONFLICT, refusal));
     }
     let subject = episode.patient.to_string();
-    let asked = Ask::Acknowledge(EpisodeId(episode.id.0));
+    let asked = Request::Acknowledge(EpisodeId(episode.id.0));
     ask(app, visitor, (note, asked), ("acknowledge", &subject, id)).await
 }
 
@@ -105,7 +106,7 @@ pub(super) async fn quiet(app: &App, visitor: &Visitor, wanted: Quiet) -> Result
     }
     let until = SystemClock.now() + length;
     let (subject, detail) = (scope.to_string(), format!("{} until {until}", kind.name()));
-    ask(app, visitor, (&reason, Ask::Quiet { kind, scope, up_to, until }), (kind.name(), &subject, &detail)).await
+    ask(app, visitor, (&reason, Request::Quiet { kind, scope, up_to, until }), (kind.name(), &subject, &detail)).await
 }
 
 /// Ends a pause or a silence early.
@@ -117,20 +118,20 @@ pub(super) async fn end_quiet(app: &App, visitor: &Visitor, id: &str) -> Result<
         return Err(Problem::not_found("there is no such silence, or it is over"));
     };
     let subject = silence.scope.to_string();
-    ask(app, visitor, ("", Ask::EndSilence(ActionId(id.to_owned()))), ("end silence", &subject, id)).await
+    ask(app, visitor, ("", Request::EndSilence(ActionId(id.to_owned()))), ("end silence", &subject, id)).await
 }
 
 async fn ask(
     app: &App,
     visitor: &Visitor,
-    (note, asked): (&str, Ask),
+    (note, asked): (&str, Request),
     (what, subject, detail): (&str, &str, &str),
 ) -> Result<Done, Problem> {
     if note.chars().count() > LONGEST_TEXT {
         return Err(Problem::wrong(&format!("a note has {LONGEST_TEXT} characters at the most")));
     }
     let action = Action::new(SystemClock.now(), &visitor.name, note, asked);
-    let (id, entry) = (action.id.clone(), visitor.did(what, subject, detail));
+    let (id, entry) = (action.id.clone(), visitor.audit_entry(what, subject, detail));
     let put = app.stores.with(move |store| {
         store.note_audit(&entry)?;
         store.ask(&action)
@@ -151,7 +152,7 @@ async fn ask(
 /// A new limit as it is asked for.
 #[derive(Debug, Clone)]
 pub(super) struct NewLimit {
-    pub(super) whose: Whose,
+    pub(super) whose: LimitScope,
     pub(super) vital: String,
     pub(super) low: Option<Option<f64>>,
     pub(super) high: Option<Option<f64>>,
@@ -166,7 +167,7 @@ pub(super) async fn set_limit(app: &App, visitor: &Visitor, wanted: NewLimit) ->
     if reason.chars().count() > LONGEST_TEXT {
         return Err(Problem::wrong(&format!("a reason has {LONGEST_TEXT} characters at the most")));
     }
-    if let Whose::Patient(name) | Whose::Ward(name) | Whose::AgeBand(name) = &whose
+    if let LimitScope::Patient(name) | LimitScope::Ward(name) | LimitScope::AgeBand(name) = &whose
         && (name.trim().is_empty() || name.chars().count() > LONGEST_TEXT)
     {
         return Err(Problem::wrong("say whose limit it is"));
@@ -189,7 +190,7 @@ pub(super) async fn set_limit(app: &App, visitor: &Visitor, wanted: NewLimit) ->
             Err(refusal) => return Ok(Err(refusal)),
         };
         let detail = format!("{} {:?} to {:?}", limit.vital, limit.low, limit.high);
-        store.note_audit(&visitor.did("set limit", &limit.whose.to_string(), &detail))?;
+        store.note_audit(&visitor.audit_entry("set limit", &limit.whose.to_string(), &detail))?;
         store.add_to_reference(&spec, &limit.row(&rows.schema()))?;
         Ok::<_, StoreError>(Ok(limit))
     });

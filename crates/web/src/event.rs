@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use wardwatch_alert::Episode;
 
-use super::view::{BedView, Told, Ward};
+use super::view::{PatientView, Told, Ward};
 use super::words::sign;
 
 /// What a page is told.
@@ -31,14 +31,14 @@ struct Event<'a> {
     patients: usize,
     /// The patients with something new.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    beds: BTreeMap<&'a str, BedNews<'a>>,
+    beds: BTreeMap<&'a str, PatientNews<'a>>,
     /// All episodes, where one has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     episodes: Option<Vec<EpisodeNews<'a>>>,
 }
 
 #[derive(Debug, Serialize)]
-struct BedNews<'a> {
+struct PatientNews<'a> {
     /// The time of the newest reading.
     at: i64,
     /// Text, time and sign of each number.
@@ -77,8 +77,8 @@ pub(super) fn whole(ward: &Ward, trouble: String, now: DateTime<Utc>) -> Bytes {
 /// What has changed from one ward to the next.
 pub(super) fn changes(before: &Ward, ward: &Ward, told: Told, trouble: String, now: DateTime<Utc>) -> Bytes {
     // Both are in the order of their places, and mostly of the same patients.
-    let known = |index: usize, bed: &BedView| {
-        before.beds.get(index).filter(|known| known.id == bed.id).or_else(|| before.bed(&bed.id))
+    let known = |index: usize, bed: &PatientView| {
+        before.beds.get(index).filter(|known| known.id == bed.id).or_else(|| before.patient(&bed.id))
     };
     let changed = ward.beds.iter().enumerate().filter_map(|(index, bed)| {
         let known = known(index, bed);
@@ -107,11 +107,11 @@ fn head(ward: &Ward, trouble: String, now: DateTime<Utc>) -> Event<'_> {
     }
 }
 
-fn news(bed: &BedView, with_sparks: bool) -> BedNews<'_> {
-    let number = |number: &'_ super::bed::Number| {
+fn news(bed: &PatientView, with_sparks: bool) -> PatientNews<'_> {
+    let number = |number: &'_ super::patient_state::Number| {
         (number.at.map_or(0, |at| at.timestamp_millis()), number.trend.sign(NUMBER_SIGNS))
     };
-    BedNews {
+    PatientNews {
         at: bed.newest.timestamp_millis(),
         numbers: bed
             .numbers

@@ -23,11 +23,11 @@ use wardwatch_model::telemetry::caught;
 use wardwatch_store::{BatchSummary, Readings, Store, StoreError, Timed, Value};
 
 use super::access::audit::LateAudit;
-use super::bed::{Bed, HISTORY, Score, number};
 use super::event;
+use super::patient_state::{HISTORY, PatientState, Score, number};
 use super::services::{Services, tell_halt};
 use super::stores::PAGE_PATIENCE;
-use super::view::{BedView, Person, Told, Ward, place_of};
+use super::view::{PatientView, Person, Told, Ward, place_of};
 use super::vitals::Vitals;
 
 /// How often it looks for a new batch.
@@ -162,7 +162,7 @@ struct Reader {
     services: Services,
     store: Option<Store>,
     vitals: Arc<Vitals>,
-    beds: BTreeMap<String, Bed>,
+    beds: BTreeMap<String, PatientState>,
     people: HashMap<String, Person>,
     /// Who is here, and where.
     encounters: Encounters,
@@ -230,7 +230,7 @@ impl Reader {
         self.has_answered();
         self.batch = newest;
         if self.looked_around.is_none_or(|looked| looked.elapsed() >= LOOK_AROUND_EVERY) {
-            self.look_around(store)?;
+            self.refresh_patients(store)?;
             self.looked_around = Some(Stopwatch::start());
             self.has_answered();
         }
@@ -258,7 +258,7 @@ impl Reader {
     }
 
     /// Finds patients that are new, columns that are new, and who lies where.
-    fn look_around(&mut self, store: &mut Store) -> Result<(), StoreError> {
+    fn refresh_patients(&mut self, store: &mut Store) -> Result<(), StoreError> {
         let job = &self.job;
         let stored = store.column_names(&job.reports.table)?;
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
@@ -273,7 +273,7 @@ impl Reader {
         for (patient, newest) in store.patients(&job.reports.table, key, event_time)? {
             if !self.beds.contains_key(&patient) {
                 // Its newest row is read with the others'.
-                let bed = Bed::new(self.vitals.columns.len(), newest - TimeDelta::microseconds(1));
+                let bed = PatientState::new(self.vitals.columns.len(), newest - TimeDelta::microseconds(1));
                 self.beds.insert(patient.clone(), bed);
                 self.without_history.push(patient);
             }
@@ -322,7 +322,7 @@ impl Reader {
             time: "window_start",
             columns: if self.score_has_label { &columns } else { &columns[..1] },
         };
-        let known = |(patient, bed): (&'_ String, &'_ Bed)| {
+        let known = |(patient, bed): (&'_ String, &'_ PatientState)| {
             let since = bed.newest_score().map_or(bed.newest - HISTORY, |score| score.at);
             (patient.clone(), since)
         };
@@ -360,7 +360,7 @@ impl Reader {
                 until,
             })?;
             // What was known already is among these rows.
-            let mut whole = Bed::new(self.vitals.columns.len(), until);
+            let mut whole = PatientState::new(self.vitals.columns.len(), until);
             for row in &rows {
                 if let Some(at) = row.first().and_then(Value::as_time) {
                     whole.take(at, row.iter().skip(1).map(Value::as_float));
@@ -372,7 +372,7 @@ impl Reader {
     }
 
     /// Whether a patient has a tile: not who has left, and not who has been silent for as long as the job remembers.
-    fn is_here(&self, patient: &str, bed: &Bed, now: DateTime<Utc>) -> bool {
+    fn is_here(&self, patient: &str, bed: &PatientState, now: DateTime<Utc>) -> bool {
         self.encounters.is_here(patient, bed.newest, self.job.source.forget_after, now)
     }
 
@@ -389,9 +389,9 @@ impl Reader {
                 .collect();
         }
         let now = self.batch.as_ref().map(|batch| batch.event_now.unwrap_or(batch.now));
-        let view = |(id, bed): (&String, &Bed)| {
+        let view = |(id, bed): (&String, &PatientState)| {
             let person = self.people.get(id).cloned().unwrap_or_default();
-            Arc::new(BedView {
+            Arc::new(PatientView {
                 id: id.clone(),
                 person: match now {
                     Some(now) => person.with_encounter(&self.encounters, id, now),
@@ -403,8 +403,8 @@ impl Reader {
                 sparks: self.sparks.get(id).cloned().unwrap_or_default(),
             })
         };
-        let is_shown = |(id, bed): &(&String, &Bed)| now.is_none_or(|now| self.is_here(id, bed, now));
-        let mut beds: Vec<Arc<BedView>> = self.beds.iter().filter(is_shown).map(view).collect();
+        let is_shown = |(id, bed): &(&String, &PatientState)| now.is_none_or(|now| self.is_here(id, bed, now));
+        let mut beds: Vec<Arc<PatientView>> = self.beds.iter().filter(is_shown).map(view).collect();
         beds.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
         Ward {
             sequence: 0,

@@ -23,7 +23,7 @@ use wardwatch_config::Privacy;
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_store::StoreError;
 
-use super::access::viewing::see;
+use super::access::viewing::audit_view;
 use super::access::visitor::Visitor;
 use super::access::{guard, told};
 use super::app::App;
@@ -150,7 +150,7 @@ const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// Everything, then what changes. A page that does not keep up is told everything anew, so nothing is kept for it.
 async fn events(State(app): State<App>, Extension(visitor): Extension<Visitor>) -> Result<Response, Problem> {
-    see(&app, &visitor, "the ward").await?;
+    audit_view(&app, &visitor, "the ward").await?;
     let heard = BroadcastStream::new(app.live.events());
     let first = app.live.whole();
     let news = stream::unfold((heard, app.live.clone()), |(mut heard, live)| async move {

@@ -8,7 +8,7 @@ use wardwatch_alert::Episode;
 use wardwatch_model::encounter::Encounters;
 use wardwatch_store::BatchSummary;
 
-use super::bed::{Number, Score, Trend};
+use super::patient_state::{Number, Score, Trend};
 use super::vitals::Vitals;
 
 /// The ward at one time; pages are made of it.
@@ -19,7 +19,7 @@ pub(crate) struct Ward {
     /// The last batch.
     pub(super) batch: Option<BatchSummary>,
     /// The patients in the order of their places.
-    pub(super) beds: Vec<Arc<BedView>>,
+    pub(super) beds: Vec<Arc<PatientView>>,
     /// The episodes that people are shown: the worst first, of these those that nobody has taken on, the oldest first.
     pub(super) episodes: Arc<Vec<Episode>>,
     /// The vitals that tiles show.
@@ -28,7 +28,7 @@ pub(crate) struct Ward {
 
 /// One patient at one time.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct BedView {
+pub(crate) struct PatientView {
     /// The patient's id.
     pub(super) id: String,
     /// Who and where.
@@ -60,7 +60,7 @@ pub(crate) struct Person {
 
 impl Ward {
     /// The patient of this id.
-    pub(super) fn bed(&self, id: &str) -> Option<&Arc<BedView>> {
+    pub(super) fn patient(&self, id: &str) -> Option<&Arc<PatientView>> {
         self.beds.iter().find(|bed| bed.id == id)
     }
 
@@ -80,7 +80,7 @@ pub(crate) enum Told {
 }
 
 /// Beds are in the order of their numbers: 2 before 12, 12A before 12B.
-pub(crate) fn place_of(bed: &BedView) -> (u64, &str, &str) {
+pub(crate) fn place_of(bed: &PatientView) -> (u64, &str, &str) {
     let place = if bed.person.place.is_empty() { &bed.id } else { &bed.person.place };
     let digits: String = place.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     (digits.parse().unwrap_or(u64::MAX), place, &bed.id)

@@ -125,12 +125,12 @@ impl Counted {
     fn grow(&mut self, groups: usize) {
         self.groups = self.groups.max(groups);
         if self.entries.len() > 2 * self.settled + ADDED {
-            self.settle();
+            self.compact();
         }
     }
 
     /// Puts entries in order and makes equal ones one: apart by group, which is counting, then each group's few by value.
-    fn settle(&mut self) {
+    fn compact(&mut self) {
         if self.settled == self.entries.len() {
             return;
         }
@@ -162,7 +162,7 @@ impl Counted {
 
     /// The entries of the groups that are to be given, and forgets those groups.
     fn take(&mut self, emit_to: EmitTo) -> Taken {
-        self.settle();
+        self.compact();
         let groups = match emit_to {
             EmitTo::All => self.groups,
             EmitTo::First(groups) => groups,

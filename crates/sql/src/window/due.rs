@@ -184,7 +184,7 @@ impl Windowed {
     ) -> Result<RecordBatch, QueryFailure> {
         let merge = merging_with(&self.reduce, self.layout, runner);
         let mut groups = Vec::new();
-        for start in windows.iter().filter(|start| self.poorer_before.is_none_or(|before| **start >= before)) {
+        for start in windows.iter().filter(|start| self.mark_incomplete_before.is_none_or(|before| **start >= before)) {
             let pieces = self.panes.pieces(*start, settled, &merge)?;
             groups.extend(pieces.iter().map(|rows| self.layout.group(rows, Some(*start))));
         }
@@ -222,7 +222,7 @@ impl Windowed {
     fn session_groups(&self, watermark: Option<i64>, end: End) -> Result<Vec<Vec<ArrayRef>>, QueryFailure> {
         let (rows, starts, ends) = self.sessions()?;
         let gap = self.window_gap();
-        let poorer = self.poorer_before.map_or(i64::MIN, |before| before.saturating_add(gap));
+        let poorer = self.mark_incomplete_before.map_or(i64::MIN, |before| before.saturating_add(gap));
         let wanted: BooleanArray = ends
             .iter()
             .zip(&starts)

@@ -76,7 +76,7 @@ impl Windowed {
                 changed,
                 panes: self.panes.starts().collect(),
                 closed_to: self.closed_to,
-                incomplete_before: self.poorer_before,
+                incomplete_before: self.mark_incomplete_before,
             }),
         }
     }
@@ -96,7 +96,7 @@ impl Windowed {
             self.panes.restore(start, rows);
         }
         self.closed_to = closed_to;
-        self.poorer_before = incomplete_before;
+        self.mark_incomplete_before = incomplete_before;
         self.shown = None;
         // Nothing tells whether it was shown, and showing it again changes nothing.
         self.unshown = !panes.is_empty();
@@ -107,14 +107,14 @@ impl Windowed {
     pub(crate) fn start_over(&mut self) {
         self.panes.clear();
         self.touched.clear();
-        (self.closed_to, self.poorer_before, self.unshown, self.shown) = (None, None, false, None);
+        (self.closed_to, self.mark_incomplete_before, self.unshown, self.shown) = (None, None, false, None);
     }
 
     /// Goes on with what another plan of the same query keeps.
     pub(crate) fn adopt(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.panes, &mut other.panes);
         self.closed_to = other.closed_to;
-        self.poorer_before = other.poorer_before;
+        self.mark_incomplete_before = other.mark_incomplete_before;
         self.unshown = other.unshown;
         self.shown = None;
     }
@@ -125,8 +125,8 @@ impl Windowed {
     }
 
     /// Nothing is given out of windows that start before `time`: what they had can no longer be known in full.
-    pub(crate) fn poorer_before(&mut self, time: i64) {
-        self.poorer_before = self.poorer_before.max(Some(time));
+    pub(crate) fn mark_incomplete_before(&mut self, time: i64) {
+        self.mark_incomplete_before = self.mark_incomplete_before.max(Some(time));
         self.shown = None;
     }
 }

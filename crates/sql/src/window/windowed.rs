@@ -46,7 +46,7 @@ pub(crate) struct Windowed {
     /// Whether open windows have changed since they were shown last.
     pub(crate) unshown: bool,
     /// Windows that start before it lack rows that can no longer be read.
-    pub(crate) poorer_before: Option<i64>,
+    pub(crate) mark_incomplete_before: Option<i64>,
     /// Whether the rows of windows follow from what is kept alone: not from a clock, nor from what is looked up.
     pub(crate) is_pure: bool,
     /// The rows of the open windows that start at these times, as long as nothing changes them: windows over windows of a
@@ -120,7 +120,7 @@ impl Windowed {
             closed_to: None,
             touched: BTreeSet::new(),
             unshown: false,
-            poorer_before: None,
+            mark_incomplete_before: None,
             is_pure,
             shown: None,
         };
@@ -162,7 +162,7 @@ impl Windowed {
     }
 
     /// Forgets the windows that end by `watermark`; their rows were given out.
-    pub(crate) fn settle(&mut self, watermark: Option<i64>) {
+    pub(crate) fn evict_closed(&mut self, watermark: Option<i64>) {
         let Some(watermark) = watermark.filter(|watermark| self.closed_to.is_none_or(|closed| *watermark > closed))
         else {
             return;

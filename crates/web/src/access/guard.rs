@@ -20,7 +20,7 @@ use super::super::problem::Problem;
 use super::super::words::encoded;
 use super::here::why_not_here;
 use super::log_in::session_token;
-use super::secret::{digest, is_same, seal};
+use super::secret::{csrf_token, digest, is_same};
 use super::visitor::{Known, REMEMBERED, REMEMBERED_ALONE, Visitor, remembered_as};
 use crate::app::App;
 use crate::pages::frame::NoPage;
@@ -81,7 +81,7 @@ async fn visitor(app: &App, request: &Parts) -> Result<Option<Visitor>, Problem>
     if let Some(token) = session_token(app, &request.headers)
         && let Some((name, role)) = known(app, &digest(&token), Known::Session).await?
     {
-        return Ok(Some(Visitor { name, role, by: Known::Session, csrf: seal(token.as_bytes()), address }));
+        return Ok(Some(Visitor { name, role, by: Known::Session, csrf: csrf_token(token.as_bytes()), address }));
     }
     if users(app).await? {
         return Ok(None);
@@ -94,7 +94,7 @@ async fn visitor(app: &App, request: &Parts) -> Result<Option<Visitor>, Problem>
     if let Some(why) = why_not_here(&app.job.dashboard.privacy, peer, request) {
         return Err(Problem::new(StatusCode::FORBIDDEN, &why));
     }
-    let csrf = seal(&app.access.secret);
+    let csrf = csrf_token(&app.access.secret);
     Ok(Some(Visitor { name: "local".to_owned(), role: Role::Admin, by: Known::Here, csrf, address }))
 }
 
@@ -132,7 +132,7 @@ fn shut(why: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// Whose cookie or token has this digest.
+/// LimitScope cookie or token has this digest.
 async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>, StoreError> {
     let key = remembered_as(id, by);
     if let Some(known) = app.access.remembered(&key, REMEMBERED) {

@@ -143,7 +143,7 @@ pub(crate) async fn log_out(app: &App, visitor: &Visitor, headers: &HeaderMap) -
     if let Some(token) = session_token(app, headers) {
         let id = digest(&token);
         app.access.forget(&remembered_as(&id, Known::Session));
-        let entry = visitor.did("log out", "", "");
+        let entry = visitor.audit_entry("log out", "", "");
         let ended = app.stores.with(move |store| {
             store.end_session(&id)?;
             store.note_audit(&entry)

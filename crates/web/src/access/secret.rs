@@ -4,7 +4,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::{Digest, Sha256};
 
 /// What seals the forms of somebody who holds `secret`: nobody else can make it, and it does not tell the secret.
-pub(crate) fn seal(secret: &[u8]) -> String {
+pub(crate) fn csrf_token(secret: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap_or_else(|_| panic!("HMAC takes keys of any length"));
     mac.update(b"wardwatch form");
     hex(&mac.finalize().into_bytes())

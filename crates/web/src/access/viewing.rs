@@ -7,11 +7,11 @@ use crate::app::App;
 
 /// Writes into the audit that a visitor sees something, before it is shown; what cannot be written is not shown. While the store
 /// does not answer, there is nothing to be shown but what was read before: that is written when the store is back.
-pub(crate) async fn see(app: &App, visitor: &Visitor, subject: &str) -> Result<(), StoreError> {
+pub(crate) async fn audit_view(app: &App, visitor: &Visitor, subject: &str) -> Result<(), StoreError> {
     if app.access.has_seen(visitor, subject) {
         return Ok(());
     }
-    let entry = visitor.did("see", subject, "");
+    let entry = visitor.audit_entry("see", subject, "");
     let late = entry.clone();
     match app.stores.with(move |store| store.note_audit(&entry)).await {
         Ok(()) => {

@@ -56,7 +56,7 @@ impl Visitor {
     }
 
     /// The line of the audit that says what it did.
-    pub(crate) fn did(&self, action: &str, subject: &str, detail: &str) -> AuditEntry {
+    pub(crate) fn audit_entry(&self, action: &str, subject: &str, detail: &str) -> AuditEntry {
         audit_entry(&self.name, self.role.name(), self.address, (action, subject, detail))
     }
 }

@@ -19,7 +19,7 @@ use super::super::words::{cursor, cursor_after};
 use super::asked::{Listed, body, how_many, part, read};
 use super::patients::known_time;
 use super::time::Time;
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
 
@@ -153,7 +153,7 @@ pub(super) async fn alerts(
         since: wanted.since.map(|since| known_time(since.0)).transpose()?,
         before,
     };
-    see(&app, &visitor, "the ward").await?;
+    audit_view(&app, &visitor, "the ward").await?;
     let mut episodes = app.stores.with(move |store| store.episodes_like(&like, most + 1)).await?;
     let has_more = episodes.len() > most;
     episodes.truncate(most);
@@ -199,7 +199,7 @@ pub(super) async fn alert(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let episode = actions::episode(&app, &part(path)?).await?;
-    see(&app, &visitor, &episode.patient).await?;
+    audit_view(&app, &visitor, &episode.patient).await?;
     let id = episode.id.clone();
     let events = app.stores.with(move |store| store.events_of(&id)).await?;
     let events = events.into_iter().map(|event| AlertEvent {

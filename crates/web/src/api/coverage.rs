@@ -20,7 +20,7 @@ use super::super::problem::Problem;
 use super::asked::{Listed, part};
 use super::patients::no_patient;
 use super::time::Time;
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
 
@@ -74,10 +74,10 @@ pub(super) async fn coverage(
     });
     let (last, unjudged) = read.await?;
     // Somebody who is here without a record has no tile, and is missed all the same.
-    if app.live.ward().bed(&id).is_none() && !unjudged.iter().any(|one| *one.patient == *id) {
+    if app.live.ward().patient(&id).is_none() && !unjudged.iter().any(|one| *one.patient == *id) {
         return Err(no_patient());
     }
-    see(&app, &visitor, &id).await?;
+    audit_view(&app, &visitor, &id).await?;
     let set = app.job.sql.clone();
     let rules = tokio::task::spawn_blocking(move || rules(&set)).await.unwrap_or_default();
     let judged_until = last.map(|last| last.event_now.unwrap_or(last.now));

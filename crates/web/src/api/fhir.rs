@@ -16,7 +16,7 @@ use super::super::words::encoded;
 use super::asked::{MOST, USUAL};
 use super::patients::{Reading, edges, readings};
 use crate::access::secret::digest;
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
 
@@ -101,7 +101,7 @@ fn outcome(problem: &Problem) -> Value {
 async fn bundle(app: &App, visitor: &Visitor, query: &str) -> Result<Value, Problem> {
     let search = search(query)?;
     let (from, until) = edges(search.from, search.until)?;
-    see(app, visitor, &search.patient).await?;
+    audit_view(app, visitor, &search.patient).await?;
     let mut readings = readings(app, &search.patient, (from, until), search.count + 1).await?;
     let has_more = readings.len() > search.count;
     readings.truncate(search.count);

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use wardwatch_alert::{Limit, Whose};
+use wardwatch_alert::{Limit, LimitScope};
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_store::{Readings, Store, StoreError, Value};
 
@@ -22,10 +22,10 @@ use super::super::vitals::Vitals;
 use super::super::words::is_kept;
 use super::asked::{Listed, body, how_many, part, read};
 use super::time::Time;
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
-use crate::view::{BedView, Person, Ward};
+use crate::view::{PatientView, Person, Ward};
 
 /// A patient.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,7 +78,13 @@ struct PatientScore {
     at: Time,
 }
 
-fn shown(bed: &BedView, vitals: &Vitals, ward: &Ward, visitor: &Visitor, stale_after: std::time::Duration) -> Patient {
+fn shown(
+    bed: &PatientView,
+    vitals: &Vitals,
+    ward: &Ward,
+    visitor: &Visitor,
+    stale_after: std::time::Duration,
+) -> Patient {
     let Person { name, place, ward: of_ward, .. } = &bed.person;
     let numbers = vitals.shown.iter().zip(&bed.numbers).map(|(vital, number)| Number {
         vital: vital.name.clone(),
@@ -131,9 +137,9 @@ pub(super) async fn patients(
 ) -> Result<Response, Problem> {
     let WhichPatients { ward: of_ward, after, limit } = read(query)?;
     let most = how_many(limit)?;
-    see(&app, &visitor, "the ward").await?;
+    audit_view(&app, &visitor, "the ward").await?;
     let ward = app.live.ward();
-    let mut beds: Vec<&BedView> = ward.beds.iter().map(AsRef::as_ref).collect();
+    let mut beds: Vec<&PatientView> = ward.beds.iter().map(AsRef::as_ref).collect();
     beds.sort_by(|a, b| a.id.cmp(&b.id));
     beds.retain(|bed| of_ward.as_ref().is_none_or(|wanted| *wanted == bed.person.ward));
     beds.retain(|bed| after.as_ref().is_none_or(|after| bed.id > *after));
@@ -162,8 +168,8 @@ pub(super) async fn patient(
 ) -> Result<Response, Problem> {
     let id = part(path)?;
     let ward = app.live.ward();
-    let (Some(bed), Some(vitals)) = (ward.bed(&id), &ward.vitals) else { return Err(no_patient()) };
-    see(&app, &visitor, &id).await?;
+    let (Some(bed), Some(vitals)) = (ward.patient(&id), &ward.vitals) else { return Err(no_patient()) };
+    audit_view(&app, &visitor, &id).await?;
     Ok(Json(shown(bed, vitals, &ward, &visitor, app.job.dashboard.stale_after)).into_response())
 }
 
@@ -238,7 +244,7 @@ pub(super) async fn vitals(
         Some(after) => from.max(known_time(after.0)? + TimeDelta::microseconds(1)),
         None => from,
     };
-    see(&app, &visitor, &id).await?;
+    audit_view(&app, &visitor, &id).await?;
     let readings = readings(&app, &id, (from, until), most + 1).await?;
     let (items, next) = page_of(readings, most);
     Ok(Json(Listed { items, next }).into_response())
@@ -270,7 +276,7 @@ pub(super) async fn readings(
     most: usize,
 ) -> Result<Vec<Reading>, Problem> {
     let ward = app.live.ward();
-    let (Some(_), Some(vitals)) = (ward.bed(id), ward.vitals.clone()) else { return Err(no_patient()) };
+    let (Some(_), Some(vitals)) = (ward.patient(id), ward.vitals.clone()) else { return Err(no_patient()) };
     let (job, id) = (app.job.clone(), id.to_owned());
     let read = app.stores.with(move |store: &mut Store| {
         let wanted = Readings {
@@ -313,11 +319,11 @@ pub(super) struct ShownLimit {
     vital: String,
     /// The lower limit.
     low: Option<f64>,
-    /// Whose that is.
+    /// LimitScope that is.
     low_of: Option<String>,
     /// The upper limit.
     high: Option<f64>,
-    /// Whose that is.
+    /// LimitScope that is.
     high_of: Option<String>,
 }
 
@@ -337,8 +343,8 @@ pub(super) async fn limits(
 ) -> Result<Response, Problem> {
     let id = part(path)?;
     let ward = app.live.ward();
-    let person = ward.bed(&id).map(|bed| bed.person.clone()).ok_or_else(no_patient)?;
-    see(&app, &visitor, &id).await?;
+    let person = ward.patient(&id).map(|bed| bed.person.clone()).ok_or_else(no_patient)?;
+    audit_view(&app, &visitor, &id).await?;
     let table = app.job.alerts.limits.clone();
     let rows = app.stores.with(move |store| store.whole_table(&table)).await?;
     let limits = rows.and_then(|(_, rows)| Limit::read(&rows).ok()).unwrap_or_default();
@@ -413,12 +419,12 @@ pub(super) async fn set_limit(
 ) -> Result<Response, Problem> {
     let (id, wanted) = (part(path)?, body(wanted)?);
     actions::require(&visitor, wardwatch_model::terms::Role::Admin)?;
-    if app.live.ward().bed(&id).is_none() {
+    if app.live.ward().patient(&id).is_none() {
         return Err(no_patient());
     }
     let LimitToSet { vital, low, high, until, reason } = wanted;
     let until = until.map(|until| known_time(until.0)).transpose()?;
-    let wanted = NewLimit { whose: Whose::Patient(id), vital, low, high, until, reason };
+    let wanted = NewLimit { whose: LimitScope::Patient(id), vital, low, high, until, reason };
     let Limit { vital, low, high, valid_from, valid_until, .. } = actions::set_limit(&app, &visitor, wanted).await?;
     Ok((
         StatusCode::CREATED,

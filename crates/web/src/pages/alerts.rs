@@ -19,9 +19,10 @@ use wardwatch_store::{EpisodesLike, StoreError};
 use super::super::actions::{self, Quiet};
 use super::super::words::{ago, cursor, cursor_after, encoded, is_kept, length, standing, time};
 use super::frame::{
-    NoPage, Place, acknowledge_button, back, badge, called, frame, if_answered, nothing, patient_path, seal, unread,
+    NoPage, Place, acknowledge_button, back, badge, called, csrf_token, frame, if_answered, nothing, patient_path,
+    unread,
 };
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
 use crate::view::Ward;
@@ -74,7 +75,7 @@ pub(crate) async fn alerts(
     Extension(visitor): Extension<Visitor>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, NoPage> {
-    see(&app, &visitor, "the ward").await?;
+    audit_view(&app, &visitor, "the ward").await?;
     let ward = app.live.ward();
     let now = SystemClock.now();
     let like = wanted.like(now);
@@ -112,7 +113,7 @@ pub(crate) async fn alerts(
                         td { (silence.kind.name()) @if !silence.reason.is_empty() { ": " (silence.reason) } }
                         td { @if visitor.may(Role::Nurse) {
                             form method="post" action="/alerts/end" {
-                                (seal(&visitor))
+                                (csrf_token(&visitor))
                                 input type="hidden" name="silence" value=(silence.id);
                                 input type="hidden" name="back" value="/alerts";
                                 button .small type="submit" aria-label={ "End the silence about " (silence.scope) } { "End" }
@@ -164,7 +165,7 @@ fn open(ward: &Ward, visitor: &Visitor, now: DateTime<Utc>) -> Markup {
                     tr .now data-episode=(episode.id) {
                         td { a href={ "/alerts/" (episode.id) } { (badge(episode.severity, &episode.text)) } }
                         td { a href=(patient_path(&episode.patient)) {
-                            (called(ward.bed(&episode.patient).map(Arc::as_ref), &episode.patient, visitor))
+                            (called(ward.patient(&episode.patient).map(Arc::as_ref), &episode.patient, visitor))
                         } }
                         td .since data-since=(since.timestamp_millis()) { (length(now - since)) }
                         td { (standing(episode)) }
@@ -191,7 +192,7 @@ pub(super) fn table(
                 tr {
                     td { a href={ "/alerts/" (episode.id) } { (badge(episode.severity, &episode.text)) } }
                     td { a href=(patient_path(&episode.patient)) {
-                        (called(ward.bed(&episode.patient).map(Arc::as_ref), &episode.patient, visitor))
+                        (called(ward.patient(&episode.patient).map(Arc::as_ref), &episode.patient, visitor))
                     } }
                     td { (ago(since, now, zone)) }
                     td { (length(episode.cleared_at.or(episode.ended_at).unwrap_or(now) - since)) }
@@ -209,7 +210,7 @@ pub(super) fn quiet_form(visitor: &Visitor, patient: &str, to: &str) -> Markup {
         details {
             summary { "Pause or silence alerts" }
             form .row method="post" action="/alerts/quiet" {
-                (seal(visitor))
+                (csrf_token(visitor))
                 input type="hidden" name="back" value=(to);
                 @if patient.is_empty() {
                     label { "Patient" input name="patient"; }
@@ -249,7 +250,7 @@ pub(crate) async fn alert(
             _ => return Err(problem.into()),
         },
     };
-    see(&app, &visitor, &episode.patient).await?;
+    audit_view(&app, &visitor, &episode.patient).await?;
     let zone = app.job.reports.time_zone;
     let since = episode.firing_at.unwrap_or(episode.started_at);
     let content = html! {
@@ -257,7 +258,7 @@ pub(crate) async fn alert(
             h2 { (badge(episode.severity, &episode.text)) }
             dl .facts-list {
                 dt { "Patient" } dd { a href=(patient_path(&episode.patient)) {
-                    (called(ward.bed(&episode.patient).map(Arc::as_ref), &episode.patient, &visitor))
+                    (called(ward.patient(&episode.patient).map(Arc::as_ref), &episode.patient, &visitor))
                 } }
                 dt { "Rule" } dd { (episode.rule) }
                 dt { "State" } dd { (standing(&episode)) }

@@ -14,7 +14,7 @@ use crate::access::visitor::{Known, Visitor};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::redirect::redirect;
-use crate::view::{BedView, Ward};
+use crate::view::{PatientView, Ward};
 use crate::words::{encoded, length, sign};
 
 /// The job has not committed for so long: everything may be old.
@@ -118,7 +118,7 @@ pub(crate) fn frame(
                     span #clock .clock { (now.with_timezone(&app.job.reports.time_zone).format("%H:%M:%S %Z")) }
                     @if visitor.by == Known::Session {
                         form method="post" action="/logout" {
-                            (seal(visitor))
+                            (csrf_token(visitor))
                             button .small type="submit" { "Log out " (visitor.name) }
                         }
                     }
@@ -135,7 +135,7 @@ pub(crate) fn frame(
 }
 
 /// The field that shows that a form is ours.
-pub(crate) fn seal(visitor: &Visitor) -> Markup {
+pub(crate) fn csrf_token(visitor: &Visitor) -> Markup {
     html! { input type="hidden" name="csrf" value=(visitor.csrf); }
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn stalled(app: &App, ward: &Ward, now: DateTime<Utc>) -> Option<Stri
 }
 
 /// What a patient is called by whoever may read names, and where the bed is.
-pub(crate) fn called(bed: Option<&BedView>, id: &str, visitor: &Visitor) -> Markup {
+pub(crate) fn called(bed: Option<&PatientView>, id: &str, visitor: &Visitor) -> Markup {
     let person = bed.map(|bed| &bed.person);
     let place = person.map(|person| person.place.as_str()).filter(|place| !place.is_empty());
     let name = person.map(|person| person.name.as_str()).filter(|name| !name.is_empty() && visitor.may_read_names());
@@ -205,7 +205,7 @@ pub(crate) fn acknowledge_button(episode: &Episode, visitor: &Visitor, back: &st
         Some(who) => html! { span .quiet .by { "acknowledged by " (who.by) } },
         None if visitor.may(Role::Nurse) => html! {
             form .acknowledge method="post" action="/alerts/acknowledge" data-episode=(episode.id) {
-                (seal(visitor))
+                (csrf_token(visitor))
                 input type="hidden" name="episode" value=(episode.id);
                 input type="hidden" name="back" value=(back);
                 button type="submit" aria-label={ "Acknowledge " (episode.text) } { "Ack" }

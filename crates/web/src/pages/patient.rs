@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
-use wardwatch_alert::{EVERY_RULE, Limit, Resolved, Unjudged, Whose, Why, resolve};
+use wardwatch_alert::{EVERY_RULE, Limit, LimitScope, Resolved, Unjudged, Why, resolve};
 use wardwatch_care::{remedy_of, unjudged_of};
 use wardwatch_config::Job;
 use wardwatch_model::clock::{Clock, SystemClock};
@@ -28,10 +28,10 @@ use super::super::actions::{self, NewLimit};
 use super::super::problem::Problem;
 use super::super::words::{encoded, length, sentence, time};
 use super::alerts::{quiet_form, table};
-use super::frame::{NoPage, Place, back, frame, if_answered, nothing, patient_path, seal, unread};
+use super::frame::{NoPage, Place, back, csrf_token, frame, if_answered, nothing, patient_path, unread};
 use super::reports::link;
 use super::ward;
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
 use crate::view::{Person, Ward};
@@ -81,12 +81,12 @@ pub(crate) async fn patient(
 ) -> Result<Response, NoPage> {
     let ward = app.live.ward();
     let now = SystemClock.now();
-    let Some(bed) = ward.bed(&id).cloned() else {
+    let Some(bed) = ward.patient(&id).cloned() else {
         let near = wardwatch_model::diagnostic::nearest(&id, ward.beds.iter().map(|bed| bed.id.as_str()));
         let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
         return Err(Problem::not_found(&format!("there is no patient \"{id}\"{hint}")).into());
     };
-    see(&app, &visitor, &id).await?;
+    audit_view(&app, &visitor, &id).await?;
     let (job, wanted, asked) = (app.job.clone(), id.clone(), id.clone());
     let halted = app.services.trouble().and_then(|trouble| trouble.halt());
     let like = EpisodesLike { patient: Some(id.clone()), ..EpisodesLike::default() };
@@ -249,10 +249,10 @@ fn set(limit: &Limit, zone: Tz) -> Markup {
 /// Everything that was ever set for the patient, the newest first.
 fn history(limits: &[Limit], id: &str, person: &Person, zone: Tz) -> Markup {
     let of_patient = |limit: &&Limit| match &limit.whose {
-        Whose::Patient(name) => name == id,
-        Whose::Ward(name) => *name == person.ward,
-        Whose::AgeBand(name) => *name == person.age_band,
-        Whose::Default => false,
+        LimitScope::Patient(name) => name == id,
+        LimitScope::Ward(name) => *name == person.ward,
+        LimitScope::AgeBand(name) => *name == person.age_band,
+        LimitScope::Default => false,
     };
     let mut own: Vec<&Limit> = limits.iter().filter(of_patient).collect();
     own.sort_by_key(|limit| std::cmp::Reverse(limit.valid_from));
@@ -260,7 +260,7 @@ fn history(limits: &[Limit], id: &str, person: &Person, zone: Tz) -> Markup {
         details {
             summary { "History" }
             @if own.is_empty() { (nothing("Nothing but defaults was ever set.")) } @else { div .scroll tabindex="0" { table {
-                thead { tr { th { "Whose" } th { "Vital" } th { "Low" } th { "High" } th { "Set" } } }
+                thead { tr { th { "LimitScope" } th { "Vital" } th { "Low" } th { "High" } th { "Set" } } }
                 tbody { @for limit in own.iter().take(MOST_LIMITS) { tr {
                     td { (limit.whose) } td { (limit.vital) }
                     td { (limit.low.map_or("–".to_owned(), |low| low.to_string())) }
@@ -277,7 +277,7 @@ fn limit_form(job: &Job, visitor: &Visitor, id: &str) -> Markup {
         details {
             summary { "Set a limit for this patient" }
             form .row method="post" action={ (patient_path(id)) "/limits" } {
-                (seal(visitor))
+                (csrf_token(visitor))
                 label { "Vital" select name="vital" {
                     @for column in job.source.columns.all().iter().filter(|column| column.limits.is_some()) {
                         option value=(column.name) { (column.label) ", " (column.unit) }
@@ -332,7 +332,7 @@ pub(crate) async fn set_limit(
     };
     let until = length.and_then(|length| SystemClock.now().checked_add_signed(TimeDelta::from_std(length).ok()?));
     let wanted = NewLimit {
-        whose: Whose::Patient(id.clone()),
+        whose: LimitScope::Patient(id.clone()),
         vital: typed.vital,
         low: side(&typed.low)?,
         high: side(&typed.high)?,
@@ -372,7 +372,7 @@ pub(crate) async fn chart(
     Path(id): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Json<Chart>, Problem> {
-    see(&app, &visitor, &id).await?;
+    audit_view(&app, &visitor, &id).await?;
     let zone = app.job.reports.time_zone;
     let chart = draw(&app, &id, &shown, move |figure| {
         let readouts = figure.readouts()?;
@@ -401,7 +401,7 @@ pub(crate) async fn picture(
     Path(id): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Response, Problem> {
-    see(&app, &visitor, &id).await?;
+    audit_view(&app, &visitor, &id).await?;
     let size = PictureSize { width: 1_200, dpi: 96 };
     let picture = draw(&app, &id, &shown, move |figure| Ok(png(&figure.svg()?, size)?)).await?;
     Ok(([(CONTENT_TYPE, "image/png")], picture).into_response())
@@ -437,12 +437,12 @@ fn drawn_limits(
     now: DateTime<Utc>,
 ) -> Result<Option<HashMap<String, Drawn>>, StoreError> {
     let Some(limits) = limits(store, job)? else { return Ok(None) };
-    let person = ward.bed(id).map(|bed| bed.person.clone()).unwrap_or_default();
+    let person = ward.patient(id).map(|bed| bed.person.clone()).unwrap_or_default();
     let drawn = holding(&limits, id, &person, now).into_iter().map(|one| {
         let whose = [one.low, one.high].into_iter().flatten().map(|(_, limit)| &limit.whose).max();
         let whose = match whose {
-            Some(Whose::Patient(_)) => "patient".to_owned(),
-            Some(Whose::Ward(name) | Whose::AgeBand(name)) => name.clone(),
+            Some(LimitScope::Patient(_)) => "patient".to_owned(),
+            Some(LimitScope::Ward(name) | LimitScope::AgeBand(name)) => name.clone(),
             _ => "default".to_owned(),
         };
         let limit = Drawn { low: one.low.map(|low| low.0), high: one.high.map(|high| high.0), whose };

@@ -12,7 +12,7 @@ use wardwatch_report::listed;
 use super::super::problem::Problem;
 use super::super::words::encoded;
 use super::frame::{NoPage, Place, frame, nothing};
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
 use crate::redirect::redirect;
@@ -73,7 +73,7 @@ pub(crate) async fn report_file(
     let read = move || std::fs::read(file);
     let bytes = tokio::task::spawn_blocking(read).await.ok().and_then(Result::ok).ok_or_else(none)?;
     if kind.starts_with("text/html") {
-        see(&app, &visitor, &format!("report {path}")).await?;
+        audit_view(&app, &visitor, &format!("report {path}")).await?;
     }
     Ok(([(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)], bytes).into_response())
 }

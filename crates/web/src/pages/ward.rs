@@ -13,15 +13,15 @@ use serde::Deserialize;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::Severity;
 
-use super::super::bed::{Number, SPARK};
 use super::super::event::{NUMBER_SIGNS, SCORE_SIGNS};
+use super::super::patient_state::{Number, SPARK};
 use super::super::vitals::{Vital, Vitals};
 use super::super::words::length;
 use super::frame::{NoPage, Place, acknowledge_button, badge, called, frame, patient_path, stalled};
-use crate::access::viewing::see;
+use crate::access::viewing::audit_view;
 use crate::access::visitor::Visitor;
 use crate::app::App;
-use crate::view::{BedView, Ward};
+use crate::view::{PatientView, Ward};
 
 /// A number that is older than this says how old it is; pressures are often measured by the quarter of an hour.
 const OLD_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
@@ -42,7 +42,7 @@ pub(crate) async fn ward(
     Extension(visitor): Extension<Visitor>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, NoPage> {
-    see(&app, &visitor, "the ward").await?;
+    audit_view(&app, &visitor, "the ward").await?;
     let ward = app.live.ward();
     let now = SystemClock.now();
     let wards: BTreeSet<&str> =
@@ -85,9 +85,9 @@ pub(crate) async fn ward(
     Ok(frame(&app, &visitor, (Place::Ward, &app.job.dashboard.title), &ward, &content))
 }
 
-fn chosen(ward: &Ward, wanted: &Wanted, visitor: &Visitor) -> Vec<Arc<BedView>> {
+fn chosen(ward: &Ward, wanted: &Wanted, visitor: &Visitor) -> Vec<Arc<PatientView>> {
     let words: Vec<String> = wanted.search.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let is_wanted = |bed: &&Arc<BedView>| {
+    let is_wanted = |bed: &&Arc<PatientView>| {
         let name = if visitor.may_read_names() { bed.person.name.as_str() } else { "" };
         let text = format!("{} {} {} {name}", bed.id, bed.person.place, bed.person.ward).to_lowercase();
         let worst = ward.worst(&bed.id).map(|episode| episode.severity);
@@ -99,7 +99,7 @@ fn chosen(ward: &Ward, wanted: &Wanted, visitor: &Visitor) -> Vec<Arc<BedView>> 
                 name => worst.is_some_and(|severity| severity.name() == name),
             }
     };
-    let mut beds: Vec<Arc<BedView>> = ward.beds.iter().filter(is_wanted).cloned().collect();
+    let mut beds: Vec<Arc<PatientView>> = ward.beds.iter().filter(is_wanted).cloned().collect();
     if wanted.order == "severity" {
         beds.sort_by_key(|bed| Reverse(ward.worst(&bed.id).map(|episode| episode.severity)));
     }
@@ -122,7 +122,7 @@ impl Ages {
 
 /// A patient. Small lines are not in it: they come with the first event, so that the page is short.
 pub(super) fn tile(
-    bed: &BedView,
+    bed: &PatientView,
     vitals: &Vitals,
     ward: &Ward,
     visitor: &Visitor,

@@ -14,10 +14,10 @@
 #[allow(dead_code, unreachable_pub, reason = "the tests need more of it")]
 mod webdriver;
 
-mod ground;
+mod support;
 
 /// What the browser's driver needs of the tests' own ground.
-mod bed {
+mod fixtures {
     pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         let is_met = (0..1_200).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(50));
@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use ground::{cpu_seconds, database, is_wanted, percentile, resident_mib, shipped_in, topic, wardwatch_with};
+use support::{cpu_seconds, database, is_wanted, percentile, resident_mib, shipped_in, topic, wardwatch_with};
 
 /// Scores and their windows begin after two minutes, and batches are slower then; before that, nothing is compared.
 const WARM_UP: Duration = Duration::from_secs(200);
@@ -70,7 +70,7 @@ impl Live {
             std::fs::create_dir_all(folder.path().join("specs")).unwrap();
             std::fs::write(folder.path().join("specs/patient_trend.toml"), spec).unwrap();
             let text = std::fs::read_to_string(&file).unwrap();
-            let absolute = format!("specs = {:?}", ground::repository().join("reports").display().to_string());
+            let absolute = format!("specs = {:?}", support::repository().join("reports").display().to_string());
             std::fs::write(&file, text.replace(&absolute, "specs = \"specs\"")).unwrap();
         }
         let (topic, url) = (topic(name), database(name));
@@ -276,7 +276,7 @@ fn in_a_browser(port: u16) {
 fn reports() {
     const LENGTH: Duration = Duration::from_secs(420);
     println!("\n1,000 patients at 1 Hz, every shipped query, into MySQL; reports of all of them every two minutes");
-    let spec = std::fs::read_to_string(ground::repository().join("reports/patient_trend.toml")).unwrap();
+    let spec = std::fs::read_to_string(support::repository().join("reports/patient_trend.toml")).unwrap();
     let spec = spec
         .replace("range = \"6h\"", "range = \"2m\"")
         .replace("schedule = \"daily 07:00\"", "schedule = \"every 2m\"");

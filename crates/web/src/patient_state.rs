@@ -23,7 +23,7 @@ pub(super) const SPARK: (u32, u32) = (60, 24);
 
 /// A patient as far as rows have told.
 #[derive(Debug, Clone)]
-pub(super) struct Bed {
+pub(super) struct PatientState {
     /// The time of the newest row.
     pub(super) newest: DateTime<Utc>,
     /// The newest value of each column, and its time.
@@ -85,7 +85,7 @@ pub(super) struct Number {
     pub(super) trend: Trend,
 }
 
-impl Bed {
+impl PatientState {
     /// A patient of whom there is nothing but the time of a row.
     pub(super) fn new(columns: usize, newest: DateTime<Utc>) -> Self {
         Self { newest, latest: vec![None; columns], history: vec![VecDeque::new(); columns], scores: VecDeque::new() }
@@ -240,12 +240,13 @@ mod tests {
 
     #[test]
     fn the_newest_value_of_each_column_counts_and_a_pressure_is_of_one_time() {
-        let mut bed = Bed::new(3, at(0));
+        let mut bed = PatientState::new(3, at(0));
         bed.take(at(0), [Some(80.0), Some(120.0), Some(70.0)].into_iter());
         bed.take(at(5), [Some(82.5), None, None].into_iter());
         // What comes late is not new.
         bed.take(at(2), [Some(81.0), None, None].into_iter());
-        let texts = |bed: &Bed| bed.numbers(&vitals()).into_iter().map(|number| number.text).collect::<Vec<_>>();
+        let texts =
+            |bed: &PatientState| bed.numbers(&vitals()).into_iter().map(|number| number.text).collect::<Vec<_>>();
         assert_eq!(texts(&bed), ["82.5", "120/70"]);
         bed.take(at(6), [None, Some(119.0), None].into_iter());
         assert_eq!(texts(&bed), ["82.5", "119/–"]);
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_arrow_stands_where_five_minutes_moved_enough() {
-        let mut bed = Bed::new(3, at(0));
+        let mut bed = PatientState::new(3, at(0));
         for second in 0..400_i32 {
             let rate = 80.0 + f64::from(second) / 20.0;
             bed.take(at(second.into()), [Some(rate), Some(120.0), Some(70.0)].into_iter());
@@ -265,7 +266,7 @@ mod tests {
 
     #[test]
     fn history_ends_and_a_score_tells_where_it_goes() {
-        let mut bed = Bed::new(3, at(0));
+        let mut bed = PatientState::new(3, at(0));
         for second in (0..7_200).step_by(10) {
             bed.take(at(second), [Some(80.0), None, None].into_iter());
         }

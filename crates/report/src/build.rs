@@ -64,7 +64,7 @@ pub struct Subject {
 
 /// One report, made.
 #[derive(Debug)]
-pub struct Made {
+pub struct RenderedReport {
     /// The picture.
     pub figure: Figure,
     /// The rows behind it, by the name of the data.
@@ -177,7 +177,12 @@ fn fits(found: &DataType, wanted: Wanted) -> bool {
 ///
 /// # Errors
 /// A SELECT, or tables that cannot be read.
-pub fn make(spec: &Spec, subject: &Subject, reader: &StoredReader, moment: &Moment) -> Result<Made, StoredFailure> {
+pub fn make(
+    spec: &Spec,
+    subject: &Subject,
+    reader: &StoredReader,
+    moment: &Moment,
+) -> Result<RenderedReport, StoredFailure> {
     let parameters = parameters(spec, moment, Some(subject));
     let mut data = Vec::with_capacity(spec.data.len());
     let mut given = Given::new();
@@ -208,7 +213,7 @@ pub fn make(spec: &Spec, subject: &Subject, reader: &StoredReader, moment: &Mome
         panels,
         footer: footer(moment, rows, complete),
     };
-    Ok(Made { figure, data })
+    Ok(RenderedReport { figure, data })
 }
 
 /// The name under which other data read it.
@@ -252,7 +257,7 @@ pub(super) fn edges_in_words(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz
     format!("{} to {}", left.format(form), right.format("%-d %b %Y %H:%M:%S %Z"))
 }
 
-/// Made when, from what, how old that was, and for how much of the time there was any.
+/// RenderedReport when, from what, how old that was, and for how much of the time there was any.
 pub(super) fn footer(moment: &Moment, rows: usize, complete: Option<f64>) -> String {
     let made = moment.made.with_timezone(&moment.zone).format("%-d %b %Y %H:%M:%S %Z");
     let stale = match moment.newest {
@@ -264,7 +269,7 @@ pub(super) fn footer(moment: &Moment, rows: usize, complete: Option<f64>) -> Str
     };
     let complete = complete.map(|share| format!(", {:.0} % of the time", (share * 100.0).floor())).unwrap_or_default();
     format!(
-        "Made {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing · not a medical device",
+        "RenderedReport {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing · not a medical device",
         moment.batch
     )
 }

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::bed::{Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url};
+use crate::fixtures::{Database, READINGS, TACHYCARDIA, TestJob, Topic, mysql_url};
 
 const LIES: &str = "# @key: patient_id\npatient_id,ward\n";
 const WARDS: &str = "-- @key: patient_id, event_time

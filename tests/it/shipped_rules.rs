@@ -10,8 +10,8 @@ use wardwatch::job::{OfflineJob, Past, Plan};
 use wardwatch::terms::Severity;
 use wardwatch::testing::{self, Thoroughness};
 
-use crate::bed::repository;
 use crate::episodes::{recordings, records};
+use crate::fixtures::repository;
 
 const JOBS: [&str; 2] = ["patient_vitals", "patient_data"];
 
