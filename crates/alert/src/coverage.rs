@@ -29,7 +29,7 @@ use super::{Episode, Holds, Judged, State};
 /// An event time further ahead of Kafka's stamp, or of the job's clock, than this is told of.
 const AHEAD: TimeDelta = TimeDelta::seconds(30);
 
-/// LimitScope records come so long after their times, but not by so much that they are of the past, is told of.
+/// Whose records come so long after their times, but not by so much that they are of the past, is told of.
 const BEHIND: (TimeDelta, TimeDelta) = (TimeDelta::seconds(30), TimeDelta::hours(24));
 
 /// A clock that stands still for longer than this is told of: one may tell whole minutes only.

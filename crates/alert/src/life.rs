@@ -261,7 +261,7 @@ impl Life<'_> {
                     let held_up = streams.held_up(&self.patient, stream, stamped);
                     stamped.saturating_sub(held_up.num_microseconds().unwrap_or(0))
                 }),
-                // LimitScope it was is not known any more, and who knows when the next sample comes.
+                // Whose it was is not known any more, and who knows when the next sample comes.
                 None => streams.reached(&self.patient, arrivals).or_else(|| arrivals.newest()),
             };
             if let Some(stamped) = stamped {

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::streams::texts;
 
-/// LimitScope limit it is.
+/// Whose limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimitScope {
     /// Everybody's who has no other.
@@ -39,7 +39,7 @@ impl fmt::Display for LimitScope {
 /// A row of the table of limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
-    /// LimitScope it is.
+    /// Whose it is.
     pub whose: LimitScope,
     /// The vital, by the name of its column.
     pub vital: String,

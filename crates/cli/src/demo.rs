@@ -35,7 +35,7 @@ const DATABASE: &str = "wardwatch.db";
 /// In the folder of its queries: the table of patients.
 const PATIENTS_FILE: &str = "seeds/patients.csv";
 
-/// RenderedReport up.
+/// Made up.
 const NAMES: [&str; 12] = [
     "Abel, R.",
     "Brandt, M.",

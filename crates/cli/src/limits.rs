@@ -32,7 +32,7 @@ enum LimitsCommand {
     History(History),
 }
 
-/// LimitScope limit.
+/// Whose limit.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct Scope {

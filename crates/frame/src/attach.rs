@@ -1,4 +1,4 @@
-//! LimitScope a record is, by the encounters: the patient who was attached to its device when the device measured, or nobody.
+//! Whose a record is, by the encounters: the patient who was attached to its device when the device measured, or nobody.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ pub fn attach_artefacts(artefacts: &mut [Artefact], keyed: Keyed, encounters: &E
     }
 }
 
-/// LimitScope a record of this key and event time is.
+/// Whose a record of this key and event time is.
 #[must_use]
 pub fn patient<'a>(name: &'a str, at: DateTime<Utc>, keyed: Keyed, encounters: &'a Encounters) -> Option<&'a str> {
     match keyed {

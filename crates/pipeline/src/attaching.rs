@@ -1,4 +1,4 @@
-//! LimitScope the records of a batch are, and who is let go of with it.
+//! Whose the records of a batch are, and who is let go of with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -175,7 +175,7 @@ impl Attaching {
         self.keyed
     }
 
-    /// LimitScope records come that are nobody's, each with what to tell: patients who have left, or, where records name devices, the
+    /// Whose records come that are nobody's, each with what to tell: patients who have left, or, where records name devices, the
     /// ward, with the devices and how many they are.
     pub(super) fn nobodys(&self) -> BTreeMap<Arc<str>, (String, usize)> {
         let devices: Vec<&str> = self.nobody.0.keys().map(String::as_str).collect();

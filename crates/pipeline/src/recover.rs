@@ -33,7 +33,7 @@ use super::state::JobState;
 pub(super) struct Recovery {
     /// What is remembered of rows.
     pub(super) memory: Memory,
-    /// LimitScope rows are, as of the batch that is replayed.
+    /// Whose rows are, as of the batch that is replayed.
     attaching: Attaching,
     /// Rows of windows that closed but were not given out: they could not be computed, or the query is new and begins with
     /// the earliest record.

@@ -257,7 +257,7 @@ pub(super) fn edges_in_words(from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz
     format!("{} to {}", left.format(form), right.format("%-d %b %Y %H:%M:%S %Z"))
 }
 
-/// RenderedReport when, from what, how old that was, and for how much of the time there was any.
+/// Made when, from what, how old that was, and for how much of the time there was any.
 pub(super) fn footer(moment: &Moment, rows: usize, complete: Option<f64>) -> String {
     let made = moment.made.with_timezone(&moment.zone).format("%-d %b %Y %H:%M:%S %Z");
     let stale = match moment.newest {
@@ -269,7 +269,7 @@ pub(super) fn footer(moment: &Moment, rows: usize, complete: Option<f64>) -> Str
     };
     let complete = complete.map(|share| format!(", {:.0} % of the time", (share * 100.0).floor())).unwrap_or_default();
     format!(
-        "RenderedReport {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing · not a medical device",
+        "Made {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing · not a medical device",
         moment.batch
     )
 }

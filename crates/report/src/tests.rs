@@ -38,7 +38,7 @@ fn figure(length: i64, bodies: Vec<Body>) -> Figure {
         zone: chrono_tz::Europe::Berlin,
         theme: Theme::Light,
         panels: bodies.into_iter().map(panel).collect(),
-        footer: "RenderedReport by a test".to_owned(),
+        footer: "Made by a test".to_owned(),
     }
 }
 

@@ -63,7 +63,7 @@ pub struct WaitingRow {
 pub struct AttachedLater {
     /// The row.
     pub row: WaitingRow,
-    /// LimitScope it is.
+    /// Whose it is.
     pub patient: String,
 }
 

@@ -259,7 +259,7 @@ impl MySql {
         self.found(sql, (seconds, table))
     }
 
-    /// LimitScope transactions are open: what can be told where it is not known who has which table in use.
+    /// Whose transactions are open: what can be told where it is not known who has which table in use.
     fn open_transactions(&mut self) -> Option<Vec<Holder>> {
         let sql = "SELECT p.id, p.user, p.host, p.command, p.time FROM information_schema.innodb_trx x \
                    JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id \

@@ -20,7 +20,7 @@ use wardwatch_config::Job;
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::encounter::{Encounters, Journal};
 use wardwatch_model::telemetry::caught;
-use wardwatch_store::{BatchSummary, Readings, Store, StoreError, Timed, Value};
+use wardwatch_store::{BatchSummary, Readings, Registered, Store, StoreError, Timed, Value};
 
 use super::access::audit::LateAudit;
 use super::event;
@@ -103,8 +103,16 @@ impl Live {
     }
 
     /// Goes along with the job until it is stopped, on a thread of its own.
-    pub(super) fn start(&self, job: &Job, stopped: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+    ///
+    /// `note_users` is told now and then whether there are users, so that who may see the page is known while the store is away.
+    pub(super) fn start(
+        &self,
+        job: &Job,
+        stopped: Arc<AtomicBool>,
+        note_users: impl Fn(Registered) + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
         let (live, job) = (self.clone(), job.clone());
+        let note_users = move |store: &mut Store| store.registered().map(&note_users);
         std::thread::Builder::new().name("live".to_owned()).spawn(move || {
             let mut reader = Reader::new(&job, &live.services);
             let mut beaten = Stopwatch::start();
@@ -112,7 +120,7 @@ impl Live {
                 let looking = Stopwatch::start();
                 live.services.ward_is_asked_for();
                 // A panic leaves a reader that nobody can trust; a new one reads everything.
-                let seen = caught(|| reader.look(&live.late)).unwrap_or_else(|panicked| {
+                let seen = caught(|| reader.look(&live.late, &note_users)).unwrap_or_else(|panicked| {
                     reader = Reader::new(&job, &live.services);
                     Err(StoreError::Unavailable(panicked.to_string()))
                 });
@@ -172,6 +180,8 @@ struct Reader {
     /// The step of time that small lines were drawn up to.
     drawn: i64,
     looked_around: Option<Stopwatch>,
+    /// When it was noted last whether there are users.
+    users_noted: Option<Stopwatch>,
     has_score: bool,
     score_has_label: bool,
     /// Those whose history is still to be read.
@@ -193,6 +203,7 @@ impl Reader {
             sparks: HashMap::new(),
             drawn: 0,
             looked_around: None,
+            users_noted: None,
             has_score: false,
             score_has_label: false,
             without_history: Vec::new(),
@@ -200,13 +211,21 @@ impl Reader {
     }
 
     /// Reads what is new.
-    fn look(&mut self, late: &LateAudit) -> Result<Seen, StoreError> {
+    fn look(
+        &mut self,
+        late: &LateAudit,
+        note_users: &dyn Fn(&mut Store) -> Result<(), StoreError>,
+    ) -> Result<Seen, StoreError> {
         let mut store = match self.store.take() {
             Some(store) => store,
             None => Store::connect_with(&self.job.store, &self.job.name, PAGE_PATIENCE)?,
         };
         let seen = self.look_at(&mut store)?;
         late.write(&mut store)?;
+        if self.users_noted.is_none_or(|noted| noted.elapsed() >= LOOK_AROUND_EVERY) {
+            note_users(&mut store)?;
+            self.users_noted = Some(Stopwatch::start());
+        }
         self.services.ward_was_read();
         self.store = Some(store);
         Ok(seen)

@@ -61,7 +61,7 @@ pub struct Limit {
     pub low: Option<f64>,
     /// The upper limit.
     pub high: Option<f64>,
-    /// LimitScope it is: the patient's, the ward's, a default.
+    /// Whose it is: the patient's, the ward's, a default.
     pub whose: String,
 }
 

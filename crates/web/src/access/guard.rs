@@ -132,7 +132,7 @@ fn shut(why: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// LimitScope cookie or token has this digest.
+/// Whose cookie or token has this digest.
 async fn known(app: &App, id: &str, by: Known) -> Result<Option<(String, Role)>, StoreError> {
     let key = remembered_as(id, by);
     if let Some(known) = app.access.remembered(&key, REMEMBERED) {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use wardwatch_model::clock::Stopwatch;
+use wardwatch_store::Registered;
 
 use super::audit::{LateAudit, MOST_REMEMBERED};
 use super::password::Comparing;
@@ -71,6 +72,16 @@ impl Access {
         *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), are_there));
     }
 
+    /// Takes note of whether there are users, for when nobody can be asked. What speaks against a page that anybody may see changes
+    /// nothing here: whoever asks is told of it.
+    pub(crate) fn note_users(&self, registered: &Registered) {
+        match registered {
+            Registered::Users => self.remember_users(true),
+            Registered::Nobody if !self.has_seen_users() => self.remember_users(false),
+            Registered::Nobody | Registered::NoTable | Registered::Gone => {}
+        }
+    }
+
     /// A user was seen.
     pub(crate) fn note_user(&self) {
         self.has_seen_users.store(true, Ordering::Relaxed);
@@ -122,5 +133,25 @@ impl Access {
 
     pub(crate) fn forget(&self, id: &str) {
         self.visitors.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_first_while_the_store_is_away_finds_what_was_known_of_users() {
+        let access = Access::new(false, LateAudit::default());
+        assert_eq!(access.had_users(), None, "nobody has said so");
+        access.note_users(&Registered::NoTable);
+        assert_eq!(access.had_users(), None);
+        access.note_users(&Registered::Nobody);
+        assert_eq!(access.had_users(), Some(false));
+        access.note_users(&Registered::Users);
+        // They cannot be removed, so they are there still.
+        access.note_users(&Registered::Nobody);
+        access.note_users(&Registered::Gone);
+        assert_eq!(access.had_users(), Some(true));
     }
 }

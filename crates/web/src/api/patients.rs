@@ -319,11 +319,11 @@ pub(super) struct ShownLimit {
     vital: String,
     /// The lower limit.
     low: Option<f64>,
-    /// LimitScope that is.
+    /// Whose that is.
     low_of: Option<String>,
     /// The upper limit.
     high: Option<f64>,
-    /// LimitScope that is.
+    /// Whose that is.
     high_of: Option<String>,
 }
 

@@ -260,7 +260,7 @@ fn history(limits: &[Limit], id: &str, person: &Person, zone: Tz) -> Markup {
         details {
             summary { "History" }
             @if own.is_empty() { (nothing("Nothing but defaults was ever set.")) } @else { div .scroll tabindex="0" { table {
-                thead { tr { th { "LimitScope" } th { "Vital" } th { "Low" } th { "High" } th { "Set" } } }
+                thead { tr { th { "Whose" } th { "Vital" } th { "Low" } th { "High" } th { "Set" } } }
                 tbody { @for limit in own.iter().take(MOST_LIMITS) { tr {
                     td { (limit.whose) } td { (limit.vital) }
                     td { (limit.low.map_or("–".to_owned(), |low| low.to_string())) }
