@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use resvg::tiny_skia::Pixmap;
 use wardwatch::query::{Limits, StoredReader};
 use wardwatch::report::{KINDS, Moment, PictureSize, load, make, png, subjects};
-use wardwatch::stored::{Condition, StoredTables};
+use wardwatch::stored::{Condition, StoredError, StoredTables};
 
 use crate::fixtures::repository;
 
@@ -130,18 +130,18 @@ impl StoredTables for Ward {
         false
     }
 
-    fn names(&self) -> Result<Vec<String>, String> {
+    fn names(&self) -> Result<Vec<String>, StoredError> {
         Ok(self.0.iter().map(|(name, _)| (*name).to_owned()).collect())
     }
 
-    fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
+    fn schema(&self, table: &str) -> Result<Option<SchemaRef>, StoredError> {
         Ok(self.rows(table).map(RecordBatch::schema))
     }
 
-    fn scan(&self, table: &str, columns: &[String], _conditions: &[Condition]) -> Result<RecordBatch, String> {
-        let rows = self.rows(table).ok_or("no such table")?;
+    fn scan(&self, table: &str, columns: &[String], _conditions: &[Condition]) -> Result<RecordBatch, StoredError> {
+        let rows = self.rows(table).expect("a table of the ward");
         let places: Vec<usize> = columns.iter().map(|column| rows.schema().index_of(column).unwrap()).collect();
-        rows.project(&places).map_err(|error| error.to_string())
+        Ok(rows.project(&places).unwrap())
     }
 }
 

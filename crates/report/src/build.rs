@@ -113,7 +113,7 @@ pub fn check(spec: &Spec, reader: &StoredReader, moment: &Moment) -> Vec<Diagnos
             faults.push(fault);
             None
         }
-        Err(StoredFailure::Failed { file, line, failure }) => {
+        Err(StoredFailure::Failed { file, line, failure, .. }) => {
             faults.push(Diagnostic { file, line, column: 1, message: failure.to_string() });
             None
         }

@@ -85,7 +85,11 @@ impl ReportError {
     /// Whether it may work when it is tried again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_transient())
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Select(failure) => failure.is_transient(),
+            _ => false,
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub fn reader(job: &Job) -> Result<(Arc<StoreTables>, StoredReader), ReportError
 /// One that cannot be made leaves the others alone, and what was there before it.
 ///
 /// # Errors
-/// The store does not answer, the subjects cannot be told, or there is none of the name that is wanted.
+/// The store does not answer, or ceases to; the subjects cannot be told, or there is none of the name that is wanted.
 pub fn write_reports(
     job: &Job,
     spec: &Spec,
@@ -106,7 +106,7 @@ pub fn write_reports(
     }
 
     let (turn, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let written = Mutex::new(Written::default());
+    let (written, away) = (Mutex::new(Written::default()), Mutex::new(None));
     let work = |reader: &StoredReader| {
         reader.set_now(moment.edges(spec.range).1);
         while let Some(subject) = subjects.get(turn.fetch_add(1, Ordering::Relaxed)) {
@@ -115,6 +115,15 @@ pub fn write_reports(
                 write_files(job, spec, subject, &made, &moment)
             };
             let one = caught(one).unwrap_or_else(|panicked| Err(ReportError::Data(panicked.to_string())));
+            let one = match one {
+                // Nobody's report is to be had now, and it is no fault of this one.
+                Err(error) if error.is_transient() => {
+                    away.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    turn.store(subjects.len(), Ordering::Relaxed);
+                    return;
+                }
+                one => one,
+            };
             let keep = |written: &mut Written| match one {
                 Ok(page) => written.pages.push(page),
                 Err(error) => written.failed.push((subject.name.clone(), in_full(&error))),
@@ -136,6 +145,9 @@ pub fn write_reports(
         }
         work(&first);
     });
+    if let Some(error) = away.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
     let mut written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
     written.pages.sort();
     written.failed.sort();
@@ -295,7 +307,8 @@ pub fn write_due(
                     let trouble = written.failed.first().map(|(subject, reason)| format!("{subject}: {reason}"));
                     (written, trouble.unwrap_or_default())
                 }
-                Err(ReportError::Store(error)) => return Err(error.into()),
+                // It is still due.
+                Err(error) if error.is_transient() => return Err(error),
                 Err(error) => (Written::default(), in_full(&error)),
             };
             if written.is_cut {

@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 
 use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::stored::StoredError;
 
 use super::fault::tidy;
 
@@ -60,10 +61,18 @@ impl Runner {
     ///
     /// Errors: a limit that was passed, a value that cannot be computed, a panic.
     pub(super) fn run(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<RecordBatch, QueryFailure> {
-        let run = || self.runtime.block_on(execute(plan, self.limits));
-        let rows = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()));
-        rows.map_err(QueryFailure)
+        self.run_stored(plan).map_err(|error| QueryFailure(error.reason))
     }
+
+    /// The same for a plan that reads stored tables: tells whether these could not be read.
+    pub(super) fn run_stored(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<RecordBatch, StoredError> {
+        let run = || self.runtime.block_on(execute(plan, self.limits));
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(at_fault("it panicked".to_owned())))
+    }
+}
+
+fn at_fault(reason: String) -> StoredError {
+    StoredError { reason, is_transient: false }
 }
 
 /// One partition: a second core is better spent on fetching and decoding than on splitting small batches.
@@ -74,10 +83,10 @@ pub(super) fn session_config() -> SessionConfig {
         .set_bool("datafusion.sql_parser.collect_spans", true)
 }
 
-async fn execute(plan: &Arc<dyn ExecutionPlan>, limits: Limits) -> Result<RecordBatch, String> {
+async fn execute(plan: &Arc<dyn ExecutionPlan>, limits: Limits) -> Result<RecordBatch, StoredError> {
     let running = Stopwatch::start();
-    let too_long = || format!("it took longer than its time limit of {} ms", limits.time.as_millis());
-    let too_much = || format!("it needs more than its memory limit of {} MiB", limits.memory >> 20);
+    let too_long = || at_fault(format!("it took longer than its time limit of {} ms", limits.time.as_millis()));
+    let too_much = || at_fault(format!("it needs more than its memory limit of {} MiB", limits.memory >> 20));
     let collecting = collect(plan, limits, &running);
     match tokio::time::timeout(limits.time, collecting).await {
         Ok(Ok(rows)) if running.elapsed() <= limits.time => Ok(rows),
@@ -85,7 +94,10 @@ async fn execute(plan: &Arc<dyn ExecutionPlan>, limits: Limits) -> Result<Record
         Ok(Err(DataFusionError::ResourcesExhausted(_))) => Err(too_much()),
         Ok(Err(error)) => match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Err(too_much()),
-            root => Err(tidy(&root.strip_backtrace())),
+            DataFusionError::External(error) if let Some(error) = error.downcast_ref::<StoredError>() => {
+                Err(error.clone())
+            }
+            root => Err(at_fault(tidy(&root.strip_backtrace()))),
         },
     }
 }

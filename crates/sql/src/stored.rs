@@ -22,7 +22,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionContext;
 
 use wardwatch_model::diagnostic::{Diagnostic, unknown};
-use wardwatch_model::stored::{Comparison, Condition, StoredTables};
+use wardwatch_model::stored::{Comparison, Condition, StoredError, StoredTables};
 use wardwatch_model::terms::private_table;
 
 use super::execute::{Limits, QueryFailure, Runner};
@@ -64,7 +64,17 @@ pub enum StoredFailure {
         line: usize,
         /// What went wrong.
         failure: QueryFailure,
+        /// Whether it may run when it is tried again: the tables could not be read.
+        is_transient: bool,
     },
+}
+
+impl StoredFailure {
+    /// Whether it may work when it is tried again.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed { is_transient: true, .. })
+    }
 }
 
 /// Reads stored tables by SQL.
@@ -102,7 +112,7 @@ impl StoredReader {
     /// A fault of the SELECT, a limit, tables that cannot be read.
     pub fn read(&self, sql: &StoredSql, parameters: &Parameters, given: &Given) -> Result<RecordBatch, StoredFailure> {
         let plan = self.plan(sql, parameters, given)?;
-        self.runner.run(&plan).map_err(|failure| failed(sql, failure))
+        self.runner.run_stored(&plan).map_err(|failure| failed(sql, failure))
     }
 
     fn plan(
@@ -114,9 +124,9 @@ impl StoredReader {
         let context = &self.context;
         let parsed = Parsed::read(padded(sql), &context.state()).map_err(StoredFailure::Fault)?;
         for (name, line, column) in &parsed.names {
-            let table = self.table(name, given).map_err(|reason| failed(sql, QueryFailure(reason)))?;
+            let table = self.table(name, given).map_err(|error| failed(sql, error))?;
             let Some(table) = table else {
-                let names = self.tables.names().map_err(|reason| failed(sql, QueryFailure(reason)))?;
+                let names = self.tables.names().map_err(|error| failed(sql, error))?;
                 let names = given.keys().chain(&names).map(String::as_str);
                 let message = match self.tables.is_private(name) {
                     true => private(name, names),
@@ -148,10 +158,11 @@ impl Debug for StoredReader {
 }
 
 impl StoredReader {
-    fn table(&self, name: &str, given: &Given) -> Result<Option<Arc<dyn TableProvider>>, String> {
+    fn table(&self, name: &str, given: &Given) -> Result<Option<Arc<dyn TableProvider>>, StoredError> {
         if let Some(rows) = given.get(name) {
             let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]]);
-            return table.map(|table| Some(Arc::new(table) as _)).map_err(|error| error.to_string());
+            let broken = |error: DataFusionError| StoredError { reason: error.to_string(), is_transient: false };
+            return table.map(|table| Some(Arc::new(table) as _)).map_err(broken);
         }
         let schema = self.tables.schema(name)?;
         Ok(schema.map(|schema| {
@@ -173,8 +184,10 @@ fn padded(sql: &StoredSql) -> QueryFile {
     QueryFile { name: String::new(), path: sql.file.clone(), text, kind: QueryKind::View, allows: Vec::new() }
 }
 
-fn failed(sql: &StoredSql, failure: QueryFailure) -> StoredFailure {
-    StoredFailure::Failed { file: sql.file.clone(), line: sql.line, failure }
+#[allow(clippy::needless_pass_by_value, reason = "it is a map_err target")]
+fn failed(sql: &StoredSql, error: StoredError) -> StoredFailure {
+    let StoredError { reason, is_transient } = error;
+    StoredFailure::Failed { file: sql.file.clone(), line: sql.line, failure: QueryFailure(reason), is_transient }
 }
 
 /// A fault whose place is not known is at the SELECT's beginning, not at the file's.
@@ -267,7 +280,7 @@ impl PartitionStream for Scan {
         let rows = futures::stream::once(async move {
             let columns: Vec<String> = scan.schema.fields().iter().map(|field| field.name().clone()).collect();
             let rows = scan.tables.scan(&scan.table, &columns, &scan.conditions);
-            rows.map_err(DataFusionError::Execution)
+            rows.map_err(|error| DataFusionError::External(Box::new(error)))
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows))
     }
@@ -334,4 +347,56 @@ fn comparison(operator: Operator) -> Option<Comparison> {
         Operator::GtEq => Comparison::GreaterOrEqual,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// Tables whose rows cannot be read.
+    #[derive(Debug)]
+    struct Unread(StoredError);
+
+    impl StoredTables for Unread {
+        fn names(&self) -> Result<Vec<String>, StoredError> {
+            Ok(vec!["readings".to_owned()])
+        }
+
+        fn is_private(&self, _table: &str) -> bool {
+            false
+        }
+
+        fn schema(&self, _table: &str) -> Result<Option<SchemaRef>, StoredError> {
+            Ok(Some(Arc::new(Schema::new(vec![Field::new("spo2", DataType::Float64, true)]))))
+        }
+
+        fn scan(&self, _: &str, _: &[String], _: &[Condition]) -> Result<RecordBatch, StoredError> {
+            Err(self.0.clone())
+        }
+    }
+
+    #[test]
+    fn a_store_that_goes_away_while_a_select_reads_is_no_fault_of_the_select() {
+        let read = |error: StoredError, text: &str| {
+            let limits = Limits { time: Duration::from_secs(30), memory: 1 << 26, groups: 1_000 };
+            let reader = StoredReader::new(Arc::new(Unread(error)), limits);
+            let sql = StoredSql { file: "reports/ward.toml".into(), line: 7, text: text.to_owned() };
+            reader.read(&sql, &Parameters::new(), &Given::new()).expect_err("nothing can be read")
+        };
+        let away = StoredError { reason: "no answer".to_owned(), is_transient: true };
+        let corrupt = StoredError { reason: "no number".to_owned(), is_transient: false };
+        // Through operators that wrap what their inputs say, too.
+        for text in ["SELECT spo2 FROM readings", "SELECT avg(spo2) AS a FROM readings WHERE spo2 > 80 ORDER BY a"] {
+            let failure = read(away.clone(), text);
+            assert!(failure.is_transient(), "{failure:?}");
+            assert_eq!(failure.to_string(), "reports/ward.toml:7: no answer");
+            let failure = read(corrupt.clone(), text);
+            assert!(!failure.is_transient(), "{failure:?}");
+        }
+        assert!(!read(away, "SELECT nothing FROM readings").is_transient());
+    }
 }

@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit};
 
-use wardwatch_model::stored::{Comparison, Condition, StoredTables};
+use wardwatch_model::stored::{Comparison, Condition, StoredError, StoredTables};
 use wardwatch_model::terms::{is_private_table, private_table};
 
 use super::Value;
@@ -48,8 +48,8 @@ pub(super) fn public(table: &str) -> Result<String, StoreError> {
 }
 
 impl StoredTables for StoreTables {
-    fn names(&self) -> Result<Vec<String>, String> {
-        let names = self.with(|store| Ok(store.database.tables()?)).map_err(|error| error.to_string())?;
+    fn names(&self) -> Result<Vec<String>, StoredError> {
+        let names = self.with(|store| Ok(store.database.tables()?)).map_err(unread)?;
         Ok(names.into_iter().filter(|name| !is_private_table(name)).collect())
     }
 
@@ -57,20 +57,29 @@ impl StoredTables for StoreTables {
         is_private_table(table)
     }
 
-    fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
+    fn schema(&self, table: &str) -> Result<Option<SchemaRef>, StoredError> {
         // Only what is listed, and by the very name that is listed: no other way of writing a name leads further.
         if !self.names()?.iter().any(|name| name == table) {
             return Ok(None);
         }
-        let columns = self.with(|store| Ok(store.database.columns(table)?)).map_err(|error| error.to_string())?;
+        let columns = self.with(|store| Ok(store.database.columns(table)?)).map_err(unread)?;
         let fields = columns.iter().map(|column| field(&column.name, Kind::stored(&column.r#type)));
         Ok((!columns.is_empty()).then(|| Arc::new(Schema::new(fields.collect::<Vec<_>>()))))
     }
 
-    fn scan(&self, table: &str, columns: &[String], conditions: &[Condition]) -> Result<RecordBatch, String> {
-        let schema = self.schema(table)?.ok_or_else(|| format!("table \"{table}\" is gone"))?;
-        self.with(|store| store.scan(table, &schema, columns, conditions)).map_err(|error| error.to_string())
+    fn scan(&self, table: &str, columns: &[String], conditions: &[Condition]) -> Result<RecordBatch, StoredError> {
+        let schema = self.schema(table)?.ok_or_else(|| at_fault(format!("table \"{table}\" is gone")))?;
+        self.with(|store| store.scan(table, &schema, columns, conditions)).map_err(unread)
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is a map_err target")]
+fn unread(error: StoreError) -> StoredError {
+    StoredError { reason: error.to_string(), is_transient: error.is_transient() }
+}
+
+fn at_fault(reason: String) -> StoredError {
+    StoredError { reason, is_transient: false }
 }
 
 /// The tables that a store will have, for SQL that is checked without one: they have columns and no rows.
@@ -87,7 +96,7 @@ impl TablesToBe {
 }
 
 impl StoredTables for TablesToBe {
-    fn names(&self) -> Result<Vec<String>, String> {
+    fn names(&self) -> Result<Vec<String>, StoredError> {
         Ok(self.0.iter().map(|table| table.name.clone()).collect())
     }
 
@@ -95,7 +104,7 @@ impl StoredTables for TablesToBe {
         is_private_table(table)
     }
 
-    fn schema(&self, table: &str) -> Result<Option<SchemaRef>, String> {
+    fn schema(&self, table: &str) -> Result<Option<SchemaRef>, StoredError> {
         let table = self.0.iter().find(|known| known.name == table);
         Ok(table.map(|table| {
             let fields = table.columns().map(|(name, kind)| field(name, kind));
@@ -103,8 +112,8 @@ impl StoredTables for TablesToBe {
         }))
     }
 
-    fn scan(&self, table: &str, _columns: &[String], _conditions: &[Condition]) -> Result<RecordBatch, String> {
-        Err(format!("table \"{table}\" is only planned"))
+    fn scan(&self, table: &str, _columns: &[String], _conditions: &[Condition]) -> Result<RecordBatch, StoredError> {
+        Err(at_fault(format!("table \"{table}\" is only planned")))
     }
 }
 
