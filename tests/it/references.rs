@@ -196,3 +196,41 @@ FROM vitals AS v JOIN limits AS l ON l.patient_id = v.patient_id WHERE v.heart_r
     execute("RENAME TABLE elsewhere TO limits");
     running.wait_until("it is over", || database.so_far(alert) == "ended|");
 }
+
+#[test]
+fn limits_that_were_gone_at_a_start_are_told_of_until_somebody_has_seen_it() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let job = TestJob::new(&topic.name, &database.url)
+        .more("reference_refresh = \"100ms\"")
+        .sql_file("seeds/limits.csv", &shipped("seeds/limits.csv"))
+        .sql_file("seeds/patients.csv", "# @key: patient_id\npatient_id,ward,age_band,spo2_scale:int\n")
+        .sql_file("views/limits_now.sql", &shipped("views/limits_now.sql"))
+        .sql_file("views/thresholds.sql", &shipped("views/thresholds.sql"))
+        .query("rules/fast", RULE);
+    let mut running = job.start();
+    running.wait_until("it runs", || database.so_far("SELECT COUNT(*) > 0 FROM batches") == "1");
+    let set = "INSERT INTO limits (patient_id, vital, high, valid_from) VALUES ('P1', 'heart_rate', 100, '2025-12-31')";
+    database.connect().query_drop(set).unwrap();
+    running.wait_until("the limit is seen", || database.so_far("SELECT COUNT(*) FROM reference_changes") == "1");
+    running.signal("TERM");
+    running.wait();
+    let alert = "SELECT id FROM alerts WHERE rule = 'reference_lost' AND is_open = 1";
+    job.run_once();
+    assert_eq!(database.rows(alert), [""; 0], "it is there");
+
+    database.connect().query_drop("RENAME TABLE limits TO limits_of_yesterday").unwrap();
+    job.run_once();
+    let text = database.rows("SELECT text FROM alerts WHERE rule = 'reference_lost' AND is_open = 1");
+    assert!(text[0].contains("\"limits\", in which people had made 1 changes"), "{text:?}");
+    // It does not pass by itself, though the table is there now.
+    job.run_once();
+    let status = job.command("status").output().unwrap();
+    assert!(status.status.code() == Some(4) && told(&status).contains("reference_lost · "), "{}", told(&status));
+    let id = database.rows(alert).remove(0);
+    let mut acknowledge = crate::fixtures::wardwatch();
+    acknowledge.args(["alerts", "ack"]).arg(job.file()).args([&id, "--by", "nora"]).current_dir(job.folder.path());
+    assert!(acknowledge.status().unwrap().success());
+    job.run_once();
+    job.run_once();
+    assert_eq!(database.rows(alert), [""; 0]);
+}

@@ -15,8 +15,8 @@ use super::lifecycle;
 use super::moment::Moment;
 use super::standing::OpenEpisodes;
 use super::system_rules::{
-    HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, PARTITION_STALLED, RECORDS_LOST, REFERENCE_UNREAD,
-    STORE_AWAY, TABLE_INCOMPLETE, UNATTACHED,
+    HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, PARTITION_STALLED, RECORDS_LOST, REFERENCE_LOST,
+    REFERENCE_UNREAD, STORE_AWAY, TABLE_INCOMPLETE, UNATTACHED,
 };
 
 impl OpenEpisodes {
@@ -92,29 +92,43 @@ impl OpenEpisodes {
         self.stand(PARTITION_STALLED, &ward(!unread.stalled.is_empty()), &stalled, times);
     }
 
-    /// Has a technical alert of the ward tell that Kafka had deleted records before they were read, until somebody acknowledges it, or for
-    /// a day: what they said of patients nobody can know any more.
+    /// Has a technical alert of the ward tell that Kafka had deleted records before they were read: what they said of patients nobody
+    /// can know any more.
     pub fn judge_lost(&mut self, lost: &Ranges, moment: &Moment<'_>) {
+        let of = |(partition, range): (&Partition, &OffsetRange)| {
+            format!("{} of partition {partition}, from offset {} on", range.end.0 - range.start.0, range.start)
+        };
+        let told = lost.iter().map(of).collect::<Vec<_>>().join("; ");
+        let text = format!("Kafka had deleted records before they were read: {told}. No alarm was judged by them");
+        self.stand_until_seen(RECORDS_LOST, (!lost.is_empty()).then_some(text), moment);
+    }
+
+    /// Has a technical alert of the ward tell that reference tables were not there any more, and were made from their seeds: `tables`,
+    /// each with how many changes people had made in it.
+    pub fn judge_reference_lost(&mut self, tables: &[(String, u64)], moment: &Moment<'_>) {
+        let of = |(table, changes): &(String, u64)| format!("\"{table}\", in which people had made {changes} changes");
+        let told = tables.iter().map(of).collect::<Vec<_>>().join("; ");
+        let text = format!(
+            "reference tables were gone and are as their seeds are now: {told}. What they set does not count any more"
+        );
+        self.stand_until_seen(REFERENCE_LOST, (!tables.is_empty()).then_some(text), moment);
+    }
+
+    /// Has an alert of the ward begin where there is something to tell, and stand until somebody acknowledges it, or for a day.
+    fn stand_until_seen(&mut self, rule: &str, told: Option<String>, moment: &Moment<'_>) {
         const TOLD_FOR: TimeDelta = TimeDelta::days(1);
         let times = (moment.now, moment.event_now);
-        let standing = self.rules.get(RECORDS_LOST).and_then(|patients| patients.get(""));
+        let standing = self.rules.get(rule).and_then(|patients| patients.get(""));
         let live = standing.and_then(|standing| standing.live.as_deref());
         let is_over = |episode: &Episode| {
             let is_old = moment.event_now - episode.started_at >= TOLD_FOR;
-            !lost.is_empty() || episode.handling.acknowledged.is_some() || is_old
+            told.is_some() || episode.handling.acknowledged.is_some() || is_old
         };
         if live.is_some_and(is_over) {
-            self.stand(RECORDS_LOST, &BTreeSet::new(), &|_| String::new(), times);
+            self.stand(rule, &BTreeSet::new(), &|_| String::new(), times);
         }
-        if !lost.is_empty() {
-            let of = |(partition, range): (&Partition, &OffsetRange)| {
-                format!("{} of partition {partition}, from offset {} on", range.end.0 - range.start.0, range.start)
-            };
-            let told = lost.iter().map(of).collect::<Vec<_>>().join("; ");
-            let text = |_: &str| {
-                format!("Kafka had deleted records before they were read: {told}. No alarm was judged by them")
-            };
-            self.stand(RECORDS_LOST, &BTreeSet::from([""]), &text, times);
+        if let Some(text) = told {
+            self.stand(rule, &BTreeSet::from([""]), &|_| text.clone(), times);
         }
     }
 

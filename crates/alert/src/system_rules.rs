@@ -37,6 +37,9 @@ pub const TABLE_INCOMPLETE: &str = "table_incomplete";
 /// Reference tables cannot be read again.
 pub const REFERENCE_UNREAD: &str = "reference_unread";
 
+/// Reference tables were gone, and were made from their seeds.
+pub const REFERENCE_LOST: &str = "reference_lost";
+
 /// A vital that rules judge by limits has no default limit any more.
 pub const LIMIT_MISSING: &str = "limit_missing";
 
@@ -63,7 +66,7 @@ pub const HOST_CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// The names under which the job opens technical alerts of its own, each with what such an alert says. No query of
 /// analysts bears one of them.
-pub const SYSTEM_RULES: [(&str, &str); 18] = [
+pub const SYSTEM_RULES: [(&str, &str); 19] = [
     (UNREACHED, "nobody has taken what there is to tell of an alert"),
     (UNJUDGED, "a patient is not judged by a rule"),
     (UNATTACHED, "readings come that belong to nobody"),
@@ -76,6 +79,7 @@ pub const SYSTEM_RULES: [(&str, &str); 18] = [
     (TABLE_AT_FAULT, "a table does not take its rows"),
     (TABLE_INCOMPLETE, "a table lacks rows for good"),
     (REFERENCE_UNREAD, "reference tables cannot be read again"),
+    (REFERENCE_LOST, "reference tables were gone, and were made from their seeds"),
     (LIMIT_MISSING, "a vital has no default limit any more"),
     (HOST_CLOCK, "this machine's clock is behind the last batch"),
     (KAFKA_AWAY, "Kafka does not answer"),

@@ -11,8 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, EVERY_RULE, Episode, HOST_CLOCK,
-    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, RECORDS_LOST, REFERENCE_UNREAD,
-    REJECTED, STORE_AWAY, TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED, Unjudged, Why,
+    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, RECORDS_LOST, REFERENCE_LOST,
+    REFERENCE_UNREAD, REJECTED, STORE_AWAY, TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED,
+    Unjudged, Why,
 };
 use wardwatch_config::{Job, Outlet};
 use wardwatch_model::encounter::{Encounters, Journal};
@@ -68,11 +69,13 @@ pub enum Cause {
     LimitMissing,
     /// Kafka had deleted records before they were read.
     RecordsLost,
+    /// Reference tables were gone, and were made from their seeds.
+    ReferenceLost,
 }
 
 impl Cause {
     /// All of them, what concerns most first.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::StoreAway,
         Self::NoBatch,
         Self::KafkaAway,
@@ -82,6 +85,7 @@ impl Cause {
         Self::QueryFailing,
         Self::LimitMissing,
         Self::RecordsLost,
+        Self::ReferenceLost,
         Self::ReferenceUnread,
         Self::TableAtFault,
         Self::TableIncomplete,
@@ -107,6 +111,7 @@ impl Cause {
             Self::ReferenceUnread => "reference_unread",
             Self::LimitMissing => "limit_missing",
             Self::RecordsLost => "records_lost",
+            Self::ReferenceLost => "reference_lost",
         }
     }
 }
@@ -295,6 +300,7 @@ pub fn findings(
     found.extend(of_rules(&store.unjudged()?, queries.len()));
     found.extend(queries.iter().map(failing));
     found.extend(of_ward(&open, RECORDS_LOST, Cause::RecordsLost));
+    found.extend(of_ward(&open, REFERENCE_LOST, Cause::ReferenceLost));
     found.extend(of_ward(&open, LIMIT_MISSING, Cause::LimitMissing));
     found.extend(of_ward(&open, REFERENCE_UNREAD, Cause::ReferenceUnread));
     found.extend(store.table_faults()?.iter().filter_map(at_fault));
@@ -512,6 +518,10 @@ pub fn remedy_of_alert(rule: &str) -> Option<&'static str> {
         LIMIT_MISSING => {
             "set the default again by `wardwatch limits set --default`; one that is not wanted is to be taken out of the set's \
              seeds/limits.csv, too"
+        }
+        REFERENCE_LOST => {
+            "stop the job, put the table back under its name and start it; or set again what people had set: `reference_changes` has \
+             it. Then acknowledge the alert"
         }
         RECORDS_LOST => {
             "look after the patients whom it concerns; have the topic keep records for longer than the job may be away; acknowledge the \

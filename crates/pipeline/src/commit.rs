@@ -182,6 +182,7 @@ impl JobState {
             self.beginning.remove(&rule);
         }
         self.outage = None;
+        self.lost_references.clear();
         self.committed = Stopwatch::start();
         self.backfill.clear();
         self.attaching.answered();

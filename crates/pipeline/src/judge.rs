@@ -157,6 +157,7 @@ impl AdmittedBatch {
         let nobodys = state.attaching.nobodys().into_iter().map(|(patient, (text, _))| (patient, text));
         episodes.judge_unattached(&nobodys.collect(), &moment);
         episodes.judge_lost(&self.batch.lost, &moment);
+        episodes.judge_reference_lost(&state.lost_references, &moment);
         state.coverage.is_due(self.now).then(|| {
             let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
             let valid_for = |column: &str| plan.valid_for(column);

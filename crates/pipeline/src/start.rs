@@ -60,10 +60,19 @@ pub(super) fn start(
     let positions = retry.until_done(|| store.claim(&spec.topic, &topic_id, &starts))?;
     let resume = retry.until_done(|| store.resume(&spec.topic))?;
     retry.until_done(|| store.keep_snapshots_of(&plan.kept_names()))?;
+    let specs: Vec<_> = plan.references.iter().map(|reference| reference.spec.clone()).collect();
+    let lost = retry.until_done(|| store.lost_references(specs.iter()))?;
     let (read, odd) = retry.until_done(|| read_references(plan, store))?;
     let references = References::start(&plan.job, read)?;
     let mut clock = SteadyClock::new(Arc::clone(&options.clock), resume.last_now);
     let mut state = JobState::new(resume, plan, &positions, topic_id);
+    for (table, changes) in &lost {
+        error!(
+            table,
+            changes, "the table is gone and is made from its seed; what people had changed in it does not count"
+        );
+    }
+    state.lost_references = lost;
     if !odd.is_empty() {
         error!(rows = odd.len(), "rows of reference tables cannot be read; they count for nothing");
         let at = state.after_last(clock.now());

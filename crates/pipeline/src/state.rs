@@ -49,6 +49,8 @@ pub(super) struct JobState {
     pub(super) outage: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// By how much this machine's clock is behind the job's, where it is.
     pub(super) clock_behind: Option<TimeDelta>,
+    /// Reference tables that were made from their seeds though people had changed them, until a batch has told of it.
+    pub(super) lost_references: Vec<(String, u64)>,
     /// Since when partitions without a record are waited for; a run that ends when it has caught up does not wait.
     pub(super) waiting_since: Option<DateTime<Utc>>,
     /// When a batch was committed last, or the run began.
@@ -112,6 +114,7 @@ impl JobState {
             reference_fault: None,
             outage: None,
             clock_behind: None,
+            lost_references: Vec::new(),
             waiting_since: None,
             committed: Stopwatch::start(),
             shown: Ranges::new(),

@@ -96,6 +96,29 @@ impl Store {
         }
     }
 
+    /// The tables of these that the store has not, though people have changed rows in them; and how many such changes it knows.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn lost_references<'s>(
+        &mut self,
+        tables: impl Iterator<Item = &'s TableSpec>,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = format!("SELECT COUNT(*) FROM {} WHERE `job`=? AND `table_name`=?", quoted(REFERENCE_CHANGES));
+        let mut lost = Vec::new();
+        for spec in tables {
+            if !self.database.columns(&spec.name)?.is_empty() {
+                continue;
+            }
+            let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(&spec.name)])?;
+            let changes = rows.first().and_then(|row| row.first()?.as_int()).unwrap_or(0);
+            if let Some(changes) = u64::try_from(changes).ok().filter(|changes| *changes > 0) {
+                lost.push((spec.name.clone(), changes));
+            }
+        }
+        Ok(lost)
+    }
+
     /// Makes and fills the table under another name, then gives it its own.
     fn seed_aside(&mut self, spec: &TableSpec, rows: &RecordBatch) -> Result<(), StoreError> {
         // No query's table has such a name, and another job that shares the database has another.
