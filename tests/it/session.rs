@@ -145,6 +145,37 @@ fn rows_go_in_as_records_do_and_are_refused_where_they_are_not_of_the_job() {
     assert_eq!(refused, "column \"hart_rate\": unknown column \"hart_rate\"; did you mean \"heart_rate\"?");
 }
 
+/// The pressure is low again while nobody can judge it.
+#[test]
+fn an_alert_is_not_ended_by_time_while_its_query_fails() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @clear_after: 20s\n-- @message: {systolic:.0}\n\
+        SELECT patient_id, event_time, systolic FROM vitals\n\
+        WHERE systolic < 90 AND coalesce(10 / CAST(heart_rate - 90 AS INT), 0) > -100";
+    let cuff = Column::float("systolic").valid_for(Duration::from_secs(4 * 3_600));
+    let mut ward = ward().column(cuff).rule("low", rule).build().unwrap().offline();
+    let (mut states, mut failures) = (Vec::new(), 0);
+    for second in 0..160 {
+        let mut records =
+            vec![record("P2", second, if (11..60).contains(&second) { r#""hr":90"# } else { r#""hr":80"# })];
+        records.push(record("P1", second, r#""spo2":97"#));
+        for (at, pressure) in [(3, 70), (10, 120), (15, 70), (150, 120)] {
+            if at == second {
+                records.push(record("P1", second, &format!(r#""systolic":{pressure}"#)));
+            }
+        }
+        let given = ward.json(records.iter().map(String::as_str), start() + TimeDelta::seconds(second));
+        failures += given.committed().failures().count();
+        let committed = given.committed();
+        let of_rule = committed.alerts().iter().filter(|change| &*change.episode.rule == "low");
+        states.extend(of_rule.map(|change| (second, change.episode.state.name())));
+    }
+    assert!(failures > 0, "the rule can be judged");
+    assert!(states.contains(&(3, "firing")) && states.contains(&(10, "recovering")), "{states:?}");
+    // Not before a reading says that it is gone.
+    let ended = states.iter().find(|(_, state)| *state == "ended");
+    assert_eq!(ended.map(|(second, _)| *second), Some(150), "{states:?}");
+}
+
 /// No data never clears: what a query could not compute is not false.
 #[test]
 fn an_alert_by_windows_is_not_ended_while_they_cannot_be_computed() {

@@ -17,7 +17,7 @@ use super::standing::{OpenEpisodes, Span, is_waiting};
 use super::streams::id::MOMENT;
 use super::streams::state::Streams;
 use super::streams::{SetId, texts};
-use super::track::Track;
+use super::track::{Holds, Track};
 
 impl OpenEpisodes {
     /// Judges one rule on a batch. Rules that suppress others come before them.
@@ -150,6 +150,19 @@ impl OpenEpisodes {
                 let mut life = self.life(rule, patient, set, moment);
                 life.pass_until(self, *at);
                 life.end(self);
+            }
+        }
+    }
+
+    /// While a rule is not judged, no alert of it ends by the time that passes: what has come since may say that it is true again. Its
+    /// next sample goes on with it.
+    pub fn hold_ends(&mut self, rule: &str) {
+        let standing = self.rules.get_mut(rule).into_iter().flat_map(HashMap::values_mut);
+        for live in standing.filter_map(|standing| standing.live.as_mut()) {
+            let ends = |track: &Track| track.holds == Holds::No && track.holds_until > track.at;
+            if live.tracks.iter().any(ends) {
+                let tracks = Arc::make_mut(live).tracks.iter_mut();
+                tracks.filter(|track| ends(track)).for_each(|track| track.holds_until = track.at);
             }
         }
     }

@@ -313,6 +313,7 @@ fn an_acknowledgement_of_a_time_to_come_is_of_now() {
     let mut ward = Ward::new(vec![latching()]);
     ward.batch(&some(&[(0, 130.0)]), None, &[], 0);
     let id = ward.episodes()[0].id.clone();
+    ward.now = at(5);
     let answers = ward.batch(&[], None, &[acknowledge(&id, 7_200)], 5);
     assert_eq!(answers[0].refusal, "");
     let acknowledged = ward.episodes()[0].handling.acknowledged.clone();

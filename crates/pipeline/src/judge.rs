@@ -153,6 +153,7 @@ impl AdmittedBatch {
         episodes.end_stays(rules, &moment);
         episodes.let_time_pass_until(rules, &self.leaving, &moment);
         episodes.leave(&self.leaving);
+        failing.keys().for_each(|rule| episodes.hold_ends(rule));
         episodes.let_time_pass(rules, &moment);
         let nobodys = state.attaching.nobodys().into_iter().map(|(patient, (text, _))| (patient, text));
         episodes.judge_unattached(&nobodys.collect(), &moment);
