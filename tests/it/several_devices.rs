@@ -61,14 +61,22 @@ struct Told {
 
 /// Runs the job on records in batches of `every` seconds by Kafka's clock; with `is_killed`, it starts again between them.
 fn told_of(job: &TestJob, sent: &[Sent<'_>], every: f64, end: f64, is_killed: bool) -> Told {
-    let mut offline = OfflineJob::new(Plan::load(&job.file()).unwrap());
-    let mut told = Told { rules: Vec::new(), own: Vec::new() };
     let (mut from, mut now) = (0, 0.0);
-    while now < end {
+    let batches = std::iter::from_fn(|| {
         now += every;
         let until = from + sent[from..].partition_point(|(_, _, stamped, _)| *stamped <= now);
-        let given: Vec<GivenRecord> = sent[from..until].iter().map(|sent| record(sent, 0)).collect();
+        let given = sent[from..until].iter().map(|sent| record(sent, 0)).collect();
         from = until;
+        (now < end + every).then_some((now, given))
+    });
+    told(job, batches, is_killed)
+}
+
+/// Runs the job on batches, each of its time; with `is_killed`, it starts again between them.
+fn told(job: &TestJob, batches: impl IntoIterator<Item = (f64, Vec<GivenRecord>)>, is_killed: bool) -> Told {
+    let mut offline = OfflineJob::new(Plan::load(&job.file()).unwrap());
+    let mut told = Told { rules: Vec::new(), own: Vec::new() };
+    for (now, given) in batches {
         for change in offline.records(&given, instant(now)).changes {
             let is_own = wardwatch::alert::is_system_rule(&change.episode.rule);
             for event in &change.events {
@@ -361,4 +369,76 @@ fn what_a_device_had_kept_and_sends_in_one_go_is_no_other_clock() {
         let clocks: Vec<&String> = told.own.iter().filter(|text| text.contains("clock")).collect();
         assert!(clocks.is_empty(), "{clocks:?}");
     }
+}
+
+/// Two devices of a patient that write to partitions of their own. A backlog comes one partition after the other.
+#[test]
+fn a_backlog_of_two_partitions_tells_of_the_same_alerts_as_the_ward_did() {
+    let job = job(true).query("rules/hypoxia", HYPOXIA);
+    let is_low = |device: &str, second: i32| match device {
+        "monitor" => (0..20).contains(&second),
+        _ => (50..70).contains(&second),
+    };
+    let devices = [("monitor", 0), ("oximeter", 1)];
+    let sent = |(device, partition): (&'static str, i32), second: i32| {
+        let at = f64::from(second) + f64::from(partition) * 0.5;
+        let spo2 = if is_low(device, second) { 85.0 } else { 97.0 };
+        record(&(device, at, at, &[("spo2", Some(spo2))]), partition)
+    };
+    let live = (0..120).map(|second| (f64::from(second) + 1.5, devices.map(|device| sent(device, second)).to_vec()));
+    let in_order = |mut told: Told| {
+        told.rules.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        told.rules
+    };
+    let live = in_order(told(&job, live, false));
+    assert_eq!(live.iter().filter(|(kind, _)| kind == "firing").count(), 2, "{live:?}");
+    let one_after_another = |order: [usize; 2]| {
+        let of = |index: usize| (0..120).map(move |second| sent(devices[index], second));
+        (120.5, order.into_iter().flat_map(of).collect::<Vec<_>>())
+    };
+    for order in [[0, 1], [1, 0]] {
+        assert_eq!(in_order(told(&job, [one_after_another(order)], false)), live, "partitions {order:?}");
+    }
+}
+
+const WINDOWS: &str = "-- @key: patient_id, window_start\n\
+    SELECT patient_id, tumble(event_time, INTERVAL '10 seconds') AS window_start, avg(spo2) AS spo2 FROM vitals\n\
+    GROUP BY patient_id, tumble(event_time, INTERVAL '10 seconds')\n";
+
+const DESATURATION: &str = "-- @severity: high\n-- @message: mean SpO2 {spo2:.0}\n\
+    SELECT patient_id, spo2 FROM windows WHERE spo2 < 90\n";
+
+/// A monitor of P1, and a neighbour's that is so much behind and writes to this partition, for two minutes.
+fn two_patients(behind: f64, partition: i32) -> impl Iterator<Item = (f64, Vec<GivenRecord>)> {
+    (0..120).map(move |second| {
+        let now = f64::from(second);
+        let of = |device: &str, at: f64, partition: i32| record(&(device, at, now, &[("spo2", Some(97.0))]), partition);
+        (now + 1.0, vec![of("monitor", now, 0), of("neighbour", now - behind, partition)])
+    })
+}
+
+fn unjudged(told: &Told) -> Vec<&String> {
+    told.own.iter().filter(|text| text.starts_with("unjudged")).collect()
+}
+
+/// Lateness is of the partition: nobody who is behind it is in a window.
+#[test]
+fn a_device_that_is_too_late_for_windows_is_told_of() {
+    let job = job(true).query("tables/windows", WINDOWS).query("rules/desaturation", DESATURATION);
+    let job = job.query("rules/hypoxia", HYPOXIA);
+    let punctual = told(&job, two_patients(0.0, 0), false);
+    assert_eq!(unjudged(&punctual), Vec::<&String>::new());
+    let late = told(&job, two_patients(20.0, 0), false);
+    let text =
+        "unjudged: not judged by desaturation: Spo2 comes later than lateness = \"2s\" allows, and is in no window";
+    assert_eq!(unjudged(&late), [text], "the rule on single readings judges them");
+}
+
+/// A watermark is the least of all partitions'.
+#[test]
+fn windows_that_wait_for_a_partition_are_told_of() {
+    let job = job(true).query("tables/windows", WINDOWS).query("rules/desaturation", DESATURATION);
+    let waiting = told(&job, two_patients(600.0, 1), false);
+    let text = "unjudged: not judged by desaturation: windows wait for partition 1, whose records are behind those of the others";
+    assert_eq!(unjudged(&waiting), [text]);
 }

@@ -87,6 +87,8 @@ pub enum Why {
     NotAttached,
     /// A technical alert says that its values mean nothing.
     Suppressed,
+    /// What comes is too late for the windows that it reads, or these wait for a partition that is behind.
+    Late,
     /// What comes for it cannot be read, or cannot be true.
     BadValue,
     /// A vital has had no value for longer than one is valid.
@@ -97,7 +99,7 @@ pub enum Why {
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoBatch,
         Self::KafkaAway,
         Self::PartitionStalled,
@@ -106,6 +108,7 @@ impl Why {
         Self::Rejected,
         Self::NotAttached,
         Self::Suppressed,
+        Self::Late,
         Self::BadValue,
         Self::NoValue,
         Self::Paused,
@@ -123,6 +126,7 @@ impl Why {
             Self::Rejected => "records rejected",
             Self::NotAttached => "not attached",
             Self::Suppressed => "suppressed",
+            Self::Late => "late",
             Self::BadValue => "bad value",
             Self::NoValue => "no value",
             Self::Paused => "paused",
@@ -137,7 +141,7 @@ impl Why {
 
     /// Whether another alert of the job's own, or a technical rule's, or a person, says so already.
     fn is_told_elsewhere(self) -> bool {
-        !matches!(self, Self::QueryFailing | Self::BadValue | Self::NoValue)
+        !matches!(self, Self::QueryFailing | Self::Late | Self::BadValue | Self::NoValue)
     }
 }
 
@@ -152,7 +156,7 @@ impl Unjudged {
             Why::KafkaAway => format!("nothing is read of Kafka: {detail}"),
             Why::PartitionStalled => format!("records wait that cannot be read: {detail}"),
             Why::Clock | Why::Rejected => format!("no record can be read: {detail}"),
-            Why::QueryFailing | Why::NotAttached | Why::BadValue | Why::Paused => detail.clone(),
+            Why::QueryFailing | Why::NotAttached | Why::Late | Why::BadValue | Why::Paused => detail.clone(),
             Why::Suppressed => format!("the alert {detail} says that its values mean nothing"),
             Why::NoValue if self.rule == EVERY_RULE => detail.clone(),
             Why::NoValue => format!("no valid {detail}"),

@@ -491,6 +491,7 @@ pub fn remedy_of(cause: Why) -> &'static str {
             "see on whom the monitor is: take it off who has left, or have it said by `wardwatch encounters admit` whose it is"
         }
         Why::Suppressed => "go to the patient, and see to the sensor, lead or monitor that the technical alert names",
+        Why::Late => "set the device's clock, mend what holds its records up, or raise `lateness` in the job file",
         Why::BadValue => "see what the device sends: `artefacts` has each value with the reason",
         Why::NoValue => "see whether the sensor is on and sends; a patient who has left is to be discharged",
         Why::Paused => "end it by `wardwatch alerts end`, if it is not meant to last",

@@ -279,6 +279,20 @@ impl Topic {
         }
     }
 
+    /// Stops or goes on fetching some partitions; what librdkafka has fetched of them and not given out, it fetches again.
+    pub fn set_paused_of(&self, partitions: &[Partition], paused: bool) {
+        if partitions.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        partitions.iter().for_each(|partition| drop(list.add_partition(&self.name, partition.0)));
+        let changed = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        match changed {
+            Ok(()) => debug!(paused, ?partitions, "fetching"),
+            Err(error) => warn!(%error, paused, ?partitions, "fetching could not be paused or resumed"),
+        }
+    }
+
     /// Tells Kafka how far records were taken, for lag tools. A failure is logged and changes nothing.
     pub fn commit_group_offsets(&self, ranges: &Ranges) {
         let mut list = TopicPartitionList::new();

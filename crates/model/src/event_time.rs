@@ -71,6 +71,14 @@ impl EventTime {
         Self { watermark: self.watermark.max(least), now: self.now.max(now), ..after }
     }
 
+    /// The partition that holds the watermark, and how far its newest event time is behind the devices' time.
+    #[must_use]
+    pub fn slowest(&self, patience: &Patience) -> Option<(Partition, TimeDelta)> {
+        let (watermark, now) = self.watermark.zip(self.now)?;
+        let (partition, _) = self.watermarks.iter().find(|(_, own)| **own == watermark)?;
+        Some((*partition, now - watermark.0.checked_add_signed(delta(patience.lateness))?))
+    }
+
     /// Whether nothing has come from any partition for the idle timeout.
     #[must_use]
     pub fn is_silent(&self, seen: &Seen<'_>, patience: &Patience) -> bool {

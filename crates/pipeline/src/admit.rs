@@ -20,6 +20,9 @@ use super::memory::{Rows, patience};
 use super::plan::Plan;
 use super::state::JobState;
 
+/// A partition whose newest record has been stamped within so long is read up to now.
+const READ_UP_TO_NOW: TimeDelta = TimeDelta::seconds(30);
+
 /// A batch whose rows are sorted out.
 pub(super) struct AdmittedBatch {
     pub(super) id: BatchId,
@@ -82,6 +85,10 @@ impl AdmittedBatch {
         let patience = patience(&plan.job.source);
         let event_time = state.memory.event_time.after(&seen, &patience);
         let id = state.last_batch.next();
+        let slowest = event_time.slowest(&patience).filter(|(partition, _)| {
+            batch.at_end.contains(partition) || state.memory.streams.has_reached(*partition, now - READ_UP_TO_NOW)
+        });
+        state.coverage.note_late(plan, &rows, slowest, now);
         let mut silences = event_time.silences(&seen);
         silences.values_mut().for_each(|silence| *silence = (*silence - since_look).max(TimeDelta::zero()));
         let arrivals = state.memory.streams.arrivals(&silences);

@@ -14,9 +14,12 @@ use wardwatch_alert::{
 use wardwatch_config::Column;
 use wardwatch_frame::Keyed;
 use wardwatch_model::record::{Artefact, Reject};
+use wardwatch_model::terms::Partition;
 use wardwatch_store::{CoverageChanges, Incomplete};
 
 use super::attaching::Attaching;
+use super::late::Late;
+use super::memory::Rows;
 use super::plan::Plan;
 use super::rejected::{ClocksAhead, Rejected, RejectedPatients};
 
@@ -43,6 +46,7 @@ const INCOMPLETE_EVERY: TimeDelta = TimeDelta::seconds(10);
 pub(super) struct Coverage {
     bad_values: BadValues,
     rejected: RejectedPatients,
+    late: Late,
     ahead: ClocksAhead,
     doubtful: BTreeMap<(Arc<str>, String), Doubtful>,
     told: BTreeMap<(Arc<str>, String), Unjudged>,
@@ -76,8 +80,9 @@ impl Coverage {
             (Arc::clone(&episode.patient), episode.started_at, reason.to_owned(), is_of_clock)
         });
         let rejected = RejectedPatients::told(standing);
+        let late = Late::told(told.iter());
         let told = told.into_iter().map(|unjudged| ((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged));
-        Self { told: told.collect(), rejected, ahead, ..Self::default() }
+        Self { told: told.collect(), rejected, late, ahead, ..Self::default() }
     }
 
     /// Takes note of a batch's values that are none.
@@ -110,6 +115,23 @@ impl Coverage {
                 self.doubtful.insert((artefact.patient.as_str().into(), column.name.clone()), doubtful);
             }
         }
+    }
+
+    /// Takes note of a batch's late rows, and of the partition that holds the watermark, with how far it is behind the newest event time.
+    pub(super) fn note_late(
+        &mut self,
+        plan: &Plan,
+        rows: &Rows,
+        slowest: Option<(Partition, TimeDelta)>,
+        now: DateTime<Utc>,
+    ) {
+        self.late.note(plan, rows, now);
+        self.late.note_slowest(slowest, now);
+    }
+
+    /// The rules over windows that do not judge a patient for what comes late, or wait for everybody.
+    pub(super) fn late(&self, plan: &Plan, streams: &Streams, now: DateTime<Utc>) -> Vec<Unjudged> {
+        self.late.unjudged(plan, streams, now)
     }
 
     /// The patients whose last value of a vital was a doubtful one, each with what to tell.

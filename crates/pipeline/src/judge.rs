@@ -165,6 +165,7 @@ impl AdmittedBatch {
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
             let mut others = state.coverage.others((&state.memory.streams, rules), &counts, &state.attaching, self.now);
             others.extend(state.not_begun());
+            others.extend(state.coverage.late(plan, &state.memory.streams, self.now));
             let rejected = state.coverage.why_rejected();
             let watch = Watch {
                 rules,

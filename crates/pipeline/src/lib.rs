@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 mod given;
 mod judge;
+mod late;
 mod lease;
 mod leaving;
 mod memory;

@@ -35,8 +35,6 @@ pub(super) struct Memory {
     pub(super) history: Option<History>,
     /// What each rule is made of that is judged.
     rules: BTreeMap<String, String>,
-    /// The column that names the patient.
-    key: String,
     seen: Option<SeenKeys>,
     features: Option<Features>,
 }
@@ -50,6 +48,8 @@ pub(super) struct Rows {
     pub(super) on_time: RecordBatch,
     /// The others, as the store keeps them.
     pub(super) late: Vec<LateRecord>,
+    /// The places of late rows among all.
+    pub(super) late_places: Vec<usize>,
     /// How many had come before.
     pub(super) duplicates: usize,
     /// The watermarks after them.
@@ -65,10 +65,12 @@ impl Memory {
         Self {
             event_time,
             rules: plan.rule_texts(),
-            key: plan.samples.key.clone(),
             streams: Streams::new(plan.streams()),
             composer: Composer::new(&plan.rules),
-            history: plan.engine.reads_history().then(|| History::new(time, source.retain)),
+            history: plan
+                .engine
+                .reads_history()
+                .then(|| History::new(&plan.samples.key, time, source.retain, source.lateness)),
             seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&dedupe_key(source), time)),
             features: (!plan.job.features.is_empty())
                 .then(|| Features::new(&plan.job.features, &plan.samples.key, time)),
@@ -100,11 +102,12 @@ impl Memory {
             all = features.add(&all);
             on_time = None;
         }
-        let on_time = on_time.unwrap_or_else(|| without_rows(&all, &places_after(&late_places, &duplicates)));
+        let late_places = places_after(&late_places, &duplicates);
+        let on_time = on_time.unwrap_or_else(|| without_rows(&all, &late_places));
         if let Some(history) = &mut self.history {
-            history.add(&all, &self.event_time.watermarks, source.lateness);
+            history.add(&all, &self.event_time.watermarks);
         }
-        Rows { all, on_time, late, duplicates: duplicates.len(), watermarks, spans }
+        Rows { all, on_time, late, late_places, duplicates: duplicates.len(), watermarks, spans }
     }
 
     /// Takes note of the samples of a batch, and says at which of them rules are to be judged.
@@ -162,7 +165,7 @@ impl Memory {
             features.forget(&is_gone);
         }
         if let Some(history) = self.history.as_mut().filter(|_| !gone.is_empty()) {
-            history.forget(&self.key, &is_gone);
+            history.forget(&is_gone);
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Plan {
     judged_by_limits: BTreeSet<String>,
     /// Which columns tell samples apart.
     pub samples: SampleColumns,
+    /// The rules about patients that are judged on windows, directly or through others, each with its vitals.
+    pub(super) on_windows: BTreeMap<String, Vec<String>>,
 }
 
 impl Plan {
@@ -315,6 +317,7 @@ impl Plan {
             return Err(Diagnostics(faults));
         }
         rules.sort_by_key(|rule| rule.header.severity != Severity::Technical);
+        let on_windows = on_windows(&engine, &rules);
         let samples = SampleColumns {
             key: columns.key().name.clone(),
             event_time: columns.event_time().name.clone(),
@@ -328,6 +331,7 @@ impl Plan {
             rules,
             wards: Wards::default(),
             ward_table,
+            on_windows,
             limits: limits_of_set.clone(),
             limits_of_set,
             judged_by_limits,
@@ -335,6 +339,19 @@ impl Plan {
             job,
         })
     }
+}
+
+/// The rules about patients that read windows, directly or through others, each with its vitals.
+fn on_windows(engine: &Engine, rules: &[Rule]) -> BTreeMap<String, Vec<String>> {
+    let mut reading: BTreeSet<&str> = BTreeSet::new();
+    // A query stands behind those that it reads.
+    for query in engine.queries() {
+        if query.windowed || query.reads.iter().any(|read| reading.contains(read.as_str())) {
+            reading.insert(&query.file.name);
+        }
+    }
+    let rules = rules.iter().filter(|rule| !rule.is_technical() && reading.contains(rule.name.as_str()));
+    rules.map(|rule| (rule.name.clone(), rule.depends_on().to_vec())).collect()
 }
 
 /// How long a value of each column counts that is one of the patient's, the doubtful ones included.

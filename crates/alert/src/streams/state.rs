@@ -208,6 +208,12 @@ impl Streams {
         self.read.insert(partition.0);
     }
 
+    /// Whether the newest record of a partition was stamped at `stamped` or later.
+    #[must_use]
+    pub fn has_reached(&self, partition: Partition, stamped: DateTime<Utc>) -> bool {
+        self.reached.get(&partition.0).is_some_and(|reached| *reached >= stamped.timestamp_micros())
+    }
+
     /// Takes note that nothing waits any more in these partitions at `now`. What came since they were last read to their end, by its
     /// stamp, may have waited for long: so much time has passed since. So may all that a partition has which was never read before, where Kafka stamps its
     /// records: for a day, for what is older is no ward's that waits to be watched, but a recording.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::contact::Contact;
+use super::merge::{Merge, Situation};
 use super::stall::Stalls;
 
 use wardwatch_config::{SourceSpec, Trigger};
 use wardwatch_kafka::{Bounds, KafkaError, Polled, Received, Topic};
-use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
 use super::assemble::Assembly;
@@ -51,6 +52,8 @@ pub(super) struct Fetch {
     topic: Arc<Topic>,
     trigger: Trigger,
     assembly: Assembly,
+    merge: Merge,
+    partitions: BTreeSet<Partition>,
     /// A closed batch for which the queue has no room yet.
     waiting: Option<MicroBatch>,
     /// When it was looked where each partition ends.
@@ -95,7 +98,9 @@ impl Fetch {
         let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
         Ok(Self {
             at_end: at_end.map(|(partition, _)| *partition).collect(),
+            partitions: assembly.partitions().collect(),
             assembly,
+            merge: Merge::default(),
             topic,
             trigger,
             waiting: None,
@@ -124,7 +129,8 @@ impl Fetch {
     fn fetch(&mut self, batches: &Sender, stop: &AtomicBool) -> Result<(), SourceError> {
         while !stop.load(Ordering::Relaxed) {
             self.read_some()?;
-            let caught_up = self.until == Until::CaughtUp && self.at_end.len() >= self.ends.len();
+            let is_all_read = self.at_end.len() >= self.ends.len() && self.merge.is_empty();
+            let caught_up = self.until == Until::CaughtUp && is_all_read;
             if self.waiting.is_none() && (caught_up || self.is_due()) {
                 self.since_close = Stopwatch::start();
                 // While it goes on, time passes for the loop even if nothing comes.
@@ -155,7 +161,9 @@ impl Fetch {
     fn close(&mut self) -> MicroBatch {
         let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
         let lost = std::mem::take(&mut self.lost);
-        let batch = MicroBatch { unread, lost, ..self.assembly.close(&self.at_end) };
+        let is_read = |partition: &&Partition| !self.merge.holds(**partition);
+        let at_end = self.at_end.iter().filter(is_read).copied().collect();
+        let batch = MicroBatch { unread, lost, ..self.assembly.close(&at_end) };
         match self.until {
             Until::Stopped => batch,
             // More may have come since; the next run takes it.
@@ -178,6 +186,9 @@ impl Fetch {
             // What librdkafka has fetched ahead waits in its own queue, which is bounded too.
             if self.is_full() {
                 std::thread::sleep(SHORTEST);
+                return Ok(());
+            }
+            if self.release() {
                 return Ok(());
             }
             match topic.poll(Duration::ZERO) {
@@ -211,7 +222,25 @@ impl Fetch {
         } else {
             self.at_end.remove(&partition);
         }
+        let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
+        if self.partitions.len() > 1 && self.merge.hold(record, situation) {
+            return false;
+        }
         self.assembly.push(partition, offset, record.stamp(), record.key(), record.payload())
+    }
+
+    /// Takes the next record that was held and need not be any more. Returns whether a chunk is full with it.
+    fn release(&mut self) -> bool {
+        if self.merge.is_empty() {
+            return false;
+        }
+        let mut is_chunk_full = false;
+        let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
+        while !is_chunk_full && let Some(held) = self.merge.release(situation) {
+            let (key, payload) = (held.key.as_deref(), held.payload.as_slice());
+            is_chunk_full = self.assembly.push(held.partition, held.offset, held.stamp, key, payload);
+        }
+        is_chunk_full
     }
 
     /// Hands the waiting batch over if there is room. Returns whether anybody listens.
@@ -228,6 +257,11 @@ impl Fetch {
     }
 
     fn pause_or_resume(&mut self) {
+        if !self.paused {
+            let (ahead, wanted) = self.merge.to_pause_or_resume();
+            self.topic.set_paused_of(&ahead, true);
+            self.topic.set_paused_of(&wanted, false);
+        }
         if self.is_full() {
             let since = *self.full_since.get_or_insert_with(Stopwatch::start);
             if !self.paused && since.elapsed() >= STALLED {
@@ -238,6 +272,7 @@ impl Fetch {
             self.full_since = None;
             if std::mem::take(&mut self.paused) {
                 self.topic.set_paused(false);
+                self.merge.all_resumed();
             }
         }
     }
@@ -299,7 +334,7 @@ impl Fetch {
         }
         self.contact.is_there();
         self.topic.check_id()?;
-        if self.waiting.is_none() && !self.paused {
+        if self.waiting.is_none() && !self.paused && self.merge.is_empty() {
             self.stalls.look(&self.topic, &self.assembly.positions());
         }
         let known: BTreeSet<Partition> = self.assembly.partitions().collect();
@@ -310,6 +345,7 @@ impl Fetch {
             let Ok((low, high)) = self.topic.bounds_of(partition) else { continue };
             info!(%partition, start = %low, "new partition");
             self.assembly.add_partition(partition, low);
+            self.partitions.insert(partition);
             self.ends.insert(partition, high);
             is_any_added = true;
             if low >= high {
@@ -326,8 +362,14 @@ impl Fetch {
     fn assign(&mut self, positions: &Positions) -> Result<(), SourceError> {
         self.topic.assign(positions)?;
         self.paused = false; // an assignment starts unpaused
+        // What was held is behind the positions, and comes again.
+        self.merge.clear();
         Ok(())
     }
+}
+
+fn now_millis() -> i64 {
+    SystemClock.now().timestamp_millis()
 }
 
 /// `position`, or the first offset after it that Kafka still holds, of what lies between its `bounds`; then those before are `lost`.

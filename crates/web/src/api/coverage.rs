@@ -38,7 +38,7 @@ pub(super) struct RuleCoverage {
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Time>,
     /// Why it is not: `no batch`, `kafka away`, `partition stalled`, `query failing`, `clock`, `records rejected`, `not attached`,
-    /// `suppressed`, `bad value`, `no value` or `paused`.
+    /// `suppressed`, `late`, `bad value`, `no value` or `paused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
     /// The cause in words.

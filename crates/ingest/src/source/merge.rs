@@ -1,0 +1,270 @@
+//! Merges partitions by Kafka's stamps while a backlog is read, so that a patient whose devices write to several partitions is judged
+//! in about the order in which the records came, as if the job had never stopped.
+//!
+//! Kafka promises no order across partitions: a backlog comes a megabyte of one, then a megabyte of the next. A record that is ahead of
+//! a partition from which older ones may still come is held here until that one has caught up, has nothing more, or gives nothing.
+//! Records that have just come are never held, and those without stamps neither.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use wardwatch_kafka::Received;
+use wardwatch_model::clock::Stopwatch;
+use wardwatch_model::terms::{Offset, Partition};
+
+/// Records that came no further apart than this may be read in any order, in milliseconds: so much does a batch hold at least as a rule.
+const SLACK: i64 = 1_000;
+
+/// A partition that gives nothing for so long is not waited for, until it does.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many bytes may be held of all partitions together; each has its share of it, and this at least.
+const MOST_HELD: usize = 64 << 20;
+const LEAST_SHARE: usize = 256 << 10;
+
+/// A record that waits for older ones of other partitions.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) partition: Partition,
+    pub(super) offset: Offset,
+    pub(super) stamp: Option<i64>,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) payload: Vec<u8>,
+    /// The greatest stamp of its partition up to it.
+    order: i64,
+}
+
+/// What is held, and how far each partition has got.
+#[derive(Debug, Default)]
+pub(super) struct Merge {
+    lanes: BTreeMap<Partition, Lane>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// The greatest stamp that was read of it.
+    read_to: i64,
+    held: VecDeque<Held>,
+    bytes: usize,
+    /// When it gave a record last, or was first waited for.
+    gave: Stopwatch,
+    is_paused: bool,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { read_to: i64::MIN, held: VecDeque::new(), bytes: 0, gave: Stopwatch::start(), is_paused: false }
+    }
+}
+
+/// What a source knows of its partitions when a record is to be let through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Situation<'a> {
+    /// All partitions that are read.
+    pub(super) partitions: &'a BTreeSet<Partition>,
+    /// Those of which nothing more waits with Kafka.
+    pub(super) at_end: &'a BTreeSet<Partition>,
+    /// Our time, in milliseconds since 1970.
+    pub(super) now: i64,
+}
+
+impl Merge {
+    /// Holds a record if others that are older may still come. Returns whether it is held.
+    pub(super) fn hold(&mut self, record: &Received<'_>, situation: Situation<'_>) -> bool {
+        let (partition, offset) = record.place();
+        let Some(order) = self.reach(partition, record.stamp()) else { return false };
+        if !self.waits(partition, order, situation) {
+            return false;
+        }
+        self.push(Held {
+            partition,
+            offset,
+            stamp: record.stamp(),
+            key: record.key().map(<[u8]>::to_vec),
+            payload: record.payload().to_vec(),
+            order,
+        });
+        true
+    }
+
+    /// Takes note of a stamp; returns how far its partition has got by it, if that is known.
+    fn reach(&mut self, partition: Partition, stamp: Option<i64>) -> Option<i64> {
+        let lane = self.lanes.entry(partition).or_insert_with(Lane::new);
+        lane.gave = Stopwatch::start();
+        lane.read_to = lane.read_to.max(stamp?);
+        Some(lane.read_to)
+    }
+
+    /// Whether a record that is to be read next of its partition would come before older ones of others.
+    fn waits(&mut self, partition: Partition, order: i64, situation: Situation<'_>) -> bool {
+        if self.lanes.get(&partition).is_some_and(|lane| !lane.held.is_empty()) {
+            return true;
+        }
+        self.is_ahead(partition, order, situation)
+    }
+
+    fn is_ahead(&mut self, partition: Partition, order: i64, situation: Situation<'_>) -> bool {
+        order < situation.now.saturating_sub(SLACK)
+            && situation
+                .partitions
+                .iter()
+                .any(|other| *other != partition && self.bound(*other, situation).is_some_and(|bound| bound < order))
+    }
+
+    /// Up to which stamp nothing older comes of a partition; `None` where nothing does at all.
+    fn bound(&mut self, partition: Partition, situation: Situation<'_>) -> Option<i64> {
+        let is_at_end = situation.at_end.contains(&partition);
+        let lane = match self.lanes.get_mut(&partition) {
+            Some(lane) => lane,
+            None if is_at_end => return None,
+            None => self.lanes.entry(partition).or_insert_with(Lane::new),
+        };
+        match lane.held.front() {
+            Some(next) => Some(next.order),
+            None if is_at_end || lane.gave.elapsed() >= PATIENCE => None,
+            None => Some(lane.read_to.saturating_add(SLACK)),
+        }
+    }
+
+    fn push(&mut self, held: Held) {
+        let lane = self.lanes.entry(held.partition).or_insert_with(Lane::new);
+        lane.bytes += size(&held);
+        lane.held.push_back(held);
+    }
+
+    /// The oldest record that is held and need not be any more.
+    pub(super) fn release(&mut self, situation: Situation<'_>) -> Option<Held> {
+        let next = |(partition, lane): (&Partition, &Lane)| Some((lane.held.front()?.order, *partition));
+        let (order, partition) = self.lanes.iter().filter_map(next).min()?;
+        if self.is_ahead(partition, order, situation) {
+            return None;
+        }
+        let lane = self.lanes.get_mut(&partition)?;
+        let held = lane.held.pop_front()?;
+        lane.bytes -= size(&held);
+        Some(held)
+    }
+
+    /// Whether records of a partition are held.
+    pub(super) fn holds(&self, partition: Partition) -> bool {
+        self.lanes.get(&partition).is_some_and(|lane| !lane.held.is_empty())
+    }
+
+    /// Whether any record is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.values().all(|lane| lane.held.is_empty())
+    }
+
+    /// Lets go of what is held, which is to be read again.
+    pub(super) fn clear(&mut self) {
+        self.lanes.clear();
+    }
+
+    /// The partitions of which so much is held that no more is to be fetched, or so little that more is.
+    pub(super) fn to_pause_or_resume(&mut self) -> (Vec<Partition>, Vec<Partition>) {
+        let share = (MOST_HELD / self.lanes.len().max(1)).max(LEAST_SHARE);
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for (partition, lane) in &mut self.lanes {
+            if !lane.is_paused && lane.bytes > share {
+                lane.is_paused = true;
+                pause.push(*partition);
+            } else if lane.is_paused && lane.bytes < share / 4 {
+                lane.is_paused = false;
+                resume.push(*partition);
+            }
+        }
+        (pause, resume)
+    }
+
+    /// Takes note that all partitions are fetched again.
+    pub(super) fn all_resumed(&mut self) {
+        self.lanes.values_mut().for_each(|lane| lane.is_paused = false);
+    }
+}
+
+fn size(held: &Held) -> usize {
+    held.payload.len() + held.key.as_ref().map_or(0, Vec::len) + size_of::<Held>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000_000_000;
+
+    fn partitions(numbers: &[i32]) -> BTreeSet<Partition> {
+        numbers.iter().map(|number| Partition(*number)).collect()
+    }
+
+    /// Reads (partition, stamp) in this order; returns the order in which they are let through.
+    fn read(records: &[(i32, i64)], ends: &[usize]) -> Vec<(i32, i64)> {
+        let all = partitions(&[0, 1]);
+        let mut at_end = BTreeSet::new();
+        let (mut merge, mut through) = (Merge::default(), Vec::new());
+        for (index, (partition, stamp)) in records.iter().enumerate() {
+            let partition = Partition(*partition);
+            let situation = Situation { partitions: &all, at_end: &at_end, now: NOW };
+            let order = merge.reach(partition, Some(*stamp)).expect("it has a stamp");
+            if merge.waits(partition, order, situation) {
+                let (key, payload) = (None, Vec::new());
+                merge.push(Held { partition, offset: Offset(0), stamp: Some(*stamp), key, payload, order });
+            } else {
+                through.push((partition.0, *stamp));
+            }
+            if ends.contains(&index) {
+                at_end.insert(partition);
+            }
+            let situation = Situation { partitions: &all, at_end: &at_end, now: NOW };
+            while let Some(held) = merge.release(situation) {
+                through.push((held.partition.0, held.stamp.unwrap_or_default()));
+            }
+        }
+        through
+    }
+
+    #[test]
+    fn a_backlog_of_two_partitions_comes_in_the_order_of_stamps() {
+        let (first, second) = ([(0, 10_000), (0, 30_000), (0, 50_000)], [(1, 20_000), (1, 40_000), (1, 60_000)]);
+        let records: Vec<(i32, i64)> = first.into_iter().chain(second).collect();
+        let mut sorted = records.clone();
+        sorted.sort_by_key(|(_, stamp)| *stamp);
+        assert_eq!(read(&records, &[2, 5]), sorted);
+        let other_way: Vec<(i32, i64)> = second.into_iter().chain(first).collect();
+        assert_eq!(read(&other_way, &[2, 5]), sorted);
+    }
+
+    #[test]
+    fn a_record_that_has_just_come_is_not_held() {
+        assert_eq!(read(&[(0, NOW - 500), (1, 20_000)], &[]), [(0, NOW - 500), (1, 20_000)]);
+    }
+
+    #[test]
+    fn a_partition_that_gives_nothing_is_not_waited_for_long() {
+        let all = partitions(&[0, 1]);
+        let situation = Situation { partitions: &all, at_end: &BTreeSet::new(), now: NOW };
+        let mut merge = Merge::default();
+        let order = merge.reach(Partition(0), Some(10_000)).expect("it has a stamp");
+        assert!(merge.waits(Partition(0), order, situation));
+        std::thread::sleep(PATIENCE);
+        assert!(!merge.waits(Partition(0), order, situation));
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut merge = Merge::default();
+        let held = |size: usize| Held {
+            partition: Partition(0),
+            offset: Offset(0),
+            stamp: None,
+            key: None,
+            payload: vec![0; size],
+            order: 0,
+        };
+        merge.push(held(MOST_HELD));
+        assert_eq!(merge.to_pause_or_resume(), (vec![Partition(0)], vec![]));
+        assert_eq!(merge.to_pause_or_resume(), (vec![], vec![]), "it is told once");
+        let all = partitions(&[0]);
+        assert!(merge.release(Situation { partitions: &all, at_end: &all, now: NOW }).is_some());
+        assert_eq!(merge.to_pause_or_resume(), (vec![], vec![Partition(0)]));
+    }
+}
