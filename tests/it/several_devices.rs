@@ -401,6 +401,30 @@ fn a_backlog_of_two_partitions_tells_of_the_same_alerts_as_the_ward_did() {
     }
 }
 
+/// What a rule reads of both is put together by the newest of each, which a backlog must not take from the time to come.
+#[test]
+fn a_backlog_of_two_partitions_is_put_together_as_it_came() {
+    let job = job(true).query("rules/shock", SHOCK);
+    let sent = |second: i32| {
+        let now = f64::from(second);
+        let heart_rate = if (20..50).contains(&second) { 120.0 } else { 70.0 };
+        let monitor = record(&("monitor", now, now, &[("heart_rate", Some(heart_rate))]), 0);
+        let cuff = record(&("cuff", now, now + 0.5, &[("systolic", Some(if second < 60 { 80.0 } else { 140.0 }))]), 1);
+        (monitor, (second % 10 == 0).then_some(cuff))
+    };
+    let live = (0..120).map(|second| {
+        let (monitor, cuff) = sent(second);
+        (f64::from(second) + 1.0, std::iter::once(monitor).chain(cuff).collect())
+    });
+    let live = told(&job, live, false);
+    assert_eq!((at(&live, "firing"), at(&live, "ended")), (vec![30.0], vec![55.0]), "{:?}", live.rules);
+    let (monitor, cuff): (Vec<_>, Vec<_>) = (0..120).map(sent).unzip();
+    let cuff: Vec<GivenRecord> = cuff.into_iter().flatten().collect();
+    for backlog in [[monitor.clone(), cuff.clone()].concat(), [cuff, monitor].concat()] {
+        assert_eq!(told(&job, [(120.0, backlog)], false).rules, live.rules);
+    }
+}
+
 const WINDOWS: &str = "-- @key: patient_id, window_start\n\
     SELECT patient_id, tumble(event_time, INTERVAL '10 seconds') AS window_start, avg(spo2) AS spo2 FROM vitals\n\
     GROUP BY patient_id, tumble(event_time, INTERVAL '10 seconds')\n";

@@ -84,6 +84,47 @@ fn a_partition_that_is_added_while_the_job_runs_is_read_from_its_first_record() 
     assert_eq!(readings(&database), ["80", "90", "91"]);
 }
 
+/// Kafka gives one partition after the other; batches are small here, so that each holds records of one only.
+#[test]
+fn a_backlog_of_several_partitions_is_judged_as_the_ward_was() {
+    let (topic, database) = (Topic::create(2), Database::create(&mysql_url()));
+    let hypoxia = "-- @severity: high\n-- @latch: no\n-- @for: 10s\n-- @clear_after: 5s\n\
+        SELECT patient_id, event_time, spo2 FROM vitals WHERE spo2 < 90\n";
+    let job = TestJob::new(&topic.name, &database.url)
+        .columns(
+            "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\ndevice = { type = \"text\" }\n\
+             spo2 = { type = \"float\" }\n",
+        )
+        .source("device = \"device\"")
+        .query("rules/hypoxia", hypoxia)
+        .more("[trigger]\nmax_rows = 50");
+    let ward = |from: i64, until: i64| {
+        for (partition, device) in [(0, "monitor"), (1, "oximeter")] {
+            for second in from..until {
+                // One is low early, the other at the end, where it still counts while the first partition is behind.
+                let is_low = if partition == 1 { (100..130).contains(&second) } else { (560..590).contains(&second) };
+                let at = chrono::DateTime::from_timestamp(1_772_438_400 + second, 0).unwrap();
+                let spo2 = if is_low { 80 } else { 97 };
+                let record = format!(
+                    r#"{{"patient_id":"P1","event_time":"{}","device":"{device}","spo2":{spo2}}}"#,
+                    at.to_rfc3339()
+                );
+                topic.put(partition, Some(at.timestamp_millis()), record.as_bytes());
+            }
+        }
+        topic.flush();
+    };
+    ward(0, 10);
+    job.run_once();
+    ward(10, 600);
+    job.run_once();
+    let events = database.rows(
+        "SELECT kind, TIMESTAMPDIFF(SECOND, '2026-03-02 08:00:00', at) FROM alert_events \
+         WHERE rule = 'hypoxia' AND kind IN ('firing', 'ended') ORDER BY at",
+    );
+    assert_eq!(events, ["firing|110", "ended|135", "firing|570", "ended|595"]);
+}
+
 #[test]
 fn records_that_kafka_has_deleted_are_told_of_and_the_rest_is_read() {
     let (job, topic, database) = TestJob::on_mysql();
@@ -134,6 +175,9 @@ fn a_topic_that_was_made_anew_is_refused_and_gone_on_with_when_told_to() {
         assert!(told(&output).contains(&was) && told(&output).contains("--new-topic"), "{}", told(&output));
     }
     assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["3"], "nothing was read");
+    let status = job.command("status").output().unwrap();
+    assert_eq!(status.status.code(), Some(4), "{}", told(&status));
+    assert!(told(&status).contains("topic_replaced") && told(&status).contains("--new-topic"), "{}", told(&status));
 
     let output = job.command("run").args(["--once", "--new-topic"]).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
@@ -145,6 +189,7 @@ fn a_topic_that_was_made_anew_is_refused_and_gone_on_with_when_told_to() {
     assert!(again.status.success(), "{}", told(&again));
     topic.put_samples("P1", &[(150, 95.0)]);
     job.run_once();
+    assert!(!told(&job.command("status").output().unwrap()).contains("topic_replaced"));
     assert_eq!(database.rows(MINUTES).len(), 2, "told once, it is the job's topic");
     assert_eq!(database.rows("SELECT SUM(records) FROM minute"), ["8"]);
 }

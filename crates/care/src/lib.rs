@@ -47,6 +47,8 @@ pub enum Cause {
     NoBatch,
     /// Kafka does not answer.
     KafkaAway,
+    /// The topic was deleted and made anew, so its offsets are those of other records: a job does not run on it.
+    TopicReplaced,
     /// Records of a partition wait and are not read.
     PartitionStalled,
     /// The clock of the job's machine is behind its last batch.
@@ -75,10 +77,11 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, what concerns most first.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::StoreAway,
         Self::NoBatch,
         Self::KafkaAway,
+        Self::TopicReplaced,
         Self::PartitionStalled,
         Self::Unreached,
         Self::Unjudged,
@@ -100,6 +103,7 @@ impl Cause {
             Self::StoreAway => "store_away",
             Self::NoBatch => "no_batch",
             Self::KafkaAway => "kafka_away",
+            Self::TopicReplaced => "topic_replaced",
             Self::PartitionStalled => "partition_stalled",
             Self::Clock => "clock",
             Self::QueryFailing => "query_failing",
@@ -382,6 +386,21 @@ pub fn store_away(complaint: Complaint, said: &str) -> Finding {
         what: format!("{}, so it is not known what is watched{said}", complaint.is()),
         since: None,
         remedy: remedy.to_owned(),
+    }
+}
+
+/// That the topic is not the one whose offsets the store keeps.
+#[must_use]
+pub fn topic_replaced(topic: &str, was: &str, is: &str) -> Finding {
+    Finding {
+        cause: Cause::TopicReplaced,
+        what: format!(
+            "topic \"{topic}\" was deleted and made anew: its id was {was} and is {is}, and none of its records is read"
+        ),
+        since: None,
+        remedy:
+            "start the job by `wardwatch run JOB --new-topic`: it goes on with the new topic from where `start` says"
+                .to_owned(),
     }
 }
 

@@ -80,6 +80,9 @@ impl Status {
         };
         let is_told = |cause| matches!(cause, Cause::PartitionStalled | Cause::NoBatch);
         if let Some(gathered) = &mut gathered {
+            if let Some((was, is)) = &gathered.replaced {
+                found.insert(0, wardwatch_care::topic_replaced(&job.source.topic, was, is));
+            }
             let mut halted = None;
             if !found.iter().any(|finding| is_told(finding.cause)) {
                 halted = wardwatch_care::halted_while_records_wait(&gathered.stalled, &mut store, job, now)?;
@@ -110,6 +113,8 @@ struct Gathered {
     status: wardwatch_store::Status,
     /// How far Kafka has got, or why that is unknown.
     bounds: Result<Bounds, KafkaError>,
+    /// Kafka's id of the topic that was read, and that of the one there is, where it is another.
+    replaced: Option<(String, String)>,
     stalled: Vec<StalledPartition>,
     /// Whether the job has committed a batch since, and has left these records where they are.
     is_left: bool,
@@ -120,7 +125,10 @@ struct Gathered {
 impl Gathered {
     fn of(job: &Job, store: &mut Store, patience: Duration, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let status = store.status(&job.source.topic)?;
-        let bounds = Topic::connect(&job.source, PATIENCE, &|| false).and_then(|topic| topic.bounds());
+        let topic = Topic::connect(&job.source, PATIENCE, &|| false);
+        let is = topic.as_ref().ok().and_then(|topic| topic.id().ok().flatten().map(str::to_owned));
+        let replaced = store.topic_id(&job.source.topic)?.zip(is).filter(|(was, is)| was != is);
+        let bounds = topic.and_then(|topic| topic.bounds());
         let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
         let mut stalled = status.stalled(&ends, patience, now);
         let mut is_left = false;
@@ -131,7 +139,7 @@ impl Gathered {
             stalled = again.stalled(&ends, patience, now);
             is_left = again.last.is_some_and(|last| last.now > now + IN_FLIGHT);
         }
-        Ok(Self { stalled, is_left, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
+        Ok(Self { replaced, stalled, is_left, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
     }
 
     /// How many records of a partition wait to be read; `None` where nobody knows.
