@@ -9,9 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::ReaderBuilder;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wardwatch::config;
-use wardwatch::decode::{CHUNK, Decoder, RawRecords};
+use wardwatch::decode::{CHUNK, Decoder, RawRecord, RawRecords};
 use wardwatch::simulate::{ONSET, RecordForm, Ward, WardOptions};
-use wardwatch::terms::{Offset, Partition};
+use wardwatch::terms::Offset;
 
 fn decode(criterion: &mut Criterion) {
     let job = config::load(std::path::Path::new("jobs/patient_vitals.toml")).expect("the shipped job");
@@ -29,7 +29,7 @@ fn decode(criterion: &mut Criterion) {
         std::iter::repeat_with(|| ward.next_round()).flatten().flat_map(|s| form.records(&s)).take(CHUNK).collect();
     let mut raw = RawRecords::default();
     for (offset, record) in (0..).zip(&records) {
-        raw.push(Partition(0), Offset(offset), None, None, record);
+        raw.push(RawRecord::of_payload(Offset(offset), record));
     }
 
     // What arrow-json alone would be asked for: the fields as they stand, times as text, nothing checked.

@@ -6,15 +6,18 @@
 mod alerts;
 mod checker;
 mod columns;
+mod conversion;
 mod dashboard;
 mod job;
 mod parse;
 mod raw;
 mod spanned;
 mod units;
+mod written;
 
 pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
-pub use columns::{Column, ColumnType, Columns, SourcePath, Words};
+pub use columns::{Column, ColumnType, Columns, Origin, SourcePath, Words};
+pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
 pub use job::{
     FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, LongForm, QueryFolder, ReportSpec, SourceSpec, SqlSpec,
@@ -22,3 +25,4 @@ pub use job::{
 };
 pub use parse::{load, parse};
 pub use raw::schema;
+pub use written::{Condition, FieldTest, Part, Units, Written};

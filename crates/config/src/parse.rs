@@ -1,6 +1,7 @@
 //! From the job file's text to a [`Job`], or to every fault in it at once.
 
 mod columns;
+mod written;
 
 use std::path::{Path, PathBuf};
 

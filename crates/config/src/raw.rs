@@ -147,6 +147,29 @@ pub(super) struct RawColumn {
     pub(super) valid_for: Option<Text>,
     /// What the words of a text column mean: { Alert = "A", Confusion = "C" }. Any other word is NULL, and kept as an artefact.
     pub(super) map: Option<BTreeMap<Text, String>>,
+    /// What says that there is no value: ["--", "unavailable", -999].
+    #[serde(default)]
+    pub(super) null: Vec<RawScalar>,
+    /// The text has several values, with this between them: "/" of "118/76".
+    pub(super) split: Option<Text>,
+    /// Which of them the column takes: 1 is the first.
+    pub(super) part: Option<Spanned<i64>>,
+    /// What stands before decimals: "," for 36,6. Without it, ".".
+    pub(super) decimal: Option<Text>,
+    /// "number": what begins with a number is that number, as in "72 bpm"; a unit behind it is converted to the column's.
+    pub(super) extract: Option<Text>,
+    /// The unit that records use, where they do not say: "°F". Values are converted to `unit`.
+    pub(super) unit_in: Option<Text>,
+    /// The field of the record that names the unit.
+    pub(super) unit_from: Option<Text>,
+    /// The molar mass of what is measured, in g/mol, where one unit counts its mass and the other its molecules.
+    pub(super) molar_mass: Option<Spanned<f64>>,
+    /// Numbers are multiplied by this.
+    pub(super) scale: Option<Spanned<f64>>,
+    /// And this is added.
+    pub(super) offset: Option<Spanned<f64>>,
+    /// A value counts only beside these: { field = "status", is = ["final"] }. Otherwise it is NULL, and kept as an artefact.
+    pub(super) valid_when: Option<RawConditions>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -154,6 +177,57 @@ pub(super) struct RawColumn {
 pub(super) enum RawFrom {
     One(String),
     Several(Vec<String>),
+}
+
+impl RawFrom {
+    pub(super) fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Several(several) => several,
+        }
+    }
+}
+
+/// A text or a number.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawScalar {
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl std::fmt::Display for RawScalar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(number) => write!(f, "{number}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawConditions {
+    One(RawCondition),
+    Several(Vec<RawCondition>),
+}
+
+/// A field of the record, and one of what it may be.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCondition {
+    /// The field.
+    pub(super) field: String,
+    /// One of these: ["final", "amended"].
+    pub(super) is: Option<RawFrom>,
+    /// None of these.
+    pub(super) is_not: Option<RawFrom>,
+    /// A number of at least this.
+    pub(super) at_least: Option<f64>,
+    /// A number of at most this.
+    pub(super) at_most: Option<f64>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError as Refusal;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use wardwatch_model::terms::{Offset, Partition};
 
@@ -50,6 +50,13 @@ impl Received<'_> {
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.0.key()
+    }
+
+    /// The last of its headers of this name, as Kafka's clients take it.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let headers = self.0.headers()?;
+        headers.iter().filter(|header| header.key == name).last()?.value
     }
 
     /// Its bytes; none of a record without.

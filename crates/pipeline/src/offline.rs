@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{Change, OpenEpisodes, Rule};
 use wardwatch_frame::Attached;
-use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords};
+use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecord, RawRecords};
 use wardwatch_ingest::source::{MicroBatch, in_order_of_stamps};
 use wardwatch_model::record::{Artefact, LateRecord, Reject};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Watermark};
@@ -149,7 +149,11 @@ impl OfflineJob {
             for record in chunk {
                 let start = *self.next.entry(record.partition).or_insert(Offset(0));
                 let range = batch.ranges.entry(record.partition).or_insert(OffsetRange { start, end: start });
-                raw.push(record.partition, range.end, record.stamp, None, &record.payload);
+                raw.push(RawRecord {
+                    partition: record.partition,
+                    stamp: record.stamp,
+                    ..RawRecord::of_payload(range.end, &record.payload)
+                });
                 range.end = Offset(range.end.0 + 1);
                 self.next.insert(record.partition, range.end);
             }

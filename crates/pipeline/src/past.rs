@@ -12,12 +12,12 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use wardwatch_config::Job;
-use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords, frame_schema};
+use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecord, RawRecords, frame_schema};
 use wardwatch_ingest::source::{SourceError, repeat};
 use wardwatch_kafka::KafkaError;
 use wardwatch_kafka::Topic;
 use wardwatch_model::record::{Artefact, Reject};
-use wardwatch_model::terms::{Offset, OffsetRange, Partition, Ranges};
+use wardwatch_model::terms::{Offset, OffsetRange, Ranges};
 use wardwatch_store::{Store, StoreError};
 
 /// Why there are no records.
@@ -102,7 +102,7 @@ impl Past {
         for chunk in lines.chunks(CHUNK) {
             let mut records = RawRecords::default();
             for (line, offset) in chunk.iter().zip(offsets.by_ref()) {
-                records.push(Partition(0), Offset(offset), None, None, line);
+                records.push(RawRecord::of_payload(Offset(offset), line));
             }
             let decoded = decoder.decode(&records);
             batches.push(decoded.rows);

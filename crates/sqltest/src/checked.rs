@@ -8,7 +8,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use chrono::{DateTime, Utc};
 
-use wardwatch_ingest::decode::{Decoder, RawRecords};
+use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, unknown};
 use wardwatch_model::terms::Offset;
 use wardwatch_pipeline::{GivenRecord, Plan};
@@ -256,7 +256,11 @@ impl<'a> Checker<'_, 'a> {
     fn newest(&self, records: &[GivenRecord]) -> Option<DateTime<Utc>> {
         let mut raw = RawRecords::default();
         for (record, offset) in records.iter().zip(0..) {
-            raw.push(record.partition, Offset(offset), record.stamp, None, &record.payload);
+            raw.push(RawRecord {
+                partition: record.partition,
+                stamp: record.stamp,
+                ..RawRecord::of_payload(Offset(offset), &record.payload)
+            });
         }
         let rows = Decoder::new(&self.plan.job.source).decode(&raw).rows;
         let column = rows.column_by_name(&self.plan.samples.event_time)?;

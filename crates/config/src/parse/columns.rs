@@ -27,7 +27,11 @@ impl Checker<'_> {
             let place = name.span();
             let Some(column) = self.column(name, column) else { continue };
             for path in &column.from {
-                if let Some(other) = taken.insert(path.clone(), column.name.clone()) {
+                // Of a text with several values, each column takes its own.
+                let other = taken.insert(path.clone(), (column.name.clone(), column.written.part.clone()));
+                if let Some((other, part)) = other
+                    && (part.is_none() || part == column.written.part)
+                {
                     self.refuse::<()>(
                         place.clone(),
                         format!("column \"{}\" reads \"{path}\", which column \"{other}\" reads already", column.name),
@@ -133,18 +137,15 @@ impl Checker<'_> {
         }
     }
 
-    fn column(&mut self, name: Spanned<String>, raw: RawColumn) -> Option<Column> {
+    fn column(&mut self, name: Spanned<String>, mut raw: RawColumn) -> Option<Column> {
         let place = name.span();
         let name = match identifier(name.get_ref()) {
             Ok(name) => name,
             Err(message) => return self.refuse(place, message),
         };
-        let r#type = self.required(raw.r#type, column_type)?;
-        let from = match raw.from {
-            None => vec![name.clone()],
-            Some(RawFrom::One(path)) => vec![path],
-            Some(RawFrom::Several(paths)) => paths,
-        };
+        let r#type = self.required(raw.r#type.clone(), column_type)?;
+        let written = self.written(&mut raw, &name, r#type, place.clone())?;
+        let from = raw.from.map_or_else(|| vec![name.clone()], RawFrom::into_list);
         let from: Vec<SourcePath> = from.iter().filter_map(|text| self.path_at(text, place.clone())).collect();
         if from.is_empty() {
             return self
@@ -171,6 +172,7 @@ impl Checker<'_> {
             limits,
             valid_for,
             words,
+            written,
         })
     }
 

@@ -1,5 +1,6 @@
 //! From parsed values to typed columns: aliases, empty texts, times, long records, values that cannot be read or true.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,8 +14,9 @@ use arrow::compute::{is_not_null, max, min};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono_tz::Tz;
 
-use wardwatch_config::{Column, ColumnType, Columns, SourcePath, Words};
+use wardwatch_config::{Column, ColumnType, Columns, Condition, Origin, SourcePath};
 
+use super::number::Numbers;
 use super::parsed::{Parsed, Unreadable};
 use super::schema::{Long, frame_type};
 use super::text::{quoted, truth, value_text, whole};
@@ -63,6 +65,13 @@ pub(super) struct Misread {
     pub(super) reason: String,
 }
 
+/// What Kafka has beside each row's record at one place.
+pub(super) struct Beside {
+    pub(super) texts: StringViewArray,
+    /// The rows of which it is no text.
+    pub(super) garbled: Vec<usize>,
+}
+
 /// A declared column while it is read from what was parsed.
 pub(super) struct Reader<'a> {
     pub(super) parsed: &'a Parsed,
@@ -72,6 +81,8 @@ pub(super) struct Reader<'a> {
     pub(super) zone: Tz,
     /// When Kafka stamped each row's record, in microseconds since 1970.
     pub(super) stamp: &'a dyn Fn(usize) -> Option<i64>,
+    /// What Kafka has beside the records' values, as text; with the places of those that are none.
+    pub(super) beside: &'a dyn Fn(&SourcePath) -> Option<Beside>,
     /// Takes what cannot be read.
     pub(super) misread: &'a mut Vec<Misread>,
 }
@@ -83,7 +94,7 @@ impl Reader<'_> {
         for path in paths {
             self.note_unparsed(path, found.as_ref());
             // A path that no record has is not among what was parsed.
-            let Some(parsed) = at_path(&self.parsed.batch, path) else { continue };
+            let Some(parsed) = self.parsed_at(path, found.as_ref()) else { continue };
             let next = self.typed(parsed, found.as_ref());
             let first = match found {
                 None => next,
@@ -99,6 +110,26 @@ impl Reader<'_> {
             found = Some(first);
         }
         found.unwrap_or_else(|| new_null_array(&frame_type(self.column.r#type), self.parsed.batch.num_rows()))
+    }
+
+    /// What stands at `path` in or beside the records.
+    fn parsed_at(&mut self, path: &SourcePath, found: Option<&ArrayRef>) -> Option<ArrayRef> {
+        if path.origin() == Origin::Value {
+            return at_path(&self.parsed.batch, path);
+        }
+        let Beside { texts, garbled } = (self.beside)(path)?;
+        for row in garbled.into_iter().filter(|row| found.is_none_or(|found| found.is_null(*row))) {
+            self.note(row, path.to_string().as_str(), "is not valid UTF-8".to_owned());
+        }
+        Some(Arc::new(texts))
+    }
+
+    /// The texts at `path`; `None` where no record has any.
+    fn texts_at(&self, path: &SourcePath) -> Option<StringViewArray> {
+        if path.origin() == Origin::Value {
+            return Some(at_path(&self.parsed.batch, path)?.as_string_view().clone());
+        }
+        Some((self.beside)(path)?.texts)
     }
 
     /// What JSON held at `path` and no type takes, where there is no value yet.
@@ -117,13 +148,11 @@ impl Reader<'_> {
     /// The parsed values of one place as the column's type.
     fn typed(&mut self, parsed: ArrayRef, found: Option<&ArrayRef>) -> ArrayRef {
         match self.column.r#type {
-            ColumnType::Text => match &self.column.words {
-                None => without_empty(parsed),
-                Some(words) => self.meanings(&parsed, words, found),
-            },
-            ColumnType::Float => nan_to_null(parsed),
-            ColumnType::Bool => parsed,
-            ColumnType::Time | ColumnType::Int => {
+            ColumnType::Text if self.column.words.is_none() && self.column.written.is_plain() => without_empty(parsed),
+            ColumnType::Text => self.meanings(&parsed, found),
+            ColumnType::Float if *parsed.data_type() == DataType::Float64 => nan_to_null(parsed),
+            ColumnType::Bool if *parsed.data_type() == DataType::Boolean => parsed,
+            ColumnType::Float | ColumnType::Bool | ColumnType::Time | ColumnType::Int => {
                 let texts = parsed.as_string_view().iter().enumerate().map(|(row, text)| {
                     let is_open = found.is_none_or(|found| found.is_null(row));
                     (row, text.filter(|_| is_open).and_then(value_text))
@@ -133,14 +162,48 @@ impl Reader<'_> {
         }
     }
 
-    /// What texts mean by the column's words; those that are none of them are noted.
-    fn meanings(&mut self, parsed: &ArrayRef, words: &Words, found: Option<&ArrayRef>) -> ArrayRef {
+    /// The texts that are values, taken out of what stands there; those that do not count are noted.
+    fn values<'t>(&mut self, texts: impl Iterator<Item = (usize, Option<&'t str>)>) -> Vec<(usize, Option<&'t str>)> {
+        let written = &self.column.written;
+        let conditions: Vec<(&Condition, Option<StringViewArray>)> =
+            written.valid_when.iter().map(|condition| (condition, self.texts_at(&condition.field))).collect();
+        let mut value = |row: usize, text: &'t str| {
+            if written.is_null(text) {
+                return None;
+            }
+            for (condition, fields) in &conditions {
+                let field = fields.as_ref().filter(|fields| fields.is_valid(row)).map(|fields| fields.value(row));
+                let field = field.and_then(value_text);
+                if !condition.is_met(field) {
+                    self.note(row, text, condition.reason(field));
+                    return None;
+                }
+            }
+            let Some(part) = &written.part else { return Some(text) };
+            match text.split(part.separator.as_str()).nth(part.index) {
+                None => {
+                    self.note(row, text, format!("has no part {}, split at \"{}\"", part.index + 1, part.separator));
+                    None
+                }
+                Some(part) => value_text(part).filter(|part| !written.is_null(part)),
+            }
+        };
+        texts.map(|(row, text)| (row, text.and_then(|text| value(row, text)))).collect()
+    }
+
+    /// What texts mean by the column's words, if it has any; those that are none of them are noted.
+    fn meanings(&mut self, parsed: &ArrayRef, found: Option<&ArrayRef>) -> ArrayRef {
         let texts = parsed.as_string_view();
         let mut built = StringViewBuilder::with_capacity(texts.len()).with_deduplicate_strings();
-        for (row, text) in texts.iter().enumerate() {
+        let open = texts.iter().enumerate().map(|(row, text)| {
             let is_open = found.is_none_or(|found| found.is_null(row));
-            let text = text.filter(|_| is_open).and_then(value_text);
-            let meaning = text.and_then(|text| words.meaning(text));
+            (row, text.filter(|_| is_open).and_then(value_text))
+        });
+        for (row, text) in self.values(open) {
+            let meaning = match &self.column.words {
+                None => text,
+                Some(words) => text.and_then(|text| words.meaning(text)),
+            };
             if let Some(text) = text.filter(|_| meaning.is_none()) {
                 self.note(row, text, "is not a word that the column knows".to_owned());
             }
@@ -151,11 +214,31 @@ impl Reader<'_> {
 
     /// Texts as the column's type, which is not text; those that cannot be read are noted.
     fn read<'t>(&mut self, texts: impl Iterator<Item = (usize, Option<&'t str>)>) -> ArrayRef {
+        if !self.column.written.is_plain() {
+            let texts = self.values(texts);
+            return self.read_values(texts.into_iter());
+        }
+        self.read_values(texts)
+    }
+
+    fn read_values<'t>(&mut self, texts: impl Iterator<Item = (usize, Option<&'t str>)>) -> ArrayRef {
         let (zone, stamp) = (self.zone, self.stamp);
+        let written = &self.column.written;
         match self.column.r#type {
-            ColumnType::Int => Arc::new(self.read_each(texts, Int64Builder::new(), |_, text| {
+            ColumnType::Int if written.is_plain() => Arc::new(self.read_each(texts, Int64Builder::new(), |_, text| {
                 whole(text).ok_or_else(|| "is not a valid whole number".to_owned())
             })),
+            ColumnType::Int => {
+                let numbers = self.numbers();
+                Arc::new(self.read_each(texts, Int64Builder::new(), |row, text| {
+                    let value = numbers.read(row, text)?.to_string();
+                    whole(&value).ok_or_else(|| "is not a valid whole number".to_owned())
+                }))
+            }
+            ColumnType::Float if !written.is_plain() => {
+                let numbers = self.numbers();
+                Arc::new(self.read_each(texts, Float64Builder::new(), |row, text| numbers.read(row, text)))
+            }
             ColumnType::Time => {
                 let times = self.read_each(texts, TimestampMicrosecondArray::builder(0), |row, text| {
                     time::read(text, Clock { zone, stamp: stamp(row) })
@@ -199,6 +282,15 @@ impl Reader<'_> {
             }
         }
         built.finish()
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// How the column's numbers are written.
+    fn numbers(&self) -> Numbers<'a> {
+        let written = &self.column.written;
+        let units = written.units.from.as_ref().and_then(|path| self.texts_at(path));
+        Numbers { written, units, known: RefCell::default() }
     }
 }
 

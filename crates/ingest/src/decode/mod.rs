@@ -6,28 +6,32 @@
 
 mod cells;
 mod json;
+mod number;
 pub(crate) mod raw;
 mod scan;
 mod schema;
 mod time;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
+};
 use arrow::compute::filter;
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Offset as _, TimeZone};
+use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 
-use wardwatch_config::SourceSpec;
+use wardwatch_config::{Origin, SourcePath, SourceSpec};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
 
-use cells::{Faults, Implausible, Misread};
+use cells::{Beside, Faults, Implausible, Misread};
 use json::JsonDecoder;
 use parsed::Parsed;
 use schema::{Layout, Reading};
 use text::{quoted, shortened};
 
-pub use raw::{CHUNK, RawRecords};
+pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use schema::frame_schema;
 
 /// The longest id of a patient; the store keeps it in the keys of tables.
@@ -47,6 +51,9 @@ pub struct Decoded {
     pub artefacts: Vec<Artefact>,
 }
 
+/// Bytes that are no text.
+struct NotText;
+
 /// Decodes the records of one job's topic.
 #[derive(Debug)]
 pub struct Decoder {
@@ -54,6 +61,8 @@ pub struct Decoder {
     layout: Layout,
     schema: SchemaRef,
     json: JsonDecoder,
+    /// The headers that columns are read from.
+    headers: Vec<String>,
 }
 
 impl Decoder {
@@ -61,7 +70,19 @@ impl Decoder {
     #[must_use]
     pub fn new(spec: &SourceSpec) -> Self {
         let layout = Layout::of(spec);
-        Self { json: JsonDecoder::new(&layout), schema: frame_schema(&spec.columns), spec: spec.clone(), layout }
+        Self {
+            headers: spec.columns.headers(),
+            json: JsonDecoder::new(&layout),
+            schema: frame_schema(&spec.columns),
+            spec: spec.clone(),
+            layout,
+        }
+    }
+
+    /// The headers of records that are wanted, in their order.
+    #[must_use]
+    pub fn headers(&self) -> &[String] {
+        &self.headers
     }
 
     /// The schema of the rows.
@@ -105,12 +126,14 @@ impl Decoder {
     /// these.
     fn columns(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) -> (Vec<ArrayRef>, Vec<Misread>) {
         let stamp = |row: usize| records.stamp_micros(parsed.kept[row]);
+        let beside = |path: &SourcePath| self.beside(path, &parsed.kept, records);
         let long = self.layout.long().map(|long| cells::LongValues::new(long, parsed, faults));
         let mut misread = Vec::new();
         let columns = self.spec.columns.all().iter().zip(self.layout.readings()).enumerate();
         let columns = columns.map(|(index, (column, reading))| {
             let zone = self.spec.time_zone;
-            let mut reader = cells::Reader { parsed, column, index, zone, stamp: &stamp, misread: &mut misread };
+            let mut reader =
+                cells::Reader { parsed, column, index, zone, stamp: &stamp, beside: &beside, misread: &mut misread };
             match (reading, &long) {
                 (Reading::Paths(paths), _) => reader.at_paths(paths),
                 (Reading::Named(names), Some(long)) => long.column(names, &mut reader),
@@ -121,6 +144,54 @@ impl Decoder {
         misread.sort_by_key(|misread| (misread.row, misread.column));
         misread.dedup_by_key(|misread| (misread.row, misread.column));
         (columns, misread)
+    }
+
+    /// What Kafka has beside the records at a place that is not in their values.
+    fn beside(&self, path: &SourcePath, kept: &[usize], records: &RawRecords) -> Option<Beside> {
+        let mut garbled = Vec::new();
+        let mut texts = StringViewBuilder::with_capacity(kept.len()).with_deduplicate_strings();
+        for (row, &record) in kept.iter().enumerate() {
+            match self.text_beside(path, record, records) {
+                Ok(text) => texts.append_option(text),
+                Err(NotText) => {
+                    texts.append_null();
+                    garbled.push(row);
+                }
+            }
+        }
+        Some(Beside { texts: texts.finish(), garbled })
+    }
+
+    fn text_beside<'a>(
+        &'a self,
+        path: &SourcePath,
+        record: usize,
+        records: &'a RawRecords,
+    ) -> Result<Option<Cow<'a, str>>, NotText> {
+        let bytes = match path.origin() {
+            Origin::Value => None,
+            Origin::Topic => return Ok(Some(Cow::Borrowed(&self.spec.topic))),
+            // In the form of time that no setting changes.
+            Origin::Stamp => {
+                let at = records.stamp_micros(record).and_then(DateTime::from_timestamp_micros);
+                return Ok(at.map(|at| Cow::Owned(at.to_rfc3339_opts(SecondsFormat::Micros, true))));
+            }
+            Origin::Key => records.key(record),
+            Origin::Header(name) => {
+                let index = self.headers.iter().position(|known| known == name);
+                index.and_then(|index| records.header(record, index, self.headers.len()))
+            }
+        };
+        bytes.map(|bytes| std::str::from_utf8(bytes).map(Cow::Borrowed)).transpose().map_err(|_| NotText)
+    }
+
+    /// Each text of a record at one of `paths`, in their order.
+    fn texts_at(&self, paths: &[SourcePath], record: usize, records: &RawRecords) -> Vec<String> {
+        let text = |path: &SourcePath| match path.origin() {
+            Origin::Value => json::texts_at(records.payload(record), std::slice::from_ref(path)).pop(),
+            _ => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+        };
+        paths.iter().filter_map(text).collect()
     }
 
     fn check_required(&self, columns: &[ArrayRef], misread: &[Misread], faults: &mut Faults) {
@@ -145,7 +216,7 @@ impl Decoder {
         let times = cells::event_times(&self.spec.columns, columns);
         let fits = |patient: &String| patient.chars().count() <= MOST_KEY_CHARS;
         let unread = parsed.rejects.iter().map(|(record, reason)| {
-            let patient = json::texts_at(records.payload(*record), &self.spec.columns.key().from).into_iter().next();
+            let patient = self.texts_at(&self.spec.columns.key().from, *record, records).into_iter().next();
             records.reject(*record, patient.filter(fits), None, reason.clone())
         });
         let at_fault = faults.reasons().map(|(row, reason)| {
@@ -238,7 +309,7 @@ impl Decoder {
         };
         let untrue = implausible.iter().map(|found| {
             let column = &self.spec.columns.all()[found.column];
-            let sent = self.sent(records.payload(kept[found.row]), found);
+            let sent = self.sent(kept[found.row], records, found);
             artefact(found.row, found.column, Some(found.value), &sent, cells::implausible_reason(column, found.value))
         });
         let unread = misread.into_iter().filter(|misread| !faults.has(misread.row)).map(|misread| {
@@ -254,14 +325,16 @@ impl Decoder {
     }
 
     /// The text as which an implausible value stands in its record.
-    fn sent(&self, payload: &[u8], found: &Implausible) -> String {
+    fn sent(&self, record: usize, records: &RawRecords, found: &Implausible) -> String {
         let paths = match (&self.layout.readings()[found.column], self.layout.long()) {
             (Reading::Named(_), Some(long)) => std::slice::from_ref(&long.value),
             (Reading::Named(_), None) => &[],
             (Reading::Paths(paths), _) => paths,
         };
-        let is_it = |text: &String| text.trim().parse() == Ok(found.value);
-        json::texts_at(payload, paths).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
+        // What was converted is not the number that was sent.
+        let is_plain = self.spec.columns.all()[found.column].written.is_plain();
+        let is_it = |text: &String| !is_plain || text.trim().parse() == Ok(found.value);
+        self.texts_at(paths, record, records).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
     }
 
     /// `_topic`, `_partition`, `_offset`, `_stamped_at`.

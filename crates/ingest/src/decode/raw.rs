@@ -5,6 +5,31 @@ use chrono::DateTime;
 use wardwatch_model::record::Reject;
 use wardwatch_model::terms::{Offset, Partition};
 
+/// A record as it was read.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// Where it stands.
+    pub partition: Partition,
+    /// Where it stands.
+    pub offset: Offset,
+    /// Kafka's stamp, in milliseconds since 1970.
+    pub stamp: Option<i64>,
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// The headers that columns are read from, in the order of their names; `None` where it lacks one. It may be empty where none has any.
+    pub headers: &'a [Option<&'a [u8]>],
+    /// Its value.
+    pub payload: &'a [u8],
+}
+
+impl<'a> RawRecord<'a> {
+    /// One of which nothing is known but its value, in partition 0.
+    #[must_use]
+    pub fn of_payload(offset: Offset, payload: &'a [u8]) -> Self {
+        Self { partition: Partition(0), offset, stamp: None, key: None, headers: &[], payload }
+    }
+}
+
 /// Records in the order in which they were read.
 #[derive(Debug, Default)]
 pub struct RawRecords {
@@ -12,24 +37,20 @@ pub struct RawRecords {
     offsets: Vec<Offset>,
     stamps: Vec<Option<i64>>,
     keys: Slices,
+    /// One after the other, as many of each record.
+    headers: Slices,
     payloads: Slices,
 }
 
 impl RawRecords {
-    /// Adds a record; `stamp` is Kafka's timestamp in milliseconds since 1970.
-    pub fn push(
-        &mut self,
-        partition: Partition,
-        offset: Offset,
-        stamp: Option<i64>,
-        key: Option<&[u8]>,
-        payload: &[u8],
-    ) {
-        self.partitions.push(partition);
-        self.offsets.push(offset);
-        self.stamps.push(stamp);
-        self.keys.push(key);
-        self.payloads.push(Some(payload));
+    /// Adds a record. All of them have as many headers.
+    pub fn push(&mut self, record: RawRecord<'_>) {
+        self.partitions.push(record.partition);
+        self.offsets.push(record.offset);
+        self.stamps.push(record.stamp);
+        self.keys.push(record.key);
+        record.headers.iter().for_each(|header| self.headers.push(*header));
+        self.payloads.push(Some(record.payload));
     }
 
     /// How many records there are.
@@ -56,6 +77,7 @@ impl RawRecords {
         self.offsets.clear();
         self.stamps.clear();
         self.keys.clear();
+        self.headers.clear();
         self.payloads.clear();
     }
 
@@ -69,6 +91,16 @@ impl RawRecords {
 
     pub(super) fn stamp_micros(&self, record: usize) -> Option<i64> {
         self.stamps[record].map(|millis| millis.saturating_mul(1_000))
+    }
+
+    pub(super) fn key(&self, record: usize) -> Option<&[u8]> {
+        self.keys.get(record)
+    }
+
+    /// The header at `index` among `of` that each record has; `None` where nobody has read any.
+    pub(super) fn header(&self, record: usize, index: usize, of: usize) -> Option<&[u8]> {
+        let place = record * of + index;
+        (place < self.headers.ends.len()).then(|| self.headers.get(place)).flatten()
     }
 
     pub(super) fn payload(&self, record: usize) -> &[u8] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-use wardwatch_config::{Column, ColumnType, Columns, SourcePath, SourceSpec};
+use wardwatch_config::{Column, ColumnType, Columns, Origin, SourcePath, SourceSpec};
 use wardwatch_model::record::{OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, TOPIC_COLUMN};
 
 /// What queries see: the declared columns in their order, `<column>_doubtful` of those that may have doubtful values, then
@@ -97,8 +97,10 @@ impl Layout {
         let mut tree = Tree::default();
         for (column, reading) in spec.columns.all().iter().zip(&readings) {
             if let Reading::Paths(paths) = reading {
-                paths.iter().for_each(|path| tree.insert(&path.0, parsed_type(column.r#type)));
+                let leaf = if column.written.is_plain() { parsed_type(column.r#type) } else { DataType::Utf8View };
+                in_value(paths).for_each(|path| tree.insert(&path.0, leaf.clone()));
             }
+            in_value(column.written.fields()).for_each(|path| tree.insert(&path.0, DataType::Utf8View));
         }
         if let Some(long) = &long {
             tree.insert(&long.name.0, DataType::Utf8View);
@@ -132,6 +134,11 @@ pub(super) fn parsed_type(column: ColumnType) -> DataType {
     }
 }
 
+/// The paths that stand in a record's value.
+fn in_value<'a>(paths: impl IntoIterator<Item = &'a SourcePath>) -> impl Iterator<Item = &'a SourcePath> {
+    paths.into_iter().filter(|path| path.origin() == Origin::Value)
+}
+
 /// Paths put together by their common beginnings.
 #[derive(Debug, Default)]
 struct Tree {
@@ -142,6 +149,8 @@ struct Tree {
 impl Tree {
     fn insert(&mut self, path: &[String], leaf: DataType) {
         match path {
+            // What one reads as a number and another as a text is parsed as text.
+            [] if self.leaf.as_ref().is_some_and(|known| *known != leaf) => self.leaf = Some(DataType::Utf8View),
             [] => self.leaf = Some(leaf),
             [name, rest @ ..] => self.inner.entry(name.clone()).or_default().insert(rest, leaf),
         }

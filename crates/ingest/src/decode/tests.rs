@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use wardwatch_model::record::MOST_TEXT_CHARS;
-use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_model::terms::Offset;
 
 use super::*;
 
@@ -37,10 +37,14 @@ fn decoder(columns: &str, more: &str) -> Decoder {
     Decoder::new(&wardwatch_config::load(&file).expect("a valid job").source)
 }
 
+fn record_at(offset: Offset, payload: &[u8]) -> RawRecord<'_> {
+    RawRecord { stamp: Some(1_767_225_600_000), key: Some(b"key"), ..RawRecord::of_payload(offset, payload) }
+}
+
 fn records(payloads: &[&[u8]]) -> RawRecords {
     let mut records = RawRecords::default();
     for (offset, payload) in (0_i64..).zip(payloads) {
-        records.push(Partition(0), Offset(offset), Some(1_767_225_600_000), Some(b"key"), payload);
+        records.push(record_at(Offset(offset), payload));
     }
     records
 }
@@ -369,7 +373,7 @@ proptest! {
         decoder.decode(&records(&[GOOD, GOOD]));
         let alone: Vec<Decoded> = (0..picks.len()).map(|record| {
             let mut single = RawRecords::default();
-            single.push(Partition(0), Offset(record as i64), Some(1_767_225_600_000), Some(b"key"), payloads[record]);
+            single.push(record_at(Offset(record as i64), payloads[record]));
             decoder.decode(&single)
         }).collect();
         let rows = arrow::compute::concat_batches(together.rows.schema_ref(), alone.iter().map(|d| &d.rows)).expect("one schema");
@@ -396,3 +400,6 @@ proptest! {
         prop_assert!(id.starts_with('"') || id == *alone.rows["patient_id"].as_string_view().value(0));
     }
 }
+
+/// Values that are written in other ways than as a number of the column's unit.
+mod written;

@@ -14,7 +14,7 @@ use super::batch::{MicroBatch, Unread};
 use super::decoding::Decoding;
 use super::error::SourceError;
 use crate::decode::raw::CHUNK;
-use crate::decode::{Decoded, Decoder, RawRecords};
+use crate::decode::{Decoded, Decoder, RawRecord, RawRecords};
 
 /// A chunk is decoded when it holds this many bytes, however few records these are.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -23,6 +23,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Assembly {
     schema: SchemaRef,
+    headers: Vec<String>,
     decoding: Decoding,
     /// Where the next batch starts, for each partition: the end of what was closed last.
     starts: Positions,
@@ -37,6 +38,7 @@ impl Assembly {
     pub(super) fn new(decoder: Decoder, starts: Positions) -> Result<Self, SourceError> {
         Ok(Self {
             schema: decoder.schema().clone(),
+            headers: decoder.headers().to_vec(),
             decoding: Decoding::start(decoder)?,
             starts,
             ends: BTreeMap::new(),
@@ -47,23 +49,21 @@ impl Assembly {
     }
 
     /// Adds a record; has a chunk decoded when it is full. Returns whether it was.
-    pub(super) fn push(
-        &mut self,
-        partition: Partition,
-        offset: Offset,
-        stamp: Option<i64>,
-        key: Option<&[u8]>,
-        payload: &[u8],
-    ) -> bool {
-        self.raw.push(partition, offset, stamp, key, payload);
-        self.ends.insert(partition, Offset(offset.0 + 1));
+    pub(super) fn push(&mut self, record: RawRecord<'_>) -> bool {
+        self.raw.push(record);
+        self.ends.insert(record.partition, Offset(record.offset.0 + 1));
         self.records += 1;
-        self.bytes += payload.len();
+        self.bytes += record.payload.len();
         let full = self.raw.len() >= CHUNK || self.raw.payload_bytes() >= CHUNK_BYTES;
         if full {
             self.decode();
         }
         full
+    }
+
+    /// The headers of records that are wanted, in their order.
+    pub(super) fn headers(&self) -> &[String] {
+        &self.headers
     }
 
     /// Leaves out the records before `offset`, of which there are none any more.

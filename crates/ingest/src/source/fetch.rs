@@ -20,7 +20,7 @@ use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 use super::assemble::Assembly;
 use super::batch::{MicroBatch, Unread};
 use super::error::SourceError;
-use crate::decode::Decoder;
+use crate::decode::{Decoder, RawRecord};
 
 /// Whether the source ends when it has read what was there when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,10 +223,18 @@ impl Fetch {
             self.at_end.remove(&partition);
         }
         let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
-        if self.partitions.len() > 1 && self.merge.hold(record, situation) {
+        if self.partitions.len() > 1 && self.merge.hold(record, self.assembly.headers(), situation) {
             return false;
         }
-        self.assembly.push(partition, offset, record.stamp(), record.key(), record.payload())
+        let headers: Vec<Option<&[u8]>> = self.assembly.headers().iter().map(|name| record.header(name)).collect();
+        self.assembly.push(RawRecord {
+            partition,
+            offset,
+            stamp: record.stamp(),
+            key: record.key(),
+            headers: &headers,
+            payload: record.payload(),
+        })
     }
 
     /// Takes the next record that was held and need not be any more. Returns whether a chunk is full with it.
@@ -237,8 +245,7 @@ impl Fetch {
         let mut is_chunk_full = false;
         let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
         while !is_chunk_full && let Some(held) = self.merge.release(situation) {
-            let (key, payload) = (held.key.as_deref(), held.payload.as_slice());
-            is_chunk_full = self.assembly.push(held.partition, held.offset, held.stamp, key, payload);
+            is_chunk_full = held.record.lend(|record| self.assembly.push(record));
         }
         is_chunk_full
     }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use wardwatch_kafka::Received;
 use wardwatch_model::clock::Stopwatch;
-use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_model::terms::Partition;
+
+use super::owned::OwnedRecord;
 
 /// Records that came no further apart than this may be read in any order, in milliseconds: so much does a batch hold at least as a rule.
 const SLACK: i64 = 1_000;
@@ -25,11 +27,7 @@ const LEAST_SHARE: usize = 256 << 10;
 /// A record that waits for older ones of other partitions.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) partition: Partition,
-    pub(super) offset: Offset,
-    pub(super) stamp: Option<i64>,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) payload: Vec<u8>,
+    pub(super) record: OwnedRecord,
     /// The greatest stamp of its partition up to it.
     order: i64,
 }
@@ -70,20 +68,13 @@ pub(super) struct Situation<'a> {
 
 impl Merge {
     /// Holds a record if others that are older may still come. Returns whether it is held.
-    pub(super) fn hold(&mut self, record: &Received<'_>, situation: Situation<'_>) -> bool {
-        let (partition, offset) = record.place();
+    pub(super) fn hold(&mut self, record: &Received<'_>, headers: &[String], situation: Situation<'_>) -> bool {
+        let (partition, _) = record.place();
         let Some(order) = self.reach(partition, record.stamp()) else { return false };
         if !self.waits(partition, order, situation) {
             return false;
         }
-        self.push(Held {
-            partition,
-            offset,
-            stamp: record.stamp(),
-            key: record.key().map(<[u8]>::to_vec),
-            payload: record.payload().to_vec(),
-            order,
-        });
+        self.push(Held { record: OwnedRecord::of(record, headers), order });
         true
     }
 
@@ -127,7 +118,7 @@ impl Merge {
     }
 
     fn push(&mut self, held: Held) {
-        let lane = self.lanes.entry(held.partition).or_insert_with(Lane::new);
+        let lane = self.lanes.entry(held.record.partition).or_insert_with(Lane::new);
         lane.bytes += size(&held);
         lane.held.push_back(held);
     }
@@ -183,14 +174,20 @@ impl Merge {
 }
 
 fn size(held: &Held) -> usize {
-    held.payload.len() + held.key.as_ref().map_or(0, Vec::len) + size_of::<Held>()
+    held.record.bytes() + size_of::<Held>()
 }
 
 #[cfg(test)]
 mod tests {
+    use wardwatch_model::terms::Offset;
+
     use super::*;
 
     const NOW: i64 = 1_000_000_000;
+
+    fn record(partition: Partition, stamp: Option<i64>, size: usize) -> OwnedRecord {
+        OwnedRecord { partition, offset: Offset(0), stamp, key: None, headers: Vec::new(), payload: vec![0; size] }
+    }
 
     fn partitions(numbers: &[i32]) -> BTreeSet<Partition> {
         numbers.iter().map(|number| Partition(*number)).collect()
@@ -206,8 +203,7 @@ mod tests {
             let situation = Situation { partitions: &all, at_end: &at_end, now: NOW };
             let order = merge.reach(partition, Some(*stamp)).expect("it has a stamp");
             if merge.waits(partition, order, situation) {
-                let (key, payload) = (None, Vec::new());
-                merge.push(Held { partition, offset: Offset(0), stamp: Some(*stamp), key, payload, order });
+                merge.push(Held { record: record(partition, Some(*stamp), 0), order });
             } else {
                 through.push((partition.0, *stamp));
             }
@@ -216,7 +212,7 @@ mod tests {
             }
             let situation = Situation { partitions: &all, at_end: &at_end, now: NOW };
             while let Some(held) = merge.release(situation) {
-                through.push((held.partition.0, held.stamp.unwrap_or_default()));
+                through.push((held.record.partition.0, held.record.stamp.unwrap_or_default()));
             }
         }
         through
@@ -252,15 +248,7 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded() {
         let mut merge = Merge::default();
-        let held = |size: usize| Held {
-            partition: Partition(0),
-            offset: Offset(0),
-            stamp: None,
-            key: None,
-            payload: vec![0; size],
-            order: 0,
-        };
-        merge.push(held(MOST_HELD));
+        merge.push(Held { record: record(Partition(0), None, MOST_HELD), order: 0 });
         assert_eq!(merge.to_pause_or_resume(), (vec![Partition(0)], vec![]));
         assert_eq!(merge.to_pause_or_resume(), (vec![], vec![]), "it is told once");
         let all = partitions(&[0]);

@@ -10,6 +10,7 @@ mod decoding;
 mod error;
 mod fetch;
 mod merge;
+mod owned;
 mod replay;
 mod stall;
 

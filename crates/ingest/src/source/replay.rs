@@ -13,6 +13,7 @@ use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 use super::assemble::Assembly;
 use super::batch::MicroBatch;
 use super::error::SourceError;
+use super::owned::OwnedRecord;
 use crate::decode::Decoder;
 
 /// About so many records are read at a time; they are in memory together.
@@ -55,8 +56,8 @@ pub fn repeat<E: From<SourceError>>(
             to += 1;
         }
         let group = &batches[from..to];
-        let (mut read, lows) = read_spans(topic, &spans(group), stopped)?;
         let mut assembly = Assembly::new(Decoder::new(spec), starts(group))?;
+        let (mut read, lows) = read_spans(topic, &spans(group), assembly.headers(), stopped)?;
         for (index, ranges) in (from..).zip(group) {
             let mut missing = 0;
             for (partition, range) in ranges {
@@ -65,7 +66,7 @@ pub fn repeat<E: From<SourceError>>(
                 let low = lows.get(partition).copied().unwrap_or(range.start);
                 missing += (low.min(range.end).0 - range.start.0).max(0);
                 for record in wanted {
-                    assembly.push(*partition, record.offset, record.stamp, record.key.as_deref(), &record.payload);
+                    record.lend(|record| assembly.push(record));
                 }
             }
             let mut batch = assembly.close(&ranges.keys().copied().collect());
@@ -95,26 +96,23 @@ fn starts(batches: &[Ranges]) -> Positions {
     spans(batches).into_iter().map(|(partition, span)| (partition, span.start)).collect()
 }
 
-/// A record as it was read.
-struct Record {
-    offset: Offset,
-    stamp: Option<i64>,
-    key: Option<Vec<u8>>,
-    payload: Vec<u8>,
-}
-
 /// Takes the records of `range` off the front.
-fn take_range(records: &mut Vec<Record>, range: OffsetRange) -> Vec<Record> {
+fn take_range(records: &mut Vec<OwnedRecord>, range: OffsetRange) -> Vec<OwnedRecord> {
     let end = records.partition_point(|record| record.offset < range.end);
-    let mut taken: Vec<Record> = records.drain(..end).collect();
+    let mut taken: Vec<OwnedRecord> = records.drain(..end).collect();
     taken.retain(|record| record.offset >= range.start);
     taken
 }
 
 /// What was read of each partition, and the first offset that Kafka still holds of it.
-type Read = (BTreeMap<Partition, Vec<Record>>, Positions);
+type Read = (BTreeMap<Partition, Vec<OwnedRecord>>, Positions);
 
-fn read_spans(topic: &Topic, spans: &Ranges, stopped: &dyn Fn() -> bool) -> Result<Read, SourceError> {
+fn read_spans(
+    topic: &Topic,
+    spans: &Ranges,
+    headers: &[String],
+    stopped: &dyn Fn() -> bool,
+) -> Result<Read, SourceError> {
     let mut lows = Positions::new();
     let mut open: BTreeMap<Partition, Offset> = BTreeMap::new();
     let mut positions = Positions::new();
@@ -128,7 +126,7 @@ fn read_spans(topic: &Topic, spans: &Ranges, stopped: &dyn Fn() -> bool) -> Resu
         }
     }
     topic.assign(&positions)?;
-    let mut read: BTreeMap<Partition, Vec<Record>> = BTreeMap::new();
+    let mut read: BTreeMap<Partition, Vec<OwnedRecord>> = BTreeMap::new();
     let mut waiting = Stopwatch::start();
     while !open.is_empty() && !stopped() {
         match topic.poll(TICK) {
@@ -142,12 +140,7 @@ fn read_spans(topic: &Topic, spans: &Ranges, stopped: &dyn Fn() -> bool) -> Resu
                 let (partition, offset) = message.place();
                 let Some(end) = open.get(&partition).copied() else { continue };
                 if offset < end {
-                    read.entry(partition).or_default().push(Record {
-                        offset,
-                        stamp: message.stamp(),
-                        key: message.key().map(<[u8]>::to_vec),
-                        payload: message.payload().to_vec(),
-                    });
+                    read.entry(partition).or_default().push(OwnedRecord::of(&message, headers));
                 }
                 if Offset(offset.0 + 1) >= end {
                     open.remove(&partition);

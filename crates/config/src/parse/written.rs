@@ -1,0 +1,140 @@
+//! How a column's values are written: what a job file says of it, checked.
+
+use std::ops::Range;
+
+use super::super::checker::Checker;
+use super::super::raw::{RawColumn, RawCondition, RawConditions, RawFrom};
+use super::super::{ColumnType, Condition, Conversion, FieldTest, Part, Units, Written};
+
+impl Checker<'_> {
+    /// Takes what `raw` says of how the column's values are written.
+    pub(super) fn written(
+        &mut self,
+        raw: &mut RawColumn,
+        name: &str,
+        r#type: ColumnType,
+        place: Range<usize>,
+    ) -> Option<Written> {
+        let is_number = matches!(r#type, ColumnType::Float | ColumnType::Int);
+        let part = self.part(raw, place.clone())?;
+        let has_decimal_comma = match raw.decimal.take() {
+            None => false,
+            Some(decimal) => self.required(decimal, |text| match text {
+                "," => Ok(true),
+                "." => Ok(false),
+                _ => Err(format!("\"{text}\" cannot stand before decimals; write \",\" or \".\"")),
+            })?,
+        };
+        let is_in_text = match raw.extract.take() {
+            None => false,
+            Some(extract) => self.required(extract, |text| match text {
+                "number" => Ok(true),
+                _ => Err(format!("\"{text}\" cannot be taken out of a text; write \"number\"")),
+            })?,
+        };
+        let of_numbers = [
+            (has_decimal_comma, "decimal"),
+            (is_in_text, "extract"),
+            (raw.unit_in.is_some(), "unit_in"),
+            (raw.unit_from.is_some(), "unit_from"),
+            (raw.scale.is_some(), "scale"),
+            (raw.offset.is_some(), "offset"),
+        ];
+        if let Some((_, setting)) = of_numbers.iter().find(|(is_set, _)| *is_set && !is_number) {
+            let message = format!("{setting} is for columns of type \"float\" or \"int\", and \"{name}\" is none");
+            return self.refuse(place, message);
+        }
+        let units = self.units(raw, is_in_text, place.clone())?;
+        let factor = raw.scale.take().map(|scale| (scale.span(), *scale.get_ref()));
+        if let Some((place, factor)) = &factor
+            && (!factor.is_finite() || *factor == 0.0)
+        {
+            return self.refuse(place.clone(), format!("{factor} is no scale: every value would be the same"));
+        }
+        let offset = raw.offset.take().map(|offset| *offset.get_ref());
+        let scaled = (factor.is_some() || offset.is_some())
+            .then(|| Conversion::new(factor.map_or(1.0, |(_, factor)| factor), offset.unwrap_or(0.0)));
+        let mut valid_when = Vec::new();
+        for condition in match raw.valid_when.take() {
+            None => Vec::new(),
+            Some(RawConditions::One(one)) => vec![one],
+            Some(RawConditions::Several(several)) => several,
+        } {
+            valid_when.push(self.condition(condition, place.clone())?);
+        }
+        let null = raw.null.iter().map(|null| null.to_string().trim().to_owned()).collect();
+        Some(Written { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when })
+    }
+
+    fn part(&mut self, raw: &mut RawColumn, place: Range<usize>) -> Option<Option<Part>> {
+        match (raw.split.take(), raw.part.take()) {
+            (None, None) => Some(None),
+            (Some(split), Some(part)) => {
+                let separator = split.get_ref().clone();
+                if separator.is_empty() {
+                    return self.refuse(split.span(), "a text is split at something: \"/\"".to_owned());
+                }
+                let index = usize::try_from(*part.get_ref()).ok().and_then(|part| part.checked_sub(1));
+                let Some(index) = index else {
+                    return self.refuse(part.span(), format!("{} is no part; the first is 1", part.get_ref()));
+                };
+                Some(Some(Part { separator, index }))
+            }
+            _ => {
+                let message = "split and part go together: split = \"/\", part = 1 takes 118 out of \"118/76\"";
+                self.refuse(place, message.to_owned())
+            }
+        }
+    }
+
+    fn units(&mut self, raw: &mut RawColumn, is_in_text: bool, place: Range<usize>) -> Option<Units> {
+        let own = raw.unit.clone().unwrap_or_default();
+        let molar_mass = match raw.molar_mass.take() {
+            Some(mass) if *mass.get_ref() > 0.0 => Some(*mass.get_ref()),
+            Some(mass) => {
+                return self.refuse(mass.span(), format!("{} is no molar mass; glucose has 180.156", mass.get_ref()));
+            }
+            None => None,
+        };
+        if own.is_empty() && (raw.unit_in.is_some() || raw.unit_from.is_some()) {
+            let message = "values are converted to the column's own unit, which is missing: unit = \"°C\"";
+            return self.refuse(place, message.to_owned());
+        }
+        let sent = match raw.unit_in.take() {
+            None => None,
+            Some(unit) => Some(self.required(unit, |unit| Conversion::between(unit, &own, molar_mass))?),
+        };
+        let from = match raw.unit_from.take() {
+            None => None,
+            Some(path) => Some(self.path_at(path.get_ref(), path.span())?),
+        };
+        // What no unit can be converted to is told now, and not with each record.
+        if (from.is_some() || is_in_text)
+            && !own.is_empty()
+            && let Err(message) = Conversion::check(&own)
+        {
+            return self.refuse(place, message);
+        }
+        Some(Units { own, sent, from, molar_mass })
+    }
+
+    fn condition(&mut self, raw: RawCondition, place: Range<usize>) -> Option<Condition> {
+        let field = self.path_at(&raw.field, place.clone())?;
+        let words = |words: RawFrom| words.into_list();
+        let tests = [
+            raw.is.map(|is| FieldTest::Is(words(is))),
+            raw.is_not.map(|is_not| FieldTest::IsNot(words(is_not))),
+            raw.at_least.map(FieldTest::AtLeast),
+            raw.at_most.map(FieldTest::AtMost),
+        ];
+        let mut tests = tests.into_iter().flatten();
+        match (tests.next(), tests.next()) {
+            (Some(test), None) => Some(Condition { field, test }),
+            _ => {
+                let message = "a condition names a field and one of is, is_not, at_least and at_most: \
+                               { field = \"status\", is = [\"final\"] }";
+                self.refuse(place, message.to_owned())
+            }
+        }
+    }
+}

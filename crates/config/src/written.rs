@@ -1,0 +1,134 @@
+//! How a column's values are written in records, and what they mean.
+
+use super::{Conversion, SourcePath};
+
+/// How a column's values are written in records, and what they mean.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Written {
+    /// Texts that say that there is no value.
+    pub null: Vec<String>,
+    /// Which part of the text it is.
+    pub part: Option<Part>,
+    /// Whether a comma stands before decimals, and a point between thousands.
+    pub has_decimal_comma: bool,
+    /// Whether the number is taken out of a text that begins with it: `72 bpm`.
+    pub is_in_text: bool,
+    /// The unit, and how values become such of it.
+    pub units: Units,
+    /// What becomes of a number after that.
+    pub scaled: Option<Conversion>,
+    /// When it counts.
+    pub valid_when: Vec<Condition>,
+}
+
+/// One of the parts that a text is split into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What stands between them.
+    pub separator: String,
+    /// Which it is; 0 is the first.
+    pub index: usize,
+}
+
+/// The units of a column's values.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Units {
+    /// The column's own.
+    pub own: String,
+    /// The one that records use which do not say; `None` where that is the column's own.
+    pub sent: Option<Conversion>,
+    /// Where a record names its unit.
+    pub from: Option<SourcePath>,
+    /// The molar mass of what is measured, in grams per mole.
+    pub molar_mass: Option<f64>,
+}
+
+impl Units {
+    /// How a value becomes one of the column's unit where its record names the unit `sent`.
+    ///
+    /// # Errors
+    /// It is not known, or measures something else.
+    pub fn conversion(&self, sent: &str) -> Result<Conversion, String> {
+        Conversion::between(sent, &self.own, self.molar_mass)
+    }
+}
+
+/// When a value counts: by another field of its record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// The field.
+    pub field: SourcePath,
+    /// What it has to be.
+    pub test: FieldTest,
+}
+
+/// What a field has to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FieldTest {
+    /// One of these.
+    Is(Vec<String>),
+    /// None of these, or not there.
+    IsNot(Vec<String>),
+    /// A number of at least this.
+    AtLeast(f64),
+    /// A number of at most this.
+    AtMost(f64),
+}
+
+impl Written {
+    /// Whether values stand for themselves.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let Self { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when } = self;
+        let is_converted = units.sent.is_some() || units.from.is_some() || scaled.is_some();
+        let is_text = part.is_some() || *has_decimal_comma || *is_in_text;
+        null.is_empty() && valid_when.is_empty() && !is_converted && !is_text
+    }
+
+    /// Whether a text says that there is no value.
+    #[must_use]
+    pub fn is_null(&self, text: &str) -> bool {
+        let is_it = |null: &String| {
+            let numbers = null.parse::<f64>().ok().zip(text.parse::<f64>().ok());
+            null.eq_ignore_ascii_case(text) || numbers.is_some_and(|(null, value)| null == value)
+        };
+        self.null.iter().any(is_it)
+    }
+
+    /// The fields of a record that say something of the value.
+    pub fn fields(&self) -> impl Iterator<Item = &SourcePath> {
+        self.units.from.iter().chain(self.valid_when.iter().map(|condition| &condition.field))
+    }
+}
+
+impl Condition {
+    /// Whether a value counts beside this text of the field.
+    #[must_use]
+    pub fn is_met(&self, text: Option<&str>) -> bool {
+        let is_among =
+            |wanted: &[String]| text.is_some_and(|text| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(text)));
+        let number = || text.and_then(|text| text.parse::<f64>().ok());
+        match &self.test {
+            FieldTest::Is(wanted) => is_among(wanted),
+            FieldTest::IsNot(unwanted) => !is_among(unwanted),
+            FieldTest::AtLeast(least) => number().is_some_and(|number| number >= *least),
+            FieldTest::AtMost(most) => number().is_some_and(|number| number <= *most),
+        }
+    }
+
+    /// What is said of a value that does not count.
+    #[must_use]
+    pub fn reason(&self, text: Option<&str>) -> String {
+        let list = |words: &[String]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let wanted = match &self.test {
+            FieldTest::Is(wanted) => list(wanted),
+            FieldTest::IsNot(unwanted) => format!("anything but {}", list(unwanted)),
+            FieldTest::AtLeast(least) => format!("{least} or more"),
+            FieldTest::AtMost(most) => format!("{most} or less"),
+        };
+        match text {
+            Some(text) => format!("does not count: field \"{}\" is \"{text}\"; it must be {wanted}", self.field),
+            None => format!("does not count: field \"{}\" has no value; it must be {wanted}", self.field),
+        }
+    }
+}
