@@ -17,13 +17,16 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 	cargo test --locked --quiet
 
+# Tests wait more than they compute.
+threads := $(shell expr $$(nproc) + 1)
+
 # All of it. Unit tests are in what the services are started for, so that they are built once.
 test:
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets $(with_services) -- -D warnings
 	cargo clippy --locked --quiet --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
-	tests/services/with cargo test --locked $(with_services)
+	RUST_TEST_THREADS=$(threads) tests/services/with cargo test --locked $(with_services)
 
 # Kafka, MySQL and MariaDB for work by hand; prints their addresses.
 services:

@@ -10,6 +10,7 @@ use mysql::prelude::Queryable;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tempfile::TempDir;
 
@@ -184,7 +185,16 @@ impl Topic {
 
     /// Puts a record into a partition; the stamp is milliseconds since 1970, now by default.
     pub fn put(&self, partition: i32, stamp: Option<i64>, payload: &[u8]) {
-        let mut record = BaseRecord::<[u8], [u8]>::to(&self.name).partition(partition).key(b"key").payload(payload);
+        self.put_as(partition, stamp, b"key", &[], payload);
+    }
+
+    /// The same with this key and these headers.
+    pub fn put_as(&self, partition: i32, stamp: Option<i64>, key: &[u8], headers: &[(&str, &[u8])], payload: &[u8]) {
+        let mut record = BaseRecord::<[u8], [u8]>::to(&self.name).partition(partition).key(key).payload(payload);
+        let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(rdkafka::message::Header { key, value: Some(*value) })
+        });
+        record = record.headers(headers);
         if let Some(stamp) = stamp {
             record = record.timestamp(stamp);
         }
@@ -400,7 +410,11 @@ impl Running {
     /// Waits until something is so while the job runs; tells its log otherwise.
     pub fn wait_until(&mut self, what: &str, is_so: impl FnMut() -> bool) {
         if !becomes_so(is_so) {
-            panic!("not within a minute: {what}; the job's end: {:?}, its log:\n{}", self.child.try_wait(), self.log());
+            panic!(
+                "not within two minutes: {what}; the job's end: {:?}, its log:\n{}",
+                self.child.try_wait(),
+                self.log()
+            );
         }
     }
 
@@ -420,11 +434,11 @@ impl Drop for Running {
 
 /// Waits until something is so, and fails if it never is.
 pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
-    assert!(becomes_so(is_so), "not within a minute: {what}");
+    assert!(becomes_so(is_so), "not within two minutes: {what}");
 }
 
 fn becomes_so(mut is_so: impl FnMut() -> bool) -> bool {
-    (0..1_200).any(|_| {
+    (0..2_400).any(|_| {
         let so = is_so();
         if !so {
             std::thread::sleep(Duration::from_millis(50));

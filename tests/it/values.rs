@@ -15,14 +15,20 @@ fn case(name: &str) -> PathBuf {
 /// The records of a case: when Kafka stamped each, where the case says so, and its bytes.
 fn case_records(folder: &std::path::Path) -> Vec<(Option<i64>, Vec<u8>)> {
     let text = |file: &str| std::fs::read_to_string(folder.join(file));
-    if let Ok(stamped) = text("kafka.jsonl") {
-        let record = |line: &str| {
-            let record: serde_json::Value = serde_json::from_str(line).unwrap();
-            (record["timestamp_ms"].as_i64(), base64(record["value_b64"].as_str().unwrap()))
-        };
-        return stamped.lines().map(record).collect();
+    if folder.join("kafka.jsonl").exists() {
+        return keyed_records(folder).into_iter().map(|(_, stamp, payload)| (stamp, payload)).collect();
     }
     text("records.jsonl").unwrap().lines().map(|line| (None, line.as_bytes().to_vec())).collect()
+}
+
+/// The same of a case that says more of its records: with their keys.
+fn keyed_records(folder: &std::path::Path) -> Vec<(String, Option<i64>, Vec<u8>)> {
+    let record = |line: &str| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let key = record["key"].as_str().unwrap_or_default().to_owned();
+        (key, record["timestamp_ms"].as_i64(), base64(record["value_b64"].as_str().unwrap()))
+    };
+    std::fs::read_to_string(folder.join("kafka.jsonl")).unwrap().lines().map(record).collect()
 }
 
 fn base64(text: &str) -> Vec<u8> {
@@ -145,6 +151,102 @@ fn values_with_their_unit_are_kept_as_texts_and_numbers_beside_them_are_read() {
         "2|heart_rate|<40",
     ];
     assert_eq!(kept, texts.map(|text| format!("{text}|is not a valid number")));
+}
+
+#[test]
+fn a_number_is_taken_out_of_a_text_with_its_unit_where_the_job_says_so() {
+    let folder = case("26-values-with-their-unit-in-the-text");
+    let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+    let job = job.replace("type = \"float\"", "type = \"float\", extract = \"number\"");
+    let sent = Sent::by(&job, &folder, &case_records(&folder));
+    let rows = sent.rows("SELECT heart_rate, spo2, ROUND(temperature, 1) FROM readings ORDER BY source_offset");
+    assert_eq!(rows, ["72|98|36.6", "72|98|36.8", "NULL|95|NULL"]);
+    let kept = sent.rows("SELECT column_name, text, reason FROM artefacts");
+    assert_eq!(kept, ["heart_rate|<40|does not begin with a number"]);
+}
+
+#[test]
+fn blood_pressure_as_one_text_is_two_columns() {
+    let sent = Sent::of_case("01-blood-pressure-as-one-text");
+    let rows = sent.rows(
+        "SELECT patient_id, heart_rate, systolic_bp, diastolic_bp FROM readings WHERE patient_id <> 'P3' ORDER BY source_offset",
+    );
+    assert_eq!(rows, ["P1|72|118|76", "P2|75|120|80", "P4|66|NULL|NULL"]);
+    assert_eq!(sent.alerts(), ["P3|hypotension|high|firing|84 mmHg"]);
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM artefacts"), ["0"], "\"/\" is no value");
+}
+
+#[test]
+fn temperatures_are_converted_from_the_unit_that_records_name() {
+    let sent = Sent::of_case("02-fahrenheit-mixed-with-celsius");
+    let rows = sent.rows("SELECT DISTINCT patient_id, ROUND(temperature, 1) FROM readings ORDER BY 1, 2");
+    assert_eq!(rows, ["P1|37", "P1|39.5", "P2|37", "P3|38.4"]);
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM artefacts"), ["0"]);
+    assert_eq!(sent.alerts(), ["P1|fever|medium|firing|39.5 °C"]);
+}
+
+#[test]
+fn the_patient_is_read_from_the_key_and_the_time_from_the_stamp() {
+    let folder = case("03-patient-only-in-the-kafka-key");
+    let mut sent = Sent::nothing(&std::fs::read_to_string(folder.join("job.toml")).unwrap(), &folder);
+    for (key, stamp, payload) in keyed_records(&folder) {
+        sent.topic.put_as(0, stamp, key.as_bytes(), &[], &payload);
+    }
+    sent.topic.flush();
+    sent.run(&["--once"]);
+    assert_eq!(sent.rows("SELECT patient_id FROM readings ORDER BY source_offset"), ["1", "1", "2"]);
+
+    let sent = Sent::of_case("04-event-time-only-in-the-kafka-stamp");
+    let rows =
+        sent.rows("SELECT patient_id, CAST(event_time AS CHAR), heart_rate FROM readings ORDER BY source_offset");
+    let at = |second: u32, rate: u32| format!("4711|2026-01-01 10:00:0{second}.000000|{rate}");
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[..2], [at(0, 80), at(1, 81)], "{rows:?}");
+}
+
+/// What stands in a header is wanted again when batches are read again after a kill.
+#[test]
+fn what_stands_in_headers_is_read_and_read_again() {
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job
+        .columns(
+            "patient_id = { type = \"text\", from = \"@header.patient\" }\nevent_time = { type = \"time\" }\n\
+             heart_rate = { type = \"float\" }\nspo2 = { type = \"float\" }\n",
+        )
+        .query(
+            "tables/minute",
+            "-- @key: patient_id, window_start\n\
+             SELECT patient_id, tumble(event_time, INTERVAL '1 minute') AS window_start, count(*) AS records\n\
+             FROM vitals GROUP BY patient_id, tumble(event_time, INTERVAL '1 minute')\n",
+        );
+    let put = |patient: &str, second: u32| {
+        let payload =
+            format!(r#"{{"event_time":"2026-01-01T00:{:02}:{:02}Z","heart_rate":80}}"#, second / 60, second % 60);
+        let headers = [("patient", b"an older one".as_slice()), ("patient", patient.as_bytes())];
+        topic.put_as(0, None, b"key", &headers, payload.as_bytes());
+    };
+    (0..5).for_each(|second| put("P1", second));
+    topic.put(0, None, br#"{"event_time":"2026-01-01T00:00:05Z","heart_rate":80}"#);
+    topic.flush();
+    job.run_once();
+    database.connect().query_drop("DELETE FROM window_panes").unwrap();
+    database.connect().query_drop("DELETE FROM window_snapshots").unwrap();
+    (100..105).for_each(|second| put("P1", second));
+    topic.flush();
+    job.run_once();
+    assert_eq!(database.rows("SELECT patient_id, records FROM minute"), ["P1|5"]);
+    assert_eq!(database.rows("SELECT reason FROM rejects"), ["column \"patient_id\" is required and has no value"]);
+}
+
+#[test]
+fn a_value_beside_a_status_that_declares_it_void_does_not_count() {
+    let sent = Sent::of_case("17-status-says-the-value-means-nothing");
+    assert_eq!(sent.alerts(), Vec::<String>::new(), "no bradycardia");
+    let kept = sent.rows("SELECT DISTINCT column_name, text, value, reason FROM artefacts");
+    let reason = "does not count: field \"status\" is \"Message-Leads Off\"; it must be \"final\"";
+    assert_eq!(kept, [format!("heart_rate|12|12|{reason}")]);
+    assert_eq!(sent.rows("SELECT DISTINCT heart_rate FROM readings WHERE status = 'final'"), ["80"]);
+    assert_eq!(sent.rows("SELECT DISTINCT heart_rate FROM readings WHERE status <> 'final'"), ["NULL"]);
 }
 
 #[test]

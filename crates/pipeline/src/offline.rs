@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use wardwatch_alert::{Change, OpenEpisodes, Rule};
 use wardwatch_frame::Attached;
 use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecord, RawRecords};
-use wardwatch_ingest::source::{MicroBatch, in_order_of_stamps};
+use wardwatch_ingest::source::MicroBatch;
 use wardwatch_model::record::{Artefact, LateRecord, Reject};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Watermark};
 use wardwatch_sql::{Input, Outcome};
@@ -165,9 +165,8 @@ impl OfflineJob {
         batch.partitions = self.partitions();
         batch.at_end = batch.partitions.clone();
         batch.records = records.len();
-        let rows = concat_batches(self.decoder.schema(), &rows);
-        batch.rows =
-            in_order_of_stamps(rows.unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}")));
+        batch.rows = concat_batches(self.decoder.schema(), &rows)
+            .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
         let logged = batch.rows.clone();
         let offline_batch = self.take(batch, now);
         self.log.push(Logged {

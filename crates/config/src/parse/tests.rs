@@ -227,3 +227,37 @@ fn a_step_of_the_escalation_names_outlets_that_there_are() {
     assert_eq!(job.alerts.escalation[0].after, std::time::Duration::from_secs(120));
     assert_eq!(job.alerts.longest_pause, std::time::Duration::from_secs(120));
 }
+
+#[test]
+fn settings_of_what_values_mean_are_checked() {
+    for (column, fault) in [
+        (r#"t = { type = "float", unit_in = "°F" }"#, "the column's own unit, which is missing: unit = \"°C\""),
+        (r#"t = { type = "float", unit = "°C", unit_in = "mmHg" }"#, "\"mmHg\" cannot be converted to \"°C\""),
+        (r#"t = { type = "float", unit = "°C", unit_in = "°G" }"#, "\"°G\" is not a unit that is known"),
+        (r#"t = { type = "float", unit = "grad C", unit_from = "u" }"#, "\"grad C\" is not a unit that is known"),
+        (r#"t = { type = "float", unit = "mmol/L", unit_in = "mg/dL" }"#, "give the substance's molar_mass"),
+        (r#"t = { type = "float", molar_mass = 0 }"#, "0 is no molar mass; glucose has 180.156"),
+        (r#"t = { type = "float", split = "/" }"#, "split and part go together"),
+        (r#"t = { type = "float", split = "/", part = 0 }"#, "0 is no part; the first is 1"),
+        (r#"t = { type = "float", split = "", part = 1 }"#, "a text is split at something"),
+        (r#"t = { type = "float", decimal = ";" }"#, "\";\" cannot stand before decimals"),
+        (r#"t = { type = "float", extract = "digits" }"#, "\"digits\" cannot be taken out of a text; write \"number\""),
+        (r#"t = { type = "float", scale = 0 }"#, "0 is no scale"),
+        (r#"t = { type = "text", scale = 2 }"#, "scale is for columns of type \"float\" or \"int\", and \"t\" is none"),
+        (r#"t = { type = "float", valid_when = { field = "s" } }"#, "one of is, is_not, at_least and at_most"),
+        (r#"t = { type = "float", valid_when = { field = "s", is = "a", is_not = "b" } }"#, "one of is, is_not"),
+        (r#"t = { type = "float", from = "@keys" }"#, "did you mean \"@key\"?"),
+        (r#"t = { type = "float", from = "@header" }"#, "@header.NAME"),
+        (
+            "t = { type = \"float\", from = \"hr\" }\nu = { type = \"float\", from = \"hr\" }",
+            "which column \"t\" reads already",
+        ),
+        (
+            "t = { type = \"float\", from = \"p\", split = \"/\", part = 1 }\nu = { type = \"float\", from = \"p\", split = \"/\", part = 1 }",
+            "which column \"t\" reads already",
+        ),
+    ] {
+        let declared = r#"heart_rate = { type = "float", from = "vitals.hr", unit = "/min", plausible = [0, 300] }"#;
+        check(declared, column, fault);
+    }
+}

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Int32Type, SchemaRef, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 
 use wardwatch_model::clock::Stopwatch;
-use wardwatch_model::record::{PARTITION_COLUMN, STAMP_COLUMN};
 use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
 use super::batch::{MicroBatch, Unread};
@@ -117,7 +116,6 @@ impl Assembly {
             Err(chunks) => concat_batches(&self.schema, &chunks)
                 .unwrap_or_else(|error| panic!("chunks of one decoder have one schema: {error}")),
         };
-        let rows = in_order_of_stamps(rows);
         self.bytes = 0;
         MicroBatch {
             ranges,
@@ -140,65 +138,5 @@ impl Assembly {
             let chunk = std::mem::take(&mut self.raw);
             self.raw = self.decoding.give(chunk);
         }
-    }
-}
-
-/// The rows of several partitions in the order of Kafka's stamps, those of each partition in its own order.
-///
-/// Which partition's records are fetched first is chance; a patient whose devices write to several is judged alike however they came.
-///
-/// # Panics
-/// Never: a decoder's rows have these columns.
-#[must_use]
-pub fn in_order_of_stamps(rows: RecordBatch) -> RecordBatch {
-    let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>().values();
-    if partitions.windows(2).all(|pair| pair[0] == pair[1]) {
-        return rows;
-    }
-    let stamps = rows[STAMP_COLUMN].as_primitive::<TimestampMicrosecondType>();
-    let mut reached: BTreeMap<i32, i64> = BTreeMap::new();
-    let order: Vec<(i64, i32)> = partitions
-        .iter()
-        .enumerate()
-        .map(|(row, partition)| {
-            let reached = reached.entry(*partition).or_insert(i64::MIN);
-            if stamps.is_valid(row) {
-                *reached = (*reached).max(stamps.value(row));
-            }
-            (*reached, *partition)
-        })
-        .collect();
-    if order.is_sorted() {
-        return rows;
-    }
-    let mut places: Vec<u32> = (0u32..).take(order.len()).collect();
-    places.sort_by_key(|place| order[*place as usize]);
-    take_record_batch(&rows, &UInt32Array::from(places))
-        .unwrap_or_else(|error| panic!("each place is one of the rows: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Int32Array, TimestampMicrosecondArray};
-
-    use super::*;
-
-    #[test]
-    fn rows_of_several_partitions_are_in_the_order_of_stamps_and_each_ones_in_its_own() {
-        let rows = |rows: &[(i32, Option<i64>)]| {
-            let stamps: TimestampMicrosecondArray = rows.iter().map(|(_, stamp)| *stamp).collect();
-            let partitions = Int32Array::from_iter_values(rows.iter().map(|(partition, _)| *partition));
-            RecordBatch::try_from_iter_with_nullable([
-                (PARTITION_COLUMN, Arc::new(partitions) as _, false),
-                (STAMP_COLUMN, Arc::new(stamps.with_timezone("UTC")) as _, true),
-            ])
-            .expect("rows")
-        };
-        let came = rows(&[(1, Some(10)), (1, Some(8)), (1, Some(30)), (0, Some(5)), (0, None), (0, Some(20))]);
-        let sorted = rows(&[(0, Some(5)), (0, None), (1, Some(10)), (1, Some(8)), (0, Some(20)), (1, Some(30))]);
-        assert_eq!(in_order_of_stamps(came), sorted);
-        assert_eq!(in_order_of_stamps(sorted.clone()), sorted);
     }
 }

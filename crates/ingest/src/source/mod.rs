@@ -25,7 +25,6 @@ use wardwatch_kafka::{Bounds, Topic};
 use wardwatch_model::telemetry::join;
 use wardwatch_model::terms::{Positions, Ranges};
 
-pub use assemble::in_order_of_stamps;
 pub use batch::{MicroBatch, Unread};
 pub use contact::Standstill;
 pub use error::SourceError;
