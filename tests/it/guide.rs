@@ -108,3 +108,19 @@ fn the_shipped_sql_is_laid_out_as_the_linter_wants_it() {
     let output = lint.current_dir(repository()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// Each block of docs/forms.md is columns of a job that is right.
+#[test]
+fn the_columns_of_the_guide_to_forms_are_taken() {
+    let guide = std::fs::read_to_string(repository().join("docs/forms.md")).unwrap();
+    let blocks: Vec<&str> = guide.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        let columns = block.replace("[source.columns]\n", "");
+        let needed = ["patient_id = { type = \"text\" }", "event_time = { type = \"time\" }"];
+        let missing = needed.iter().filter(|line| !columns.contains(line.split(' ').next().unwrap()));
+        let missing = missing.copied().collect::<Vec<_>>().join("\n");
+        let job = crate::fixtures::TestJob::new("topic", "sqlite://x.db").columns(&format!("{columns}\n{missing}"));
+        wardwatch::config::load(&job.file()).unwrap_or_else(|faults| panic!("{faults}\n{block}"));
+    }
+}
