@@ -462,7 +462,7 @@ impl Watch<'_> {
     }
 
     fn bad_text(&self, column: &str, bad: &BadValue) -> String {
-        format!("what is sent as {} {}", self.valid_for.label(column), bad.reason)
+        bad_text(self.valid_for.label(column), &bad.reason)
     }
 
     /// The rules about patients.
@@ -607,6 +607,12 @@ impl Watch<'_> {
         };
         Some(format!("{} says {}, {} does not", name(says), episode.rule, name(denies)))
     }
+}
+
+/// What is told of values of a vital, by its label, that are none.
+#[must_use]
+pub fn bad_text(label: &str, reason: &str) -> String {
+    format!("what is sent as {label} {reason}")
 }
 
 /// The names of rules, in words.

@@ -40,7 +40,7 @@ pub use care::{Facts, Notice, NoticeKind, Notification, address, notification_id
 pub use composed::Composer;
 pub use composed::parts::Composed;
 pub use conditions::check_rows;
-pub use coverage::{BadValue, BadValues, EVERY_RULE, Unjudged, ValidFor, Watch, Why, unjudged_patients};
+pub use coverage::{BadValue, BadValues, EVERY_RULE, Unjudged, ValidFor, Watch, Why, bad_text, unjudged_patients};
 pub use episode::{Acknowledged, End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 pub use limits::{LIMIT_COLUMNS, Limit, LimitChange, LimitScope, Resolved, lost_defaults, own_limit, resolve};
 pub use message::{Message, MessageFault};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use wardwatch_model::diagnostic::Diagnostic;
 use wardwatch_model::terms::{is_private_table, private_table};
 
-use super::SourcePath;
 use super::spanned::Spanned;
 use super::units::expand;
+use super::{Origin, SourcePath};
 
 /// Collects faults while values are taken out of the raw job.
 pub(super) struct Checker<'a> {
@@ -38,6 +38,16 @@ impl Checker<'_> {
     pub(super) fn path(&mut self, text: &str) -> Option<SourcePath> {
         let start = self.text.find(text).unwrap_or(0);
         self.path_at(text, start..start)
+    }
+
+    /// A path in a record's value.
+    pub(super) fn field(&mut self, text: &str) -> Option<SourcePath> {
+        let path = self.path(text)?;
+        if path.origin() == Origin::Value {
+            return Some(path);
+        }
+        let start = self.text.find(text).unwrap_or(0);
+        self.refuse(start..start, format!("\"{text}\" is beside the record; name a field of it here"))
     }
 
     pub(super) fn path_at(&mut self, text: &str, place: Range<usize>) -> Option<SourcePath> {

@@ -133,6 +133,12 @@ impl Column {
         self.doubtful.map(|_| format!("{}{DOUBTFUL}", self.name))
     }
 
+    /// Whether a value of the column, put at the first place that it is read from, is read as itself.
+    #[must_use]
+    pub fn is_written_plainly(&self) -> bool {
+        self.written.is_plain() && self.from.first().is_some_and(|path| path.origin() == Origin::Value)
+    }
+
     /// Whether a value is outside the plausible range on the side where that may be true.
     #[must_use]
     pub fn is_doubtful(&self, value: f64) -> bool {

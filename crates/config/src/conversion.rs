@@ -5,8 +5,10 @@
 
 use ucum::{Analysis, UcumError};
 
+use wardwatch_model::diagnostic::nearest;
+
 /// Usual names that UCUM does not know, or by which it means something else, with its own; large and small letters are the same.
-const USUAL: [(&str, &str); 40] = [
+const USUAL: [(&str, &str); 71] = [
     ("°c", "Cel"),
     ("ºc", "Cel"),
     ("c", "Cel"),
@@ -47,7 +49,45 @@ const USUAL: [(&str, &str); 40] = [
     ("lbs", "[lb_av]"),
     ("inch", "[in_i]"),
     ("ft", "[ft_i]"),
+    ("℃", "Cel"),
+    ("℉", "[degF]"),
+    ("°k", "K"),
+    ("degrees c", "Cel"),
+    ("degrees f", "[degF]"),
+    ("cm h2o", "cm[H2O]"),
+    ("inhg", "[in_i'Hg]"),
+    ("psi", "[psi]"),
+    ("beats per minute", "/min"),
+    ("breaths per minute", "/min"),
+    ("per min", "/min"),
+    ("min-1", "/min"),
+    ("/sec", "/s"),
+    ("sec", "s"),
+    ("msec", "ms"),
+    ("hr", "h"),
+    ("pct", "%"),
+    ("in", "[in_i]"),
+    ("inches", "[in_i]"),
+    ("feet", "[ft_i]"),
+    ("oz", "[oz_av]"),
+    ("pounds", "[lb_av]"),
+    ("mcg", "ug"),
+    // Devices write these in capitals, by which UCUM would mean a million of them.
+    ("mg", "mg"),
+    ("ml", "mL"),
+    ("mv", "mV"),
+    ("ms", "ms"),
+    ("mmol", "mmol"),
+    ("l/min", "L/min"),
+    ("ml/h", "mL/h"),
+    ("g/dl", "g/dL"),
 ];
+
+/// A unit is no longer than this; reading one costs as much stack as it is long.
+const MOST_CHARS: usize = 64;
+
+/// What UCUM counts without a dimension, though nothing else is of its kind: molecules, decays, acidity.
+const KINDS: [&str; 8] = ["mol", "eq", "osm", "Bq", "Ci", "[pH]", "[iU]", "10*"];
 
 /// How a value of one unit becomes one of another: by this factor, and then this much more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,13 +116,26 @@ impl Conversion {
             return Ok(Self::NONE);
         }
         let (source, target) = (analysis(from)?, analysis(to)?);
-        if source.dimension == target.dimension {
-            return Ok(Self {
-                factor: source.factor / target.factor,
-                offset: (source.offset - target.offset) / target.factor,
-            });
-        }
         let differ = || format!("\"{from}\" cannot be converted to \"{to}\": they measure different things");
+        if source.dimension == target.dimension {
+            let (from_code, to_code) = (code(from), code(to));
+            if KINDS.iter().any(|kind| from_code.contains(kind) != to_code.contains(kind)) {
+                return Err(differ());
+            }
+            let linear =
+                Self { factor: source.factor / target.factor, offset: (source.offset - target.offset) / target.factor };
+            // A scale that is no straight line agrees with none at three places.
+            let is_linear = [1.0, 7.0, 30.0].into_iter().all(|value| {
+                let expected = value * linear.factor + linear.offset;
+                let converted = ucum::convert(value, &from_code, &to_code);
+                converted.is_ok_and(|converted| (converted - expected).abs() <= 1e-9 * expected.abs().max(1.0))
+            });
+            let is_special = |code: &str| SPECIAL.iter().any(|special| code.contains(special));
+            return match is_linear && (from_code == to_code || !is_special(&from_code) && !is_special(&to_code)) {
+                true => Ok(linear),
+                false => Err(format!("\"{from}\" and \"{to}\" are no scales between which a factor converts")),
+            };
+        }
         let [molar, mass] = [analysis("mol/L")?, analysis("g/L")?];
         let is = |unit: &Analysis, other: &Analysis| unit.dimension == other.dimension;
         let grams = molar_mass.ok_or_else(|| match is(&source, &mass) && is(&target, &molar) {
@@ -106,14 +159,22 @@ impl Conversion {
         analysis(unit).map(drop)
     }
 
-    /// The value in the other unit, to a billionth: 98.6 °F are 37 °C, and not a little more.
+    /// The value in the other unit, to twelve digits: 98.6 °F are 37 °C, and not a little more.
     #[must_use]
     pub fn apply(self, value: f64) -> f64 {
         if self == Self::NONE {
             return value;
         }
         let converted = value * self.factor + self.offset;
-        let rounded = (converted * 1e9).round() / 1e9;
+        // What is left of a difference of large numbers is not told apart from nothing.
+        let size = converted.abs().max(self.offset.abs() * 1e-3);
+        if size == 0.0 || !size.is_finite() {
+            return converted;
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "a logarithm of a double is small")]
+        let digits = 11 - size.log10().floor() as i32;
+        let scale = 10f64.powi(digits.clamp(-300, 300));
+        let rounded = (converted * scale).round() / scale;
         if rounded.is_finite() { rounded } else { converted }
     }
 
@@ -124,15 +185,31 @@ impl Conversion {
     }
 }
 
-fn analysis(unit: &str) -> Result<Analysis, String> {
-    let written = unit.trim();
+/// UCUM's units whose scale is no straight line, or whose zero is a matter of agreement.
+const SPECIAL: [&str; 9] = ["[pH]", "dB", "B[", "Np", "bit_s", "[hp'", "[p'diop]", "%[slope]", "kCel"];
+
+/// UCUM's code for a unit as people write it.
+fn code(unit: &str) -> String {
+    let written = unit.trim().trim_end_matches('.');
     let usual = USUAL.iter().find(|(name, _)| *name == written.to_lowercase());
-    let code = usual.map_or_else(|| written.replace(['µ', 'μ'], "u"), |(_, code)| (*code).to_owned());
+    usual.map_or_else(|| written.replace(['µ', 'μ'], "u"), |(_, code)| (*code).to_owned())
+}
+
+fn analysis(unit: &str) -> Result<Analysis, String> {
+    if unit.len() > MOST_CHARS {
+        let first: String = unit.chars().take(16).collect();
+        return Err(format!("\"{first}…\" is too long for a unit"));
+    }
+    let code = code(unit);
     let wrong = |error: UcumError| match error {
         UcumError::UnsupportedSpecial { .. } => {
             format!("the unit \"{unit}\" has no scale that values can be converted by")
         }
-        _ => format!("\"{unit}\" is not a unit that is known"),
+        _ => {
+            let names = USUAL.iter().map(|(name, _)| *name);
+            let near = nearest(&unit.trim().to_lowercase(), names).map(|near| format!("; did you mean \"{near}\"?"));
+            format!("\"{unit}\" is not a unit that is known{}", near.unwrap_or_default())
+        }
     };
     ucum::analyze(&code).map_err(wrong)
 }
@@ -172,6 +249,22 @@ mod tests {
     fn what_measures_other_things_is_refused() {
         let refused = Conversion::between("°C", "mmHg", None).unwrap_err();
         assert_eq!(refused, "\"°C\" cannot be converted to \"mmHg\": they measure different things");
-        assert_eq!(Conversion::between("°X", "°C", None).unwrap_err(), "\"°X\" is not a unit that is known");
+        assert!(Conversion::between("°X", "°C", None).unwrap_err().starts_with("\"°X\" is not a unit that is known"));
+        assert!(Conversion::between("Farenheit", "°C", None).unwrap_err().ends_with("did you mean \"fahrenheit\"?"));
+        for (from, to) in [("10*9/L", "mmol/L"), ("mol", "%"), ("Bq", "/min"), ("[pH]", "mol/L"), ("dB[W]", "W")] {
+            assert!(Conversion::between(from, to, None).is_err(), "{from} to {to}");
+        }
+        let long = format!("kg{}", "/m".repeat(30_000));
+        assert_eq!(Conversion::between(&long, "kg", None).unwrap_err(), "\"kg/m/m/m/m/m/m/m…\" is too long for a unit");
+    }
+
+    #[test]
+    #[allow(clippy::float_cmp, reason = "results are rounded")]
+    fn capitals_of_devices_are_no_millions_and_small_values_stay() {
+        assert_eq!(converted(5.0, "MG", "mg"), 5.0);
+        assert_eq!(converted(5.0, "ML", "mL"), 5.0);
+        assert_eq!(converted(0.4, "nmol/L", "mol/L"), 4e-10);
+        assert_eq!(converted(32.0, "°F", "°C"), 0.0);
+        assert_eq!(Conversion::new(1e-13, 0.0).apply(3000.0), 3e-10);
     }
 }

@@ -13,7 +13,7 @@ use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 use super::checker::{Checker, not_empty, table_name};
 use super::raw::{RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration};
-use super::{Job, LongForm, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
+use super::{Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -121,7 +121,12 @@ impl Checker<'_> {
             .into_iter()
             .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
             .collect();
-        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time);
+        let long = match raw.long {
+            None => None,
+            Some(long) => Some(LongForm { name: self.field(&long.name)?, value: self.field(&long.value)? }),
+        };
+        let of_long: Vec<SourcePath> = long.iter().flat_map(|long| [long.name.clone(), long.value.clone()]).collect();
+        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time, &of_long);
         let attach = match (raw.attach, &mut columns) {
             (Some(attach), Some(columns)) => Some(self.attach(attach, columns)),
             _ => None,
@@ -136,10 +141,6 @@ impl Checker<'_> {
             // Each device has a clock of its own, whoever it is attached to.
             (None, Some(columns)) => attach.clone().filter(|attach| *attach != columns.key().name).map(Some),
             _ => None,
-        };
-        let long = match raw.long {
-            None => None,
-            Some(long) => Some(LongForm { name: self.path(&long.name)?, value: self.path(&long.value)? }),
         };
         Some(SourceSpec {
             brokers: self.required(raw.brokers, not_empty)?,

@@ -148,8 +148,7 @@ pub(super) struct RawColumn {
     /// What the words of a text column mean: { Alert = "A", Confusion = "C" }. Any other word is NULL, and kept as an artefact.
     pub(super) map: Option<BTreeMap<Text, String>>,
     /// What says that there is no value: ["--", "unavailable", -999].
-    #[serde(default)]
-    pub(super) null: Vec<RawScalar>,
+    pub(super) null: Option<RawWords>,
     /// The text has several values, with this between them: "/" of "118/76".
     pub(super) split: Option<Text>,
     /// Which of them the column takes: 1 is the first.
@@ -188,10 +187,29 @@ impl RawFrom {
     }
 }
 
-/// A text or a number.
+/// One text or number, or several.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "texts or numbers are wanted here: \"--\", or [\"--\", -999]")]
+pub(super) enum RawWords {
+    One(RawScalar),
+    Several(Vec<RawScalar>),
+}
+
+impl RawWords {
+    pub(super) fn into_list(self) -> Vec<String> {
+        let texts: Vec<RawScalar> = match self {
+            Self::One(one) => vec![one],
+            Self::Several(several) => several,
+        };
+        texts.iter().map(|text| text.to_string().trim().to_owned()).collect()
+    }
+}
+
+/// A text, a number or a truth.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawScalar {
+    Truth(bool),
     Whole(i64),
     Number(f64),
     Text(String),
@@ -200,6 +218,7 @@ pub(super) enum RawScalar {
 impl std::fmt::Display for RawScalar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Truth(truth) => write!(f, "{truth}"),
             Self::Whole(number) => write!(f, "{number}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
@@ -208,7 +227,10 @@ impl std::fmt::Display for RawScalar {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a condition names a field and one of is, is_not, at_least and at_most: { field = \"status\", is = [\"final\"] }"
+)]
 pub(super) enum RawConditions {
     One(RawCondition),
     Several(Vec<RawCondition>),
@@ -221,9 +243,9 @@ pub(super) struct RawCondition {
     /// The field.
     pub(super) field: String,
     /// One of these: ["final", "amended"].
-    pub(super) is: Option<RawFrom>,
+    pub(super) is: Option<RawWords>,
     /// None of these.
-    pub(super) is_not: Option<RawFrom>,
+    pub(super) is_not: Option<RawWords>,
     /// A number of at least this.
     pub(super) at_least: Option<f64>,
     /// A number of at most this.

@@ -2,6 +2,9 @@
 
 use super::{Conversion, SourcePath};
 
+/// So much of a field's text is shown.
+const SHOWN: usize = 64;
+
 /// How a column's values are written in records, and what they mean.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Written {
@@ -85,14 +88,23 @@ impl Written {
         null.is_empty() && valid_when.is_empty() && !is_converted && !is_text
     }
 
+    /// Whether numbers become others, by their unit or scale.
+    #[must_use]
+    pub fn converts(&self) -> bool {
+        self.units.sent.is_some() || self.units.from.is_some() || self.is_in_text || self.scaled.is_some()
+    }
+
     /// Whether a text says that there is no value.
     #[must_use]
     pub fn is_null(&self, text: &str) -> bool {
-        let is_it = |null: &String| {
-            let numbers = null.parse::<f64>().ok().zip(text.parse::<f64>().ok());
-            null.eq_ignore_ascii_case(text) || numbers.is_some_and(|(null, value)| null == value)
-        };
-        self.null.iter().any(is_it)
+        self.null.iter().any(|null| is_same_word(null, text))
+    }
+
+    /// Whether a number says that there is no value.
+    #[must_use]
+    #[allow(clippy::float_cmp, reason = "it is that number or another")]
+    pub fn is_null_number(&self, value: f64) -> bool {
+        self.null.iter().any(|null| null.parse() == Ok(value))
     }
 
     /// The fields of a record that say something of the value.
@@ -101,12 +113,24 @@ impl Written {
     }
 }
 
+/// Whether both are one word, its letters large or small.
+fn is_same_word(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+        || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())
+}
+
+/// Whether both are one word, or one number.
+#[allow(clippy::float_cmp, reason = "it is that number or another")]
+fn is_same(one: &str, other: &str) -> bool {
+    let numbers = || Some((one.parse::<f64>().ok()?, other.parse::<f64>().ok()?));
+    is_same_word(one, other) || numbers().is_some_and(|(one, other)| one == other)
+}
+
 impl Condition {
     /// Whether a value counts beside this text of the field.
     #[must_use]
     pub fn is_met(&self, text: Option<&str>) -> bool {
-        let is_among =
-            |wanted: &[String]| text.is_some_and(|text| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(text)));
+        let is_among = |wanted: &[String]| text.is_some_and(|text| wanted.iter().any(|wanted| is_same(wanted, text)));
         let number = || text.and_then(|text| text.parse::<f64>().ok());
         match &self.test {
             FieldTest::Is(wanted) => is_among(wanted),
@@ -127,7 +151,11 @@ impl Condition {
             FieldTest::AtMost(most) => format!("{most} or less"),
         };
         match text {
-            Some(text) => format!("does not count: field \"{}\" is \"{text}\"; it must be {wanted}", self.field),
+            Some(text) => {
+                let (mut shown, rest) = (text.chars().take(SHOWN).collect::<String>(), text.chars().nth(SHOWN));
+                shown.extend(rest.map(|_| '…'));
+                format!("does not count: field \"{}\" is \"{shown}\"; it must be {wanted}", self.field)
+            }
             None => format!("does not count: field \"{}\" has no value; it must be {wanted}", self.field),
         }
     }

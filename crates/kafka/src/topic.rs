@@ -285,7 +285,9 @@ impl Topic {
             return;
         }
         let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|partition| drop(list.add_partition(&self.name, partition.0)));
+        for partition in partitions {
+            list.add_partition(&self.name, partition.0);
+        }
         let changed = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         match changed {
             Ok(()) => debug!(paused, ?partitions, "fetching"),

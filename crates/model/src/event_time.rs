@@ -71,12 +71,14 @@ impl EventTime {
         Self { watermark: self.watermark.max(least), now: self.now.max(now), ..after }
     }
 
-    /// The partition that holds the watermark, and how far its newest event time is behind the devices' time.
+    /// The partition for which windows wait, and how far its newest event time is behind the devices' time. One that has been idle for
+    /// too long is behind the watermark, and holds nothing.
     #[must_use]
     pub fn slowest(&self, patience: &Patience) -> Option<(Partition, TimeDelta)> {
         let (watermark, now) = self.watermark.zip(self.now)?;
-        let (partition, _) = self.watermarks.iter().find(|(_, own)| **own == watermark)?;
-        Some((*partition, now - watermark.0.checked_add_signed(delta(patience.lateness))?))
+        let holding = self.watermarks.iter().filter(|(_, own)| **own >= watermark);
+        let (partition, least) = holding.min_by_key(|(_, own)| **own)?;
+        Some((*partition, now - least.0.checked_add_signed(delta(patience.lateness))?))
     }
 
     /// Whether nothing has come from any partition for the idle timeout.

@@ -69,6 +69,7 @@ impl AdmittedBatch {
         // While the batch waited to be taken, more may have come.
         let since_look = batch.looked.and_then(|looked| TimeDelta::from_std(looked.elapsed()).ok()).unwrap_or_default();
         state.memory.streams.catch_up(&batch.at_end, now - since_look);
+        state.coverage.restore(plan, now);
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
         state.coverage.note_rejects(&batch.rejects, &rows.all, (&state.memory.streams, &plan.samples), now);

@@ -9,7 +9,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{
-    BadValue, BadValues, EVERY_RULE, Episode, REJECTED, Rule, SampleColumns, Streams, Unjudged, ValidFor, Why,
+    BadValue, BadValues, EVERY_RULE, Episode, REJECTED, Rule, SampleColumns, Streams, Unjudged, ValidFor, Why, bad_text,
 };
 use wardwatch_config::Column;
 use wardwatch_frame::Keyed;
@@ -53,6 +53,8 @@ pub(super) struct Coverage {
     looked_at: Option<DateTime<Utc>>,
     /// Who is here without a record: since when that is known by the job's clock, and why it may be.
     absent: BTreeMap<Arc<str>, (DateTime<Utc>, Why)>,
+    /// What was told of bad values before a restart.
+    restored: Vec<Unjudged>,
     /// What tables lack for good, in words, and when that was read; people delete rows of it.
     incomplete: (String, Option<DateTime<Utc>>),
 }
@@ -81,8 +83,9 @@ impl Coverage {
         });
         let rejected = RejectedPatients::told(standing);
         let late = Late::told(told.iter());
+        let restored = told.iter().filter(|told| told.cause == Why::BadValue).cloned().collect();
         let told = told.into_iter().map(|unjudged| ((Arc::clone(&unjudged.patient), unjudged.rule.clone()), unjudged));
-        Self { told: told.collect(), rejected, late, ahead, ..Self::default() }
+        Self { told: told.collect(), rejected, late, ahead, restored, ..Self::default() }
     }
 
     /// Takes note of a batch's values that are none.
@@ -113,6 +116,20 @@ impl Coverage {
             if reads(&column.name) && !reads(&twin) {
                 let doubtful = Doubtful { noted: now, event_time: artefact.event_time, value };
                 self.doubtful.insert((artefact.patient.as_str().into(), column.name.clone()), doubtful);
+            }
+        }
+    }
+
+    /// Goes on with what was told of bad values before a restart, as if one had just come.
+    pub(super) fn restore(&mut self, plan: &Plan, now: DateTime<Utc>) {
+        for told in std::mem::take(&mut self.restored) {
+            let rule = plan.rules.iter().find(|rule| rule.name == told.rule);
+            for vital in rule.into_iter().flat_map(Rule::depends_on) {
+                let Some(reason) = told.detail.strip_prefix(&bad_text(plan.label(vital), "")) else { continue };
+                let valid = TimeDelta::from_std(plan.valid_for(vital)).unwrap_or(TimeDelta::MAX);
+                let first = told.since.min(now.checked_sub_signed(valid).unwrap_or(told.since));
+                let bad = BadValue { first, last: now, reason: reason.to_owned() };
+                self.bad_values.entry((Arc::clone(&told.patient), vital.clone())).or_insert(bad);
             }
         }
     }

@@ -31,9 +31,9 @@ pub(super) struct Late {
     values: BTreeMap<Arc<str>, BTreeMap<String, LateValues>>,
     /// The partition for which windows wait, and since when they do.
     slowest: Option<(Partition, DateTime<Utc>)>,
-    /// What was told before a restart.
+    /// What was told before a restart, of patients and of everybody.
     restored: Vec<Unjudged>,
-    waited_since: Option<DateTime<Utc>>,
+    of_ward: Vec<Unjudged>,
 }
 
 /// Values of a patient's column that came late, with none on time since the first.
@@ -54,7 +54,7 @@ impl Late {
     pub(super) fn told<'a>(told: impl Iterator<Item = &'a Unjudged>) -> Self {
         let told = told.filter(|told| told.cause == Why::Late).cloned();
         let (of_ward, restored): (Vec<_>, Vec<_>) = told.partition(|told| told.patient.is_empty());
-        Self { waited_since: of_ward.iter().map(|told| told.since).min(), restored, ..Self::default() }
+        Self { of_ward, restored, ..Self::default() }
     }
 
     /// Takes note of a batch's rows.
@@ -100,14 +100,17 @@ impl Late {
         let behind = slowest.filter(|(_, behind)| *behind >= BEHIND).map(|(partition, _)| partition);
         self.slowest = behind.map(|partition| match self.slowest {
             Some((known, since)) if known == partition => (partition, since),
-            _ => (partition, self.waited_since.unwrap_or(now)),
+            _ => (partition, self.of_ward.iter().map(|told| told.since).min().unwrap_or(now)),
         });
-        self.waited_since = None;
+        // Until it is known again how it stands, it stands as it did.
+        if slowest.is_some() {
+            self.of_ward.clear();
+        }
     }
 
     /// The rules over windows that do not judge a patient, or wait for everybody.
     pub(super) fn unjudged(&self, plan: &Plan, streams: &Streams, now: DateTime<Utc>) -> Vec<Unjudged> {
-        let mut found = Vec::new();
+        let mut found = self.of_ward.clone();
         for (patient, of) in &self.values {
             for (rule, vitals) in &plan.on_windows {
                 let known = || vitals.iter().filter(|vital| streams.last_value(patient, vital).is_some());

@@ -130,6 +130,11 @@ impl Offline {
             let Some(column) = source.columns.get(field.name()) else {
                 return Err(wrong(unknown("column", field.name(), known())));
             };
+            if !column.is_written_plainly() {
+                return Err(wrong(
+                    "it is not written as it is read (units, parts, keys); give such records as JSON".to_owned(),
+                ));
+            }
             let Ok(wanted) = schema.field_with_name(&column.name) else { continue };
             let options = CastOptions { safe: false, ..CastOptions::default() };
             let array = cast_with_options(array, wanted.data_type(), &options).map_err(|error| {

@@ -65,6 +65,15 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
                 faults.push((cell, format!("\"{}\" is no time such as 2026-01-01T00:00:00Z", cell.text)));
             }
         }
+        let of_cells = source.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?)));
+        for (column, cell) in of_cells.filter(|(column, _)| !column.is_written_plainly()) {
+            let message = format!(
+                "column \"{}\" is not written as it is read (units, parts, keys); give such records as texts: \
+                 given = ['{{\"…\": …}}']",
+                column.name
+            );
+            faults.push((cell, message));
+        }
         let filled = source.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?.text.as_str())));
         let payloads = payloads(&filled.collect::<Vec<_>>(), source);
         records.extend(payloads.into_iter().map(|payload| GivenRecord { partition, stamp, payload }));

@@ -17,6 +17,7 @@ impl Checker<'_> {
         raw: BTreeMap<Spanned<String>, RawColumn>,
         key: &Spanned<String>,
         event_time: &Spanned<String>,
+        long: &[SourcePath],
     ) -> Option<Columns> {
         let mut raw: Vec<_> = raw.into_iter().collect();
         raw.sort_by_key(|(name, _)| name.span().start);
@@ -42,7 +43,8 @@ impl Checker<'_> {
             all.push(column);
         }
         self.refuse_names_of_doubtful(&all, &places);
-        if let Some((outer, inner)) = nested_in_each_other(taken.keys()) {
+        let beside: Vec<SourcePath> = all.iter().flat_map(|column| column.written.fields()).cloned().collect();
+        if let Some((outer, inner)) = nested_in_each_other(taken.keys().chain(&beside).chain(long)) {
             self.refuse::<()>(key.span(), format!("a column reads \"{outer}\" and another \"{inner}\" inside it"));
         }
         let key = self.column_index(&names, &all, key, ColumnType::Text)?;

@@ -238,7 +238,7 @@ fn settings_of_what_values_mean_are_checked() {
         (r#"t = { type = "float", unit = "mmol/L", unit_in = "mg/dL" }"#, "give the substance's molar_mass"),
         (r#"t = { type = "float", molar_mass = 0 }"#, "0 is no molar mass; glucose has 180.156"),
         (r#"t = { type = "float", split = "/" }"#, "split and part go together"),
-        (r#"t = { type = "float", split = "/", part = 0 }"#, "0 is no part; the first is 1"),
+        (r#"t = { type = "float", split = "/", part = 0 }"#, "0 is no part; they are counted from 1 to 100"),
         (r#"t = { type = "float", split = "", part = 1 }"#, "a text is split at something"),
         (r#"t = { type = "float", decimal = ";" }"#, "\";\" cannot stand before decimals"),
         (r#"t = { type = "float", extract = "digits" }"#, "\"digits\" cannot be taken out of a text; write \"number\""),
@@ -246,6 +246,22 @@ fn settings_of_what_values_mean_are_checked() {
         (r#"t = { type = "text", scale = 2 }"#, "scale is for columns of type \"float\" or \"int\", and \"t\" is none"),
         (r#"t = { type = "float", valid_when = { field = "s" } }"#, "one of is, is_not, at_least and at_most"),
         (r#"t = { type = "float", valid_when = { field = "s", is = "a", is_not = "b" } }"#, "one of is, is_not"),
+        (
+            r#"t = { type = "float", valid_when = { feild = "s", is = "a" } }"#,
+            "{ field = \"status\", is = [\"final\"] }",
+        ),
+        (r#"t = { type = "float", valid_when = { field = "s", is = [] } }"#, "nothing is said of what \"s\" may be"),
+        (r#"t = { type = "float", valid_when = { field = "s", at_least = nan } }"#, "NaN is no bound"),
+        (
+            r#"t = { type = "float", valid_when = { field = "t.s", is = "a" } }"#,
+            "a column reads \"t\" and another \"t.s\"",
+        ),
+        (r#"t = { type = "float", unit = "kg", unit_from = "t.u" }"#, "a column reads \"t\" and another \"t.u\""),
+        (r#"t = { type = "float", offset = inf }"#, "inf cannot be added"),
+        (
+            r#"t = { type = "float", unit = "furlongs", unit_in = "furlongs" }"#,
+            "\"furlongs\" is not a unit that is known",
+        ),
         (r#"t = { type = "float", from = "@keys" }"#, "did you mean \"@key\"?"),
         (r#"t = { type = "float", from = "@header" }"#, "@header.NAME"),
         (

@@ -3,8 +3,11 @@
 use std::ops::Range;
 
 use super::super::checker::Checker;
-use super::super::raw::{RawColumn, RawCondition, RawConditions, RawFrom};
+use super::super::raw::{RawColumn, RawCondition, RawConditions, RawWords};
 use super::super::{ColumnType, Condition, Conversion, FieldTest, Part, Units, Written};
+
+/// No text has more parts.
+const MOST_PARTS: usize = 100;
 
 impl Checker<'_> {
     /// Takes what `raw` says of how the column's values are written.
@@ -51,7 +54,12 @@ impl Checker<'_> {
         {
             return self.refuse(place.clone(), format!("{factor} is no scale: every value would be the same"));
         }
-        let offset = raw.offset.take().map(|offset| *offset.get_ref());
+        let offset = match raw.offset.take() {
+            Some(offset) if !offset.get_ref().is_finite() => {
+                return self.refuse(offset.span(), format!("{} cannot be added", offset.get_ref()));
+            }
+            offset => offset.map(|offset| *offset.get_ref()),
+        };
         let scaled = (factor.is_some() || offset.is_some())
             .then(|| Conversion::new(factor.map_or(1.0, |(_, factor)| factor), offset.unwrap_or(0.0)));
         let mut valid_when = Vec::new();
@@ -62,7 +70,7 @@ impl Checker<'_> {
         } {
             valid_when.push(self.condition(condition, place.clone())?);
         }
-        let null = raw.null.iter().map(|null| null.to_string().trim().to_owned()).collect();
+        let null = raw.null.take().map(RawWords::into_list).unwrap_or_default();
         Some(Written { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when })
     }
 
@@ -74,9 +82,15 @@ impl Checker<'_> {
                 if separator.is_empty() {
                     return self.refuse(split.span(), "a text is split at something: \"/\"".to_owned());
                 }
-                let index = usize::try_from(*part.get_ref()).ok().and_then(|part| part.checked_sub(1));
+                let index = usize::try_from(*part.get_ref())
+                    .ok()
+                    .and_then(|part| part.checked_sub(1))
+                    .filter(|index| *index < MOST_PARTS);
                 let Some(index) = index else {
-                    return self.refuse(part.span(), format!("{} is no part; the first is 1", part.get_ref()));
+                    return self.refuse(
+                        part.span(),
+                        format!("{} is no part; they are counted from 1 to {MOST_PARTS}", part.get_ref()),
+                    );
                 };
                 Some(Some(Part { separator, index }))
             }
@@ -90,7 +104,7 @@ impl Checker<'_> {
     fn units(&mut self, raw: &mut RawColumn, is_in_text: bool, place: Range<usize>) -> Option<Units> {
         let own = raw.unit.clone().unwrap_or_default();
         let molar_mass = match raw.molar_mass.take() {
-            Some(mass) if *mass.get_ref() > 0.0 => Some(*mass.get_ref()),
+            Some(mass) if *mass.get_ref() > 0.0 && mass.get_ref().is_finite() => Some(*mass.get_ref()),
             Some(mass) => {
                 return self.refuse(mass.span(), format!("{} is no molar mass; glucose has 180.156", mass.get_ref()));
             }
@@ -109,7 +123,7 @@ impl Checker<'_> {
             Some(path) => Some(self.path_at(path.get_ref(), path.span())?),
         };
         // What no unit can be converted to is told now, and not with each record.
-        if (from.is_some() || is_in_text)
+        if (from.is_some() || sent.is_some() || is_in_text)
             && !own.is_empty()
             && let Err(message) = Conversion::check(&own)
         {
@@ -120,7 +134,7 @@ impl Checker<'_> {
 
     fn condition(&mut self, raw: RawCondition, place: Range<usize>) -> Option<Condition> {
         let field = self.path_at(&raw.field, place.clone())?;
-        let words = |words: RawFrom| words.into_list();
+        let words = |words: RawWords| words.into_list();
         let tests = [
             raw.is.map(|is| FieldTest::Is(words(is))),
             raw.is_not.map(|is_not| FieldTest::IsNot(words(is_not))),
@@ -129,6 +143,12 @@ impl Checker<'_> {
         ];
         let mut tests = tests.into_iter().flatten();
         match (tests.next(), tests.next()) {
+            (Some(FieldTest::Is(words) | FieldTest::IsNot(words)), None) if words.is_empty() => {
+                self.refuse(place, format!("nothing is said of what \"{field}\" may be: is = [\"final\"]"))
+            }
+            (Some(FieldTest::AtLeast(bound) | FieldTest::AtMost(bound)), None) if !bound.is_finite() => {
+                self.refuse(place, format!("{bound} is no bound of \"{field}\"; write a number"))
+            }
             (Some(test), None) => Some(Condition { field, test }),
             _ => {
                 let message = "a condition names a field and one of is, is_not, at_least and at_most: \

@@ -1,12 +1,14 @@
 //! From parsed values to typed columns: aliases, empty texts, times, long records, values that cannot be read or true.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder,
-    PrimitiveArray, PrimitiveBuilder, RecordBatch, StringViewArray, StringViewBuilder, StructArray,
-    TimestampMicrosecondArray, new_null_array,
+    PrimitiveArray, PrimitiveBuilder, RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::compute::kernels::zip::zip;
@@ -16,7 +18,7 @@ use chrono_tz::Tz;
 
 use wardwatch_config::{Column, ColumnType, Columns, Condition, Origin, SourcePath};
 
-use super::number::Numbers;
+use super::number::{Numbers, number_and_rest};
 use super::parsed::{Parsed, Unreadable};
 use super::schema::{Long, frame_type};
 use super::text::{quoted, truth, value_text, whole};
@@ -127,7 +129,7 @@ impl Reader<'_> {
     /// The texts at `path`; `None` where no record has any.
     fn texts_at(&self, path: &SourcePath) -> Option<StringViewArray> {
         if path.origin() == Origin::Value {
-            return Some(at_path(&self.parsed.batch, path)?.as_string_view().clone());
+            return at_path(&self.parsed.batch, path)?.as_string_view_opt().cloned();
         }
         Some((self.beside)(path)?.texts)
     }
@@ -163,15 +165,27 @@ impl Reader<'_> {
     }
 
     /// The texts that are values, taken out of what stands there; those that do not count are noted.
-    fn values<'t>(&mut self, texts: impl Iterator<Item = (usize, Option<&'t str>)>) -> Vec<(usize, Option<&'t str>)> {
+    fn values<'t>(
+        &mut self,
+        texts: impl Iterator<Item = (usize, Option<&'t str>)>,
+    ) -> Vec<(usize, Option<Cow<'t, str>>)> {
         let written = &self.column.written;
-        let conditions: Vec<(&Condition, Option<StringViewArray>)> =
-            written.valid_when.iter().map(|condition| (condition, self.texts_at(&condition.field))).collect();
+        let conditions: Vec<(&Condition, Option<StringViewArray>, HashSet<usize>)> = written
+            .valid_when
+            .iter()
+            .map(|condition| (condition, self.texts_at(&condition.field), self.garbled_at(&condition.field)))
+            .collect();
         let mut value = |row: usize, text: &'t str| {
-            if written.is_null(text) {
+            if written.is_null(text.trim()) {
                 return None;
             }
-            for (condition, fields) in &conditions {
+            for (condition, fields, garbled) in &conditions {
+                if garbled.contains(&row) {
+                    let reason =
+                        format!("does not count: field \"{}\" is neither a text nor a number", condition.field);
+                    self.note(row, text, reason);
+                    return None;
+                }
                 let field = fields.as_ref().filter(|fields| fields.is_valid(row)).map(|fields| fields.value(row));
                 let field = field.and_then(value_text);
                 if !condition.is_met(field) {
@@ -179,13 +193,22 @@ impl Reader<'_> {
                     return None;
                 }
             }
-            let Some(part) = &written.part else { return Some(text) };
+            let Some(part) = &written.part else { return Some(Cow::Borrowed(text)) };
             match text.split(part.separator.as_str()).nth(part.index) {
                 None => {
                     self.note(row, text, format!("has no part {}, split at \"{}\"", part.index + 1, part.separator));
                     None
                 }
-                Some(part) => value_text(part).filter(|part| !written.is_null(part)),
+                Some(own) => {
+                    let own = value_text(own).filter(|own| !written.is_null(own))?;
+                    // The unit of all stands behind the last: 15.7/10.1 kPa.
+                    let last = text.rsplit(part.separator.as_str()).next().unwrap_or_default();
+                    let unit_of = |text: &'t str| number_and_rest(text.trim()).ok()?.1;
+                    match unit_of(last).filter(|_| written.is_in_text && unit_of(own).is_none()) {
+                        Some(unit) => Some(Cow::Owned(format!("{own} {unit}"))),
+                        None => Some(Cow::Borrowed(own)),
+                    }
+                }
             }
         };
         texts.map(|(row, text)| (row, text.and_then(|text| value(row, text)))).collect()
@@ -195,12 +218,16 @@ impl Reader<'_> {
     fn meanings(&mut self, parsed: &ArrayRef, found: Option<&ArrayRef>) -> ArrayRef {
         let texts = parsed.as_string_view();
         let mut built = StringViewBuilder::with_capacity(texts.len()).with_deduplicate_strings();
+        // A text that is no word stays as it was sent.
+        let words = self.column.words.as_ref();
         let open = texts.iter().enumerate().map(|(row, text)| {
             let is_open = found.is_none_or(|found| found.is_null(row));
-            (row, text.filter(|_| is_open).and_then(value_text))
+            let text = text.filter(|text| is_open && !text.is_empty());
+            (row, if words.is_some() { text.and_then(value_text) } else { text })
         });
         for (row, text) in self.values(open) {
-            let meaning = match &self.column.words {
+            let text = text.as_deref();
+            let meaning = match words {
                 None => text,
                 Some(words) => text.and_then(|text| words.meaning(text)),
             };
@@ -216,7 +243,7 @@ impl Reader<'_> {
     fn read<'t>(&mut self, texts: impl Iterator<Item = (usize, Option<&'t str>)>) -> ArrayRef {
         if !self.column.written.is_plain() {
             let texts = self.values(texts);
-            return self.read_values(texts.into_iter());
+            return self.read_values(texts.iter().map(|(row, text)| (*row, text.as_deref())));
         }
         self.read_values(texts)
     }
@@ -226,14 +253,11 @@ impl Reader<'_> {
         let written = &self.column.written;
         match self.column.r#type {
             ColumnType::Int if written.is_plain() => Arc::new(self.read_each(texts, Int64Builder::new(), |_, text| {
-                whole(text).ok_or_else(|| "is not a valid whole number".to_owned())
+                whole(text).map(Some).ok_or_else(|| "is not a valid whole number".to_owned())
             })),
             ColumnType::Int => {
                 let numbers = self.numbers();
-                Arc::new(self.read_each(texts, Int64Builder::new(), |row, text| {
-                    let value = numbers.read(row, text)?.to_string();
-                    whole(&value).ok_or_else(|| "is not a valid whole number".to_owned())
-                }))
+                Arc::new(self.read_each(texts, Int64Builder::new(), |row, text| numbers.read_whole(row, text)))
             }
             ColumnType::Float if !written.is_plain() => {
                 let numbers = self.numbers();
@@ -241,7 +265,7 @@ impl Reader<'_> {
             }
             ColumnType::Time => {
                 let times = self.read_each(texts, TimestampMicrosecondArray::builder(0), |row, text| {
-                    time::read(text, Clock { zone, stamp: stamp(row) })
+                    time::read(text, Clock { zone, stamp: stamp(row) }).map(Some)
                 });
                 Arc::new(times.with_timezone("UTC"))
             }
@@ -259,7 +283,7 @@ impl Reader<'_> {
             ColumnType::Float | ColumnType::Text => {
                 Arc::new(self.read_each(texts, Float64Builder::new(), |_, text| {
                     let value = Float64Type::parse(text).filter(|value| !value.is_nan());
-                    value.ok_or_else(|| "is not a valid number".to_owned())
+                    value.map(Some).ok_or_else(|| "is not a valid number".to_owned())
                 }))
             }
         }
@@ -269,12 +293,12 @@ impl Reader<'_> {
         &mut self,
         texts: impl Iterator<Item = (usize, Option<&'t str>)>,
         mut built: PrimitiveBuilder<T>,
-        read: impl Fn(usize, &str) -> Result<T::Native, String>,
+        read: impl Fn(usize, &str) -> Result<Option<T::Native>, String>,
     ) -> PrimitiveArray<T> {
         for (row, text) in texts {
             match text.map(|text| (text, read(row, text))) {
                 None => built.append_null(),
-                Some((_, Ok(value))) => built.append_value(value),
+                Some((_, Ok(value))) => built.append_option(value),
                 Some((text, Err(reason))) => {
                     self.note(row, text, reason);
                     built.append_null();
@@ -289,8 +313,18 @@ impl<'a> Reader<'a> {
     /// How the column's numbers are written.
     fn numbers(&self) -> Numbers<'a> {
         let written = &self.column.written;
-        let units = written.units.from.as_ref().and_then(|path| self.texts_at(path));
-        Numbers { written, units, known: RefCell::default() }
+        let from = written.units.from.as_ref();
+        let units = from.and_then(|path| self.texts_at(path));
+        let without_unit = from.map(|path| self.garbled_at(path)).unwrap_or_default();
+        Numbers { written, units, without_unit, known: RefCell::default() }
+    }
+
+    /// The rows where something stands at `path` that is no text and no number.
+    fn garbled_at(&self, path: &SourcePath) -> HashSet<usize> {
+        if path.origin() == Origin::Value {
+            return self.parsed.misread.get(path).into_iter().flatten().map(|unreadable| unreadable.row).collect();
+        }
+        (self.beside)(path).map(|beside| beside.garbled.into_iter().collect()).unwrap_or_default()
     }
 }
 
@@ -298,10 +332,7 @@ fn at_path(parsed: &RecordBatch, path: &SourcePath) -> Option<ArrayRef> {
     let mut names = path.0.iter();
     let mut found = names.next().and_then(|name| parsed.column_by_name(name));
     for name in names {
-        found = found.and_then(|object| {
-            let object: &StructArray = object.as_struct();
-            object.column_by_name(name)
-        });
+        found = found.and_then(|object| object.as_struct_opt()?.column_by_name(name));
     }
     found.map(Arc::clone)
 }

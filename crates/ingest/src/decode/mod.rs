@@ -332,8 +332,11 @@ impl Decoder {
             (Reading::Paths(paths), _) => paths,
         };
         // What was converted is not the number that was sent.
-        let is_plain = self.spec.columns.all()[found.column].written.is_plain();
-        let is_it = |text: &String| !is_plain || text.trim().parse() == Ok(found.value);
+        let written = &self.spec.columns.all()[found.column].written;
+        let is_it = |text: &String| match written.is_plain() {
+            true => text.trim().parse() == Ok(found.value),
+            false => !written.is_null(text.trim()),
+        };
         self.texts_at(paths, record, records).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
     }
 

@@ -185,6 +185,7 @@ impl Fetch {
         for _ in 0..RECORDS_PER_LOOK {
             // What librdkafka has fetched ahead waits in its own queue, which is bounded too.
             if self.is_full() {
+                self.merge.goes_on();
                 std::thread::sleep(SHORTEST);
                 return Ok(());
             }
@@ -193,12 +194,14 @@ impl Fetch {
             }
             match topic.poll(Duration::ZERO) {
                 Polled::Nothing => {
+                    self.merge.gave_nothing();
                     // Not a poll that waits: it would wake for every single record.
                     std::thread::sleep(self.since_close.left_of(self.trigger.every).clamp(SHORTEST, TICK));
                     return Ok(());
                 }
                 Polled::Record(record) => {
                     self.disconnected = false;
+                    self.merge.goes_on();
                     if self.push(&record) {
                         return Ok(());
                     }
@@ -265,7 +268,7 @@ impl Fetch {
 
     fn pause_or_resume(&mut self) {
         if !self.paused {
-            let (ahead, wanted) = self.merge.to_pause_or_resume();
+            let (ahead, wanted) = self.merge.take_pauses();
             self.topic.set_paused_of(&ahead, true);
             self.topic.set_paused_of(&wanted, false);
         }

@@ -17,8 +17,8 @@ use super::owned::OwnedRecord;
 /// Records that came no further apart than this may be read in any order, in milliseconds: so much does a batch hold at least as a rule.
 const SLACK: i64 = 1_000;
 
-/// A partition that gives nothing for so long is not waited for, until it does.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Where nothing comes for so long though it is asked for, partitions are not waited for, each until it gives something.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many bytes may be held of all partitions together; each has its share of it, and this at least.
 const MOST_HELD: usize = 64 << 20;
@@ -36,6 +36,8 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Merge {
     lanes: BTreeMap<Partition, Lane>,
+    /// Since when Kafka's client has had nothing whenever it was asked.
+    nothing_since: Option<Stopwatch>,
 }
 
 #[derive(Debug)]
@@ -44,14 +46,14 @@ struct Lane {
     read_to: i64,
     held: VecDeque<Held>,
     bytes: usize,
-    /// When it gave a record last, or was first waited for.
-    gave: Stopwatch,
+    /// Whether it is not waited for: it gave nothing for too long.
+    is_given_up: bool,
     is_paused: bool,
 }
 
 impl Lane {
     fn new() -> Self {
-        Self { read_to: i64::MIN, held: VecDeque::new(), bytes: 0, gave: Stopwatch::start(), is_paused: false }
+        Self { read_to: i64::MIN, held: VecDeque::new(), bytes: 0, is_given_up: false, is_paused: false }
     }
 }
 
@@ -78,10 +80,23 @@ impl Merge {
         true
     }
 
+    /// Takes note that Kafka's client had nothing when it was asked. While nobody asks, for the loop is busy, nobody is given up.
+    pub(super) fn gave_nothing(&mut self) {
+        if self.nothing_since.get_or_insert_with(Stopwatch::start).elapsed() >= PATIENCE {
+            let waited_for = self.lanes.values_mut().filter(|lane| lane.held.is_empty());
+            waited_for.for_each(|lane| lane.is_given_up = true);
+        }
+    }
+
+    /// Takes note that it had something, or was not asked.
+    pub(super) fn goes_on(&mut self) {
+        self.nothing_since = None;
+    }
+
     /// Takes note of a stamp; returns how far its partition has got by it, if that is known.
     fn reach(&mut self, partition: Partition, stamp: Option<i64>) -> Option<i64> {
         let lane = self.lanes.entry(partition).or_insert_with(Lane::new);
-        lane.gave = Stopwatch::start();
+        lane.is_given_up = false;
         lane.read_to = lane.read_to.max(stamp?);
         Some(lane.read_to)
     }
@@ -112,7 +127,7 @@ impl Merge {
         };
         match lane.held.front() {
             Some(next) => Some(next.order),
-            None if is_at_end || lane.gave.elapsed() >= PATIENCE => None,
+            None if is_at_end || lane.is_given_up => None,
             None => Some(lane.read_to.saturating_add(SLACK)),
         }
     }
@@ -149,10 +164,11 @@ impl Merge {
     /// Lets go of what is held, which is to be read again.
     pub(super) fn clear(&mut self) {
         self.lanes.clear();
+        self.nothing_since = None;
     }
 
     /// The partitions of which so much is held that no more is to be fetched, or so little that more is.
-    pub(super) fn to_pause_or_resume(&mut self) -> (Vec<Partition>, Vec<Partition>) {
+    pub(super) fn take_pauses(&mut self) -> (Vec<Partition>, Vec<Partition>) {
         let share = (MOST_HELD / self.lanes.len().max(1)).max(LEAST_SHARE);
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for (partition, lane) in &mut self.lanes {
@@ -241,18 +257,23 @@ mod tests {
         let mut merge = Merge::default();
         let order = merge.reach(Partition(0), Some(10_000)).expect("it has a stamp");
         assert!(merge.waits(Partition(0), order, situation));
+        merge.gave_nothing();
         std::thread::sleep(PATIENCE);
+        assert!(merge.waits(Partition(0), order, situation), "nobody has asked it meanwhile");
+        merge.gave_nothing();
         assert!(!merge.waits(Partition(0), order, situation));
+        merge.reach(Partition(1), Some(5_000));
+        assert!(merge.waits(Partition(0), order, situation), "it gives again");
     }
 
     #[test]
     fn what_is_held_is_bounded() {
         let mut merge = Merge::default();
         merge.push(Held { record: record(Partition(0), None, MOST_HELD), order: 0 });
-        assert_eq!(merge.to_pause_or_resume(), (vec![Partition(0)], vec![]));
-        assert_eq!(merge.to_pause_or_resume(), (vec![], vec![]), "it is told once");
+        assert_eq!(merge.take_pauses(), (vec![Partition(0)], vec![]));
+        assert_eq!(merge.take_pauses(), (vec![], vec![]), "it is told once");
         let all = partitions(&[0]);
         assert!(merge.release(Situation { partitions: &all, at_end: &all, now: NOW }).is_some());
-        assert_eq!(merge.to_pause_or_resume(), (vec![], vec![Partition(0)]));
+        assert_eq!(merge.take_pauses(), (vec![], vec![Partition(0)]));
     }
 }
