@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::alerts::{AlertSpec, Outlet};
-use super::columns::{Columns, SourcePath};
+use super::columns::Columns;
 use super::dashboard::DashboardSpec;
+use super::path::SourcePath;
 
 /// One validated job file.
 #[derive(Debug, Clone)]

@@ -10,13 +10,14 @@ mod conversion;
 mod dashboard;
 mod job;
 mod parse;
+mod path;
 mod raw;
 mod spanned;
 mod units;
 mod written;
 
 pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
-pub use columns::{Column, ColumnType, Columns, Origin, SourcePath, Words};
+pub use columns::{Column, ColumnType, Columns, Words};
 pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
 pub use job::{
@@ -24,5 +25,6 @@ pub use job::{
     Start, StoreUrl, Trigger,
 };
 pub use parse::{load, parse};
+pub use path::{Origin, SourcePath};
 pub use raw::schema;
 pub use written::{Condition, FieldTest, Part, Units, Written};

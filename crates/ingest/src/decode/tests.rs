@@ -401,5 +401,4 @@ proptest! {
     }
 }
 
-/// Values that are written in other ways than as a number of the column's unit.
 mod written;

@@ -1,3 +1,5 @@
+//! Values that are written in other ways than as a number of their column's unit.
+
 use super::*;
 
 /// Decodes records with these columns beside the patient and the time.
