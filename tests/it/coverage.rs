@@ -438,3 +438,27 @@ heart_rate = { type = "float", plausible = [0, 300] }
     );
     assert!(said.contains("have it said by `wardwatch encounters admit` whose it is"), "{said}");
 }
+
+/// Nobody is told that it is over, and then of it again, because the job was started again.
+#[test]
+fn a_value_that_was_never_readable_is_told_of_once_across_a_restart() {
+    let mut ward = Watched::start(&[("P1", WELL), ("P2", r#","heart_rate":80,"spo2":"--","lead_off":false"#)]);
+    ward.running.wait_until("it reads", || ward.database.so_far("SELECT COUNT(*) > 6 FROM readings") == "1");
+    let told = ["P2 hypoxia bad value"];
+    ward.becomes(&told);
+    let fired = "SELECT COUNT(*) FROM alert_events WHERE rule = 'unjudged' AND kind = 'firing'";
+    ward.running.wait_until("it is an alert", || ward.database.so_far(fired) == "1");
+    ward.running.signal("TERM");
+    assert_eq!(ward.running.wait(), Some(0), "{}", ward.running.log());
+    ward.running = ward.job.start();
+    let batches = ward.database.rows("SELECT COUNT(*) FROM batches");
+    let passed = format!("SELECT COUNT(*) > {} + 40 FROM batches", batches[0]);
+    ward.running.wait_until("it has run for a while", || ward.database.so_far(&passed) == "1");
+    ward.becomes(&told);
+    let events =
+        "SELECT kind FROM alert_events WHERE rule = 'unjudged' AND kind NOT IN ('pending', 'escalated') ORDER BY at";
+    assert_eq!(ward.database.rows(events), ["firing"]);
+    // It is over when a value can be read.
+    ward.send(&[("P1", WELL), ("P2", WELL)]);
+    ward.becomes(&[]);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Origin, SourcePath, Written};
+use super::{KafkaField, SourcePath, Written};
 
 /// The declared columns, in the order of their names, with the two that every job has.
 #[derive(Debug, Clone)]
@@ -48,8 +48,8 @@ impl Columns {
     #[must_use]
     pub fn headers(&self) -> Vec<String> {
         let paths = self.all.iter().flat_map(|column| column.from.iter().chain(column.written.fields()));
-        let headers = paths.filter_map(|path| match path.origin() {
-            Origin::Header(name) => Some(name.to_owned()),
+        let headers = paths.filter_map(|path| match path.kafka_field() {
+            KafkaField::Header(name) => Some(name.to_owned()),
             _ => None,
         });
         headers.collect::<BTreeSet<String>>().into_iter().collect()
@@ -131,7 +131,7 @@ impl Column {
     /// Whether a value of the column, put at the first place that it is read from, is read as itself.
     #[must_use]
     pub fn is_written_plainly(&self) -> bool {
-        self.written.is_plain() && self.from.first().is_some_and(|path| path.origin() == Origin::Value)
+        self.written.is_plain() && self.from.first().is_some_and(|path| path.kafka_field() == KafkaField::Value)
     }
 
     /// Whether a value is outside the plausible range on the side where that may be true.

@@ -130,7 +130,10 @@ impl Conversion {
                 let converted = ucum::convert(value, &from_code, &to_code);
                 converted.is_ok_and(|converted| (converted - expected).abs() <= 1e-9 * expected.abs().max(1.0))
             });
-            let is_special = |code: &str| SPECIAL.iter().any(|special| code.contains(special));
+            let is_special = |code: &str| {
+                SPECIAL.iter().any(|special| code.contains(special))
+                    || SHIFTED.iter().any(|shifted| code.contains(shifted) && code != *shifted)
+            };
             return match is_linear && (from_code == to_code || !is_special(&from_code) && !is_special(&to_code)) {
                 true => Ok(linear),
                 false => Err(format!("\"{from}\" and \"{to}\" are no scales between which a factor converts")),
@@ -177,16 +180,13 @@ impl Conversion {
         let rounded = (converted * scale).round() / scale;
         if rounded.is_finite() { rounded } else { converted }
     }
-
-    /// This one, and then `next`.
-    #[must_use]
-    pub fn then(self, next: Self) -> Self {
-        Self { factor: self.factor * next.factor, offset: self.offset * next.factor + next.offset }
-    }
 }
 
 /// UCUM's units whose scale is no straight line, or whose zero is a matter of agreement.
-const SPECIAL: [&str; 9] = ["[pH]", "dB", "B[", "Np", "bit_s", "[hp'", "[p'diop]", "%[slope]", "kCel"];
+const SPECIAL: [&str; 8] = ["[pH]", "dB", "B[", "Np", "bit_s", "[hp'", "[p'diop]", "%[slope]"];
+
+/// Scales with a zero of their own: only as they stand, not by the thousand or per something.
+const SHIFTED: [&str; 2] = ["Cel", "[degF]"];
 
 /// UCUM's code for a unit as people write it.
 fn code(unit: &str) -> String {
@@ -251,7 +251,9 @@ mod tests {
         assert_eq!(refused, "\"°C\" cannot be converted to \"mmHg\": they measure different things");
         assert!(Conversion::between("°X", "°C", None).unwrap_err().starts_with("\"°X\" is not a unit that is known"));
         assert!(Conversion::between("Farenheit", "°C", None).unwrap_err().ends_with("did you mean \"fahrenheit\"?"));
-        for (from, to) in [("10*9/L", "mmol/L"), ("mol", "%"), ("Bq", "/min"), ("[pH]", "mol/L"), ("dB[W]", "W")] {
+        for (from, to) in
+            [("10*9/L", "mmol/L"), ("mol", "%"), ("Bq", "/min"), ("[pH]", "mol/L"), ("dB[W]", "W"), ("kCel", "Cel")]
+        {
             assert!(Conversion::between(from, to, None).is_err(), "{from} to {to}");
         }
         let long = format!("kg{}", "/m".repeat(30_000));

@@ -25,6 +25,6 @@ pub use job::{
     Start, StoreUrl, Trigger,
 };
 pub use parse::{load, parse};
-pub use path::{Origin, SourcePath};
+pub use path::{KafkaField, SourcePath};
 pub use raw::schema;
 pub use written::{Condition, FieldTest, Part, Units, Written};

@@ -21,8 +21,8 @@ impl SourcePath {
                 Some((first, name)) => Self(vec![first.to_owned(), name.to_owned()]),
                 None => Self(vec![text.to_owned()]),
             };
-            return match path.origin() {
-                Origin::Value => Err(unknown("place", text, PLACES.into_iter())),
+            return match path.kafka_field() {
+                KafkaField::Value => Err(unknown("place", text, PLACES.into_iter())),
                 _ => Ok(path),
             };
         }
@@ -39,7 +39,7 @@ const PLACES: [&str; 4] = ["@key", "@stamp", "@topic", "@header.NAME"];
 
 /// Where in a Kafka record a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin<'a> {
+pub enum KafkaField<'a> {
     /// In its value.
     Value,
     /// It is the key.
@@ -55,20 +55,20 @@ pub enum Origin<'a> {
 impl SourcePath {
     /// Where in a Kafka record it stands.
     #[must_use]
-    pub fn origin(&self) -> Origin<'_> {
+    pub fn kafka_field(&self) -> KafkaField<'_> {
         let names: Vec<&str> = self.0.iter().map(String::as_str).collect();
         match names[..] {
-            ["@key"] => Origin::Key,
-            ["@stamp" | "@timestamp"] => Origin::Stamp,
-            ["@topic"] => Origin::Topic,
-            ["@header", name] if !name.is_empty() => Origin::Header(name),
-            _ => Origin::Value,
+            ["@key"] => KafkaField::Key,
+            ["@stamp" | "@timestamp"] => KafkaField::Stamp,
+            ["@topic"] => KafkaField::Topic,
+            ["@header", name] if !name.is_empty() => KafkaField::Header(name),
+            _ => KafkaField::Value,
         }
     }
 
     /// Puts a value there, in objects that are made as they are needed.
     pub fn put(&self, record: &mut Map<String, Value>, value: Value) {
-        if self.origin() != Origin::Value {
+        if self.kafka_field() != KafkaField::Value {
             return;
         }
         let Some((last, outer)) = self.0.split_last() else { return };

@@ -82,13 +82,11 @@ impl Written {
     /// Whether values stand for themselves.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        let Self { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when } = self;
-        let is_converted = units.sent.is_some() || units.from.is_some() || scaled.is_some();
-        let is_text = part.is_some() || *has_decimal_comma || *is_in_text;
-        null.is_empty() && valid_when.is_empty() && !is_converted && !is_text
+        let is_taken_apart = self.part.is_some() || self.has_decimal_comma;
+        self.null.is_empty() && self.valid_when.is_empty() && !is_taken_apart && !self.converts()
     }
 
-    /// Whether numbers become others, by their unit or scale.
+    /// Whether numbers may become others, by a unit that the job or the record names, or by a scale.
     #[must_use]
     pub fn converts(&self) -> bool {
         self.units.sent.is_some() || self.units.from.is_some() || self.is_in_text || self.scaled.is_some()

@@ -110,7 +110,8 @@ impl Late {
 
     /// The rules over windows that do not judge a patient, or wait for everybody.
     pub(super) fn unjudged(&self, plan: &Plan, streams: &Streams, now: DateTime<Utc>) -> Vec<Unjudged> {
-        let mut found = self.of_ward.clone();
+        let is_rule = |told: &&Unjudged| plan.on_windows.contains_key(&told.rule);
+        let mut found: Vec<Unjudged> = self.of_ward.iter().filter(is_rule).cloned().collect();
         for (patient, of) in &self.values {
             for (rule, vitals) in &plan.on_windows {
                 let known = || vitals.iter().filter(|vital| streams.last_value(patient, vital).is_some());

@@ -16,7 +16,7 @@ use arrow::compute::{is_not_null, max, min};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono_tz::Tz;
 
-use wardwatch_config::{Column, ColumnType, Columns, Condition, Origin, SourcePath};
+use wardwatch_config::{Column, ColumnType, Columns, Condition, KafkaField, SourcePath};
 
 use super::number::{Numbers, number_and_rest};
 use super::parsed::{Parsed, Unreadable};
@@ -116,7 +116,7 @@ impl Reader<'_> {
 
     /// What stands at `path` in or beside the records.
     fn parsed_at(&mut self, path: &SourcePath, found: Option<&ArrayRef>) -> Option<ArrayRef> {
-        if path.origin() == Origin::Value {
+        if path.kafka_field() == KafkaField::Value {
             return at_path(&self.parsed.batch, path);
         }
         let Beside { texts, garbled } = (self.beside)(path)?;
@@ -128,7 +128,7 @@ impl Reader<'_> {
 
     /// The texts at `path`; `None` where no record has any.
     fn texts_at(&self, path: &SourcePath) -> Option<StringViewArray> {
-        if path.origin() == Origin::Value {
+        if path.kafka_field() == KafkaField::Value {
             return at_path(&self.parsed.batch, path)?.as_string_view_opt().cloned();
         }
         Some((self.beside)(path)?.texts)
@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
 
     /// The rows where something stands at `path` that is no text and no number.
     fn garbled_at(&self, path: &SourcePath) -> HashSet<usize> {
-        if path.origin() == Origin::Value {
+        if path.kafka_field() == KafkaField::Value {
             return self.parsed.misread.get(path).into_iter().flatten().map(|unreadable| unreadable.row).collect();
         }
         (self.beside)(path).map(|beside| beside.garbled.into_iter().collect()).unwrap_or_default()

@@ -22,7 +22,7 @@ use arrow::compute::filter;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 
-use wardwatch_config::{Origin, SourcePath, SourceSpec};
+use wardwatch_config::{KafkaField, SourcePath, SourceSpec};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
 
 use cells::{Beside, Faults, Implausible, Misread};
@@ -168,16 +168,16 @@ impl Decoder {
         record: usize,
         records: &'a RawRecords,
     ) -> Result<Option<Cow<'a, str>>, NotText> {
-        let bytes = match path.origin() {
-            Origin::Value => None,
-            Origin::Topic => return Ok(Some(Cow::Borrowed(&self.spec.topic))),
+        let bytes = match path.kafka_field() {
+            KafkaField::Value => None,
+            KafkaField::Topic => return Ok(Some(Cow::Borrowed(&self.spec.topic))),
             // In the form of time that no setting changes.
-            Origin::Stamp => {
+            KafkaField::Stamp => {
                 let at = records.stamp_micros(record).and_then(DateTime::from_timestamp_micros);
                 return Ok(at.map(|at| Cow::Owned(at.to_rfc3339_opts(SecondsFormat::Micros, true))));
             }
-            Origin::Key => records.key(record),
-            Origin::Header(name) => {
+            KafkaField::Key => records.key(record),
+            KafkaField::Header(name) => {
                 let index = self.headers.iter().position(|known| known == name);
                 index.and_then(|index| records.header(record, index, self.headers.len()))
             }
@@ -187,8 +187,8 @@ impl Decoder {
 
     /// Each text of a record at one of `paths`, in their order.
     fn texts_at(&self, paths: &[SourcePath], record: usize, records: &RawRecords) -> Vec<String> {
-        let text = |path: &SourcePath| match path.origin() {
-            Origin::Value => json::texts_at(records.payload(record), std::slice::from_ref(path)).pop(),
+        let text = |path: &SourcePath| match path.kafka_field() {
+            KafkaField::Value => json::texts_at(records.payload(record), std::slice::from_ref(path)).pop(),
             _ => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
         };
         paths.iter().filter_map(text).collect()

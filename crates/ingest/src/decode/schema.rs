@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-use wardwatch_config::{Column, ColumnType, Columns, Origin, SourcePath, SourceSpec};
+use wardwatch_config::{Column, ColumnType, Columns, KafkaField, SourcePath, SourceSpec};
 use wardwatch_model::record::{OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, TOPIC_COLUMN};
 
 /// What queries see: the declared columns in their order, `<column>_doubtful` of those that may have doubtful values, then
@@ -136,7 +136,7 @@ pub(super) fn parsed_type(column: ColumnType) -> DataType {
 
 /// The paths that stand in a record's value.
 fn in_value<'a>(paths: impl IntoIterator<Item = &'a SourcePath>) -> impl Iterator<Item = &'a SourcePath> {
-    paths.into_iter().filter(|path| path.origin() == Origin::Value)
+    paths.into_iter().filter(|path| path.kafka_field() == KafkaField::Value)
 }
 
 /// Paths put together by their common beginnings.

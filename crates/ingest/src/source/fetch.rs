@@ -161,7 +161,7 @@ impl Fetch {
     fn close(&mut self) -> MicroBatch {
         let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
         let lost = std::mem::take(&mut self.lost);
-        let is_read = |partition: &&Partition| !self.merge.holds(**partition);
+        let is_read = |partition: &&Partition| !self.merge.has_buffered(**partition);
         let at_end = self.at_end.iter().filter(is_read).copied().collect();
         let batch = MicroBatch { unread, lost, ..self.assembly.close(&at_end) };
         match self.until {
@@ -226,7 +226,7 @@ impl Fetch {
             self.at_end.remove(&partition);
         }
         let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
-        if self.partitions.len() > 1 && self.merge.hold(record, self.assembly.headers(), situation) {
+        if self.partitions.len() > 1 && self.merge.buffer(record, self.assembly.headers(), situation) {
             return false;
         }
         let headers: Vec<Option<&[u8]>> = self.assembly.headers().iter().map(|name| record.header(name)).collect();
@@ -240,15 +240,15 @@ impl Fetch {
         })
     }
 
-    /// Takes the next record that was held and need not be any more. Returns whether a chunk is full with it.
+    /// Takes the next records that were buffered and need not be any more. Returns whether a chunk is full with it.
     fn release(&mut self) -> bool {
         if self.merge.is_empty() {
             return false;
         }
         let mut is_chunk_full = false;
         let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
-        while !is_chunk_full && let Some(held) = self.merge.release(situation) {
-            is_chunk_full = held.record.lend(|record| self.assembly.push(record));
+        while !is_chunk_full && let Some(buffered) = self.merge.release(situation) {
+            is_chunk_full = buffered.record.lend(|record| self.assembly.push(record));
         }
         is_chunk_full
     }
@@ -344,8 +344,11 @@ impl Fetch {
         }
         self.contact.is_there();
         self.topic.check_id()?;
-        if self.waiting.is_none() && !self.paused && self.merge.is_empty() {
-            self.stalls.look(&self.topic, &self.assembly.positions());
+        if self.waiting.is_none() && !self.paused {
+            // What is buffered waits for other partitions, and not for Kafka.
+            let mut positions = self.assembly.positions();
+            positions.retain(|partition, _| !self.merge.has_buffered(*partition));
+            self.stalls.look(&self.topic, &positions);
         }
         let known: BTreeSet<Partition> = self.assembly.partitions().collect();
         let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
@@ -372,7 +375,7 @@ impl Fetch {
     fn assign(&mut self, positions: &Positions) -> Result<(), SourceError> {
         self.topic.assign(positions)?;
         self.paused = false; // an assignment starts unpaused
-        // What was held is behind the positions, and comes again.
+        // What was buffered is not read by the positions, and comes again.
         self.merge.clear();
         Ok(())
     }

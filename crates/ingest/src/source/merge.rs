@@ -2,8 +2,8 @@
 //! in about the order in which the records came, as if the job had never stopped.
 //!
 //! Kafka promises no order across partitions: a backlog comes a megabyte of one, then a megabyte of the next. A record that is ahead of
-//! a partition from which older ones may still come is held here until that one has caught up, has nothing more, or gives nothing.
-//! Records that have just come are never held, and those without stamps neither.
+//! a partition from which older ones may still come is buffered here until that one has caught up, has nothing more, or gives nothing.
+//! Records that have just come are never buffered, nor are those without stamps.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -20,40 +20,40 @@ const SLACK: i64 = 1_000;
 /// Where nothing comes for so long though it is asked for, partitions are not waited for, each until it gives something.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// So many bytes may be held of all partitions together; each has its share of it, and this at least.
-const MOST_HELD: usize = 64 << 20;
+/// So many bytes may be buffered of all partitions together; each has its share of it, and this at least.
+const MOST_BUFFERED: usize = 64 << 20;
 const LEAST_SHARE: usize = 256 << 10;
 
 /// A record that waits for older ones of other partitions.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Buffered {
     pub(super) record: OwnedRecord,
     /// The greatest stamp of its partition up to it.
     order: i64,
 }
 
-/// What is held, and how far each partition has got.
+/// What is buffered, and how far each partition has got.
 #[derive(Debug, Default)]
 pub(super) struct Merge {
-    lanes: BTreeMap<Partition, Lane>,
+    queues: BTreeMap<Partition, Queue>,
     /// Since when Kafka's client has had nothing whenever it was asked.
     nothing_since: Option<Stopwatch>,
 }
 
 #[derive(Debug)]
-struct Lane {
+struct Queue {
     /// The greatest stamp that was read of it.
     read_to: i64,
-    held: VecDeque<Held>,
+    buffered: VecDeque<Buffered>,
     bytes: usize,
     /// Whether it is not waited for: it gave nothing for too long.
     is_given_up: bool,
     is_paused: bool,
 }
 
-impl Lane {
+impl Queue {
     fn new() -> Self {
-        Self { read_to: i64::MIN, held: VecDeque::new(), bytes: 0, is_given_up: false, is_paused: false }
+        Self { read_to: i64::MIN, buffered: VecDeque::new(), bytes: 0, is_given_up: false, is_paused: false }
     }
 }
 
@@ -69,22 +69,22 @@ pub(super) struct Situation<'a> {
 }
 
 impl Merge {
-    /// Holds a record if others that are older may still come. Returns whether it is held.
-    pub(super) fn hold(&mut self, record: &Received<'_>, headers: &[String], situation: Situation<'_>) -> bool {
+    /// Buffers a record if others that are older may still come. Returns whether it did.
+    pub(super) fn buffer(&mut self, record: &Received<'_>, headers: &[String], situation: Situation<'_>) -> bool {
         let (partition, _) = record.place();
         let Some(order) = self.reach(partition, record.stamp()) else { return false };
         if !self.waits(partition, order, situation) {
             return false;
         }
-        self.push(Held { record: OwnedRecord::of(record, headers), order });
+        self.push(Buffered { record: OwnedRecord::of(record, headers), order });
         true
     }
 
     /// Takes note that Kafka's client had nothing when it was asked. While nobody asks, for the loop is busy, nobody is given up.
     pub(super) fn gave_nothing(&mut self) {
         if self.nothing_since.get_or_insert_with(Stopwatch::start).elapsed() >= PATIENCE {
-            let waited_for = self.lanes.values_mut().filter(|lane| lane.held.is_empty());
-            waited_for.for_each(|lane| lane.is_given_up = true);
+            let waited_for = self.queues.values_mut().filter(|queue| queue.buffered.is_empty());
+            waited_for.for_each(|queue| queue.is_given_up = true);
         }
     }
 
@@ -95,15 +95,15 @@ impl Merge {
 
     /// Takes note of a stamp; returns how far its partition has got by it, if that is known.
     fn reach(&mut self, partition: Partition, stamp: Option<i64>) -> Option<i64> {
-        let lane = self.lanes.entry(partition).or_insert_with(Lane::new);
-        lane.is_given_up = false;
-        lane.read_to = lane.read_to.max(stamp?);
-        Some(lane.read_to)
+        let queue = self.queues.entry(partition).or_insert_with(Queue::new);
+        queue.is_given_up = false;
+        queue.read_to = queue.read_to.max(stamp?);
+        Some(queue.read_to)
     }
 
     /// Whether a record that is to be read next of its partition would come before older ones of others.
     fn waits(&mut self, partition: Partition, order: i64, situation: Situation<'_>) -> bool {
-        if self.lanes.get(&partition).is_some_and(|lane| !lane.held.is_empty()) {
+        if self.queues.get(&partition).is_some_and(|queue| !queue.buffered.is_empty()) {
             return true;
         }
         self.is_ahead(partition, order, situation)
@@ -120,63 +120,63 @@ impl Merge {
     /// Up to which stamp nothing older comes of a partition; `None` where nothing does at all.
     fn bound(&mut self, partition: Partition, situation: Situation<'_>) -> Option<i64> {
         let is_at_end = situation.at_end.contains(&partition);
-        let lane = match self.lanes.get_mut(&partition) {
-            Some(lane) => lane,
+        let queue = match self.queues.get_mut(&partition) {
+            Some(queue) => queue,
             None if is_at_end => return None,
-            None => self.lanes.entry(partition).or_insert_with(Lane::new),
+            None => self.queues.entry(partition).or_insert_with(Queue::new),
         };
-        match lane.held.front() {
+        match queue.buffered.front() {
             Some(next) => Some(next.order),
-            None if is_at_end || lane.is_given_up => None,
-            None => Some(lane.read_to.saturating_add(SLACK)),
+            None if is_at_end || queue.is_given_up => None,
+            None => Some(queue.read_to.saturating_add(SLACK)),
         }
     }
 
-    fn push(&mut self, held: Held) {
-        let lane = self.lanes.entry(held.record.partition).or_insert_with(Lane::new);
-        lane.bytes += size(&held);
-        lane.held.push_back(held);
+    fn push(&mut self, buffered: Buffered) {
+        let queue = self.queues.entry(buffered.record.partition).or_insert_with(Queue::new);
+        queue.bytes += size(&buffered);
+        queue.buffered.push_back(buffered);
     }
 
-    /// The oldest record that is held and need not be any more.
-    pub(super) fn release(&mut self, situation: Situation<'_>) -> Option<Held> {
-        let next = |(partition, lane): (&Partition, &Lane)| Some((lane.held.front()?.order, *partition));
-        let (order, partition) = self.lanes.iter().filter_map(next).min()?;
+    /// The oldest record that is buffered and need not be any more.
+    pub(super) fn release(&mut self, situation: Situation<'_>) -> Option<Buffered> {
+        let next = |(partition, queue): (&Partition, &Queue)| Some((queue.buffered.front()?.order, *partition));
+        let (order, partition) = self.queues.iter().filter_map(next).min()?;
         if self.is_ahead(partition, order, situation) {
             return None;
         }
-        let lane = self.lanes.get_mut(&partition)?;
-        let held = lane.held.pop_front()?;
-        lane.bytes -= size(&held);
-        Some(held)
+        let queue = self.queues.get_mut(&partition)?;
+        let buffered = queue.buffered.pop_front()?;
+        queue.bytes -= size(&buffered);
+        Some(buffered)
     }
 
-    /// Whether records of a partition are held.
-    pub(super) fn holds(&self, partition: Partition) -> bool {
-        self.lanes.get(&partition).is_some_and(|lane| !lane.held.is_empty())
+    /// Whether records of a partition are buffered.
+    pub(super) fn has_buffered(&self, partition: Partition) -> bool {
+        self.queues.get(&partition).is_some_and(|queue| !queue.buffered.is_empty())
     }
 
-    /// Whether any record is held.
+    /// Whether any record is buffered.
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.values().all(|lane| lane.held.is_empty())
+        self.queues.values().all(|queue| queue.buffered.is_empty())
     }
 
-    /// Lets go of what is held, which is to be read again.
+    /// Lets go of what is buffered, which is to be read again.
     pub(super) fn clear(&mut self) {
-        self.lanes.clear();
+        self.queues.clear();
         self.nothing_since = None;
     }
 
-    /// The partitions of which so much is held that no more is to be fetched, or so little that more is.
+    /// The partitions of which so much is buffered that no more is to be fetched, or so little that more is.
     pub(super) fn take_pauses(&mut self) -> (Vec<Partition>, Vec<Partition>) {
-        let share = (MOST_HELD / self.lanes.len().max(1)).max(LEAST_SHARE);
+        let share = (MOST_BUFFERED / self.queues.len().max(1)).max(LEAST_SHARE);
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for (partition, lane) in &mut self.lanes {
-            if !lane.is_paused && lane.bytes > share {
-                lane.is_paused = true;
+        for (partition, queue) in &mut self.queues {
+            if !queue.is_paused && queue.bytes > share {
+                queue.is_paused = true;
                 pause.push(*partition);
-            } else if lane.is_paused && lane.bytes < share / 4 {
-                lane.is_paused = false;
+            } else if queue.is_paused && queue.bytes < share / 4 {
+                queue.is_paused = false;
                 resume.push(*partition);
             }
         }
@@ -185,12 +185,12 @@ impl Merge {
 
     /// Takes note that all partitions are fetched again.
     pub(super) fn all_resumed(&mut self) {
-        self.lanes.values_mut().for_each(|lane| lane.is_paused = false);
+        self.queues.values_mut().for_each(|queue| queue.is_paused = false);
     }
 }
 
-fn size(held: &Held) -> usize {
-    held.record.bytes() + size_of::<Held>()
+fn size(buffered: &Buffered) -> usize {
+    buffered.record.bytes() + size_of::<Buffered>()
 }
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
             let situation = Situation { partitions: &all, at_end: &at_end, now: NOW };
             let order = merge.reach(partition, Some(*stamp)).expect("it has a stamp");
             if merge.waits(partition, order, situation) {
-                merge.push(Held { record: record(partition, Some(*stamp), 0), order });
+                merge.push(Buffered { record: record(partition, Some(*stamp), 0), order });
             } else {
                 through.push((partition.0, *stamp));
             }
@@ -227,8 +227,8 @@ mod tests {
                 at_end.insert(partition);
             }
             let situation = Situation { partitions: &all, at_end: &at_end, now: NOW };
-            while let Some(held) = merge.release(situation) {
-                through.push((held.record.partition.0, held.record.stamp.unwrap_or_default()));
+            while let Some(buffered) = merge.release(situation) {
+                through.push((buffered.record.partition.0, buffered.record.stamp.unwrap_or_default()));
             }
         }
         through
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_has_just_come_is_not_held() {
+    fn a_record_that_has_just_come_is_not_buffered() {
         assert_eq!(read(&[(0, NOW - 500), (1, 20_000)], &[]), [(0, NOW - 500), (1, 20_000)]);
     }
 
@@ -267,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded() {
+    fn what_is_buffered_is_bounded() {
         let mut merge = Merge::default();
-        merge.push(Held { record: record(Partition(0), None, MOST_HELD), order: 0 });
+        merge.push(Buffered { record: record(Partition(0), None, MOST_BUFFERED), order: 0 });
         assert_eq!(merge.take_pauses(), (vec![Partition(0)], vec![]));
         assert_eq!(merge.take_pauses(), (vec![], vec![]), "it is told once");
         let all = partitions(&[0]);
