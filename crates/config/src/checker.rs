@@ -8,7 +8,7 @@ use wardwatch_model::terms::{is_private_table, private_table};
 
 use super::spanned::Spanned;
 use super::units::expand;
-use super::{KafkaField, SourcePath};
+use super::SourcePath;
 
 /// Collects faults while values are taken out of the raw job.
 pub(super) struct Checker<'a> {
@@ -43,7 +43,7 @@ impl Checker<'_> {
     /// A path in a record's value.
     pub(super) fn field(&mut self, text: &str) -> Option<SourcePath> {
         let path = self.path(text)?;
-        if path.kafka_field() == KafkaField::Value {
+        if path.beside().is_none() {
             return Some(path);
         }
         let start = self.text.find(text).unwrap_or(0);

@@ -39,8 +39,8 @@ impl Columns {
 
     /// Has the key read from where `other` is.
     pub(super) fn read_key_as(&mut self, other: &str) {
-        if let Some(from) = self.get(other).map(|column| column.from.clone()) {
-            self.all[self.key].from = from;
+        if let Some((from, named)) = self.get(other).map(|column| (column.from.clone(), column.named.clone())) {
+            (self.all[self.key].from, self.all[self.key].named) = (from, named);
         }
     }
 
@@ -48,8 +48,8 @@ impl Columns {
     #[must_use]
     pub fn headers(&self) -> Vec<String> {
         let paths = self.all.iter().flat_map(|column| column.from.iter().chain(column.written.fields()));
-        let headers = paths.filter_map(|path| match path.kafka_field() {
-            KafkaField::Header(name) => Some(name.to_owned()),
+        let headers = paths.filter_map(|path| match path.beside() {
+            Some(KafkaField::Header(name)) => Some(name.clone()),
             _ => None,
         });
         headers.collect::<BTreeSet<String>>().into_iter().collect()
@@ -73,6 +73,9 @@ pub struct Column {
     pub required: bool,
     /// Where in a record it may stand; the first that is not null counts.
     pub from: Vec<SourcePath>,
+    /// In the long form: what the records are called that have its value; the places of `from` come after these. Empty where the
+    /// column stands beside the long value.
+    pub named: Vec<String>,
     /// The unit of its values, for people.
     pub unit: String,
     /// What people call it.
@@ -131,7 +134,8 @@ impl Column {
     /// Whether a value of the column, put at the first place that it is read from, is read as itself.
     #[must_use]
     pub fn is_written_plainly(&self) -> bool {
-        self.written.is_plain() && self.from.first().is_some_and(|path| path.kafka_field() == KafkaField::Value)
+        self.written.is_plain()
+            && (!self.named.is_empty() || matches!(self.from.first(), Some(SourcePath::Fields(_))))
     }
 
     /// Whether a value is outside the plausible range on the side where that may be true.

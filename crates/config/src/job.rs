@@ -88,6 +88,8 @@ pub struct SourceSpec {
     pub properties: BTreeMap<String, String>,
     /// The columns a record becomes.
     pub columns: Columns,
+    /// Where in a record the items stand that become rows, if not each object is one.
+    pub rows: Vec<SourcePath>,
     /// Set where each record carries one vital by name.
     pub long: Option<LongForm>,
 }
@@ -95,10 +97,21 @@ pub struct SourceSpec {
 /// How a record with one vital names it and carries its value.
 #[derive(Debug, Clone)]
 pub struct LongForm {
-    /// The path of the vital's name; it is looked up among the `from` names of the columns.
+    /// The path of the vital's name; it is looked up among the names of the columns.
     pub name: SourcePath,
-    /// The path of its value.
-    pub value: SourcePath,
+    /// The paths of its value; the first that is not null counts.
+    pub value: Vec<SourcePath>,
+    /// What becomes of a vital that no column is named after.
+    pub undeclared: Undeclared,
+}
+
+/// What becomes of what the job does not declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeclared {
+    /// It is left out, and counted.
+    Ignored,
+    /// It is a reject.
+    Rejected,
 }
 
 /// Where to start on a partition of which the store knows nothing.

@@ -21,10 +21,10 @@ pub use columns::{Column, ColumnType, Columns, Words};
 pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
 pub use job::{
-    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, LongForm, QueryFolder, ReportSpec, SourceSpec, SqlSpec,
+    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, LongForm, Undeclared, QueryFolder, ReportSpec, SourceSpec, SqlSpec,
     Start, StoreUrl, Trigger,
 };
 pub use parse::{load, parse};
-pub use path::{KafkaField, SourcePath};
+pub use path::{KafkaField, Scope, Search, SourcePath, Step, Way};
 pub use raw::schema;
 pub use written::{Condition, FieldTest, Part, Units, Written};

@@ -11,9 +11,11 @@ use chrono_tz::Tz;
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
 use super::checker::{Checker, not_empty, table_name};
-use super::raw::{RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::raw::{RawJob, RawLong, RawPlaces, RawReports, RawSource, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration};
-use super::{Job, LongForm, ReportSpec, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
+use super::{
+    Job, LongForm, ReportSpec, Scope, Search, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger, Undeclared,
+};
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -123,10 +125,11 @@ impl Checker<'_> {
             .collect();
         let long = match raw.long {
             None => None,
-            Some(long) => Some(LongForm { name: self.field(&long.name)?, value: self.field(&long.value)? }),
+            Some(long) => Some(self.long(long)?),
         };
-        let of_long: Vec<SourcePath> = long.iter().flat_map(|long| [long.name.clone(), long.value.clone()]).collect();
-        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time, &of_long);
+        let rows = raw.rows.map(RawPlaces::into_list).unwrap_or_default();
+        let rows: Option<Vec<SourcePath>> = rows.iter().map(|path| self.rows(path)).collect();
+        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time, long.as_ref());
         let attach = match (raw.attach, &mut columns) {
             (Some(attach), Some(columns)) => Some(self.attach(attach, columns)),
             _ => None,
@@ -165,8 +168,35 @@ impl Checker<'_> {
             max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
             properties,
             columns: columns?,
+            rows: rows?,
             long,
         })
+    }
+
+    fn long(&mut self, raw: RawLong) -> Option<LongForm> {
+        let name = match raw.name.starts_with('@') {
+            true => self.path(&raw.name)?,
+            false => self.field(&raw.name)?,
+        };
+        let value: Option<Vec<SourcePath>> = raw.value.into_list().iter().map(|path| self.field(path)).collect();
+        let undeclared = if raw.strict { Undeclared::Rejected } else { Undeclared::Ignored };
+        Some(LongForm { name, value: value?, undeclared })
+    }
+
+    /// Where items stand in a record; it begins there, whether it says so or not.
+    fn rows(&mut self, text: &str) -> Option<SourcePath> {
+        let from_record = match text.starts_with(['$', '[', '.', '@', '^']) {
+            true => text.to_owned(),
+            false => format!("$.{text}"),
+        };
+        let start = self.text.find(text).unwrap_or(0);
+        match self.path_at(&from_record, start..start)? {
+            path @ SourcePath::Search(Search { scope: Scope::Record, .. }) => Some(path),
+            _ => self.refuse(
+                start..start,
+                format!("\"{text}\" does not lead into the record; write it like \"$.metrics[*].data[*]\""),
+            ),
+        }
     }
 
     fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {

@@ -118,6 +118,8 @@ pub(super) struct RawSource {
     pub(super) properties: BTreeMap<String, Text>,
     /// The columns that a record becomes.
     pub(super) columns: BTreeMap<Text, RawColumn>,
+    /// Where in a record the items stand that become rows: "$.metrics[*].data[*]". Without it, each object is one.
+    pub(super) rows: Option<RawPlaces>,
     /// Set where each record carries one vital by name.
     pub(super) long: Option<RawLong>,
 }
@@ -131,7 +133,9 @@ pub(super) struct RawColumn {
     #[serde(default)]
     pub(super) required: bool,
     /// Where in a record it stands; the first that is not null counts: ["heart_rate", "vitals.hr"].
-    pub(super) from: Option<RawFrom>,
+    pub(super) from: Option<RawPlaces>,
+    /// In the long form: what the records are called whose value it is: ["8867-4", "HR"].
+    pub(super) named: Option<RawPlaces>,
     /// The unit, for people.
     pub(super) unit: Option<String>,
     /// What people call it.
@@ -173,12 +177,12 @@ pub(super) struct RawColumn {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub(super) enum RawFrom {
+pub(super) enum RawPlaces {
     One(String),
     Several(Vec<String>),
 }
 
-impl RawFrom {
+impl RawPlaces {
     pub(super) fn into_list(self) -> Vec<String> {
         match self {
             Self::One(one) => vec![one],
@@ -257,8 +261,11 @@ pub(super) struct RawCondition {
 pub(super) struct RawLong {
     /// The path of the vital's name.
     pub(super) name: String,
-    /// The path of its value.
-    pub(super) value: String,
+    /// The path of its value; of several, the first that is not null counts: ["qty", "Avg"].
+    pub(super) value: RawPlaces,
+    /// Whether a name that no column has makes a reject. Without it, what bears such a name is left out and counted.
+    #[serde(default)]
+    pub(super) strict: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringViewBuilder};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Fields, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use chrono::{DateTime, Utc};
 
 use wardwatch_model::encounter::{Encounters, Presence};
-use wardwatch_model::record::{Artefact, OFFSET_COLUMN, PARTITION_COLUMN, Unattached};
+use wardwatch_model::record::{Artefact, ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Place, Unattached};
 use wardwatch_model::terms::{Offset, Partition};
 
 use super::lateness::as_json;
@@ -93,12 +93,16 @@ pub fn patient<'a>(name: &'a str, at: DateTime<Utc>, keyed: Keyed, encounters: &
 pub fn unattached(rows: &RecordBatch, places: &[usize], (key, event_time): (&str, &str)) -> Vec<Unattached> {
     let (partitions, offsets) =
         (rows[PARTITION_COLUMN].as_primitive::<Int32Type>(), rows[OFFSET_COLUMN].as_primitive::<Int64Type>());
+    let items = rows[ITEM_COLUMN].as_primitive::<Int32Type>();
     let (keys, times) = (rows[key].as_string_view(), rows[event_time].as_primitive::<TimestampMicrosecondType>());
     places
         .iter()
         .map(|&row| Unattached {
-            partition: Partition(partitions.value(row)),
-            offset: Offset(offsets.value(row)),
+            place: Place {
+                partition: Partition(partitions.value(row)),
+                offset: Offset(offsets.value(row)),
+                item: Item(items.value(row)),
+            },
             device: keys.value(row).to_owned(),
             event_time: DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default(),
             values: as_json(rows, row),
@@ -134,14 +138,26 @@ pub fn decoded_again(schema: &SchemaRef, values: &[String]) -> (RecordBatch, Vec
 
 /// As many rows as there are texts, or an error.
 fn read_rows(schema: &SchemaRef, values: &[String]) -> Result<RecordBatch, ArrowError> {
-    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(values.len().max(1)).build_decoder()?;
+    // Rows of before 0.3 do not say which of their record's rows they are: each was the only one.
+    let read = schema.fields().iter().map(|field| match field.name() == ITEM_COLUMN {
+        true => Arc::new(field.as_ref().clone().with_nullable(true)),
+        false => Arc::clone(field),
+    });
+    let read = Arc::new(Schema::new(read.collect::<Fields>()));
+    let mut decoder = ReaderBuilder::new(Arc::clone(&read)).with_batch_size(values.len().max(1)).build_decoder()?;
     for value in values {
         decoder.decode(value.as_bytes())?;
         decoder.decode(b"\n")?;
     }
-    let rows = decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema)));
+    let rows = decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(read));
     if rows.num_rows() == values.len() {
-        Ok(rows)
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| -> ArrayRef {
+            match column.as_primitive_opt::<Int32Type>().filter(|_| field.name() == ITEM_COLUMN) {
+                Some(items) => Arc::new(items.iter().map(|item| Some(item.unwrap_or(0))).collect::<Int32Array>()),
+                None => Arc::clone(column),
+            }
+        });
+        RecordBatch::try_new(Arc::clone(schema), columns.collect())
     } else {
         Err(ArrowError::JsonError(format!("{} rows in {} texts", rows.num_rows(), values.len())))
     }
@@ -171,6 +187,7 @@ mod tests {
             (TOPIC_COLUMN, text([Some("vitals"); 3]), false),
             (PARTITION_COLUMN, Arc::new(Int32Array::from(vec![0, 1, 2])) as _, false),
             (OFFSET_COLUMN, Arc::new(Int64Array::from(vec![7, 8, 9])) as _, false),
+            (ITEM_COLUMN, Arc::new(Int32Array::from(vec![0, 0, 1])) as _, false),
             (STAMP_COLUMN, times([Some(1_767_261_600_200_000), None, Some(1)]), true),
         ])
         .expect("rows")

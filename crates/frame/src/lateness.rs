@@ -10,7 +10,7 @@ use arrow::json::LineDelimitedWriter;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_model::event_time::Watermarks;
-use wardwatch_model::record::{LateRecord, LateRow, OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, Span};
+use wardwatch_model::record::{ITEM_COLUMN, Item, LateRecord, LateRow, OFFSET_COLUMN, Place, PARTITION_COLUMN, STAMP_COLUMN, Span};
 use wardwatch_model::terms::{Offset, Partition, Watermark};
 
 /// Rows apart by whether they were on time.
@@ -45,7 +45,7 @@ pub fn split_late(
     now: DateTime<Utc>,
 ) -> Split {
     let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>();
-    let offsets = rows[OFFSET_COLUMN].as_primitive::<Int64Type>();
+    let (offsets, items) = (rows[OFFSET_COLUMN].as_primitive::<Int64Type>(), rows[ITEM_COLUMN].as_primitive::<Int32Type>());
     let stamps = rows[STAMP_COLUMN].as_primitive::<TimestampMicrosecondType>();
     let times = rows[event_time].as_primitive::<TimestampMicrosecondType>();
     let lateness = i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX);
@@ -67,8 +67,11 @@ pub fn split_late(
         if time < missed {
             late.push(LateRow {
                 row,
-                partition: Partition(partition),
-                offset: Offset(offsets.value(row)),
+                place: Place {
+                    partition: Partition(partition),
+                    offset: Offset(offsets.value(row)),
+                    item: Item(items.value(row)),
+                },
                 event_time: instant(time),
                 watermark: Watermark(instant(missed)),
             });
@@ -154,6 +157,7 @@ mod tests {
         RecordBatch::try_from_iter_with_nullable([
             (PARTITION_COLUMN, Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0))) as _, false),
             (OFFSET_COLUMN, Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)) as _, false),
+            (ITEM_COLUMN, Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| 0))) as _, false),
             (STAMP_COLUMN, seconds(rows.iter().map(|row| row.2).collect()), true),
             ("event_time", seconds(rows.iter().map(|row| Some(row.1)).collect()), false),
         ])

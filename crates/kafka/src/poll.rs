@@ -59,10 +59,10 @@ impl Received<'_> {
         headers.iter().filter(|header| header.key == name).last()?.value
     }
 
-    /// Its bytes; none of a record without.
+    /// Its bytes; `None` where its value is null, which is not empty.
     #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        self.0.payload().unwrap_or_default()
+    pub fn payload(&self) -> Option<&[u8]> {
+        self.0.payload()
     }
 }
 

@@ -10,19 +10,34 @@ pub const TOPIC_COLUMN: &str = "_topic";
 pub const PARTITION_COLUMN: &str = "_partition";
 /// The offset of a row.
 pub const OFFSET_COLUMN: &str = "_offset";
+/// Which of its record's rows a row is.
+pub const ITEM_COLUMN: &str = "_item";
 /// When Kafka stamped the record of a row; NULL where the topic keeps no stamps.
 pub const STAMP_COLUMN: &str = "_stamped_at";
 
-/// A record that cannot become a row.
+/// Where a row stands: a record, and which of its rows it is. In the order in which rows are read of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The record's partition.
+    pub partition: Partition,
+    /// The record's offset.
+    pub offset: Offset,
+    /// Which of the record's rows.
+    pub item: Item,
+}
+
+/// The number of a row among those of its record, counted from 0; a record that is one row has this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Item(pub i32);
+
+/// A record, or one item of it, that cannot become a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// Where it was read.
-    pub partition: Partition,
-    /// Where it was read.
-    pub offset: Offset,
+    pub place: Place,
     /// Its key, if it has one.
     pub key: Option<Vec<u8>>,
-    /// Its bytes, all of them.
+    /// The record's bytes, all of them; empty where an earlier reject of the same record has them.
     pub raw: Vec<u8>,
     /// Why it is no row.
     pub reason: String,
@@ -48,10 +63,8 @@ impl Reject {
 /// A value that cannot be read or cannot be true; the frame has NULL in its place. A record has at most one of a column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artefact {
-    /// Where the record was read.
-    pub partition: Partition,
-    /// Where the record was read.
-    pub offset: Offset,
+    /// Where it was read.
+    pub place: Place,
     /// The record's patient.
     pub patient: String,
     /// The record's event time.
@@ -75,9 +88,7 @@ pub struct LateRow {
     /// Its place among the rows that were split.
     pub row: usize,
     /// Where it was read.
-    pub partition: Partition,
-    /// Where it was read.
-    pub offset: Offset,
+    pub place: Place,
     /// When the device measured.
     pub event_time: DateTime<Utc>,
     /// The watermark that it missed.
@@ -108,9 +119,7 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unattached {
     /// Where it was read.
-    pub partition: Partition,
-    /// Where it was read.
-    pub offset: Offset,
+    pub place: Place,
     /// The device or, where records name the patient, the patient who had left.
     pub device: String,
     /// When the device measured.

@@ -64,7 +64,7 @@ impl AdmittedBatch {
         let rows = state.memory.take(plan, &batch.rows, &nobody, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
         for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
-            state.memory.streams.reach(reject.partition, stamped.min(now));
+            state.memory.streams.reach(reject.place.partition, stamped.min(now));
         }
         // While the batch waited to be taken, more may have come.
         let since_look = batch.looked.and_then(|looked| TimeDelta::from_std(looked.elapsed()).ok()).unwrap_or_default();

@@ -24,7 +24,7 @@ use tracing::info;
 use wardwatch_alert::{
     Composer, Elsewhere, Findings, Judged, Moment, OpenEpisodes, Origin, Rows, Rule, Samples, Streams, ValidFor,
 };
-use wardwatch_model::record::{OFFSET_COLUMN, TOPIC_COLUMN};
+use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, TOPIC_COLUMN};
 use wardwatch_sql::{Engine, Input, Outcome, QueryFailure};
 
 use super::admit::AdmittedBatch;
@@ -268,6 +268,8 @@ fn rows_of(
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.origin.partition.0)))
         } else if name == OFFSET_COLUMN {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|_| 0)))
+        } else if name == ITEM_COLUMN {
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| 0)))
         } else if name == TOPIC_COLUMN {
             Arc::new(StringViewArray::from_iter_values(rows.iter().map(|_| &source.topic)))
         } else if source.device.as_ref() == Some(name) {

@@ -132,6 +132,7 @@ impl JudgedBatch {
             frame_rows: batch.rows.num_rows() - admitted.attached_later.len(),
             rejects: &batch.rejects,
             artefacts: &batch.artefacts,
+            ignored: batch.ignored,
             late: &rows.late,
             duplicates: rows.duplicates,
             tables,

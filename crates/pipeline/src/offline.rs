@@ -92,6 +92,8 @@ pub struct OfflineBatch {
     pub rejects: Vec<Reject>,
     /// Values that could not be read or could not be true.
     pub artefacts: Vec<Artefact>,
+    /// How many records, and items of them, are no rows on purpose.
+    pub ignored: usize,
     /// Rows that came too late for windows.
     pub late: Vec<LateRecord>,
 }
@@ -161,6 +163,7 @@ impl OfflineJob {
             rows.push(decoded.rows);
             batch.rejects.extend(decoded.rejects);
             batch.artefacts.extend(decoded.artefacts);
+            batch.ignored += decoded.ignored;
         }
         batch.partitions = self.partitions();
         batch.at_end = batch.partitions.clone();
@@ -290,8 +293,8 @@ impl OfflineJob {
         let others = changes.collect();
         self.state.go_on(&admitted);
         let AdmittedBatch { id, batch, rows, .. } = admitted;
-        let MicroBatch { records, rejects, artefacts, .. } = batch;
-        OfflineBatch { batch: id, records, outcomes, changes: first, others, rejects, artefacts, late: rows.late }
+        let MicroBatch { records, rejects, artefacts, ignored, .. } = batch;
+        OfflineBatch { batch: id, records, outcomes, changes: first, others, rejects, artefacts, ignored, late: rows.late }
     }
 
     fn nothing(&self) -> MicroBatch {

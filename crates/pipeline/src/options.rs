@@ -103,6 +103,8 @@ pub struct Summary {
     pub rejects: u64,
     /// Artefacts in them.
     pub artefacts: u64,
+    /// Records, and items of them, that are no rows on purpose.
+    pub ignored: u64,
     /// Rows that came too late for windows.
     pub late: u64,
     /// Rows that had come before.
@@ -119,6 +121,7 @@ impl Summary {
         self.records += taken.batch.records as u64;
         self.rejects += taken.batch.rejects.len() as u64;
         self.artefacts += taken.batch.artefacts.len() as u64;
+        self.ignored += taken.batch.ignored as u64;
         self.late += taken.rows.late.len() as u64;
         self.duplicates += taken.rows.duplicates as u64;
     }

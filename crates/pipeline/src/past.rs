@@ -79,6 +79,8 @@ pub struct Past {
     pub first_reject: Option<String>,
     /// The values that could not be read or could not be true.
     pub artefacts: Vec<Artefact>,
+    /// How many records, and items of them, are no rows on purpose.
+    pub ignored: usize,
 }
 
 impl Past {
@@ -98,6 +100,7 @@ impl Past {
             text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
         let mut decoder = Decoder::new(&job.source);
         let (mut batches, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ignored = 0;
         let mut offsets = 0_i64..;
         for chunk in lines.chunks(CHUNK) {
             let mut records = RawRecords::default();
@@ -108,17 +111,19 @@ impl Past {
             batches.push(decoded.rows);
             rejects.extend(decoded.rejects);
             artefacts.extend(decoded.artefacts);
+            ignored += decoded.ignored;
         }
-        if let Some(first) = rejects.first().filter(|_| rejects.len() == lines.len()) {
-            let reason = format!("line {}: {}", first.offset.0 + 1, first.reason);
+        let has_rows = batches.iter().any(|batch| batch.num_rows() > 0);
+        if let Some(first) = rejects.first().filter(|_| !has_rows && ignored == 0) {
+            let reason = of_line(first);
             return Err(PastError::Rejects { file: file.to_owned(), records: lines.len(), reason });
         }
         let rows = concat_batches(decoder.schema(), &batches)
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
-        let first_reject = rejects.first().map(|first| format!("line {}: {}", first.offset.0 + 1, first.reason));
+        let first_reject = rejects.first().map(of_line);
         artefacts.retain(|artefact| is_within(artefact.event_time, from, to));
         let rows = within(&in_order(&rows, job), job, from, to);
-        Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts })
+        Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts, ignored })
     }
 
     /// Reads the table with a row per record that the job's charts are drawn from, and the values that the job has put aside.
@@ -137,7 +142,7 @@ impl Past {
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
         let artefacts = store.artefacts(&job.source.topic, (from, to))?;
         let rows = with_doubtful(&in_order(&rows, job), job, &artefacts);
-        Ok(Self { rows, rejects: 0, first_reject: None, artefacts })
+        Ok(Self { rows, rejects: 0, first_reject: None, artefacts, ignored: 0 })
     }
 
     /// Reads the newest `count` records of the job's topic.
@@ -164,13 +169,14 @@ impl Past {
         let rejects: Vec<&Reject> = read.iter().flat_map(|batch| &batch.rejects).collect();
         let first_reject = rejects
             .first()
-            .map(|first| format!("partition {}, offset {}: {}", first.partition, first.offset, first.reason));
+            .map(|first| format!("partition {}, offset {}: {}", first.place.partition, first.place.offset, first.reason));
         // As many were read of each partition; the newest of all are wanted.
         let rows = in_order(&rows, job);
         let kept = count.min(rows.num_rows());
         let artefacts = read.iter().flat_map(|batch| &batch.artefacts).cloned().collect();
         let rows = rows.slice(rows.num_rows() - kept, kept);
-        Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts })
+        let ignored = read.iter().map(|batch| batch.ignored).sum();
+        Ok(Self { rows, rejects: rejects.len(), first_reject, artefacts, ignored })
     }
 
     /// The newest event time; 1970 where there are no rows.
@@ -193,6 +199,13 @@ fn in_order(rows: &RecordBatch, job: &Job) -> RecordBatch {
 }
 
 /// The rows with their doubtful values, where a table of readings has none: a patient's row of that time that lacks the value.
+/// Where in a file a reject stands, and why it is one.
+fn of_line(reject: &Reject) -> String {
+    let item = reject.place.item.0;
+    let of_item = if item > 0 { format!(", item {}", item + 1) } else { String::new() };
+    format!("line {}{of_item}: {}", reject.place.offset.0 + 1, reject.reason)
+}
+
 fn with_doubtful(rows: &RecordBatch, job: &Job, artefacts: &[Artefact]) -> RecordBatch {
     let schema = rows.schema();
     let times = times(rows, job);

@@ -226,6 +226,7 @@ impl ClockAhead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wardwatch_model::record::{Item, Place};
     use wardwatch_model::terms::{Offset, Partition};
 
     fn second(second: i64) -> DateTime<Utc> {
@@ -234,8 +235,7 @@ mod tests {
 
     fn reject(patient: Option<&str>, stamped: i64) -> Reject {
         Reject {
-            partition: Partition(0),
-            offset: Offset(stamped),
+            place: Place { partition: Partition(0), offset: Offset(stamped), item: Item(0) },
             key: None,
             raw: Vec::new(),
             reason: "it is no JSON object".to_owned(),

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tracing::{error, info};
 
 use wardwatch_frame::decoded_again;
-use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_model::record::Place;
 use wardwatch_store::{Store, StoreError, WaitingRow};
 
 /// So many rows a batch takes at most.
@@ -101,8 +101,8 @@ impl Waiting {
         let mut found = Vec::new();
         if !devices.is_empty() {
             found = store.waiting_rows(&self.topic, &devices)?;
-            let due: HashSet<(Partition, Offset)> = self.due.iter().map(|row| (row.partition, row.offset)).collect();
-            let is_new = |row: &WaitingRow| !due.contains(&(row.partition, row.offset));
+            let due: HashSet<Place> = self.due.iter().map(|row| row.place).collect();
+            let is_new = |row: &WaitingRow| !due.contains(&row.place);
             found.retain(|row| is_somebodys(&row.device, row.event_time) && is_new(row));
             self.due.extend(found.iter().cloned());
         }
@@ -119,7 +119,7 @@ impl Waiting {
         let (rows, unreadable) = decoded_again(&self.schema, &values);
         for place in unreadable.into_iter().rev() {
             let row = places.remove(place);
-            error!(partition = %row.partition, offset = %row.offset, "a row of unattached is no record of the job's any more");
+            error!(partition = %row.place.partition, offset = %row.place.offset, item = row.place.item.0, "a row of unattached is no record of the job's any more");
         }
         info!(rows = places.len(), left = self.due.len(), "rows that waited in unattached are somebody's now");
         self.next = WaitedRows { rows, places };

@@ -21,6 +21,7 @@ pub struct Committed<'a> {
     pub(super) alerts: &'a [Change],
     pub(super) rejects: &'a [Reject],
     pub(super) artefacts: &'a [Artefact],
+    pub(super) ignored: usize,
     pub(super) latency: Duration,
 }
 
@@ -89,6 +90,12 @@ impl Committed<'_> {
     #[must_use]
     pub fn artefacts(&self) -> &[Artefact] {
         self.artefacts
+    }
+
+    /// How many records, and items of them, are no rows on purpose: vitals that no column is named after, tombstones.
+    #[must_use]
+    pub fn ignored(&self) -> usize {
+        self.ignored
     }
 
     /// From the closing of the batch to the end of its commit; zero offline.

@@ -62,6 +62,7 @@ impl Given {
             alerts: &batch.changes,
             rejects: &batch.rejects,
             artefacts: &batch.artefacts,
+            ignored: batch.ignored,
             latency: Duration::ZERO,
         }
     }

@@ -278,6 +278,7 @@ fn committed<'p>(progress: &'p Progress<'_>) -> Committed<'p> {
         alerts: progress.alerts,
         rejects: &progress.micro_batch.rejects,
         artefacts: &progress.micro_batch.artefacts,
+        ignored: progress.micro_batch.ignored,
         latency: progress.latency,
     }
 }

@@ -11,8 +11,8 @@ use super::{ACVPU, Sample, Vital};
 /// Where each part of a sample stands in a record of one job.
 #[derive(Debug)]
 pub struct RecordForm {
-    patient: SourcePath,
-    event_time: SourcePath,
+    patient: Option<SourcePath>,
+    event_time: Option<SourcePath>,
     vitals: Vec<Field>,
     /// The paths of name and value where each vital is a record of its own.
     long: Option<(SourcePath, SourcePath)>,
@@ -22,7 +22,10 @@ pub struct RecordForm {
 #[derive(Debug)]
 struct Field {
     vital: Vital,
-    path: SourcePath,
+    /// Where it stands in a record, unless that is the long value.
+    path: Option<SourcePath>,
+    /// What a long record calls it.
+    name: Option<String>,
     column: ColumnType,
 }
 
@@ -30,15 +33,15 @@ impl RecordForm {
     /// The form that `spec` takes: each column at the first place it is read from.
     #[must_use]
     pub fn of(spec: &SourceSpec) -> Self {
-        let first = |column: &wardwatch_config::Column| column.from[0].clone();
         let vitals = spec.columns.all().iter().filter_map(|column| {
-            Some(Field { vital: Vital::from_name(&column.name)?, path: first(column), column: column.r#type })
+            let (path, name) = (column.from.first().cloned(), column.named.first().cloned());
+            Some(Field { vital: Vital::from_name(&column.name)?, path, name, column: column.r#type })
         });
         Self {
-            patient: first(spec.columns.key()),
-            event_time: first(spec.columns.event_time()),
+            patient: spec.columns.key().from.first().cloned(),
+            event_time: spec.columns.event_time().from.first().cloned(),
             vitals: vitals.collect(),
-            long: spec.long.as_ref().map(|long| (long.name.clone(), long.value.clone())),
+            long: spec.long.as_ref().and_then(|long| Some((long.name.clone(), long.value.first()?.clone()))),
             time_zone: spec.time_zone,
         }
     }
@@ -52,14 +55,19 @@ impl RecordForm {
         match &self.long {
             None => {
                 let mut record = self.head(sample);
-                fields.for_each(|(field, value)| field.path.put(&mut record, value));
+                fields.for_each(|(field, value)| put(field.path.as_ref(), &mut record, value));
                 vec![Value::Object(record).to_string().into_bytes()]
             }
             Some((name, value_path)) => fields
                 .map(|(field, value)| {
                     let mut record = self.head(sample);
-                    name.put(&mut record, Value::String(field.path.to_string()));
-                    value_path.put(&mut record, value);
+                    match &field.name {
+                        Some(named) => {
+                            name.put(&mut record, Value::String(named.clone()));
+                            value_path.put(&mut record, value);
+                        }
+                        None => put(field.path.as_ref(), &mut record, value),
+                    }
                     Value::Object(record).to_string().into_bytes()
                 })
                 .collect(),
@@ -68,14 +76,20 @@ impl RecordForm {
 
     fn head(&self, sample: &Sample) -> Map<String, Value> {
         let mut record = Map::new();
-        self.patient.put(&mut record, Value::String(sample.patient.clone()));
+        put(self.patient.as_ref(), &mut record, Value::String(sample.patient.clone()));
         // A job with a time zone of its own reads times that name none.
         let time = match self.time_zone {
             Tz::UTC => sample.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             zone => sample.at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S%.f").to_string(),
         };
-        self.event_time.put(&mut record, Value::String(time));
+        put(self.event_time.as_ref(), &mut record, Value::String(time));
         record
+    }
+}
+
+fn put(path: Option<&SourcePath>, record: &mut Map<String, Value>, value: Value) {
+    if let Some(path) = path {
+        path.put(record, value);
     }
 }
 

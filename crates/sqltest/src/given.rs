@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use wardwatch_config::{Column, ColumnType, SourcePath, SourceSpec};
+use wardwatch_config::{Column, ColumnType, SourceSpec};
 use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::terms::Partition;
 use wardwatch_pipeline::GivenRecord;
@@ -83,19 +83,20 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
 
 /// The records of one row; more than one only where each vital is a record of its own.
 fn payloads(cells: &[(&Column, &str)], source: &SourceSpec) -> Vec<Vec<u8>> {
-    let is_head =
-        |column: &Column| column.name == source.columns.key().name || column.name == source.columns.event_time().name;
-    let (head, vitals): (Vec<_>, Vec<_>) =
-        cells.iter().partition(|(column, _)| source.long.is_none() || is_head(column));
+    let (head, vitals): (Vec<_>, Vec<_>) = cells.iter().partition(|(column, _)| column.named.is_empty());
     let mut record = Map::new();
     for (column, text) in head {
-        column.from[0].put(&mut record, json(column, text));
+        if let Some(path) = column.from.first() {
+            path.put(&mut record, json(column, text));
+        }
     }
     let Some(long) = &source.long else { return vec![Value::Object(record).to_string().into_bytes()] };
     let one = |(column, text): (&Column, &str)| {
         let mut record = record.clone();
-        long.name.put(&mut record, Value::String(SourcePath::to_string(&column.from[0])));
-        long.value.put(&mut record, json(column, text));
+        long.name.put(&mut record, Value::String(column.named[0].clone()));
+        if let Some(path) = long.value.first() {
+            path.put(&mut record, json(column, text));
+        }
         Value::Object(record).to_string().into_bytes()
     };
     vitals.into_iter().map(one).collect()

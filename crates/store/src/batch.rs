@@ -40,6 +40,8 @@ pub struct Commit<'a> {
     pub rejects: &'a [Reject],
     /// The values that cannot be read or true.
     pub artefacts: &'a [Artefact],
+    /// How many records, and items of them, are no rows on purpose.
+    pub ignored: usize,
     /// The rows that came too late for windows.
     pub late: &'a [LateRecord],
     /// How many rows had come before.

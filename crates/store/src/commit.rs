@@ -280,6 +280,7 @@ impl Store {
             Value::Int(i64::try_from(commit.encounters_version.0).unwrap_or(i64::MAX)),
             Value::count(commit.unattached.len()),
             Value::count(commit.attached_later.len()),
+            Value::count(commit.ignored),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }

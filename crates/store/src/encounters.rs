@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::encounter::{Given, Kind, Origin, Request, RequestId, Version};
+use wardwatch_model::record::{Item, Place};
 use wardwatch_model::terms::{BatchId, Offset, Partition};
 
 use super::Value;
@@ -49,9 +50,7 @@ pub struct EncounterAnswer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingRow {
     /// Where it was read.
-    pub partition: Partition,
-    /// Where it was read.
-    pub offset: Offset,
+    pub place: Place,
     /// The device or, where records name the patient, the patient who had left.
     pub device: String,
     /// When the device measured.
@@ -254,7 +253,7 @@ impl Store {
         let devices: Vec<&String> = devices.iter().collect();
         for devices in devices.chunks(AT_ONCE) {
             let sql = format!(
-                "SELECT `partition`, `offset`, `device`, `event_time` FROM {} \
+                "SELECT `partition`, `offset`, `item`, `device`, `event_time` FROM {} \
                  WHERE `job`=? AND `topic`=? AND `attached_batch` IS NULL AND `device` IN ({})",
                 quoted(UNATTACHED),
                 places(devices.len())
@@ -264,11 +263,10 @@ impl Store {
             let rows = self.database.query(&sql, &values)?;
             waiting.extend(self.odd.leave_out(&rows, |row| {
                 let mut row = Row::new(UNATTACHED, row);
-                let (partition, offset) = place(&mut row)?;
-                Ok(WaitingRow { partition, offset, device: row.text()?, event_time: row.time()? })
+                Ok(WaitingRow { place: row.place()?, device: row.text()?, event_time: row.time()? })
             }));
         }
-        waiting.sort_by_key(|row| (row.partition, row.offset));
+        waiting.sort_by_key(|row| row.place);
         Ok(waiting)
     }
 
@@ -282,12 +280,13 @@ impl Store {
         rows: &[WaitingRow],
     ) -> Result<Vec<(WaitingRow, String)>, StoreError> {
         let mut offsets: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
-        rows.iter().for_each(|row| offsets.entry(row.partition).or_default().push(row.offset));
-        let mut values: BTreeMap<(Partition, Offset), String> = BTreeMap::new();
-        for (partition, offsets) in offsets {
+        rows.iter().for_each(|row| offsets.entry(row.place.partition).or_default().push(row.place.offset));
+        let mut values: BTreeMap<Place, String> = BTreeMap::new();
+        for (partition, mut offsets) in offsets {
+            offsets.dedup(); // of rows of one record
             for offsets in offsets.chunks(AT_ONCE) {
                 let sql = format!(
-                    "SELECT `partition`, `offset`, `row_values` FROM {} \
+                    "SELECT `partition`, `offset`, `item`, `row_values` FROM {} \
                      WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset` IN ({})",
                     quoted(UNATTACHED),
                     places(offsets.len())
@@ -295,11 +294,11 @@ impl Store {
                 let found = self.database.query(&sql, &self.key_of(topic, partition, offsets))?;
                 values.extend(self.odd.leave_out(&found, |row| {
                     let mut row = Row::new(UNATTACHED, row);
-                    Ok((place(&mut row)?, row.text()?))
+                    Ok((row.place()?, row.text()?))
                 }));
             }
         }
-        let of = |row: &WaitingRow| Some((row.clone(), values.remove(&(row.partition, row.offset))?));
+        let of = |row: &WaitingRow| Some((row.clone(), values.remove(&row.place)?));
         Ok(rows.iter().filter_map(of).collect())
     }
 
@@ -321,7 +320,7 @@ impl Store {
         let sql = format!(
             "SELECT `attached_batch`, `row_values` FROM {} \
              WHERE `job`=? AND `topic`=? AND `attached_batch`>=? AND `attached_batch`<=? \
-             ORDER BY `attached_batch`, `partition`, `offset`",
+             ORDER BY `attached_batch`, `partition`, `offset`, `item`",
             quoted(UNATTACHED)
         );
         let key = [Value::text(&self.job), Value::text(topic), batch_value(from), batch_value(to)];
@@ -356,19 +355,19 @@ impl Store {
         topic: &str,
         attached: &[AttachedLater],
     ) -> Result<(), StoreError> {
-        let mut by_patient: BTreeMap<(&str, Partition), Vec<Offset>> = BTreeMap::new();
+        let mut by_patient: BTreeMap<(&str, Partition, Item), Vec<Offset>> = BTreeMap::new();
         for AttachedLater { row, patient } in attached {
-            by_patient.entry((patient, row.partition)).or_default().push(row.offset);
+            by_patient.entry((patient, row.place.partition, row.place.item)).or_default().push(row.place.offset);
         }
-        for ((patient, partition), offsets) in by_patient {
+        for ((patient, partition, item), offsets) in by_patient {
             for offsets in offsets.chunks(AT_ONCE) {
                 let sql = format!(
                     "UPDATE {} SET `patient_id`=?, `attached_batch`=? \
-                     WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset` IN ({})",
+                     WHERE `item`=? AND `job`=? AND `topic`=? AND `partition`=? AND `offset` IN ({})",
                     quoted(UNATTACHED),
                     places(offsets.len())
                 );
-                let said = [Value::text(patient), batch_value(batch)];
+                let said = [Value::text(patient), batch_value(batch), Value::Int(item.0.into())];
                 let values: Vec<Value> = said.into_iter().chain(self.key_of(topic, partition, offsets)).collect();
                 self.database.execute(&sql, &values)?;
             }
@@ -402,10 +401,6 @@ impl Store {
 
 fn places(count: usize) -> String {
     vec!["?"; count].join(", ")
-}
-
-fn place(row: &mut Row<'_>) -> Result<(Partition, Offset), StoreError> {
-    Ok((Partition(i32::try_from(row.int()?).unwrap_or(-1)), Offset(row.int()?)))
 }
 
 fn version(value: Option<&Value>) -> Option<Version> {

@@ -41,6 +41,8 @@ pub struct BatchRow {
     pub rejects: i64,
     /// Values that cannot be read or true.
     pub artefacts: i64,
+    /// Records, and items of them, that are no rows on purpose.
+    pub ignored: i64,
     /// Rows that came too late for windows.
     pub late: i64,
     /// Rows that had come before.
@@ -58,6 +60,8 @@ pub struct RejectRow {
     pub partition: i64,
     /// Its offset.
     pub offset: i64,
+    /// Which of the record's rows it would have been.
+    pub item: i64,
     /// Its bytes.
     pub raw: Vec<u8>,
     /// Why.
@@ -196,7 +200,7 @@ impl Store {
     pub fn batch_rows(&mut self, until: BatchId, most: usize) -> Result<Vec<BatchRow>, StoreError> {
         let sql = format!(
             "SELECT `batch`, `now_at`, `records`, `watermark`, `event_now_at`, `rejects`, `artefacts`, `late_rows`, \
-             `duplicates`, `failures`, `prepared_ms` FROM {} WHERE `job`=? AND `batch`<=? ORDER BY `batch` DESC LIMIT ?",
+             `duplicates`, `failures`, `prepared_ms`, `ignored` FROM {} WHERE `job`=? AND `batch`<=? ORDER BY `batch` DESC LIMIT ?",
             quoted(BATCHES)
         );
         let values = [Value::text(&self.job), batch_value(until), Value::count(most)];
@@ -204,7 +208,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let mut row = Row::new(BATCHES, row);
-                Ok(BatchRow {
+                let read = BatchRow {
                     summary: BatchSummary {
                         batch: row.batch()?,
                         now: row.time()?,
@@ -214,11 +218,14 @@ impl Store {
                     },
                     rejects: row.int()?,
                     artefacts: row.int()?,
+                    ignored: 0,
                     late: row.int()?,
                     duplicates: row.int()?,
                     failures: row.int()?,
                     prepared_ms: row.optional_float().unwrap_or(0.0),
-                })
+                };
+                // NULL in rows of before 0.3.
+                Ok(BatchRow { ignored: row.int().unwrap_or(0), ..read })
             })
             .collect()
     }
@@ -228,16 +235,17 @@ impl Store {
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
     pub fn reject_rows(&mut self, topic: &str, most: usize) -> Result<Vec<RejectRow>, StoreError> {
-        let columns = "`partition`, `offset`, `batch`, `reason`, `raw`";
+        let columns = "`partition`, `offset`, `item`, `batch`, `reason`, `raw`";
         let rows = self.newest_by_partition(REJECTS, columns, topic, most)?;
         let rejects = rows.iter().map(|values| {
             let mut row = Row::new(REJECTS, values);
-            let (partition, offset, batch, reason) = (row.int()?, row.int()?, row.batch()?, row.text()?);
-            let raw = values.get(4).and_then(Value::as_bytes).unwrap_or_default().to_vec();
-            Ok(RejectRow { partition, offset, raw, reason, batch })
+            let (partition, offset, item) = (row.int()?, row.int()?, row.int()?);
+            let (batch, reason) = (row.batch()?, row.text()?);
+            let raw = values.get(5).and_then(Value::as_bytes).unwrap_or_default().to_vec();
+            Ok(RejectRow { partition, offset, item, raw, reason, batch })
         });
         let mut rejects = rejects.collect::<Result<Vec<_>, StoreError>>()?;
-        rejects.sort_by_key(|reject| (std::cmp::Reverse(reject.batch), reject.partition, reject.offset));
+        rejects.sort_by_key(|reject| (std::cmp::Reverse(reject.batch), reject.partition, reject.offset, reject.item));
         Ok(rejects)
     }
 

@@ -2,7 +2,7 @@
 //! compare.
 
 use wardwatch_alert::Episode;
-use wardwatch_model::record::{Artefact, LateRecord, Reject, Unattached};
+use wardwatch_model::record::{Artefact, LateRecord, Place, Reject, Unattached};
 use wardwatch_model::terms::BatchId;
 
 use super::Value;
@@ -41,7 +41,9 @@ impl OwnRow<'_> {
     #[must_use]
     pub fn values(&self, job: &str, topic: &str, batch: BatchId) -> Vec<Value> {
         let head = || [Value::text(job), Value::text(topic)];
-        let place = |partition: i32, offset: i64| [Value::Int(partition.into()), Value::Int(offset)];
+        let place = |place: Place| {
+            [Value::Int(place.partition.0.into()), Value::Int(place.offset.0), Value::Int(place.item.0.into())]
+        };
         match self {
             Self::Alert(episode) => episode_values(Value::text(job), batch, episode),
             Self::Artefact(artefact) => {
@@ -54,7 +56,7 @@ impl OwnRow<'_> {
                     Value::text(&artefact.text),
                     Value::text(&artefact.reason),
                 ];
-                head().into_iter().chain(place(artefact.partition.0, artefact.offset.0)).chain(rest).collect()
+                head().into_iter().chain(place(artefact.place)).chain(rest).collect()
             }
             Self::Late(late) => {
                 let by = (late.row.watermark.0 - late.row.event_time).num_milliseconds();
@@ -66,7 +68,7 @@ impl OwnRow<'_> {
                     Value::text(&late.values),
                     batch_value(batch),
                 ];
-                head().into_iter().chain(place(late.row.partition.0, late.row.offset.0)).chain(rest).collect()
+                head().into_iter().chain(place(late.row.place)).chain(rest).collect()
             }
             Self::Unattached(row) => {
                 let rest = [
@@ -77,7 +79,7 @@ impl OwnRow<'_> {
                     Value::Null,
                     Value::Null,
                 ];
-                head().into_iter().chain(place(row.partition.0, row.offset.0)).chain(rest).collect()
+                head().into_iter().chain(place(row.place)).chain(rest).collect()
             }
             Self::Reject(reject) => {
                 let rest = [
@@ -88,7 +90,7 @@ impl OwnRow<'_> {
                     reject.patient.as_deref().map_or(Value::Null, Value::text),
                     Value::time(reject.stamped_at),
                 ];
-                head().into_iter().chain(place(reject.partition.0, reject.offset.0)).chain(rest).collect()
+                head().into_iter().chain(place(reject.place)).chain(rest).collect()
             }
         }
     }

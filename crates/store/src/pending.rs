@@ -427,6 +427,7 @@ mod tests {
                 frame_rows: 0,
                 rejects: &[],
                 artefacts: &[],
+                ignored: 0,
                 late: &[],
                 duplicates: 0,
                 tables: vec![TableRows { spec: &self.spec, rows, way, pending: self.pending }],

@@ -86,6 +86,8 @@ pub struct Status {
     pub unattached: i64,
     /// Those of them that became somebody's later.
     pub attached_later: i64,
+    /// All records, and items of them, that are no rows on purpose.
+    pub ignored: i64,
 }
 
 /// A partition of which records wait and none is read.
@@ -403,7 +405,7 @@ impl Store {
     pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
         let sql = format!(
             "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`), \
-             SUM(`bad_rows`), SUM(`unattached`), SUM(`attached_later`) FROM {} WHERE `job`=?",
+             SUM(`bad_rows`), SUM(`unattached`), SUM(`attached_later`), SUM(`ignored`) FROM {} WHERE `job`=?",
             quoted(BATCHES)
         );
         let sums = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -430,6 +432,7 @@ impl Store {
             bad_rows: sum(5),
             unattached: sum(6),
             attached_later: sum(7),
+            ignored: sum(8),
         })
     }
 

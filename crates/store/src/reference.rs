@@ -13,7 +13,6 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use wardwatch_model::record::Artefact;
-use wardwatch_model::terms::{Offset, Partition};
 
 use super::connection::Store;
 use super::database::{BEGIN, Dialect};
@@ -253,8 +252,9 @@ impl Store {
             if is_there { quoted(name) } else { "NULL".to_owned() }
         };
         let sql = format!(
-            "SELECT `partition`, `offset`, `patient_id`, `event_time`, `column_name`, `value`, {}, {} FROM {} \
+            "SELECT `partition`, `offset`, {}, `patient_id`, `event_time`, `column_name`, `value`, {}, {} FROM {} \
              WHERE `job`=? AND `topic`=? AND `event_time`>=? AND `event_time`<? ORDER BY `event_time`, `partition`, `offset`",
+            if stored.iter().any(|column| column.name == "item") { "`item`" } else { "0" },
             or_null("text"),
             or_null("reason"),
             quoted(ARTEFACTS)
@@ -265,8 +265,7 @@ impl Store {
         Ok(self.odd.leave_out(&rows, |row| {
             let mut row = Row::new(ARTEFACTS, row);
             Ok(Artefact {
-                partition: Partition(i32::try_from(row.int()?).unwrap_or(-1)),
-                offset: Offset(row.int()?),
+                place: row.place()?,
                 patient: row.text()?,
                 event_time: row.time()?,
                 column: row.text()?,

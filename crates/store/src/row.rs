@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use wardwatch_model::terms::BatchId;
+use wardwatch_model::record::{Item, Place};
+use wardwatch_model::terms::{BatchId, Offset, Partition};
 
 use super::Value;
 use super::error::StoreError;
@@ -62,6 +63,16 @@ impl<'a> Row<'a> {
 
     pub(super) fn int(&mut self) -> Result<i64, StoreError> {
         self.take(Value::as_int)
+    }
+
+    /// Partition, offset and item, one after the other.
+    pub(super) fn place(&mut self) -> Result<Place, StoreError> {
+        let narrow = |value: i64| i32::try_from(value).unwrap_or(-1);
+        Ok(Place {
+            partition: Partition(narrow(self.int()?)),
+            offset: Offset(self.int()?),
+            item: Item(narrow(self.int()?)),
+        })
     }
 
     pub(super) fn batch(&mut self) -> Result<BatchId, StoreError> {

@@ -20,6 +20,8 @@ pub struct TableSpec {
     pub(crate) index: Vec<String>,
     /// Who writes rows of it.
     writers: Writers,
+    /// A column of the key, a number, that tables of an earlier version lack; 0 stands for what was there before.
+    added_to_key: Option<&'static str>,
 }
 
 /// A result that no table can hold.
@@ -51,6 +53,7 @@ impl TableSpec {
             columns: columns.collect::<Result<_, _>>()?,
             index: Vec::new(),
             writers: Writers::Job,
+            added_to_key: None,
         })
     }
 
@@ -66,7 +69,14 @@ impl TableSpec {
             columns: columns.collect(),
             index: Vec::new(),
             writers: Writers::Job,
+            added_to_key: None,
         }
+    }
+
+    /// The same with a column of the key, a number, that tables of an earlier version lack.
+    pub(super) fn with_added_to_key(mut self, column: &'static str) -> Self {
+        self.added_to_key = Some(column);
+        self
     }
 
     /// The same under another name.
@@ -103,8 +113,7 @@ impl TableSpec {
     }
 
     pub(super) fn create(&self, dialect: Dialect) -> Vec<String> {
-        let definition = |column: &Column| column.definition(dialect) + column.default(self.writers, dialect);
-        let columns: Vec<String> = self.columns.iter().map(definition).collect();
+        let columns: Vec<String> = self.columns.iter().map(|column| self.definition(column, dialect)).collect();
         let key: Vec<String> = self.key.iter().map(|name| quoted(name)).collect();
         let suffix = match dialect {
             Dialect::Sqlite => " WITHOUT ROWID",
@@ -126,6 +135,14 @@ impl TableSpec {
         std::iter::once(table).chain(beside).collect()
     }
 
+    fn definition(&self, column: &Column, dialect: Dialect) -> String {
+        let default = match self.added_to_key == Some(&column.name) {
+            true => " DEFAULT 0",
+            false => column.default(self.writers, dialect),
+        };
+        column.definition(dialect) + default
+    }
+
     pub(crate) fn index_name(&self) -> String {
         format!("{}_index", self.name)
     }
@@ -144,6 +161,7 @@ impl TableSpec {
         let mut statements = Vec::new();
         for column in &self.columns {
             match stored.iter().find(|stored| stored.name == column.name) {
+                None if self.added_to_key == Some(&column.name) => statements.extend(self.grow_key(column, stored, dialect)),
                 None if column.in_key => {
                     return Err(format!(
                         "its primary key lacks the column \"{}\"; {}",
@@ -179,6 +197,31 @@ impl TableSpec {
             Some(extra) => Err(format!("its primary key has \"{}\" too; {}", extra.name, self.rename_hint())),
             None => Ok(statements),
         }
+    }
+
+    /// What adds `column` to the key of a table that is there.
+    fn grow_key(&self, column: &Column, stored: &[StoredColumn], dialect: Dialect) -> Vec<String> {
+        let (table, definition) = (quoted(&self.name), self.definition(column, dialect));
+        let list = |names: &mut dyn Iterator<Item = &String>| names.map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+        let key = list(&mut self.key.iter());
+        if dialect != Dialect::Sqlite {
+            return vec![format!("ALTER TABLE {table} ADD COLUMN {definition}, DROP PRIMARY KEY, ADD PRIMARY KEY ({key})")];
+        }
+        // SQLite cannot change a key, but it can make a table and copy all rows in one transaction.
+        let made = Self { index: Vec::new(), ..self.clone().called(&format!("{}_upgraded", self.name)) };
+        let copied = list(&mut stored.iter().map(|stored| &stored.name));
+        let is_new = |stored: &&StoredColumn| !self.columns.iter().any(|column| column.name == stored.name);
+        let others = stored.iter().filter(is_new);
+        let made_name = quoted(&made.name);
+        let others =
+            others.map(|stored| format!("ALTER TABLE {made_name} ADD COLUMN {} {}", quoted(&stored.name), stored.r#type));
+        let steps = [format!("DROP TABLE IF EXISTS {made_name}")].into_iter().chain(made.create(dialect)).chain(others);
+        let steps = steps.chain([
+            format!("INSERT INTO {made_name} ({copied}) SELECT {copied} FROM {table}"),
+            format!("DROP TABLE {table}"),
+            format!("ALTER TABLE {made_name} RENAME TO {table}"),
+        ]);
+        vec![format!("BEGIN IMMEDIATE; {}; COMMIT", steps.collect::<Vec<_>>().join("; "))]
     }
 
     fn rename_hint(&self) -> String {

@@ -71,7 +71,12 @@ impl Database for Sqlite {
     }
 
     fn define(&mut self, table: &str, sql: &str) -> Result<(), Failure> {
-        self.connection.execute_batch(sql).map_err(|error| {
+        let done = self.connection.execute_batch(sql);
+        if done.is_err() && !self.connection.is_autocommit() {
+            // It may be several statements within one transaction.
+            self.connection.execute_batch("ROLLBACK").map_err(failure)?;
+        }
+        done.map_err(|error| {
             let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
             let failure = failure(error);
             let message = format!("table \"{table}\" cannot be changed: {}", failure.message);

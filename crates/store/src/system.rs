@@ -140,6 +140,7 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("encounters", Kind::Int),
                 ("unattached", Kind::Int),
                 ("attached_later", Kind::Int),
+                ("ignored", Kind::Int),
             ],
         ),
         // A start looks for what a partition had last, which may be long ago.
@@ -161,12 +162,13 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
         .indexed_by(&["job", "topic", "partition", "batch"]),
         TableSpec::system(
             REJECTS,
-            &["job", "topic", "partition", "offset"],
+            &["job", "topic", "partition", "offset", "item"],
             &[
                 ("job", Kind::Text),
                 ("topic", Kind::Text),
                 ("partition", Kind::Int),
                 ("offset", Kind::Int),
+                ("item", Kind::Int),
                 ("key", Kind::Bytes),
                 ("raw", Kind::Bytes),
                 ("reason", Kind::Text),
@@ -176,15 +178,17 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 // NULL where the topic keeps no stamps, and in rows of before 0.2.
                 ("stamped_at", Kind::Time),
             ],
-        ),
+        )
+        .with_added_to_key("item"),
         TableSpec::system(
             ARTEFACTS,
-            &["job", "topic", "partition", "offset", "column_name"],
+            &["job", "topic", "partition", "offset", "item", "column_name"],
             &[
                 ("job", Kind::Text),
                 ("topic", Kind::Text),
                 ("partition", Kind::Int),
                 ("offset", Kind::Int),
+                ("item", Kind::Int),
                 ("column_name", Kind::Text),
                 ("patient_id", Kind::Text),
                 ("event_time", Kind::Time),
@@ -195,16 +199,18 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("text", Kind::Text),
                 ("reason", Kind::Text),
             ],
-        ),
+        )
+        .with_added_to_key("item"),
         // Rows that came after the watermark had passed them: no window counts them.
         TableSpec::system(
             LATE_ROWS,
-            &["job", "topic", "partition", "offset"],
+            &["job", "topic", "partition", "offset", "item"],
             &[
                 ("job", Kind::Text),
                 ("topic", Kind::Text),
                 ("partition", Kind::Int),
                 ("offset", Kind::Int),
+                ("item", Kind::Int),
                 ("patient_id", Kind::Text),
                 ("event_time", Kind::Time),
                 ("watermark", Kind::Time),
@@ -212,7 +218,8 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("row_values", Kind::Text),
                 ("batch", Kind::Int),
             ],
-        ),
+        )
+        .with_added_to_key("item"),
         // Who comes, moves and goes. A row is a request until the job has applied it with a batch and given it a version, or has
         // refused it: until then, `is_open` is 1. Applied rows stay as they are: the batch log says which of them a batch saw.
         TableSpec::system(
@@ -249,12 +256,13 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
         // the patient's all the same, because somebody said so later.
         TableSpec::system(
             UNATTACHED,
-            &["job", "topic", "partition", "offset"],
+            &["job", "topic", "partition", "offset", "item"],
             &[
                 ("job", Kind::Text),
                 ("topic", Kind::Text),
                 ("partition", Kind::Int),
                 ("offset", Kind::Int),
+                ("item", Kind::Int),
                 ("device", Kind::Text),
                 ("event_time", Kind::Time),
                 ("row_values", Kind::Text),
@@ -263,6 +271,7 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("attached_batch", Kind::Int),
             ],
         )
+        .with_added_to_key("item")
         .indexed_by(&["job", "batch"]),
         // A row per episode.
         TableSpec::system(

@@ -51,6 +51,7 @@ pub(super) fn metrics(
         ("records", "Records that were read", status.records),
         ("rejects", "Records that could not become rows", status.rejects),
         ("artefacts", "Values that cannot be read or true", status.artefacts),
+        ("ignored", "Records, and items of them, that are no rows on purpose", status.ignored),
         ("late_rows", "Rows that came too late for windows", status.late),
         ("duplicates", "Rows that had come before", status.duplicates),
         ("bad_rows", "Rows that no table takes", status.bad_rows),

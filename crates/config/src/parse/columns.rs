@@ -1,15 +1,15 @@
 //! The columns of a job: those that records become, and those that are computed from them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use wardwatch_model::diagnostic::unknown;
 
 use super::super::checker::{Checker, identifier};
-use super::super::raw::{RawColumn, RawFeature, RawFrom};
+use super::super::raw::{RawColumn, RawFeature, RawPlaces};
 use super::super::spanned::Spanned;
 use super::super::units::{Zero, duration};
-use super::super::{Column, ColumnType, Columns, FEATURE_KINDS, Feature, FeatureKind, SourcePath, Words};
+use super::super::{Column, ColumnType, Columns, FEATURE_KINDS, Feature, FeatureKind, LongForm, SourcePath, Words};
 
 impl Checker<'_> {
     pub(super) fn columns(
@@ -17,7 +17,7 @@ impl Checker<'_> {
         raw: BTreeMap<Spanned<String>, RawColumn>,
         key: &Spanned<String>,
         event_time: &Spanned<String>,
-        long: &[SourcePath],
+        long: Option<&LongForm>,
     ) -> Option<Columns> {
         let mut raw: Vec<_> = raw.into_iter().collect();
         raw.sort_by_key(|(name, _)| name.span().start);
@@ -26,16 +26,18 @@ impl Checker<'_> {
         let (mut all, mut places) = (Vec::new(), Vec::new());
         for (name, column) in raw {
             let place = name.span();
-            let Some(column) = self.column(name, column) else { continue };
-            for path in &column.from {
+            let Some(column) = self.column(name, column, long) else { continue };
+            let of_names = column.named.iter().map(|name| format!("the vital \"{name}\""));
+            let of_paths = column.from.iter().map(|path| format!("\"{path}\""));
+            for read in of_names.chain(of_paths) {
                 // Of a text with several values, each column takes its own.
-                let other = taken.insert(path.clone(), (column.name.clone(), column.written.part.clone()));
+                let other = taken.insert(read.clone(), (column.name.clone(), column.written.part.clone()));
                 if let Some((other, part)) = other
                     && (part.is_none() || part == column.written.part)
                 {
                     self.refuse::<()>(
                         place.clone(),
-                        format!("column \"{}\" reads \"{path}\", which column \"{other}\" reads already", column.name),
+                        format!("column \"{}\" reads {read}, which column \"{other}\" reads already", column.name),
                     );
                 }
             }
@@ -43,10 +45,6 @@ impl Checker<'_> {
             all.push(column);
         }
         self.refuse_names_of_doubtful(&all, &places);
-        let beside: Vec<SourcePath> = all.iter().flat_map(|column| column.written.fields()).cloned().collect();
-        if let Some((outer, inner)) = nested_in_each_other(taken.keys().chain(&beside).chain(long)) {
-            self.refuse::<()>(key.span(), format!("a column reads \"{outer}\" and another \"{inner}\" inside it"));
-        }
         let key = self.column_index(&names, &all, key, ColumnType::Text)?;
         let event_time = self.column_index(&names, &all, event_time, ColumnType::Time)?;
         all[key].required = true;
@@ -139,7 +137,7 @@ impl Checker<'_> {
         }
     }
 
-    fn column(&mut self, name: Spanned<String>, mut raw: RawColumn) -> Option<Column> {
+    fn column(&mut self, name: Spanned<String>, mut raw: RawColumn, long: Option<&LongForm>) -> Option<Column> {
         let place = name.span();
         let name = match identifier(name.get_ref()) {
             Ok(name) => name,
@@ -147,12 +145,7 @@ impl Checker<'_> {
         };
         let r#type = self.required(raw.r#type.clone(), column_type)?;
         let written = self.written(&mut raw, &name, r#type, place.clone())?;
-        let from = raw.from.map_or_else(|| vec![name.clone()], RawFrom::into_list);
-        let from: Vec<SourcePath> = from.iter().filter_map(|text| self.path_at(text, place.clone())).collect();
-        if from.is_empty() {
-            return self
-                .refuse(place, format!("column \"{name}\" is read from nowhere; leave \"from\" out or name a field"));
-        }
+        let (from, named) = self.places(raw.from.take(), raw.named.take(), (&name, r#type), long, place.clone())?;
         let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
         let plausible = self.range(raw.plausible, numeric);
         let doubtful = self.doubtful(raw.doubtful, plausible, numeric);
@@ -168,6 +161,7 @@ impl Checker<'_> {
             r#type,
             required: raw.required,
             from,
+            named,
             unit: raw.unit.unwrap_or_default(),
             plausible,
             doubtful,
@@ -176,6 +170,60 @@ impl Checker<'_> {
             words,
             written,
         })
+    }
+
+    /// Where a column is read: its paths, and the names of its vital in the long form.
+    ///
+    /// In the long form, what a number or truth column is read `from` are names; one that leads into an object or list is a path
+    /// too, and one that begins with `$`, `^` or `@` a path only.
+    fn places(
+        &mut self,
+        from: Option<RawPlaces>,
+        named: Option<RawPlaces>,
+        (name, r#type): (&str, ColumnType),
+        long: Option<&LongForm>,
+        place: Range<usize>,
+    ) -> Option<(Vec<SourcePath>, Vec<String>)> {
+        let is_declared = from.is_some();
+        let from = from.map_or_else(|| vec![name.to_owned()], RawPlaces::into_list);
+        let named = named.map(RawPlaces::into_list);
+        let nowhere = |is_empty: bool| is_empty.then(|| format!("column \"{name}\" is read from nowhere"));
+        if let Some(message) = nowhere(from.is_empty() || named.as_ref().is_some_and(Vec::is_empty)) {
+            return self.refuse(place, format!("{message}; leave \"from\" out or name a field"));
+        }
+        let Some(_) = long else {
+            if named.is_some() {
+                let message = format!("column \"{name}\" is named, but only the vitals of long records are; say long = …");
+                return self.refuse(place, message);
+            }
+            let from: Option<Vec<SourcePath>> = from.iter().map(|text| self.path_at(text, place.clone())).collect();
+            return Some((from?, Vec::new()));
+        };
+        let is_value = matches!(r#type, ColumnType::Float | ColumnType::Int | ColumnType::Bool);
+        let is_path_only = |text: &String| text.starts_with(['$', '^', '@']);
+        let from: Vec<(String, SourcePath)> = match (&named, is_declared) {
+            // What is named stands nowhere else, unless that is said.
+            (Some(_), false) => Vec::new(),
+            _ => {
+                let mut paths = Vec::new();
+                for text in from {
+                    // A name may look like anything.
+                    let path = match is_value && named.is_none() && !is_path_only(&text) {
+                        true => SourcePath::parse(&text).unwrap_or_else(|_| SourcePath::Fields(vec![text.clone()])),
+                        false => self.path_at(&text, place.clone())?,
+                    };
+                    paths.push((text, path));
+                }
+                paths
+            }
+        };
+        if !is_value || named.is_some() {
+            return Some((from.into_iter().map(|(_, path)| path).collect(), named.unwrap_or_default()));
+        }
+        let is_deep = |path: &SourcePath| !matches!(path, SourcePath::Fields(names) if names.len() == 1);
+        let names = from.iter().filter(|(text, _)| !is_path_only(text)).map(|(text, _)| text.clone()).collect();
+        let paths = from.into_iter().filter(|(text, path)| is_path_only(text) || is_deep(path)).map(|(_, path)| path);
+        Some((paths.collect(), names))
     }
 
     fn words(
@@ -304,12 +352,6 @@ impl Checker<'_> {
         };
         Some(Feature { name, of: of?, kind, over })
     }
-}
-
-/// Two paths of which the first is the beginning of the second.
-fn nested_in_each_other<'a>(paths: impl Iterator<Item = &'a SourcePath>) -> Option<(&'a SourcePath, &'a SourcePath)> {
-    let paths: BTreeSet<&SourcePath> = paths.collect();
-    paths.iter().zip(paths.iter().skip(1)).find(|(outer, inner)| inner.0.starts_with(&outer.0)).map(|(a, b)| (*a, *b))
 }
 
 fn column_type(text: &str) -> Result<ColumnType, String> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,19 +16,28 @@ use arrow::compute::{is_not_null, max, min};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono_tz::Tz;
 
-use wardwatch_config::{Column, ColumnType, Columns, Condition, KafkaField, SourcePath};
+use wardwatch_config::{Column, ColumnType, Columns, Condition, SourcePath};
 
 use super::number::{Numbers, number_and_rest};
 use super::parsed::{Parsed, Unreadable};
-use super::schema::{Long, frame_type};
+use super::schema::{Layout, Long, frame_type};
 use super::text::{quoted, truth, value_text, whole};
 use super::time::{self, Clock};
 
-/// The first fault of each row; a row with one becomes a reject.
+/// The first fault of each row; a row with one becomes a reject, or is left out.
 #[derive(Debug)]
 pub(super) struct Faults {
-    by_row: Vec<Option<String>>,
+    by_row: Vec<Option<Fault>>,
     any: bool,
+}
+
+/// Why a row is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fault {
+    /// It is a reject, for this reason.
+    Reject(String),
+    /// It is left out on purpose.
+    Ignored,
 }
 
 impl Faults {
@@ -38,7 +47,18 @@ impl Faults {
 
     pub(super) fn add(&mut self, row: usize, reason: impl FnOnce() -> String) {
         self.any = true;
-        self.by_row[row].get_or_insert_with(reason);
+        self.by_row[row].get_or_insert_with(|| Fault::Reject(reason()));
+    }
+
+    /// Leaves a row out that has no fault yet.
+    pub(super) fn ignore(&mut self, row: usize) {
+        self.any = true;
+        self.by_row[row].get_or_insert(Fault::Ignored);
+    }
+
+    /// How many rows are left out on purpose.
+    pub(super) fn ignored(&self) -> usize {
+        self.by_row.iter().filter(|fault| **fault == Some(Fault::Ignored)).count()
     }
 
     pub(super) fn has(&self, row: usize) -> bool {
@@ -46,12 +66,15 @@ impl Faults {
     }
 
     pub(super) fn reasons(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.by_row.iter().enumerate().filter_map(|(row, reason)| Some((row, reason.as_deref()?)))
+        self.by_row.iter().enumerate().filter_map(|(row, fault)| match fault {
+            Some(Fault::Reject(reason)) => Some((row, reason.as_str())),
+            Some(Fault::Ignored) | None => None,
+        })
     }
 
     /// Which rows to keep; `None` keeps all.
     pub(super) fn keep_mask(&self) -> Option<BooleanArray> {
-        self.any.then(|| self.by_row.iter().map(|reason| Some(reason.is_none())).collect())
+        self.any.then(|| self.by_row.iter().map(|fault| Some(fault.is_none())).collect())
     }
 }
 
@@ -77,6 +100,7 @@ pub(super) struct Beside {
 /// A declared column while it is read from what was parsed.
 pub(super) struct Reader<'a> {
     pub(super) parsed: &'a Parsed,
+    pub(super) layout: &'a Layout,
     pub(super) column: &'a Column,
     /// Its place among the declared ones.
     pub(super) index: usize,
@@ -90,9 +114,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// For each row the value at the first of `paths` that can be read. What stands before it and cannot be is noted.
-    pub(super) fn at_paths(&mut self, paths: &[SourcePath]) -> ArrayRef {
-        let mut found: Option<ArrayRef> = None;
+    /// For each row the value `before`, or else at the first of `paths` that can be read. What stands before it and cannot be is
+    /// noted.
+    pub(super) fn at_paths(&mut self, paths: &[SourcePath], before: Option<ArrayRef>) -> ArrayRef {
+        let mut found = before;
         for path in paths {
             self.note_unparsed(path, found.as_ref());
             // A path that no record has is not among what was parsed.
@@ -116,8 +141,8 @@ impl Reader<'_> {
 
     /// What stands at `path` in or beside the records.
     fn parsed_at(&mut self, path: &SourcePath, found: Option<&ArrayRef>) -> Option<ArrayRef> {
-        if path.kafka_field() == KafkaField::Value {
-            return at_path(&self.parsed.batch, path);
+        if path.beside().is_none() {
+            return at_path(&self.parsed.batch, self.layout.names(path)?);
         }
         let Beside { texts, garbled } = (self.beside)(path)?;
         for row in garbled.into_iter().filter(|row| found.is_none_or(|found| found.is_null(*row))) {
@@ -128,15 +153,15 @@ impl Reader<'_> {
 
     /// The texts at `path`; `None` where no record has any.
     fn texts_at(&self, path: &SourcePath) -> Option<StringViewArray> {
-        if path.kafka_field() == KafkaField::Value {
-            return at_path(&self.parsed.batch, path)?.as_string_view_opt().cloned();
+        if path.beside().is_none() {
+            return at_path(&self.parsed.batch, self.layout.names(path)?)?.as_string_view_opt().cloned();
         }
         Some((self.beside)(path)?.texts)
     }
 
     /// What JSON held at `path` and no type takes, where there is no value yet.
     fn note_unparsed(&mut self, path: &SourcePath, found: Option<&ArrayRef>) {
-        for Unreadable { row, text, reason } in self.parsed.misread.get(path).into_iter().flatten() {
+        for Unreadable { row, text, reason } in self.unreadable(path) {
             if found.is_none_or(|found| found.is_null(*row)) {
                 self.note(*row, text, reason.clone());
             }
@@ -319,17 +344,22 @@ impl<'a> Reader<'a> {
         Numbers { written, units, without_unit, known: RefCell::default() }
     }
 
+    /// What stands at `path` and could not be read.
+    pub(super) fn unreadable(&self, path: &SourcePath) -> &'a [Unreadable] {
+        self.layout.names(path).and_then(|names| self.parsed.misread.get(names)).map_or(&[], Vec::as_slice)
+    }
+
     /// The rows where something stands at `path` that is no text and no number.
     fn garbled_at(&self, path: &SourcePath) -> HashSet<usize> {
-        if path.kafka_field() == KafkaField::Value {
-            return self.parsed.misread.get(path).into_iter().flatten().map(|unreadable| unreadable.row).collect();
+        if path.beside().is_none() {
+            return self.unreadable(path).iter().map(|unreadable| unreadable.row).collect();
         }
         (self.beside)(path).map(|beside| beside.garbled.into_iter().collect()).unwrap_or_default()
     }
 }
 
-fn at_path(parsed: &RecordBatch, path: &SourcePath) -> Option<ArrayRef> {
-    let mut names = path.0.iter();
+fn at_path(parsed: &RecordBatch, names: &[String]) -> Option<ArrayRef> {
+    let mut names = names.iter();
     let mut found = names.next().and_then(|name| parsed.column_by_name(name));
     for name in names {
         found = found.and_then(|object| object.as_struct_opt()?.column_by_name(name));
@@ -357,49 +387,89 @@ fn nan_to_null(parsed: ArrayRef) -> ArrayRef {
 }
 
 /// The name and value of each long record.
-pub(super) struct LongValues {
+pub(super) struct LongValues<'a> {
+    long: &'a Long,
     names: StringViewArray,
     values: StringViewArray,
-    /// Where the values stand.
-    value: SourcePath,
+    /// What could not be read of the values, in the order of rows.
+    unreadable: Vec<(usize, String, String)>,
 }
 
-impl LongValues {
-    /// A record that names nothing, or nothing that a column takes, is a fault.
-    pub(super) fn new(long: &Long, parsed: &Parsed, faults: &mut Faults) -> Self {
-        let text = |path| {
-            let found = at_path(&parsed.batch, path);
-            let found = found.unwrap_or_else(|| new_null_array(&DataType::Utf8View, parsed.batch.num_rows()));
+impl<'a> LongValues<'a> {
+    /// `reader` reads texts, whatever its column.
+    pub(super) fn new(long: &'a Long, reader: &mut Reader<'_>) -> Self {
+        let rows = reader.parsed.batch.num_rows();
+        let text = |found: Option<StringViewArray>| {
+            let found = found.map_or_else(|| new_null_array(&DataType::Utf8View, rows), |found| Arc::new(found) as ArrayRef);
             without_empty(found).as_string_view().clone()
         };
-        let names = text(&long.name);
-        for Unreadable { row, text, reason } in parsed.misread.get(&long.name).into_iter().flatten() {
-            faults.add(*row, || format!("field \"{}\" names no vital: {} {reason}", long.name, quoted(text)));
+        let names = text(reader.texts_at(&long.form.name));
+        let mut values: Option<StringViewArray> = None;
+        let mut unreadable = Vec::new();
+        for path in &long.form.value {
+            let is_open = |row: usize| values.as_ref().is_none_or(|values| values.is_null(row));
+            let odd = reader.unreadable(path).iter().filter(|odd| is_open(odd.row));
+            unreadable.extend(odd.map(|odd| (odd.row, odd.text.clone(), odd.reason.clone())));
+            let next = text(reader.texts_at(path));
+            values = Some(match values {
+                None => next,
+                Some(first) => first.iter().zip(next.iter()).map(|(first, next)| first.or(next)).collect(),
+            });
         }
-        for (row, name) in names.iter().enumerate() {
+        Self { long, names, values: values.unwrap_or_else(|| text(None)), unreadable }
+    }
+
+    /// Where the names stand.
+    pub(super) fn name(&self) -> &'a SourcePath {
+        &self.long.form.name
+    }
+
+    /// The values of the rows that bear one of `names`; NULL in the others.
+    pub(super) fn column(&self, names: &[String], reader: &mut Reader<'_>) -> ArrayRef {
+        let is_named = |name: Option<&str>| name.is_some_and(|name| names.iter().any(|known| known == name));
+        let named_at = |row: usize| is_named(self.names.is_valid(row).then(|| self.names.value(row)));
+        for (row, text, reason) in self.unreadable.iter().filter(|(row, ..)| named_at(*row)) {
+            reader.note(*row, text, reason.clone());
+        }
+        if reader.column.r#type == ColumnType::Text {
+            let values = self.values.iter().enumerate().map(|(row, value)| value.filter(|_| named_at(row)));
+            return reader.typed(Arc::new(values.collect::<StringViewArray>()), None);
+        }
+        let texts = self.names.iter().zip(self.values.iter()).enumerate();
+        reader.read(texts.map(|(row, (name, value))| (row, value.filter(|_| is_named(name)).and_then(value_text))))
+    }
+
+    /// Notes the rows of which no column has anything: by their name, though `has_other` tells of other places in them. Returns
+    /// the names of those that are left out.
+    pub(super) fn check(
+        &self,
+        has_other: &dyn Fn(usize) -> bool,
+        unreadable: &[Unreadable],
+        faults: &mut Faults,
+    ) -> BTreeSet<&str> {
+        let mut left_out = BTreeSet::new();
+        let path = &self.long.form.name;
+        for Unreadable { row, text, reason } in unreadable {
+            faults.add(*row, || format!("field \"{path}\" names no vital: {} {reason}", quoted(text)));
+        }
+        let known = &self.long.known;
+        for (row, name) in self.names.iter().enumerate() {
             match name {
-                None => faults.add(row, || format!("field \"{}\" names no vital", long.name)),
-                Some(name) if long.known.iter().any(|known| known == name) => {}
+                Some(name) if known.iter().any(|known| known == name) => {}
+                _ if has_other(row) => {}
+                None => faults.add(row, || format!("field \"{path}\" names no vital")),
+                Some(name) if !self.long.is_strict() => {
+                    left_out.insert(name);
+                    faults.ignore(row);
+                }
                 Some(name) => faults.add(row, || {
-                    let near = wardwatch_model::diagnostic::nearest(name, long.known.iter().map(String::as_str));
+                    let near = wardwatch_model::diagnostic::nearest(name, known.iter().map(String::as_str));
                     let hint = near.map(|near| format!("; the nearest is \"{near}\"")).unwrap_or_default();
                     format!("no column is read from the vital \"{name}\"{hint}")
                 }),
             }
         }
-        Self { names, values: text(&long.value), value: long.value.clone() }
-    }
-
-    /// The values of the records that bear one of `names`; NULL in the other rows.
-    pub(super) fn column(&self, names: &[String], reader: &mut Reader<'_>) -> ArrayRef {
-        let is_named = |name: Option<&str>| name.is_some_and(|name| names.iter().any(|known| known == name));
-        for Unreadable { row, text, reason } in reader.parsed.misread.get(&self.value).into_iter().flatten() {
-            if is_named(self.names.is_valid(*row).then(|| self.names.value(*row))) {
-                reader.note(*row, text, reason.clone());
-            }
-        }
-        let texts = self.names.iter().zip(self.values.iter()).enumerate();
-        reader.read(texts.map(|(row, (name, value))| (row, value.filter(|_| is_named(name)).and_then(value_text))))
+        left_out
     }
 }
 

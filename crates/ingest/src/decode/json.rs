@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -12,12 +14,13 @@ use arrow::json::ReaderBuilder;
 use arrow::json::reader::Decoder as ArrowJson;
 use serde_json::Value as Json;
 
-use wardwatch_config::SourcePath;
+use wardwatch_model::record::Item;
 
-use super::parsed::{Parsed, Unreadable};
+use super::items::{Found, split};
+use super::parsed::{Parsed, RowOf, Texts, Unreadable};
 use super::raw::{CHUNK, RawRecords};
 use super::scan::{self, Value};
-use super::schema::Layout;
+use super::schema::{IS_TIME, Layout};
 
 /// Parses records to the layout's parsed schema.
 #[derive(Debug)]
@@ -26,6 +29,16 @@ pub(super) struct JsonDecoder {
     all: ArrowJson,
     single: ArrowJson,
     narrow: Narrow,
+    shape: Shape,
+}
+
+/// What the last records were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Each is one object.
+    Objects,
+    /// Some are lists, or several.
+    Several,
 }
 
 /// A faster decoder for the paths that the records have been using: most aliases of a column are never sent.
@@ -48,22 +61,114 @@ impl JsonDecoder {
             all: arrow_json(&schema, CHUNK, Unknown::Skipped),
             single: arrow_json(&schema, 1, Unknown::Skipped),
             narrow: Narrow::Not(0),
+            shape: Shape::Objects,
             schema,
         }
     }
 
-    pub(super) fn parse(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
-        let all: Vec<usize> = (0..records.len()).collect();
-        let fits = |&record: &usize| records.payload(record).len() <= max_bytes;
-        if all.iter().all(fits) {
-            let payloads = || all.iter().map(|&record| records.payload(record));
+    /// Takes records apart. Whichever way it goes, it comes to the same.
+    pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout, max_bytes: usize) -> Parsed {
+        let is_fit = |record: usize| records.payload(record).is_some_and(|payload| payload.len() <= max_bytes);
+        if layout.takes_objects_as_they_are()
+            && self.shape == Shape::Objects
+            && (0..records.len()).all(is_fit)
+        {
+            let payloads = || (0..records.len()).map(|record| records.payload(record).unwrap_or_default());
             let parsed = self.parse_narrow(payloads()).map_or_else(|| self.parse_all(payloads()), Ok);
             if let Ok(batch) = parsed {
                 self.narrow_to(&batch);
-                return Parsed { batch, kept: all, rejects: Vec::new(), misread: BTreeMap::new() };
+                let rows = (0..records.len()).map(|record| RowOf { record, item: Item(0) }).collect();
+                let (rejects, misread) = (Vec::new(), BTreeMap::new());
+                return Parsed { batch, rows, rejects, ignored: 0, misread, texts: None };
             }
         }
-        self.parse_each(records, max_bytes)
+        self.parse_items(records, layout, max_bytes)
+    }
+
+    /// Takes records apart that may have several items, or are faulty.
+    fn parse_items(&mut self, records: &RawRecords, layout: &Layout, max_bytes: usize) -> Parsed {
+        let (mut rows, mut texts) = (Vec::new(), Texts::default());
+        let (mut rejects, mut ignored) = (Vec::new(), 0);
+        let mut are_objects = true;
+        for record in 0..records.len() {
+            let Some(payload) = records.payload(record) else {
+                ignored += 1; // a tombstone: Kafka's way to say that a key has no value any more
+                continue;
+            };
+            let mut of = RowOf { record, item: Item(0) };
+            if payload.len() > max_bytes {
+                let reason = format!("the record has {} bytes; max_record_bytes allows {max_bytes}", payload.len());
+                rejects.push((of, reason));
+                continue;
+            }
+            split(payload, layout, &mut |found| {
+                match found {
+                    Found::Item(text) => {
+                        rows.push(of);
+                        texts.push(text);
+                    }
+                    Found::Fault(reason) => rejects.push((of, reason)),
+                    Found::Nothing => ignored += 1,
+                }
+                of.item.0 += 1;
+            });
+            are_objects &= of.item == Item(1) && payload.trim_ascii_start().starts_with(b"{");
+        }
+        self.shape = if are_objects { Shape::Objects } else { Shape::Several };
+        let mut misread = BTreeMap::new();
+        let batch = self.parse_texts(&texts).unwrap_or_else(|_| {
+            self.leave_out_unreadable(&mut rows, &mut texts, &mut rejects, &mut misread);
+            self.parse_texts(&texts).unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"))
+        });
+        Parsed { batch, rows, rejects, ignored, misread, texts: Some(texts) }
+    }
+
+    /// Finds the items that arrow-json does not take, and writes them so that it does, or takes them for rejects.
+    fn leave_out_unreadable(
+        &mut self,
+        rows: &mut Vec<RowOf>,
+        texts: &mut Texts,
+        rejects: &mut Vec<(RowOf, String)>,
+        misread: &mut BTreeMap<Vec<String>, Vec<Unreadable>>,
+    ) {
+        let (all, written) = (std::mem::take(rows), std::mem::take(texts));
+        for (index, of) in all.into_iter().enumerate() {
+            let text = written.get(index);
+            if self.parse_one(text).is_ok() {
+                rows.push(of);
+                texts.push(text);
+                continue;
+            }
+            match rewrite(text, self.schema.fields(), rows.len(), misread) {
+                Ok(text) => {
+                    rows.push(of);
+                    texts.push(text.as_bytes());
+                }
+                Err(reason) => rejects.push((of, reason)),
+            }
+        }
+    }
+
+    /// Parses so many texts as there are, which may be more than a decoder takes at once.
+    fn parse_texts(&mut self, texts: &Texts) -> Result<RecordBatch, ArrowError> {
+        let chunks: Vec<Range<usize>> =
+            (0..texts.len()).step_by(CHUNK).map(|start| start..texts.len().min(start + CHUNK)).collect();
+        let chunk = |range: Range<usize>| range.map(|index| texts.get(index));
+        let narrow: Option<Vec<RecordBatch>> =
+            chunks.iter().map(|range| self.parse_narrow(chunk(range.clone()))).collect();
+        let batches = match narrow {
+            Some(batches) => batches,
+            None => chunks.iter().map(|range| self.parse_all(chunk(range.clone()))).collect::<Result<_, _>>()?,
+        };
+        let batch = match &batches[..] {
+            [] => RecordBatch::new_empty(self.schema.clone()),
+            [batch] => batch.clone(),
+            [first, ..] => concat_batches(first.schema_ref(), &batches)?,
+        };
+        if batch.num_rows() > 0 {
+            self.narrow_to(&batch);
+        }
+        Ok(batch)
     }
 
     fn parse_narrow<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Option<RecordBatch> {
@@ -85,34 +190,6 @@ impl JsonDecoder {
             }
             Narrow::Not(chunks) => *chunks -= 1,
         }
-    }
-
-    fn parse_each(&mut self, records: &RawRecords, max_bytes: usize) -> Parsed {
-        let mut kept = Vec::with_capacity(records.len());
-        let mut texts: Vec<std::borrow::Cow<'_, [u8]>> = Vec::with_capacity(records.len());
-        let (mut rejects, mut misread) = (Vec::new(), BTreeMap::new());
-        for record in 0..records.len() {
-            let payload = records.payload(record);
-            if payload.len() > max_bytes {
-                let reason = format!("the record has {} bytes; max_record_bytes allows {max_bytes}", payload.len());
-                rejects.push((record, reason));
-            } else if self.parse_one(payload).is_ok() {
-                kept.push(record);
-                texts.push(payload.into());
-            } else {
-                match rewrite(payload, self.schema.fields(), kept.len(), &mut misread) {
-                    Ok(text) => {
-                        kept.push(record);
-                        texts.push(text.into_bytes().into());
-                    }
-                    Err(reason) => rejects.push((record, reason)),
-                }
-            }
-        }
-        let batch = self
-            .parse_all(texts.iter().map(AsRef::as_ref))
-            .unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"));
-        Parsed { batch, kept, rejects, misread }
     }
 
     fn parse_all<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Result<RecordBatch, ArrowError> {
@@ -181,7 +258,7 @@ fn rewrite(
     payload: &[u8],
     schema: &Fields,
     row: usize,
-    misread: &mut BTreeMap<SourcePath, Vec<Unreadable>>,
+    misread: &mut BTreeMap<Vec<String>, Vec<Unreadable>>,
 ) -> Result<String, String> {
     let record = scan::Fields::of_record(payload)?;
     let mut rewriting = Rewriting { row, written: String::with_capacity(payload.len()), path: Vec::new(), misread };
@@ -194,7 +271,7 @@ struct Rewriting<'a> {
     row: usize,
     written: String,
     path: Vec<&'a str>,
-    misread: &'a mut BTreeMap<SourcePath, Vec<Unreadable>>,
+    misread: &'a mut BTreeMap<Vec<String>, Vec<Unreadable>>,
 }
 
 impl<'a> Rewriting<'a> {
@@ -207,15 +284,15 @@ impl<'a> Rewriting<'a> {
             push_text(&mut self.written, field.name());
             self.written.push(':');
             self.path.push(field.name());
-            self.field(field.data_type(), fields.get(field.name()).unwrap_or(&Value::Null))?;
+            self.field(field, fields.get(field.name()).unwrap_or(&Value::Null))?;
             self.path.pop();
         }
         self.written.push('}');
         Ok(())
     }
 
-    fn field(&mut self, data_type: &'a DataType, value: &Value<'_>) -> Result<(), String> {
-        match (data_type, value) {
+    fn field(&mut self, field: &'a Field, value: &Value<'_>) -> Result<(), String> {
+        match (field.data_type(), value) {
             (DataType::Struct(inner), Value::Object(object)) => {
                 return self.object(inner, &scan::Fields::of_object(object)?);
             }
@@ -223,6 +300,10 @@ impl<'a> Rewriting<'a> {
             (DataType::Struct(inner), other) => {
                 self.written.push_str("null");
                 self.note_inside(inner, other);
+            }
+            (_, list @ Value::List(_)) if field.metadata().contains_key(IS_TIME) => {
+                // `time` knows the form: [2026,1,1,10,0].
+                push_text(&mut self.written, &list.sent());
             }
             (leaf, value) => match cell(value, leaf) {
                 Cell::Nothing => self.written.push_str("null"),
@@ -250,7 +331,7 @@ impl<'a> Rewriting<'a> {
     }
 
     fn note(&mut self, value: &Value<'_>, reason: String) {
-        let path = SourcePath(self.path.iter().map(|name| (*name).to_owned()).collect());
+        let path = self.path.iter().map(|name| (*name).to_owned()).collect();
         let misread = Unreadable { row: self.row, text: value.sent().into_owned(), reason };
         self.misread.entry(path).or_default().push(misread);
     }
@@ -310,16 +391,12 @@ fn wanted(data_type: &DataType) -> &'static str {
     }
 }
 
-/// Each text of `payload` at one of `paths`, in their order; nothing of what is no record.
-pub(super) fn texts_at(payload: &[u8], paths: &[SourcePath]) -> Vec<String> {
-    let Ok(record) = scan::Fields::of_record(payload) else { return Vec::new() };
-    paths.iter().filter_map(|path| text_at(&record, &path.0)).collect()
-}
-
-fn text_at(fields: &scan::Fields<'_>, path: &[String]) -> Option<String> {
-    let (name, inside) = path.split_first()?;
+/// The text that stands at `names` in `object`; `None` where it is none, or empty.
+pub(super) fn text_at(object: &[u8], names: &[String]) -> Option<String> {
+    let fields = scan::Fields::of_record(object).ok()?;
+    let (name, inside) = names.split_first()?;
     match fields.get(name)? {
-        Value::Object(object) if !inside.is_empty() => text_at(&scan::Fields::of_object(object).ok()?, inside),
+        Value::Object(object) if !inside.is_empty() => text_at(object, inside),
         value if inside.is_empty() => match cell(value, &DataType::Utf8View) {
             Cell::Text(text) if !text.is_empty() => Some(text.into_owned()),
             _ => None,

@@ -5,14 +5,18 @@
 //! a stream decodes alike. It does not know where records come from, nor what is late or doubled.
 
 mod cells;
+mod items;
 mod json;
 mod number;
 pub(crate) mod raw;
 mod scan;
 mod schema;
 mod time;
+mod tree;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -25,10 +29,10 @@ use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 use wardwatch_config::{KafkaField, SourcePath, SourceSpec};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
 
-use cells::{Beside, Faults, Implausible, Misread};
+use cells::{Beside, Faults, Implausible, LongValues, Misread, Reader};
 use json::JsonDecoder;
-use parsed::Parsed;
-use schema::{Layout, Reading};
+use parsed::{Parsed, RowOf};
+use schema::Layout;
 use text::{quoted, shortened};
 
 pub use raw::{CHUNK, RawRecord, RawRecords};
@@ -40,7 +44,7 @@ pub const MOST_KEY_CHARS: usize = 128;
 /// How the hint begins that another time zone is meant.
 pub const ZONE_HINT: &str = "; the time names no zone and is about";
 
-/// What records became. Every record is a row or a reject, in the order in which they came.
+/// What records became. Every item of a record is a row or a reject, in the order in which they came, or is ignored and counted.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     /// The rows; schema: [`frame_schema`].
@@ -49,6 +53,8 @@ pub struct Decoded {
     pub rejects: Vec<Reject>,
     /// The values that cannot be read or cannot be true.
     pub artefacts: Vec<Artefact>,
+    /// How many records, and items of them, are no rows on purpose.
+    pub ignored: usize,
 }
 
 /// Bytes that are no text.
@@ -63,6 +69,30 @@ pub struct Decoder {
     json: JsonDecoder,
     /// The headers that columns are read from.
     headers: Vec<String>,
+    left_out: LeftOut,
+}
+
+/// The names of vitals that are left out because no column is named after them, each told once.
+#[derive(Debug, Default)]
+struct LeftOut(RefCell<BTreeSet<String>>);
+
+impl LeftOut {
+    /// So many are told.
+    const MOST: usize = 200;
+
+    fn note(&self, names: &BTreeSet<&str>, layout: &Layout) {
+        let mut told = self.0.borrow_mut();
+        for name in names.iter().filter(|name| name.chars().count() <= MOST_KEY_CHARS) {
+            if told.len() >= Self::MOST || !told.insert((*name).to_owned()) {
+                continue;
+            }
+            let known = layout.long().map(|long| long.known.as_slice()).unwrap_or_default();
+            match wardwatch_model::diagnostic::nearest(name, known.iter().map(String::as_str)) {
+                Some(nearest) => tracing::warn!(vital = name, nearest, "no column is named after it; it is left out"),
+                None => tracing::info!(vital = name, "no column is named after it; it is left out"),
+            }
+        }
+    }
 }
 
 impl Decoder {
@@ -72,6 +102,7 @@ impl Decoder {
         let layout = Layout::of(spec);
         Self {
             headers: spec.columns.headers(),
+            left_out: LeftOut::default(),
             json: JsonDecoder::new(&layout),
             schema: frame_schema(&spec.columns),
             spec: spec.clone(),
@@ -96,20 +127,20 @@ impl Decoder {
     /// All are decoded at once; only when that fails is each tried by itself, to find the ones at fault and to read
     /// what the fast way does not take (`NaN`, `""`, text for a number).
     pub fn decode(&mut self, records: &RawRecords) -> Decoded {
-        debug_assert!(records.len() <= CHUNK, "the JSON decoder stops at its chunk size");
-        let parsed = self.json.parse(records, self.spec.max_record_bytes);
-        let mut faults = Faults::new(parsed.kept.len());
+        debug_assert!(records.len() <= CHUNK, "so many are decoded at once");
+        let parsed = self.json.parse(records, &self.layout, self.spec.max_record_bytes);
+        let mut faults = Faults::new(parsed.rows.len());
         let (columns, misread) = self.columns(&parsed, records, &mut faults);
         self.check_required(&columns, &misread, &mut faults);
         self.check_key_length(&columns, &mut faults);
-        self.check_skew(&columns, records, &parsed.kept, &mut faults);
+        self.check_skew(&columns, &parsed, records, &mut faults);
         let rejects = self.rejects(&parsed, &columns, &faults, records);
 
         let mut arrays = columns;
         let implausible = cells::blank_implausible(&self.spec.columns, &mut arrays, &faults);
-        let artefacts = self.artefacts(misread, &implausible, &faults, &arrays, records, &parsed.kept);
-        arrays.extend(cells::doubtful(&self.spec.columns, &implausible, parsed.kept.len()));
-        arrays.extend(self.provenance(records, &parsed.kept));
+        let artefacts = self.artefacts(misread, &implausible, &faults, &arrays, &parsed, records);
+        arrays.extend(cells::doubtful(&self.spec.columns, &implausible, parsed.rows.len()));
+        arrays.extend(self.provenance(records, &parsed.rows));
         if let Some(keep) = faults.keep_mask() {
             // Before the batch is built: only now are the required columns without NULL.
             for array in &mut arrays {
@@ -119,39 +150,58 @@ impl Decoder {
         }
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
             .unwrap_or_else(|error| panic!("the columns are made to the schema: {error}"));
-        Decoded { rows, rejects, artefacts }
+        Decoded { rows, rejects, artefacts, ignored: parsed.ignored + faults.ignored() }
     }
 
     /// The declared columns, typed, and the values that could not be read: one of a row and column, in the order of
     /// these.
     fn columns(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) -> (Vec<ArrayRef>, Vec<Misread>) {
-        let stamp = |row: usize| records.stamp_micros(parsed.kept[row]);
-        let beside = |path: &SourcePath| self.beside(path, &parsed.kept, records);
-        let long = self.layout.long().map(|long| cells::LongValues::new(long, parsed, faults));
+        let stamp = |row: usize| records.stamp_micros(parsed.rows[row].record);
+        let beside = |path: &SourcePath| self.beside(path, &parsed.rows, records);
         let mut misread = Vec::new();
-        let columns = self.spec.columns.all().iter().zip(self.layout.readings()).enumerate();
-        let columns = columns.map(|(index, (column, reading))| {
-            let zone = self.spec.time_zone;
-            let mut reader =
-                cells::Reader { parsed, column, index, zone, stamp: &stamp, beside: &beside, misread: &mut misread };
-            match (reading, &long) {
-                (Reading::Paths(paths), _) => reader.at_paths(paths),
-                (Reading::Named(names), Some(long)) => long.column(names, &mut reader),
-                (Reading::Named(_), None) => panic!("names are read in the long form only"),
+        let (layout, zone) = (&self.layout, self.spec.time_zone);
+        let mut reader = Reader {
+            parsed,
+            layout,
+            column: self.spec.columns.key(),
+            index: 0,
+            zone,
+            stamp: &stamp,
+            beside: &beside,
+            misread: &mut misread,
+        };
+        let long = layout.long().map(|long| LongValues::new(long, &mut reader));
+        let mut has_other = vec![false; parsed.rows.len()];
+        let mut columns = Vec::new();
+        for (index, column) in self.spec.columns.all().iter().enumerate() {
+            (reader.column, reader.index) = (column, index);
+            let named = long.as_ref().filter(|_| !column.named.is_empty());
+            let named = named.map(|long| long.column(&column.named, &mut reader));
+            let is_beside = named.is_some() && !column.from.is_empty();
+            let array = match named {
+                Some(named) if column.from.is_empty() => named,
+                named => reader.at_paths(&column.from, named),
+            };
+            if is_beside {
+                (0..array.len()).filter(|&row| array.is_valid(row)).for_each(|row| has_other[row] = true);
             }
-        });
-        let columns = columns.collect();
+            columns.push(array);
+        }
+        if let Some(long) = &long {
+            let unreadable = reader.unreadable(long.name());
+            self.left_out.note(&long.check(&|row| has_other[row], unreadable, faults), layout);
+        }
         misread.sort_by_key(|misread| (misread.row, misread.column));
         misread.dedup_by_key(|misread| (misread.row, misread.column));
         (columns, misread)
     }
 
     /// What Kafka has beside the records at a place that is not in their values.
-    fn beside(&self, path: &SourcePath, kept: &[usize], records: &RawRecords) -> Option<Beside> {
+    fn beside(&self, path: &SourcePath, rows: &[RowOf], records: &RawRecords) -> Option<Beside> {
         let mut garbled = Vec::new();
-        let mut texts = StringViewBuilder::with_capacity(kept.len()).with_deduplicate_strings();
-        for (row, &record) in kept.iter().enumerate() {
-            match self.text_beside(path, record, records) {
+        let mut texts = StringViewBuilder::with_capacity(rows.len()).with_deduplicate_strings();
+        for (row, of) in rows.iter().enumerate() {
+            match self.text_beside(path, of.record, records) {
                 Ok(text) => texts.append_option(text),
                 Err(NotText) => {
                     texts.append_null();
@@ -168,8 +218,8 @@ impl Decoder {
         record: usize,
         records: &'a RawRecords,
     ) -> Result<Option<Cow<'a, str>>, NotText> {
-        let bytes = match path.kafka_field() {
-            KafkaField::Value => None,
+        let Some(field) = path.beside() else { return Ok(None) };
+        let bytes = match field {
             KafkaField::Topic => return Ok(Some(Cow::Borrowed(&self.spec.topic))),
             // In the form of time that no setting changes.
             KafkaField::Stamp => {
@@ -185,13 +235,24 @@ impl Decoder {
         bytes.map(|bytes| std::str::from_utf8(bytes).map(Cow::Borrowed)).transpose().map_err(|_| NotText)
     }
 
-    /// Each text of a record at one of `paths`, in their order.
-    fn texts_at(&self, paths: &[SourcePath], record: usize, records: &RawRecords) -> Vec<String> {
-        let text = |path: &SourcePath| match path.kafka_field() {
-            KafkaField::Value => json::texts_at(records.payload(record), std::slice::from_ref(path)).pop(),
-            _ => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+    /// Each text of a row at one of `paths`, in their order.
+    fn texts_at(&self, paths: &[SourcePath], row: usize, parsed: &Parsed, records: &RawRecords) -> Vec<String> {
+        let record = parsed.rows[row].record;
+        let text = |path: &SourcePath| match self.layout.names(path) {
+            Some(names) => json::text_at(parsed.text(row).or_else(|| records.payload(record))?, names),
+            None => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
         };
         paths.iter().filter_map(text).collect()
+    }
+
+    /// The patient of a record of which nothing was parsed, where it can be told all the same.
+    fn patient_of_unread(&self, record: usize, records: &RawRecords) -> Option<String> {
+        let text = |path: &SourcePath| match path {
+            SourcePath::Fields(names) => json::text_at(records.payload(record)?, names),
+            SourcePath::Beside(_) => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+            SourcePath::Search(_) => None,
+        };
+        self.spec.columns.key().from.iter().find_map(text)
     }
 
     fn check_required(&self, columns: &[ArrayRef], misread: &[Misread], faults: &mut Faults) {
@@ -215,17 +276,24 @@ impl Decoder {
         let patients = cells::patients(&self.spec.columns, columns);
         let times = cells::event_times(&self.spec.columns, columns);
         let fits = |patient: &String| patient.chars().count() <= MOST_KEY_CHARS;
-        let unread = parsed.rejects.iter().map(|(record, reason)| {
-            let patient = self.texts_at(&self.spec.columns.key().from, *record, records).into_iter().next();
-            records.reject(*record, patient.filter(fits), None, reason.clone())
+        let unread = parsed.rejects.iter().map(|(of, reason)| {
+            let patient = self.patient_of_unread(of.record, records);
+            records.reject(*of, patient.filter(fits), None, reason.clone())
         });
         let at_fault = faults.reasons().map(|(row, reason)| {
             let patient = patients.is_valid(row).then(|| patients.value(row).to_owned());
             let time = times.is_valid(row).then(|| times.value(row));
-            records.reject(parsed.kept[row], patient.filter(fits), time, reason.to_owned())
+            records.reject(parsed.rows[row], patient.filter(fits), time, reason.to_owned())
         });
         let mut rejects: Vec<Reject> = unread.chain(at_fault).collect();
-        rejects.sort_by_key(|reject| (reject.partition, reject.offset));
+        rejects.sort_by_key(|reject| reject.place);
+        // One of a record has its bytes: there may be many.
+        for index in (1..rejects.len()).rev() {
+            let (before, reject) = (rejects[index - 1].place, &mut rejects[index]);
+            if (before.partition, before.offset) == (reject.place.partition, reject.place.offset) {
+                reject.raw = Vec::new();
+            }
+        }
         rejects
     }
 
@@ -244,11 +312,11 @@ impl Decoder {
         }
     }
 
-    fn check_skew(&self, columns: &[ArrayRef], records: &RawRecords, kept: &[usize], faults: &mut Faults) {
+    fn check_skew(&self, columns: &[ArrayRef], parsed: &Parsed, records: &RawRecords, faults: &mut Faults) {
         let Ok(skew) = i64::try_from(self.spec.max_skew.as_micros()) else { return };
         let times = cells::event_times(&self.spec.columns, columns);
-        for (row, &record) in kept.iter().enumerate() {
-            let Some(stamp) = records.stamp_micros(record).filter(|_| times.is_valid(row)) else { continue };
+        for (row, of) in parsed.rows.iter().enumerate() {
+            let Some(stamp) = records.stamp_micros(of.record).filter(|_| times.is_valid(row)) else { continue };
             let ahead = times.value(row).saturating_sub(stamp);
             if ahead > skew {
                 faults.add(row, || {
@@ -256,7 +324,7 @@ impl Decoder {
                         "event time is {} s {AHEAD_OF_STAMP}; max_skew allows {} s{}",
                         ahead / 1_000_000,
                         skew / 1_000_000,
-                        self.zone_hint(records.payload(record), ahead, stamp).unwrap_or_default()
+                        self.zone_hint(row, parsed, records, (ahead, stamp)).unwrap_or_default()
                     )
                 });
             }
@@ -264,11 +332,17 @@ impl Decoder {
     }
 
     /// That another time zone is meant, where a time without a zone is ahead by about as much as zones are.
-    fn zone_hint(&self, payload: &[u8], ahead: i64, stamp: i64) -> Option<String> {
+    fn zone_hint(
+        &self,
+        row: usize,
+        parsed: &Parsed,
+        records: &RawRecords,
+        (ahead, stamp): (i64, i64),
+    ) -> Option<String> {
         const QUARTER: i64 = 15 * 60_000_000;
         let offset = (ahead + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
         let is_zone = (2 * QUARTER..=14 * 4 * QUARTER).contains(&offset) && ahead.abs_diff(offset) <= 60_000_000;
-        let texts = json::texts_at(payload, &self.spec.columns.event_time().from);
+        let texts = self.texts_at(&self.spec.columns.event_time().from, row, parsed, records);
         if !is_zone || !texts.first().is_some_and(|text| time::names_no_zone(text.trim())) {
             return None;
         }
@@ -289,8 +363,8 @@ impl Decoder {
         implausible: &[Implausible],
         faults: &Faults,
         columns: &[ArrayRef],
+        parsed: &Parsed,
         records: &RawRecords,
-        kept: &[usize],
     ) -> Vec<Artefact> {
         if misread.is_empty() && implausible.is_empty() {
             return Vec::new();
@@ -298,8 +372,7 @@ impl Decoder {
         let times = cells::event_times(&self.spec.columns, columns);
         let patients = cells::patients(&self.spec.columns, columns);
         let artefact = |row: usize, column: usize, value: Option<f64>, text: &str, reason: String| Artefact {
-            partition: records.partition(kept[row]),
-            offset: records.offset(kept[row]),
+            place: records.place(parsed.rows[row]),
             patient: patients.value(row).to_owned(),
             event_time: DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default(),
             column: self.spec.columns.all()[column].name.clone(),
@@ -309,7 +382,7 @@ impl Decoder {
         };
         let untrue = implausible.iter().map(|found| {
             let column = &self.spec.columns.all()[found.column];
-            let sent = self.sent(kept[found.row], records, found);
+            let sent = self.sent(found, parsed, records);
             artefact(found.row, found.column, Some(found.value), &sent, cells::implausible_reason(column, found.value))
         });
         let unread = misread.into_iter().filter(|misread| !faults.has(misread.row)).map(|misread| {
@@ -319,34 +392,34 @@ impl Decoder {
         });
         // Of two of one record and column, one was passed on the way to the other, whose number is the column's.
         let mut artefacts: Vec<Artefact> = untrue.chain(unread).collect();
-        artefacts.sort_by(|a, b| (a.partition, a.offset, &a.column).cmp(&(b.partition, b.offset, &b.column)));
-        artefacts.dedup_by(|b, a| (a.partition, a.offset, &a.column) == (b.partition, b.offset, &b.column));
+        artefacts.sort_by(|a, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
+        artefacts.dedup_by(|b, a| (a.place, &a.column) == (b.place, &b.column));
         artefacts
     }
 
     /// The text as which an implausible value stands in its record.
-    fn sent(&self, record: usize, records: &RawRecords, found: &Implausible) -> String {
-        let paths = match (&self.layout.readings()[found.column], self.layout.long()) {
-            (Reading::Named(_), Some(long)) => std::slice::from_ref(&long.value),
-            (Reading::Named(_), None) => &[],
-            (Reading::Paths(paths), _) => paths,
-        };
+    fn sent(&self, found: &Implausible, parsed: &Parsed, records: &RawRecords) -> String {
+        let column = &self.spec.columns.all()[found.column];
+        let named = self.layout.long().filter(|_| !column.named.is_empty()).map(|long| long.form.value.as_slice());
+        let paths: Vec<SourcePath> = named.unwrap_or_default().iter().chain(&column.from).cloned().collect();
         // What was converted is not the number that was sent.
-        let written = &self.spec.columns.all()[found.column].written;
+        let written = &column.written;
         let is_it = |text: &String| match written.is_plain() {
             true => text.trim().parse() == Ok(found.value),
             false => !written.is_null(text.trim()),
         };
-        self.texts_at(paths, record, records).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
+        self.texts_at(&paths, found.row, parsed, records).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
     }
 
-    /// `_topic`, `_partition`, `_offset`, `_stamped_at`.
-    fn provenance(&self, records: &RawRecords, kept: &[usize]) -> [ArrayRef; 4] {
-        let topic = StringViewArray::from_iter_values(kept.iter().map(|_| self.spec.topic.as_str()));
-        let partitions = Int32Array::from_iter_values(kept.iter().map(|&record| records.partition(record).0));
-        let offsets = Int64Array::from_iter_values(kept.iter().map(|&record| records.offset(record).0));
-        let stamps: TimestampMicrosecondArray = kept.iter().map(|&record| records.stamp_micros(record)).collect();
-        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets), Arc::new(stamps.with_timezone("UTC"))]
+    /// `_topic`, `_partition`, `_offset`, `_item`, `_stamped_at`.
+    fn provenance(&self, records: &RawRecords, rows: &[RowOf]) -> [ArrayRef; 5] {
+        let topic = StringViewArray::from_iter_values(rows.iter().map(|_| self.spec.topic.as_str()));
+        let partitions = Int32Array::from_iter_values(rows.iter().map(|of| records.partition(of.record).0));
+        let offsets = Int64Array::from_iter_values(rows.iter().map(|of| records.offset(of.record).0));
+        let items = Int32Array::from_iter_values(rows.iter().map(|of| of.item.0));
+        let stamps: TimestampMicrosecondArray = rows.iter().map(|of| records.stamp_micros(of.record)).collect();
+        let stamps = stamps.with_timezone("UTC");
+        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets), Arc::new(items), Arc::new(stamps)]
     }
 }
 

@@ -2,8 +2,10 @@
 
 use chrono::DateTime;
 
-use wardwatch_model::record::Reject;
+use wardwatch_model::record::{Place, Reject};
 use wardwatch_model::terms::{Offset, Partition};
+
+use super::parsed::RowOf;
 
 /// A record as it was read.
 #[derive(Debug, Clone, Copy)]
@@ -18,15 +20,15 @@ pub struct RawRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// The headers that columns are read from, in the order of their names; `None` where it lacks one. It may be empty where none has any.
     pub headers: &'a [Option<&'a [u8]>],
-    /// Its value.
-    pub payload: &'a [u8],
+    /// Its value; `None` where that is null.
+    pub payload: Option<&'a [u8]>,
 }
 
 impl<'a> RawRecord<'a> {
     /// One of which nothing is known but its value, in partition 0.
     #[must_use]
     pub fn of_payload(offset: Offset, payload: &'a [u8]) -> Self {
-        Self { partition: Partition(0), offset, stamp: None, key: None, headers: &[], payload }
+        Self { partition: Partition(0), offset, stamp: None, key: None, headers: &[], payload: Some(payload) }
     }
 }
 
@@ -50,7 +52,7 @@ impl RawRecords {
         self.stamps.push(record.stamp);
         self.keys.push(record.key);
         record.headers.iter().for_each(|header| self.headers.push(*header));
-        self.payloads.push(Some(record.payload));
+        self.payloads.push(record.payload);
     }
 
     /// How many records there are.
@@ -103,22 +105,28 @@ impl RawRecords {
         (place < self.headers.ends.len()).then(|| self.headers.get(place)).flatten()
     }
 
-    pub(super) fn payload(&self, record: usize) -> &[u8] {
-        self.payloads.get(record).unwrap_or_default()
+    /// `None` where it is null.
+    pub(super) fn payload(&self, record: usize) -> Option<&[u8]> {
+        self.payloads.get(record)
+    }
+
+    /// Where a row stands.
+    pub(super) fn place(&self, of: RowOf) -> Place {
+        Place { partition: self.partition(of.record), offset: self.offset(of.record), item: of.item }
     }
 
     pub(super) fn reject(
         &self,
-        record: usize,
+        of: RowOf,
         patient: Option<String>,
         event_time: Option<i64>,
         reason: String,
     ) -> Reject {
+        let record = of.record;
         Reject {
-            partition: self.partition(record),
-            offset: self.offset(record),
+            place: self.place(of),
             key: self.keys.get(record).map(<[u8]>::to_vec),
-            raw: self.payload(record).to_vec(),
+            raw: self.payload(record).unwrap_or_default().to_vec(),
             reason,
             patient,
             event_time: event_time.and_then(DateTime::from_timestamp_micros),

@@ -49,6 +49,54 @@ impl Value<'_> {
     }
 }
 
+/// The values of a payload, one behind the other, with the bytes as which they stand there; or why there is none.
+///
+/// After what is no value it goes on with the next line that begins one, if there is any: of several lines, each stands for
+/// itself.
+pub(super) fn values(payload: &[u8]) -> impl Iterator<Item = Result<Placed<'_>, String>> {
+    let mut scanner = Scanner { bytes: payload, at: 0 };
+    std::iter::from_fn(move || {
+        scanner.skip(|byte| is_space(byte) || byte == b',');
+        if scanner.at >= payload.len() {
+            return None;
+        }
+        let start = scanner.at;
+        Some(match scanner.value() {
+            Ok(value) => Ok((&payload[start..scanner.at], value)),
+            Err(reason) => {
+                let rest = &payload[start..];
+                let begins = |at: &usize| rest[*at] == b'\n' && matches!(rest.get(at + 1), Some(b'{' | b'['));
+                scanner.at = (0..rest.len()).find(begins).map_or(payload.len(), |at| start + at);
+                Err(reason)
+            }
+        })
+    })
+}
+
+/// A value, and the bytes as which it stands there.
+pub(super) type Placed<'a> = (&'a [u8], Value<'a>);
+
+/// The fields of a [`Value::Object`].
+pub(super) fn fields_of(object: &[u8]) -> Result<Vec<(Cow<'_, str>, Placed<'_>)>, String> {
+    let mut scanner = Scanner { bytes: object, at: 1 };
+    let mut fields = Vec::new();
+    while scanner.next_in(b'}')? {
+        let name = scanner.field_name()?;
+        fields.push((name, scanner.placed()?));
+    }
+    Ok(fields)
+}
+
+/// The items of a [`Value::List`].
+pub(super) fn items_of(list: &[u8]) -> Result<Vec<Placed<'_>>, String> {
+    let mut scanner = Scanner { bytes: list, at: 1 };
+    let mut items = Vec::new();
+    while scanner.next_in(b']')? {
+        items.push(scanner.placed()?);
+    }
+    Ok(items)
+}
+
 /// The fields of an object, in their order.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
@@ -97,6 +145,13 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    fn placed(&mut self) -> Result<Placed<'a>, String> {
+        self.skip_space();
+        let start = self.at;
+        let value = self.value()?;
+        Ok((&self.bytes[start..self.at], value))
+    }
+
     fn value(&mut self) -> Result<Value<'a>, String> {
         self.skip_space();
         let start = self.at;

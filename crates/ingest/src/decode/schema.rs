@@ -1,15 +1,19 @@
 //! Two schemas: the one that JSON is parsed to, by path, and the one that queries see, by column.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-use wardwatch_config::{Column, ColumnType, Columns, KafkaField, SourcePath, SourceSpec};
-use wardwatch_model::record::{OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, TOPIC_COLUMN};
+use wardwatch_config::{
+    Column, ColumnType, Columns, LongForm, Scope, Search, SourcePath, SourceSpec, Step, Undeclared, Way,
+};
+use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, TOPIC_COLUMN};
+
+use super::tree::Finder;
 
 /// What queries see: the declared columns in their order, `<column>_doubtful` of those that may have doubtful values, then
-/// `_topic`, `_partition`, `_offset` and `_stamped_at`.
+/// `_topic`, `_partition`, `_offset`, `_item` and `_stamped_at`.
 ///
 /// Required columns are not nullable. Text is `Utf8View`, times are `Timestamp(Microsecond, "UTC")`.
 #[must_use]
@@ -24,6 +28,7 @@ pub fn frame_schema(columns: &Columns) -> SchemaRef {
         Field::new(TOPIC_COLUMN, DataType::Utf8View, false),
         Field::new(PARTITION_COLUMN, DataType::Int32, false),
         Field::new(OFFSET_COLUMN, DataType::Int64, false),
+        Field::new(ITEM_COLUMN, DataType::Int32, false),
         Field::new(STAMP_COLUMN, frame_type(ColumnType::Time), true),
     ];
     Arc::new(Schema::new(declared.chain(doubtful).chain(provenance).collect::<Vec<_>>()))
@@ -43,70 +48,111 @@ pub(super) fn frame_type(column: ColumnType) -> DataType {
 #[derive(Debug)]
 pub(super) struct Layout {
     parsed: SchemaRef,
-    readings: Vec<Reading>,
     long: Option<Long>,
+    rows: Vec<Finder>,
+    /// The paths of `rows`, for people.
+    rows_text: String,
+    searched: Vec<Searched>,
+    /// Where each searched path is in the parsed schema.
+    names: BTreeMap<SourcePath, Vec<String>>,
+    needs_fields: bool,
 }
 
-/// Where a column's value is found.
+/// What is searched for in each row, and parsed under a name of its own.
 #[derive(Debug)]
-pub(super) enum Reading {
-    /// At the first of these paths that holds a value.
-    Paths(Vec<SourcePath>),
-    /// In the value of a long record that bears one of these names.
-    Named(Vec<String>),
+pub(super) struct Searched {
+    pub(super) finder: Finder,
+    /// The name in the parsed schema.
+    pub(super) name: String,
+    /// What counts before everything else that is found: the names of vitals, where one is searched for.
+    pub(super) known: Vec<String>,
+    /// Whether another path goes inside of what is found, so that an object or list is no surprise.
+    pub(super) is_outer: bool,
 }
 
-/// The paths of a long record's name and value, and the names that some column takes.
+/// The places of a long record's name and value, and the names that some column takes.
 #[derive(Debug)]
 pub(super) struct Long {
-    pub(super) name: SourcePath,
-    pub(super) value: SourcePath,
+    pub(super) form: LongForm,
     pub(super) known: Vec<String>,
 }
 
+impl Long {
+    fn of(spec: &SourceSpec) -> Option<Self> {
+        let known = spec.columns.all().iter().flat_map(|column| column.named.iter().cloned());
+        spec.long.as_ref().map(|form| Self { form: form.clone(), known: known.collect() })
+    }
+
+    /// Whether vitals of other names are rejects.
+    pub(super) fn is_strict(&self) -> bool {
+        self.form.undeclared == Undeclared::Rejected
+    }
+}
+
+/// Begins the name of what is searched for in the parsed schema; no producer's field does.
+const SEARCHED: char = '\u{e000}';
+
+/// The metadata of a field that is a time, and so may be a list of numbers.
+pub(super) const IS_TIME: &str = "time";
+
 impl Layout {
-    /// In the long form the number and truth columns are found by name; text and time columns stay paths.
     pub(super) fn of(spec: &SourceSpec) -> Self {
-        let is_named = |column: &Column| {
-            spec.long.is_some() && matches!(column.r#type, ColumnType::Float | ColumnType::Int | ColumnType::Bool)
-        };
-        let readings: Vec<Reading> = spec
-            .columns
-            .all()
-            .iter()
-            .map(|column| {
-                if is_named(column) {
-                    Reading::Named(column.from.iter().map(ToString::to_string).collect())
-                } else {
-                    Reading::Paths(column.from.clone())
-                }
-            })
-            .collect();
-        let long = spec.long.as_ref().map(|long| Long {
-            name: long.name.clone(),
-            value: long.value.clone(),
-            known: spec
-                .columns
-                .all()
-                .iter()
-                .filter(|column| is_named(column))
-                .flat_map(|column| column.from.iter().map(ToString::to_string))
-                .collect(),
-        });
+        let long = Long::of(spec);
+        let mut read: Vec<(&SourcePath, Leaf)> = Vec::new();
+        for column in spec.columns.all() {
+            let leaf = Leaf::of(column);
+            read.extend(column.from.iter().map(|path| (path, leaf.clone())));
+            read.extend(column.written.fields().map(|path| (path, Leaf::text())));
+        }
+        if let Some(long) = &spec.long {
+            read.extend(std::iter::once(&long.name).chain(&long.value).map(|path| (path, Leaf::text())));
+        }
+        let outer = outer_of_others(read.iter().map(|(path, _)| *path));
 
         let mut tree = Tree::default();
-        for (column, reading) in spec.columns.all().iter().zip(&readings) {
-            if let Reading::Paths(paths) = reading {
-                let leaf = if column.written.is_plain() { parsed_type(column.r#type) } else { DataType::Utf8View };
-                in_value(paths).for_each(|path| tree.insert(&path.0, leaf.clone()));
-            }
-            in_value(column.written.fields()).for_each(|path| tree.insert(&path.0, DataType::Utf8View));
+        let (mut searched, mut names) = (Vec::<Searched>::new(), BTreeMap::new());
+        let mut needs_fields = false;
+        for (path, leaf) in read {
+            let search = match path {
+                SourcePath::Beside(_) => continue,
+                SourcePath::Fields(fields) if !outer.contains(path) => {
+                    needs_fields = true;
+                    tree.insert(fields, leaf);
+                    continue;
+                }
+                SourcePath::Fields(fields) => {
+                    let steps = fields.iter().map(|name| Step::Field(name.clone())).collect();
+                    &Search { scope: Scope::Item, way: Way::Steps(steps) }
+                }
+                SourcePath::Search(search) => search,
+            };
+            let at = names.entry(path.clone()).or_insert_with(|| {
+                let name = format!("{SEARCHED}{}", searched.len());
+                let is_name = long.as_ref().filter(|long| long.form.name == *path);
+                searched.push(Searched {
+                    finder: Finder::of(search),
+                    name: name.clone(),
+                    known: is_name.map(|long| long.known.clone()).unwrap_or_default(),
+                    is_outer: outer.contains(path),
+                });
+                vec![name]
+            });
+            tree.insert(at, leaf);
         }
-        if let Some(long) = &long {
-            tree.insert(&long.name.0, DataType::Utf8View);
-            tree.insert(&long.value.0, DataType::Utf8View);
+        let finder = |path: &SourcePath| match path {
+            SourcePath::Search(search) => Some(Finder::of(search)),
+            SourcePath::Fields(_) | SourcePath::Beside(_) => None,
+        };
+        let rows_text = spec.rows.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(" or ");
+        Self {
+            parsed: Arc::new(Schema::new(tree.fields())),
+            long,
+            rows: spec.rows.iter().filter_map(finder).collect(),
+            rows_text,
+            searched,
+            names,
+            needs_fields,
         }
-        Self { parsed: Arc::new(Schema::new(tree.fields())), readings, long }
     }
 
     /// The schema that JSON is parsed to: one field per path, objects as structs, all of it nullable.
@@ -114,43 +160,106 @@ impl Layout {
         &self.parsed
     }
 
-    /// Where each declared column is found, in their order.
-    pub(super) fn readings(&self) -> &[Reading] {
-        &self.readings
-    }
-
     /// Set in the long form.
     pub(super) fn long(&self) -> Option<&Long> {
         self.long.as_ref()
     }
-}
 
-/// Times are parsed as text first, since arrow-json knows fewer forms than devices do; whole numbers too, since it
-/// would cut 1.5 off to 1.
-pub(super) fn parsed_type(column: ColumnType) -> DataType {
-    match column {
-        ColumnType::Text | ColumnType::Time | ColumnType::Int => DataType::Utf8View,
-        other => frame_type(other),
+    /// Where a record's items stand; empty where each object is one.
+    pub(super) fn rows(&self) -> &[Finder] {
+        &self.rows
+    }
+
+    /// What is said of a record that has nothing where its items should be.
+    pub(super) fn rows_lead_nowhere(&self) -> String {
+        format!("the record has nothing at {}, where rows are to be", self.rows_text)
+    }
+
+    /// What is searched for in each row.
+    pub(super) fn searched(&self) -> &[Searched] {
+        &self.searched
+    }
+
+    /// Whether any column is read from a field of the item itself.
+    pub(super) fn needs_fields(&self) -> bool {
+        self.needs_fields
+    }
+
+    /// Whether a record that is an object is one row, written as it is.
+    pub(super) fn takes_objects_as_they_are(&self) -> bool {
+        self.rows.is_empty() && self.searched.is_empty()
+    }
+
+    /// The names that lead to what stands at `path` in the parsed schema; `None` where it is not in the record's value.
+    pub(super) fn names<'a>(&'a self, path: &'a SourcePath) -> Option<&'a [String]> {
+        match (self.names.get(path), path) {
+            (Some(names), _) | (None, SourcePath::Fields(names)) => Some(names),
+            (None, SourcePath::Beside(_) | SourcePath::Search(_)) => None,
+        }
     }
 }
 
-/// The paths that stand in a record's value.
-fn in_value<'a>(paths: impl IntoIterator<Item = &'a SourcePath>) -> impl Iterator<Item = &'a SourcePath> {
-    paths.into_iter().filter(|path| path.kafka_field() == KafkaField::Value)
+/// The paths of fields of which another goes inside.
+fn outer_of_others<'a>(paths: impl Iterator<Item = &'a SourcePath>) -> BTreeSet<&'a SourcePath> {
+    let paths: BTreeSet<&SourcePath> = paths.collect();
+    let is_outer = |outer: &&SourcePath| match outer {
+        SourcePath::Fields(names) => paths.iter().any(|inner| match inner {
+            SourcePath::Fields(others) => others.len() > names.len() && others.starts_with(names),
+            _ => false,
+        }),
+        _ => false,
+    };
+    paths.iter().copied().filter(is_outer).collect()
+}
+
+/// What a place is parsed as.
+#[derive(Debug, Clone, PartialEq)]
+struct Leaf {
+    data_type: DataType,
+    is_time: bool,
+}
+
+impl Leaf {
+    /// Times are parsed as text first, since arrow-json knows fewer forms than devices do; whole numbers too, since it
+    /// would cut 1.5 off to 1.
+    fn of(column: &Column) -> Self {
+        match column.r#type {
+            ColumnType::Time => Self { data_type: DataType::Utf8View, is_time: true },
+            ColumnType::Float | ColumnType::Bool if column.written.is_plain() => {
+                Self { data_type: frame_type(column.r#type), is_time: false }
+            }
+            _ => Self::text(),
+        }
+    }
+
+    fn text() -> Self {
+        Self { data_type: DataType::Utf8View, is_time: false }
+    }
+
+    fn field(&self, name: &str) -> Field {
+        let field = Field::new(name, self.data_type.clone(), true);
+        match self.is_time {
+            true => field.with_metadata([(IS_TIME.to_owned(), String::new())].into()),
+            false => field,
+        }
+    }
 }
 
 /// Paths put together by their common beginnings.
 #[derive(Debug, Default)]
 struct Tree {
-    leaf: Option<DataType>,
+    leaf: Option<Leaf>,
     inner: BTreeMap<String, Tree>,
 }
 
 impl Tree {
-    fn insert(&mut self, path: &[String], leaf: DataType) {
+    fn insert(&mut self, path: &[String], leaf: Leaf) {
         match path {
             // What one reads as a number and another as a text is parsed as text.
-            [] if self.leaf.as_ref().is_some_and(|known| *known != leaf) => self.leaf = Some(DataType::Utf8View),
+            [] if self.leaf.as_ref().is_some_and(|known| *known != leaf) => {
+                let is_time = leaf.is_time || self.leaf.as_ref().is_some_and(|known| known.is_time);
+                self.leaf = Some(Leaf { is_time, ..Leaf::text() });
+            }
             [] => self.leaf = Some(leaf),
             [name, rest @ ..] => self.inner.entry(name.clone()).or_default().insert(rest, leaf),
         }
@@ -159,9 +268,9 @@ impl Tree {
     fn fields(&self) -> Fields {
         self.inner
             .iter()
-            .map(|(name, tree)| {
-                let data_type = tree.leaf.clone().unwrap_or_else(|| DataType::Struct(tree.fields()));
-                Field::new(name, data_type, true)
+            .map(|(name, tree)| match &tree.leaf {
+                Some(leaf) => leaf.field(name),
+                None => Field::new(name, DataType::Struct(tree.fields()), true),
             })
             .collect()
     }

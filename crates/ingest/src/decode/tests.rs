@@ -68,7 +68,7 @@ fn reason(payload: &[u8]) -> String {
     assert_eq!(decoded.rows.num_rows(), 2, "the neighbours alone are rows: {}", String::from_utf8_lossy(payload));
     assert_eq!(decoded.rejects.len(), 1, "one reject");
     let reject = &decoded.rejects[0];
-    assert_eq!((reject.offset, reject.key.as_deref(), &reject.raw[..]), (Offset(1), Some(&b"key"[..]), payload));
+    assert_eq!((reject.place.offset, reject.key.as_deref(), &reject.raw[..]), (Offset(1), Some(&b"key"[..]), payload));
     reject.reason.clone()
 }
 
@@ -113,9 +113,9 @@ fn a_reject_keeps_its_bytes_and_says_why() {
     check(b"  ", "empty");
     check(b"hello", "not JSON");
     check(b"hello", "expected a value at position 0");
-    check(b"[1,2]", "a record must be a JSON object; this is a list");
+    check(b"[1]", "an item of a list must be a JSON object; this is a number");
+    check(br#""{\"a\":1}""#, "this is a text with JSON in it: its producer encodes twice");
     check(b"17", "this is a number");
-    check(&[GOOD, GOOD].concat(), "not JSON: expected the record's end at position 71");
     check(&GOOD[..20], "not JSON");
     check(b"{\"patient_id\":\"\xff\"}", "column \"patient_id\": \"\u{fffd}\" is not valid UTF-8");
     check(br#"{"patient_id":{"v":1},"event_time":"2026-01-01T00:00:00Z"}"#, "\"{\"v\":1}\" is an object, not a text");
@@ -165,7 +165,7 @@ fn artefacts(fields: &[u8]) -> Vec<(String, Option<f64>, String, String)> {
     let decoded = decode(&[GOOD, &payload, GOOD]);
     assert_eq!((decoded.rows.num_rows(), &decoded.rejects[..]), (3, &[][..]), "{}", String::from_utf8_lossy(fields));
     let of = |artefact: Artefact| {
-        assert_eq!((artefact.patient.as_str(), artefact.offset), ("P1", Offset(1)));
+        assert_eq!((artefact.patient.as_str(), artefact.place.offset), ("P1", Offset(1)));
         assert!(decoded.rows[artefact.column.as_str()].is_null(1), "{} is NULL", artefact.column);
         (artefact.column, artefact.value, artefact.text, artefact.reason)
     };
@@ -264,7 +264,7 @@ fn an_implausible_value_is_null_and_kept_as_an_artefact() {
     let payloads: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
     let decoded = decode(&payloads);
     assert_eq!(decoded.rows["heart_rate"].null_count(), 4);
-    let values: Vec<_> = decoded.artefacts.iter().map(|a| (a.offset.0, a.value, a.text.as_str())).collect();
+    let values: Vec<_> = decoded.artefacts.iter().map(|a| (a.place.offset.0, a.value, a.text.as_str())).collect();
     assert_eq!(
         values,
         [(0, Some(301.5), "301.50"), (1, None, "1e999"), (3, Some(-1.0), "-1"), (4, Some(6553.5), " 6553.5 ")]
@@ -325,6 +325,7 @@ fn a_reject_knows_its_patient_where_the_record_says_whose_it_is() {
 
 #[test]
 fn long_records_fill_the_column_that_takes_their_name() {
+    let mut strict = decoder(LONG, "long = { name = \"observation_id\", value = \"value\", strict = true }");
     let mut decoder = decoder(LONG, "long = { name = \"observation_id\", value = \"value\" }");
     let record = |name: &str, value: &str| {
         format!(r#"{{"device_id":"D1","date-time":"2026-01-01T00:00:00Z","observation_id":"{name}","value":{value}}}"#)
@@ -344,11 +345,14 @@ fn long_records_fill_the_column_that_takes_their_name() {
     let column = |name: &str| decoded.rows[name].as_primitive::<Float64Type>().iter().collect::<Vec<_>>();
     assert_eq!(column("heart_rate"), [Some(88.0), None, Some(89.5), None, None, None, None]);
     assert_eq!(column("spo2"), [None, Some(97.0), None, None, None, None, None]);
-    let reasons: Vec<_> = decoded.rejects.iter().map(|reject| (reject.offset.0, reject.reason.as_str())).collect();
+    assert_eq!((decoded.rejects.len(), decoded.ignored), (0, 1));
+    let strictly = strict.decode(&records(&payloads));
+    assert_eq!((strictly.rows, strictly.ignored), (decoded.rows, 0));
+    let reasons: Vec<_> = strictly.rejects.iter().map(|reject| (reject.place.offset.0, reject.reason.as_str())).collect();
     assert_eq!(reasons, [(3, "no column is read from the vital \"spo2\"; the nearest is \"SpO2\"")]);
-    assert_eq!(decoded.rejects[0].patient.as_deref(), Some("D1"));
+    assert_eq!(strictly.rejects[0].patient.as_deref(), Some("D1"));
     let artefacts: Vec<_> =
-        decoded.artefacts.iter().map(|a| (a.offset.0, a.column.as_str(), a.text.as_str())).collect();
+        decoded.artefacts.iter().map(|a| (a.place.offset.0, a.column.as_str(), a.text.as_str())).collect();
     assert_eq!(artefacts, [(4, "spo2", "low"), (6, "heart_rate", "999"), (7, "heart_rate", "{\"v\":88}")]);
 }
 
@@ -401,4 +405,5 @@ proptest! {
     }
 }
 
+mod items;
 mod written;

@@ -18,6 +18,8 @@ pub(super) struct Clock {
 ///   off), with `Z`, `UTC`, `+01`, `+0100` or `+01:00`, a space before it or not, and a zone in brackets behind it or in its
 ///   stead.
 /// - the same without its dashes and colons: `20240123145626.5+0100`, `202401231456`, `20240123T145626Z`.
+/// - `[2026,1,1,10,0,0,250000000]`: year, month, day, hour, minute and, if they are not zero, second and nanoseconds, as Java's
+///   Jackson writes local times.
 /// - a number since 1970: seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else nanoseconds. It must
 ///   give a time from 1990 on and before 2300, or be less than 7,305 seconds (the seconds of a short recording; as days
 ///   since 1970 these are before 1990): digits are never taken for a time of another year than the one that was meant.
@@ -27,6 +29,9 @@ pub(super) struct Clock {
 /// year 1000 or after 9999 are none: MySQL's `DATETIME` ends there.
 pub(super) fn read(text: &str, clock: Clock) -> Result<i64, String> {
     let bytes = text.as_bytes();
+    if bytes.first() == Some(&b'[') {
+        return list(text, clock).ok_or_else(|| NOT_VALID.to_owned());
+    }
     if bytes.len() >= 10 && bytes[4] == b'-' && bytes[7] == b'-' {
         return iso(bytes, clock).filter(|micros| KEPT.contains(micros)).ok_or_else(|| match date(&bytes[..10]) {
             Some(_) if bytes.len() == 10 => {
@@ -157,6 +162,20 @@ fn day(digits: &[u8]) -> Option<NaiveDate> {
 fn date(bytes: &[u8]) -> Option<NaiveDate> {
     let two = |at: usize| -> Option<u32> { Some(digit(bytes[at])? * 10 + digit(bytes[at + 1])?) };
     NaiveDate::from_ymd_opt(i32::try_from(two(0)? * 100 + two(2)?).ok()?, two(5)?, two(8)?)
+}
+
+/// The time of a list of numbers.
+fn list(text: &str, clock: Clock) -> Option<i64> {
+    let numbers = text.strip_prefix('[')?.strip_suffix(']')?.split(',').map(|number| number.trim().parse::<u32>().ok());
+    let numbers: Vec<u32> = numbers.collect::<Option<_>>()?;
+    if !(5..=7).contains(&numbers.len()) {
+        return None;
+    }
+    let at = |place: usize| numbers.get(place).copied().unwrap_or(0);
+    let day = NaiveDate::from_ymd_opt(i32::try_from(at(0)).ok()?, at(1), at(2))?;
+    let nanos = Some(at(6)).filter(|nanos| *nanos < 1_000_000_000)?;
+    let micros = in_zone(day.and_hms_opt(at(3), at(4), at(5))?, i64::from(nanos / 1_000), b"", clock)?;
+    KEPT.contains(&micros).then_some(micros)
 }
 
 fn iso(bytes: &[u8], clock: Clock) -> Option<i64> {
@@ -409,7 +428,7 @@ mod tests {
             "2024-01-01T00:0",
             "20240230100000", // the year 2611 otherwise
             "20240101T10000",
-            "[2026,1,1,10,0]",
+            "[2026,1,1]", "[2026,1,1,25,0]",
             "1e300",
             "NaN",
             "0999-12-31T23:59:59Z",

@@ -52,7 +52,7 @@ impl Assembly {
         self.raw.push(record);
         self.ends.insert(record.partition, Offset(record.offset.0 + 1));
         self.records += 1;
-        self.bytes += record.payload.len();
+        self.bytes += record.payload.map_or(0, <[u8]>::len);
         let full = self.raw.len() >= CHUNK || self.raw.payload_bytes() >= CHUNK_BYTES;
         if full {
             self.decode();
@@ -105,8 +105,9 @@ impl Assembly {
                 (partition, OffsetRange { start, end })
             })
             .collect();
-        let (mut chunks, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
-        for Decoded { rows, rejects: refused, artefacts: found } in self.decoding.finish() {
+        let (mut chunks, mut rejects, mut artefacts, mut ignored) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for Decoded { rows, rejects: refused, artefacts: found, ignored: left_out } in self.decoding.finish() {
+            ignored += left_out;
             chunks.push(rows);
             rejects.extend(refused);
             artefacts.extend(found);
@@ -125,6 +126,7 @@ impl Assembly {
             rows,
             rejects,
             artefacts,
+            ignored,
             records: std::mem::take(&mut self.records),
             unread: Unread::default(),
             lost: Ranges::new(),

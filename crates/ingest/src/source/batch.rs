@@ -31,6 +31,8 @@ pub struct MicroBatch {
     pub rejects: Vec<Reject>,
     /// The values that cannot be read or true.
     pub artefacts: Vec<Artefact>,
+    /// How many records, and items of them, are no rows on purpose.
+    pub ignored: usize,
     /// How many records were read.
     pub records: usize,
     /// What the source could not read when it closed.
@@ -72,6 +74,7 @@ impl MicroBatch {
             rows: RecordBatch::new_empty(frame_schema(&spec.columns)),
             rejects: Vec::new(),
             artefacts: Vec::new(),
+            ignored: 0,
             records: 0,
             unread: Unread::default(),
             lost: Ranges::new(),

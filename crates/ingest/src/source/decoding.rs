@@ -119,8 +119,11 @@ mod tests {
     #[test]
     fn a_wrong_zone_is_told_of_where_half_the_records_are_ahead_alike() {
         let reject = |minutes: i64, reason: &str| Reject {
-            partition: wardwatch_model::terms::Partition(0),
-            offset: wardwatch_model::terms::Offset(0),
+            place: wardwatch_model::record::Place {
+                partition: wardwatch_model::terms::Partition(0),
+                offset: wardwatch_model::terms::Offset(0),
+                item: wardwatch_model::record::Item(0),
+            },
             key: None,
             raw: Vec::new(),
             reason: reason.to_owned(),

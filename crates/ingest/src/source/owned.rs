@@ -13,7 +13,7 @@ pub(super) struct OwnedRecord {
     pub(super) stamp: Option<i64>,
     pub(super) key: Option<Vec<u8>>,
     pub(super) headers: Vec<Option<Vec<u8>>>,
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Option<Vec<u8>>,
 }
 
 impl OwnedRecord {
@@ -26,7 +26,7 @@ impl OwnedRecord {
             stamp: record.stamp(),
             key: record.key().map(<[u8]>::to_vec),
             headers: headers.iter().map(|name| record.header(name).map(<[u8]>::to_vec)).collect(),
-            payload: record.payload().to_vec(),
+            payload: record.payload().map(<[u8]>::to_vec),
         }
     }
 
@@ -39,13 +39,13 @@ impl OwnedRecord {
             stamp: self.stamp,
             key: self.key.as_deref(),
             headers: &headers,
-            payload: &self.payload,
+            payload: self.payload.as_deref(),
         })
     }
 
     /// How many bytes it holds.
     pub(super) fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().flatten().map(Vec::len).sum();
-        self.payload.len() + self.key.as_ref().map_or(0, Vec::len) + headers
+        self.payload.as_ref().map_or(0, Vec::len) + self.key.as_ref().map_or(0, Vec::len) + headers
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Batch {
     rejects: i64,
     /// Values that cannot be read or true.
     artefacts: i64,
+    /// Records, and items of them, that are no rows on purpose.
+    ignored: i64,
     /// Rows that came too late for windows.
     late_rows: i64,
     /// Rows that had come before.
@@ -79,6 +81,7 @@ pub(super) async fn batches(
         records: row.summary.records,
         rejects: row.rejects,
         artefacts: row.artefacts,
+        ignored: row.ignored,
         late_rows: row.late,
         duplicates: row.duplicates,
         failures: row.failures,

@@ -109,6 +109,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                 dt { "Records" } dd { (status.records) }
                 dt { "Rejects" } dd { (status.rejects) }
                 dt { "Values left empty" } dd { (status.artefacts) }
+                dt { "Ignored on purpose" } dd { (status.ignored) }
                 dt { "Late rows" } dd { (status.late) }
                 dt { "Duplicates" } dd { (status.duplicates) }
                 dt { "Rows no table takes" } dd { (status.bad_rows) }
@@ -151,11 +152,12 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
             }
         }
         section .panel { h2 { "Batches" } div .scroll tabindex="0" { table {
-            thead { tr { th { "Batch" } th { "When" } th .number { "Records" } th .number { "Rejects" } th .number { "Implausible" }
+            thead { tr { th { "Batch" } th { "When" } th .number { "Records" } th .number { "Rejects" } th .number { "Ignored" } th .number { "Left empty" }
                 th .number { "Late" } th .number { "Duplicates" } th .number { "Failures" } th .number { "Prepared in, ms" } } }
             tbody { @for batch in batches { tr {
                 td { (batch.summary.batch) } td { (ago(batch.summary.now, now, zone)) }
-                td .number { (batch.summary.records) } td .number { (batch.rejects) } td .number { (batch.artefacts) }
+                td .number { (batch.summary.records) } td .number { (batch.rejects) } td .number { (batch.ignored) }
+                td .number { (batch.artefacts) }
                 td .number { (batch.late) } td .number { (batch.duplicates) } td .number { (batch.failures) }
                 td .number { (format!("{:.1}", batch.prepared_ms)) }
             } } }

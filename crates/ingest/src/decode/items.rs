@@ -1,0 +1,179 @@
+//! From a record's bytes to the items that become rows: the objects of a list, of several lines, or what the job's `rows` leads to.
+//!
+//! An item is written as one flat JSON object: its own fields, and what was searched for in and around it under names of their own.
+
+use wardwatch_config::Scope;
+
+use super::scan::{self, Value};
+use super::schema::{Layout, Searched};
+use super::tree::Node;
+
+/// What one record has.
+pub(super) enum Found<'t> {
+    /// An item, written as one object.
+    Item(&'t [u8]),
+    /// Something that is no item, and why.
+    Fault(String),
+    /// No items, as an empty list.
+    Nothing,
+}
+
+/// Splits `payload` into its items, in their order.
+pub(super) fn split(payload: &[u8], layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
+    let payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
+    if payload.trim_ascii().is_empty() {
+        return take(Found::Fault("the record is empty".to_owned()));
+    }
+    for value in scan::values(payload) {
+        match value {
+            Err(reason) => take(Found::Fault(reason)),
+            Ok((raw, value)) => split_value(&Node::new(raw, value), layout, take),
+        }
+    }
+}
+
+fn split_value(root: &Node<'_>, layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
+    let mut writer = Writer::new(layout, root);
+    if !layout.rows().is_empty() {
+        return split_by_rows(root, layout, &mut writer, take);
+    }
+    match root.value {
+        Value::Object(_) => take(Found::Item(writer.write(root, &[]))),
+        Value::List(_) if root.items().is_empty() => take(Found::Nothing),
+        Value::List(_) => {
+            for item in root.items() {
+                match item.is_object() {
+                    true => take(Found::Item(writer.write(item, &[root]))),
+                    false => take(Found::Fault(format!(
+                        "an item of a list must be a JSON object; this is {}",
+                        item.value.kind()
+                    ))),
+                }
+            }
+        }
+        _ => take(Found::Fault(no_object(&root.value))),
+    }
+}
+
+/// Splits a value of a record by the job's `rows`.
+fn split_by_rows<'n, 'a>(
+    root: &'n Node<'a>,
+    layout: &Layout,
+    writer: &mut Writer<'_, 'n, 'a>,
+    take: &mut dyn FnMut(Found<'_>),
+) {
+    let mut is_empty = true;
+    for rows in layout.rows() {
+        for way in rows.ways(root) {
+            let Some((item, around)) = way.split_last() else { continue };
+            is_empty = false;
+            match item.value {
+                Value::Null => take(Found::Nothing),
+                Value::List(_) => take(Found::Fault(
+                    "what rows leads to is a list; its path must lead to the items: end it with [*]".to_owned(),
+                )),
+                _ => take(Found::Item(writer.write(item, around))),
+            }
+        }
+    }
+    if is_empty {
+        let leads_nowhere = layout.rows().iter().all(|rows| rows.leads_nowhere(root));
+        take(if leads_nowhere { Found::Fault(layout.rows_lead_nowhere()) } else { Found::Nothing });
+    }
+}
+
+/// What is said of a record that is no object.
+fn no_object(value: &Value<'_>) -> String {
+    let hint = match value {
+        Value::Text(text) if text.trim_start().starts_with(['{', '[']) => {
+            " with JSON in it: its producer encodes twice; say unwrap = [\"json-text\"]"
+        }
+        _ => "",
+    };
+    format!("a record must be a JSON object; this is {}{hint}", value.kind())
+}
+
+/// Writes items of one record.
+struct Writer<'l, 'n, 'a> {
+    layout: &'l Layout,
+    /// What was found from the record.
+    of_record: Vec<Option<&'n Node<'a>>>,
+    around: Around<'n, 'a>,
+    text: Vec<u8>,
+}
+
+/// What was found in the objects around an item, and which these are: it is the same for many items.
+#[derive(Default)]
+struct Around<'n, 'a> {
+    objects: Vec<&'n Node<'a>>,
+    found: Vec<Option<&'n Node<'a>>>,
+}
+
+impl<'l, 'n, 'a> Writer<'l, 'n, 'a> {
+    fn new(layout: &'l Layout, root: &'n Node<'a>) -> Self {
+        let of_record = layout.searched().iter().map(|searched| match searched.finder.scope {
+            Scope::Record => searched.best(&searched.finder.find(root)),
+            Scope::Item | Scope::Enclosing => None,
+        });
+        let of_record = of_record.collect();
+        let nothing = layout.searched().iter().map(|_| None).collect();
+        Self { layout, of_record, around: Around { objects: Vec::new(), found: nothing }, text: Vec::new() }
+    }
+
+    /// `around` is what the item lies in, from the outside in.
+    fn write<'t>(&'t mut self, item: &'t Node<'_>, around: &[&'n Node<'a>]) -> &'t [u8] {
+        let has_fields = self.layout.needs_fields() && item.is_object();
+        if has_fields && self.layout.searched().is_empty() {
+            return item.raw;
+        }
+        self.look_around(around);
+        self.text.clear();
+        match has_fields.then(|| item.raw.split_last()).flatten() {
+            Some((_, open)) => self.text.extend_from_slice(open),
+            None => self.text.push(b'{'),
+        }
+        for (index, searched) in self.layout.searched().iter().enumerate() {
+            let found = match searched.finder.scope {
+                Scope::Item => searched.best(&searched.finder.find(item)).map(|node| node.raw),
+                Scope::Record => self.of_record[index].map(|node| node.raw),
+                Scope::Enclosing => self.around.found[index].map(|node| node.raw),
+            };
+            // Neither of the two that read this minds a comma too many.
+            self.text.extend_from_slice(b",\"");
+            self.text.extend_from_slice(searched.name.as_bytes());
+            self.text.extend_from_slice(b"\":");
+            self.text.extend_from_slice(found.unwrap_or(b"null"));
+        }
+        self.text.push(b'}');
+        &self.text
+    }
+
+    /// Finds what is searched for around an item, in the nearest object that has it.
+    fn look_around(&mut self, around: &[&'n Node<'a>]) {
+        let objects: Vec<&'n Node<'a>> = around.iter().copied().filter(|node| node.is_object()).collect();
+        let known = &self.around.objects;
+        if known.len() == objects.len() && known.iter().zip(&objects).all(|(a, b)| std::ptr::eq(*a, *b)) {
+            return;
+        }
+        let nearest = |searched: &Searched| match searched.finder.scope {
+            Scope::Enclosing => objects.iter().rev().find_map(|object| {
+                searched.best(&searched.finder.find(object)).filter(|found| found.has_value())
+            }),
+            Scope::Item | Scope::Record => None,
+        };
+        self.around.found = self.layout.searched().iter().map(nearest).collect();
+        self.around.objects = objects;
+    }
+}
+
+impl Searched {
+    /// Of several values the one that counts: the first with a name that is known, if names are searched for; else the first that
+    /// is neither object nor list, else the first.
+    fn best<'n, 'a>(&self, found: &[&'n Node<'a>]) -> Option<&'n Node<'a>> {
+        let is_known = |node: &&&Node<'_>| self.known.iter().any(|known| *known == node.value.sent());
+        let is_plain = |node: &&&Node<'_>| node.has_value() && !matches!(node.value, Value::List(_) | Value::Object(_));
+        let named = if self.known.is_empty() { None } else { found.iter().find(is_known) };
+        let best = named.or_else(|| found.iter().find(is_plain));
+        best.or_else(|| found.first().filter(|_| !self.is_outer)).copied()
+    }
+}
