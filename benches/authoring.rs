@@ -55,7 +55,7 @@ fn records(job: &Path) -> Vec<u8> {
         lasts: None,
         scenarios: vec![Scenario::Sepsis],
     });
-    let form = RecordForm::of(&job.source);
+    let form = RecordForm::of(&job.source).expect("bare records");
     let samples = std::iter::repeat_with(|| ward.next_round()).flatten();
     samples
         .flat_map(|sample| form.records(&sample))

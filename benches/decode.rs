@@ -24,7 +24,7 @@ fn decode(criterion: &mut Criterion) {
         lasts: None,
         scenarios: Vec::new(),
     });
-    let form = RecordForm::of(&job.source);
+    let form = RecordForm::of(&job.source).expect("bare records");
     let records: Vec<Vec<u8>> =
         std::iter::repeat_with(|| ward.next_round()).flatten().flat_map(|s| form.records(&s)).take(CHUNK).collect();
     let mut raw = RawRecords::default();

@@ -214,7 +214,7 @@ fn start_charts(job: &Job) -> std::io::Result<(Sender<String>, JoinHandle<()>)> 
 /// The devices' own thread: a sample of each patient, once a second.
 fn start_devices(job: &Job, patients: u32, stop: &Stop) -> anyhow::Result<JoinHandle<Result<(), ProduceError>>> {
     let producer = Producer::connect(&job.source, Duration::from_secs(10), &|| stop.is_asked())?;
-    let form = RecordForm::of(&job.source);
+    let form = RecordForm::of(&job.source).context("the demo's records are bare JSON objects")?;
     let stop = stop.clone();
     let mut ward = Ward::new(WardOptions {
         patients,

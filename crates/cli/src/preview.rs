@@ -100,7 +100,10 @@ impl Preview {
             eprintln!("note: {} records are none of the job's; the first, {reason}", past.rejects);
         }
         if past.ignored > 0 {
-            eprintln!("note: {} are left out on purpose: no column is named after them, or they are empty", past.ignored);
+            eprintln!(
+                "note: {} are left out on purpose: no column is named after them, or they are empty",
+                past.ignored
+            );
         }
         for artefact in past.artefacts.iter().take(MOST_ARTEFACTS) {
             let (patient, at, column) = (&artefact.patient, second(artefact.event_time), &artefact.column);

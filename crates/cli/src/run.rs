@@ -76,14 +76,14 @@ impl Run {
         let summary = session.run().map_err(plain)?;
         if self.once {
             println!(
-                "{} batches, {} records, {} rejects, {} ignored, {} artefacts, {} late rows, {} duplicates, {} failing queries, {:.2} s",
+                "{} batches, {} records, {} rejects, {} artefacts, {} late rows, {} duplicates{}, {} failing queries, {:.2} s",
                 summary.batches,
                 summary.records,
                 summary.rejects,
-                summary.ignored,
                 summary.artefacts,
                 summary.late,
                 summary.duplicates,
+                if summary.ignored > 0 { format!(", {} ignored", summary.ignored) } else { String::new() },
                 summary.failing,
                 running.elapsed().as_secs_f64()
             );

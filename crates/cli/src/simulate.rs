@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -74,6 +74,10 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Why nothing can be simulated.
+const NOT_BARE: &str =
+    "this job's records are no bare JSON objects (forms, rows, formats, conditions), and simulate writes such";
+
 fn mapping(text: &str) -> Result<(String, String), String> {
     let (name, header) = text.split_once('=').ok_or("write NAME=HEADER")?;
     Ok((name.trim().to_owned(), header.trim().to_owned()))
@@ -86,7 +90,7 @@ impl Simulate {
         let job = wardwatch_config::load(&self.file.job)?;
         let mut sender = Sender {
             producer: Producer::connect(&job.source, CONNECT, &|| stop.is_asked())?,
-            form: RecordForm::of(&job.source),
+            form: RecordForm::of(&job.source).context(NOT_BARE)?,
             running: Stopwatch::start(),
             rate: self.rate(),
             sent: 0,

@@ -153,15 +153,15 @@ impl Gathered {
         match &status.last {
             None => println!("no batch yet"),
             Some(last) => println!(
-                "batch {} · {} s ago · {} records, {} rejects, {} ignored, {} artefacts, {} late rows, {} duplicates in all",
+                "batch {} · {} s ago · {} records, {} rejects, {} artefacts, {} late rows, {} duplicates{} in all",
                 last.batch,
                 (now - last.now).num_seconds(),
                 status.records,
                 status.rejects,
-                status.ignored,
                 status.artefacts,
                 status.late,
-                status.duplicates
+                status.duplicates,
+                if status.ignored > 0 { format!(", {} ignored", status.ignored) } else { String::new() }
             ),
         }
         match &status.lease {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use wardwatch_model::diagnostic::Diagnostic;
 use wardwatch_model::terms::{is_private_table, private_table};
 
+use super::SourcePath;
 use super::spanned::Spanned;
 use super::units::expand;
-use super::SourcePath;
 
 /// Collects faults while values are taken out of the raw job.
 pub(super) struct Checker<'a> {

@@ -1,9 +1,8 @@
 //! The columns that a record becomes: type, aliases, unit, plausible range.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{KafkaField, SourcePath, Written};
+use super::{SourcePath, Written};
 
 /// The declared columns, in the order of their names, with the two that every job has.
 #[derive(Debug, Clone)]
@@ -44,15 +43,9 @@ impl Columns {
         }
     }
 
-    /// The headers of records from which columns are read, each once.
-    #[must_use]
-    pub fn headers(&self) -> Vec<String> {
-        let paths = self.all.iter().flat_map(|column| column.from.iter().chain(column.written.fields()));
-        let headers = paths.filter_map(|path| match path.beside() {
-            Some(KafkaField::Header(name)) => Some(name.clone()),
-            _ => None,
-        });
-        headers.collect::<BTreeSet<String>>().into_iter().collect()
+    /// Every path that a column is read from, or its meaning.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &SourcePath> {
+        self.all.iter().flat_map(|column| column.from.iter().chain(column.written.fields()))
     }
 
     /// The column called `name`.
@@ -134,8 +127,7 @@ impl Column {
     /// Whether a value of the column, put at the first place that it is read from, is read as itself.
     #[must_use]
     pub fn is_written_plainly(&self) -> bool {
-        self.written.is_plain()
-            && (!self.named.is_empty() || matches!(self.from.first(), Some(SourcePath::Fields(_))))
+        self.written.is_plain() && (!self.named.is_empty() || matches!(self.from.first(), Some(SourcePath::Fields(_))))
     }
 
     /// Whether a value is outside the plausible range on the side where that may be true.

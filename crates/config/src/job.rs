@@ -1,6 +1,6 @@
 //! A valid job, part by part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use chrono_tz::Tz;
 use super::alerts::{AlertSpec, Outlet};
 use super::columns::Columns;
 use super::dashboard::DashboardSpec;
-use super::path::SourcePath;
+use super::form::Form;
+use super::path::KafkaField;
 
 /// One validated job file.
 #[derive(Debug, Clone)]
@@ -88,30 +89,30 @@ pub struct SourceSpec {
     pub properties: BTreeMap<String, String>,
     /// The columns a record becomes.
     pub columns: Columns,
-    /// Where in a record the items stand that become rows, if not each object is one.
-    pub rows: Vec<SourcePath>,
-    /// Set where each record carries one vital by name.
-    pub long: Option<LongForm>,
+    /// The ways in which records are written, one at least; the first whose conditions a record meets is its own.
+    pub forms: Vec<Form>,
 }
 
-/// How a record with one vital names it and carries its value.
-#[derive(Debug, Clone)]
-pub struct LongForm {
-    /// The path of the vital's name; it is looked up among the names of the columns.
-    pub name: SourcePath,
-    /// The paths of its value; the first that is not null counts.
-    pub value: Vec<SourcePath>,
-    /// What becomes of a vital that no column is named after.
-    pub undeclared: Undeclared,
-}
+impl SourceSpec {
+    /// The headers of records that are read, each once.
+    #[must_use]
+    pub fn headers(&self) -> Vec<String> {
+        let headers = self.forms.iter().flat_map(Form::paths).filter_map(|path| match path.beside() {
+            Some(KafkaField::Header(name)) => Some(name.clone()),
+            _ => None,
+        });
+        headers.collect::<BTreeSet<String>>().into_iter().collect()
+    }
 
-/// What becomes of what the job does not declare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undeclared {
-    /// It is left out, and counted.
-    Ignored,
-    /// It is a reject.
-    Rejected,
+    /// The one form whose records are objects with the columns' values in their fields, or with single vitals, so that others can
+    /// write such; `None` where there is none.
+    #[must_use]
+    pub fn bare_form(&self) -> Option<&Form> {
+        match &self.forms[..] {
+            [form] if form.is_bare() => Some(form),
+            _ => None,
+        }
+    }
 }
 
 /// Where to start on a partition of which the store knows nothing.

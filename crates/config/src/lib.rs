@@ -8,6 +8,7 @@ mod checker;
 mod columns;
 mod conversion;
 mod dashboard;
+mod form;
 mod job;
 mod parse;
 mod path;
@@ -20,9 +21,10 @@ pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, 
 pub use columns::{Column, ColumnType, Columns, Words};
 pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
+pub use form::{Counts, CsvFormat, Form, Format, LongForm, Pattern, Undeclared, Unwrap};
 pub use job::{
-    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, LongForm, Undeclared, QueryFolder, ReportSpec, SourceSpec, SqlSpec,
-    Start, StoreUrl, Trigger,
+    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, QueryFolder, ReportSpec, SourceSpec, SqlSpec, Start,
+    StoreUrl, Trigger,
 };
 pub use parse::{load, parse};
 pub use path::{KafkaField, Scope, Search, SourcePath, Step, Way};

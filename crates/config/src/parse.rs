@@ -1,8 +1,10 @@
 //! From the job file's text to a [`Job`], or to every fault in it at once.
 
 mod columns;
+mod form;
 mod written;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
@@ -11,11 +13,10 @@ use chrono_tz::Tz;
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
 use super::checker::{Checker, not_empty, table_name};
-use super::raw::{RawJob, RawLong, RawPlaces, RawReports, RawSource, RawSql, RawTrigger};
+use super::raw::{RawForm, RawIgnore, RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration};
-use super::{
-    Job, LongForm, ReportSpec, Scope, Search, SourcePath, SourceSpec, SqlSpec, Start, StoreUrl, Trigger, Undeclared,
-};
+use super::{Job, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
+use form::Heads;
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -60,6 +61,8 @@ pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<Strin
     })?;
     let job = checker.job(raw);
     checker.errors.sort_by_key(|error| (error.line, error.column));
+    // What several forms have in common is wrong in each.
+    checker.errors.dedup_by(|b, a| (a.line, a.column, &a.message) == (b.line, b.column, &b.message));
     match job {
         Some(job) if checker.errors.is_empty() => Ok(job),
         _ => Err(Diagnostics(checker.errors)),
@@ -123,15 +126,27 @@ impl Checker<'_> {
             .into_iter()
             .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
             .collect();
-        let long = match raw.long {
-            None => None,
-            Some(long) => Some(self.long(long)?),
+        let base = RawForm {
+            name: None,
+            r#use: None,
+            when: None,
+            ignore: raw.ignore.map(RawIgnore::Some),
+            only: raw.only,
+            format: raw.format,
+            csv: raw.csv,
+            pattern: raw.pattern,
+            unwrap: raw.unwrap,
+            rows: raw.rows,
+            long: raw.long,
+            columns: BTreeMap::new(),
         };
-        let rows = raw.rows.map(RawPlaces::into_list).unwrap_or_default();
-        let rows: Option<Vec<SourcePath>> = rows.iter().map(|path| self.rows(path)).collect();
-        let mut columns = self.columns(raw.columns, &raw.key, &raw.event_time, long.as_ref());
+        let heads = Heads { key: &raw.key, event_time: &raw.event_time };
+        let (mut columns, mut forms) = self.forms(&base, raw.form, raw.columns, heads).unzip();
         let attach = match (raw.attach, &mut columns) {
-            (Some(attach), Some(columns)) => Some(self.attach(attach, columns)),
+            (Some(attach), Some(columns)) => {
+                forms.iter_mut().flatten().for_each(|form| form.columns.read_key_as(attach.get_ref()));
+                Some(self.attach(attach, columns))
+            }
             _ => None,
         };
         let attach = match attach {
@@ -168,35 +183,8 @@ impl Checker<'_> {
             max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
             properties,
             columns: columns?,
-            rows: rows?,
-            long,
+            forms: forms?,
         })
-    }
-
-    fn long(&mut self, raw: RawLong) -> Option<LongForm> {
-        let name = match raw.name.starts_with('@') {
-            true => self.path(&raw.name)?,
-            false => self.field(&raw.name)?,
-        };
-        let value: Option<Vec<SourcePath>> = raw.value.into_list().iter().map(|path| self.field(path)).collect();
-        let undeclared = if raw.strict { Undeclared::Rejected } else { Undeclared::Ignored };
-        Some(LongForm { name, value: value?, undeclared })
-    }
-
-    /// Where items stand in a record; it begins there, whether it says so or not.
-    fn rows(&mut self, text: &str) -> Option<SourcePath> {
-        let from_record = match text.starts_with(['$', '[', '.', '@', '^']) {
-            true => text.to_owned(),
-            false => format!("$.{text}"),
-        };
-        let start = self.text.find(text).unwrap_or(0);
-        match self.path_at(&from_record, start..start)? {
-            path @ SourcePath::Search(Search { scope: Scope::Record, .. }) => Some(path),
-            _ => self.refuse(
-                start..start,
-                format!("\"{text}\" does not lead into the record; write it like \"$.metrics[*].data[*]\""),
-            ),
-        }
     }
 
     fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {

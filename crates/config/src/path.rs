@@ -155,7 +155,8 @@ fn scope(text: &str) -> (Scope, &str) {
 /// Whether a path has what only JSONPath reads: a filter, a slice, several choices, descendants.
 fn is_for_jsonpath(rest: &str) -> bool {
     rest.contains("[?") || rest.starts_with("..") || rest.contains("]..") || {
-        let mut inside = rest.split('[').skip(1).filter_map(|part| part.split_once(']')).map(|(inside, _)| inside.trim());
+        let mut inside =
+            rest.split('[').skip(1).filter_map(|part| part.split_once(']')).map(|(inside, _)| inside.trim());
         inside.any(|inside| {
             let is_number = |part: &str| part.trim().is_empty() || part.trim().parse::<i64>().is_ok();
             inside.contains(':') && inside.split(':').all(is_number)
@@ -165,7 +166,9 @@ fn is_for_jsonpath(rest: &str) -> bool {
 
 fn json_path(text: &str, scope: Scope, rest: &str) -> Result<Search, String> {
     if scope == Scope::Enclosing {
-        return Err(format!("\"{text}\" searches around the item, where no JSONPath goes; begin it at the record: \"$…\""));
+        return Err(format!(
+            "\"{text}\" searches around the item, where no JSONPath goes; begin it at the record: \"$…\""
+        ));
     }
     let dot = if rest.is_empty() || rest.starts_with(['.', '[']) { "" } else { "." };
     let path = format!("${dot}{rest}");

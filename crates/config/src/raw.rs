@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
 
 use super::spanned::Spanned;
 
@@ -118,20 +120,141 @@ pub(super) struct RawSource {
     pub(super) properties: BTreeMap<String, Text>,
     /// The columns that a record becomes.
     pub(super) columns: BTreeMap<Text, RawColumn>,
+    /// json, csv, hl7v2 or text.
+    pub(super) format: Option<Text>,
+    /// How lines of csv are written.
+    pub(super) csv: Option<RawCsv>,
+    /// A regular expression whose named groups are the fields of text: "(?<patient>[0-9]+) BPM: (?<hr>[0-9]+)".
+    pub(super) pattern: Option<Text>,
+    /// What is taken off before that, step by step: gzip, base64, json-text, cloudevents, debezium, or { field = "payload" }.
+    pub(super) unwrap: Option<Vec<Spanned<RawUnwrap>>>,
     /// Where in a record the items stand that become rows: "$.metrics[*].data[*]". Without it, each object is one.
     pub(super) rows: Option<RawPlaces>,
     /// Set where each record carries one vital by name.
     pub(super) long: Option<RawLong>,
+    /// What meets one of these is left out and counted: { field = "type", is = "heartbeat" }.
+    pub(super) ignore: Option<RawConditions>,
+    /// What does not meet all of these is left out and counted.
+    pub(super) only: Option<RawConditions>,
+    /// The forms of a topic that has several; the first whose conditions a record meets counts.
+    #[serde(default)]
+    pub(super) form: Vec<Spanned<RawForm>>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+/// One way in which records are written; what it does not say is as the source says.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawForm {
+    /// What it is called.
+    pub(super) name: Option<Text>,
+    /// A form that comes with wardwatch, or a file with one: "fhir-observation", "forms/monitor.toml".
+    pub(super) r#use: Option<Text>,
+    /// A record is of this form if it meets all of these: { field = "type", is = "vitals" }, { field = "@topic", is = "labs" }.
+    pub(super) when: Option<RawConditions>,
+    /// true: records of this form are left out and counted. Or conditions, as of the source.
+    pub(super) ignore: Option<RawIgnore>,
+    /// What does not meet all of these is left out and counted.
+    pub(super) only: Option<RawConditions>,
+    /// json, csv, hl7v2 or text.
+    pub(super) format: Option<Text>,
+    /// How lines of csv are written.
+    pub(super) csv: Option<RawCsv>,
+    /// A regular expression whose named groups are the fields of text.
+    pub(super) pattern: Option<Text>,
+    /// What is taken off before that, step by step.
+    pub(super) unwrap: Option<Vec<Spanned<RawUnwrap>>>,
+    /// Where in a record the items stand that become rows.
+    pub(super) rows: Option<RawPlaces>,
+    /// Set where each record carries one vital by name.
+    pub(super) long: Option<RawLong>,
+    /// How columns stand in it: { heart_rate = "hr", temperature = { from = "t", unit_in = "°F" } }.
+    #[serde(default)]
+    pub(super) columns: BTreeMap<Text, RawFormColumn>,
+}
+
+/// Whether records of a form are left out, or which of them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "true, or conditions: { field = \"type\", is = \"heartbeat\" }")]
+pub(super) enum RawIgnore {
+    All(bool),
+    Some(RawConditions),
+}
+
+/// How a column stands in records of one form.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawFormColumn {
+    From(RawPlaces),
+    Settings(Box<RawColumn>),
+}
+
+/// By hand, since serde's untagged enums lose the places of what is inside.
+impl<'de> Deserialize<'de> for RawFormColumn {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOf;
+        impl<'de> Visitor<'de> for OneOf {
+            type Value = RawFormColumn;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a path, several, or settings of a column: \"hr\", { from = \"hr\", unit_in = \"/s\" }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Self::Value, E> {
+                Ok(RawFormColumn::From(RawPlaces::One(path.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut paths: A) -> Result<Self::Value, A::Error> {
+                let mut several = Vec::new();
+                while let Some(path) = paths.next_element()? {
+                    several.push(path);
+                }
+                Ok(RawFormColumn::From(RawPlaces::Several(several)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, settings: A) -> Result<Self::Value, A::Error> {
+                let settings = RawColumn::deserialize(MapAccessDeserializer::new(settings))?;
+                Ok(RawFormColumn::Settings(Box::new(settings)))
+            }
+        }
+        deserializer.deserialize_any(OneOf)
+    }
+}
+
+/// How lines of CSV are written.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCsv {
+    /// The names of its columns, where no line has them: ["patient_id", "time", "hr"]. Without it, a record's first line has them.
+    pub(super) header: Option<Spanned<Vec<String>>>,
+    /// What stands between values: ";".
+    pub(super) delimiter: Option<Text>,
+    /// What stands around values with a delimiter in them; without it, a double quote.
+    pub(super) quote: Option<Text>,
+}
+
+/// One step of unwrapping.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "gzip, base64, json-text, cloudevents, debezium, or { field = \"payload\" }")]
+pub(super) enum RawUnwrap {
+    Step(String),
+    Field(RawUnwrapField),
+}
+
+/// A field in which the record proper stands.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUnwrapField {
+    /// The field.
+    pub(super) field: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawColumn {
     /// text, float, int, bool or time.
-    pub(super) r#type: Text,
+    pub(super) r#type: Option<Text>,
     /// Whether a record without it is a reject.
-    #[serde(default)]
-    pub(super) required: bool,
+    pub(super) required: Option<bool>,
     /// Where in a record it stands; the first that is not null counts: ["heart_rate", "vitals.hr"].
     pub(super) from: Option<RawPlaces>,
     /// In the long form: what the records are called whose value it is: ["8867-4", "HR"].
@@ -175,7 +298,64 @@ pub(super) struct RawColumn {
     pub(super) valid_when: Option<RawConditions>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+impl RawColumn {
+    /// What this leaves open, as `other` says it. Where this says where the column stands, `other` says nothing of it.
+    pub(super) fn over(self, other: Self) -> Self {
+        let is_placed = self.from.is_some() || self.named.is_some();
+        let (from, named) = if is_placed { (None, None) } else { (other.from, other.named) };
+        Self {
+            r#type: self.r#type.or(other.r#type),
+            required: self.required.or(other.required),
+            from: self.from.or(from),
+            named: self.named.or(named),
+            unit: self.unit.or(other.unit),
+            label: self.label.or(other.label),
+            plausible: self.plausible.or(other.plausible),
+            doubtful: self.doubtful.or(other.doubtful),
+            limits: self.limits.or(other.limits),
+            valid_for: self.valid_for.or(other.valid_for),
+            map: self.map.or(other.map),
+            null: self.null.or(other.null),
+            split: self.split.or(other.split),
+            part: self.part.or(other.part),
+            decimal: self.decimal.or(other.decimal),
+            extract: self.extract.or(other.extract),
+            unit_in: self.unit_in.or(other.unit_in),
+            unit_from: self.unit_from.or(other.unit_from),
+            molar_mass: self.molar_mass.or(other.molar_mass),
+            scale: self.scale.or(other.scale),
+            offset: self.offset.or(other.offset),
+            valid_when: self.valid_when.or(other.valid_when),
+        }
+    }
+
+    /// The same, as if all of it stood at one place of the job file.
+    pub(super) fn at(self, place: &std::ops::Range<usize>) -> Self {
+        fn at<T>(value: Option<Spanned<T>>, place: &std::ops::Range<usize>) -> Option<Spanned<T>> {
+            value.map(|value| value.at(place.clone()))
+        }
+        Self {
+            r#type: at(self.r#type, place),
+            plausible: at(self.plausible, place),
+            doubtful: at(self.doubtful, place),
+            limits: at(self.limits, place),
+            valid_for: at(self.valid_for, place),
+            map: self.map.map(|map| map.into_iter().map(|(word, means)| (word.at(place.clone()), means)).collect()),
+            split: at(self.split, place),
+            part: at(self.part, place),
+            decimal: at(self.decimal, place),
+            extract: at(self.extract, place),
+            unit_in: at(self.unit_in, place),
+            unit_from: at(self.unit_from, place),
+            molar_mass: at(self.molar_mass, place),
+            scale: at(self.scale, place),
+            offset: at(self.offset, place),
+            ..self
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawPlaces {
     One(String),
@@ -192,7 +372,7 @@ impl RawPlaces {
 }
 
 /// One text or number, or several.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "texts or numbers are wanted here: \"--\", or [\"--\", -999]")]
 pub(super) enum RawWords {
     One(RawScalar),
@@ -210,7 +390,7 @@ impl RawWords {
 }
 
 /// A text, a number or a truth.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawScalar {
     Truth(bool),
@@ -230,10 +410,10 @@ impl std::fmt::Display for RawScalar {
     }
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(
     untagged,
-    expecting = "a condition names a field and one of is, is_not, at_least and at_most: { field = \"status\", is = [\"final\"] }"
+    expecting = "a condition names a field and one of is, is_not, at_least, at_most, exists and matches: { field = \"status\", is = [\"final\"] }"
 )]
 pub(super) enum RawConditions {
     One(RawCondition),
@@ -241,7 +421,7 @@ pub(super) enum RawConditions {
 }
 
 /// A field of the record, and one of what it may be.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCondition {
     /// The field.
@@ -254,15 +434,21 @@ pub(super) struct RawCondition {
     pub(super) at_least: Option<f64>,
     /// A number of at most this.
     pub(super) at_most: Option<f64>,
+    /// Whether it has a value at all.
+    pub(super) exists: Option<bool>,
+    /// A regular expression of its text.
+    pub(super) matches: Option<String>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLong {
-    /// The path of the vital's name.
-    pub(super) name: String,
+    /// The path of the vital's name; of several, the first with a name that a column has counts.
+    pub(super) name: RawPlaces,
     /// The path of its value; of several, the first that is not null counts: ["qty", "Avg"].
     pub(super) value: RawPlaces,
+    /// Vitals of one record that were measured within so long are one row: "1s".
+    pub(super) join_within: Option<Text>,
     /// Whether a name that no column has makes a reject. Without it, what bears such a name is left out and counted.
     #[serde(default)]
     pub(super) strict: bool,

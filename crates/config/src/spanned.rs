@@ -19,6 +19,11 @@ impl<T> Spanned<T> {
         self.0.get_ref()
     }
 
+    /// The same at another place.
+    pub(super) fn at(self, place: Range<usize>) -> Self {
+        Self(toml::Spanned::new(place, self.0.into_inner()))
+    }
+
     pub(super) fn into_inner(self) -> T {
         self.0.into_inner()
     }

@@ -1,6 +1,6 @@
 //! How a column's values are written in records, and what they mean.
 
-use super::{Conversion, SourcePath};
+use super::{Conversion, Pattern, SourcePath};
 
 /// So much of a field's text is shown.
 const SHOWN: usize = 64;
@@ -76,6 +76,10 @@ pub enum FieldTest {
     AtLeast(f64),
     /// A number of at most this.
     AtMost(f64),
+    /// Whether it has a value.
+    Exists(bool),
+    /// A text that this expression finds something in.
+    Matches(Pattern),
 }
 
 impl Written {
@@ -135,6 +139,8 @@ impl Condition {
             FieldTest::IsNot(unwanted) => !is_among(unwanted),
             FieldTest::AtLeast(least) => number().is_some_and(|number| number >= *least),
             FieldTest::AtMost(most) => number().is_some_and(|number| number <= *most),
+            FieldTest::Exists(exists) => text.is_some() == *exists,
+            FieldTest::Matches(pattern) => text.is_some_and(|text| pattern.0.is_match(text)),
         }
     }
 
@@ -147,6 +153,9 @@ impl Condition {
             FieldTest::IsNot(unwanted) => format!("anything but {}", list(unwanted)),
             FieldTest::AtLeast(least) => format!("{least} or more"),
             FieldTest::AtMost(most) => format!("{most} or less"),
+            FieldTest::Exists(true) => "something".to_owned(),
+            FieldTest::Exists(false) => "nothing".to_owned(),
+            FieldTest::Matches(pattern) => format!("something that \"{}\" finds", pattern.0.as_str()),
         };
         match text {
             Some(text) => {

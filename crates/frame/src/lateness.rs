@@ -10,7 +10,9 @@ use arrow::json::LineDelimitedWriter;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_model::event_time::Watermarks;
-use wardwatch_model::record::{ITEM_COLUMN, Item, LateRecord, LateRow, OFFSET_COLUMN, Place, PARTITION_COLUMN, STAMP_COLUMN, Span};
+use wardwatch_model::record::{
+    ITEM_COLUMN, Item, LateRecord, LateRow, OFFSET_COLUMN, PARTITION_COLUMN, Place, STAMP_COLUMN, Span,
+};
 use wardwatch_model::terms::{Offset, Partition, Watermark};
 
 /// Rows apart by whether they were on time.
@@ -45,7 +47,8 @@ pub fn split_late(
     now: DateTime<Utc>,
 ) -> Split {
     let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>();
-    let (offsets, items) = (rows[OFFSET_COLUMN].as_primitive::<Int64Type>(), rows[ITEM_COLUMN].as_primitive::<Int32Type>());
+    let (offsets, items) =
+        (rows[OFFSET_COLUMN].as_primitive::<Int64Type>(), rows[ITEM_COLUMN].as_primitive::<Int32Type>());
     let stamps = rows[STAMP_COLUMN].as_primitive::<TimestampMicrosecondType>();
     let times = rows[event_time].as_primitive::<TimestampMicrosecondType>();
     let lateness = i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX);

@@ -294,7 +294,17 @@ impl OfflineJob {
         self.state.go_on(&admitted);
         let AdmittedBatch { id, batch, rows, .. } = admitted;
         let MicroBatch { records, rejects, artefacts, ignored, .. } = batch;
-        OfflineBatch { batch: id, records, outcomes, changes: first, others, rejects, artefacts, ignored, late: rows.late }
+        OfflineBatch {
+            batch: id,
+            records,
+            outcomes,
+            changes: first,
+            others,
+            rejects,
+            artefacts,
+            ignored,
+            late: rows.late,
+        }
     }
 
     fn nothing(&self) -> MicroBatch {

@@ -167,9 +167,9 @@ impl Past {
         let rows = concat_batches(&frame_schema(&job.source.columns), read.iter().map(|batch| &batch.rows))
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
         let rejects: Vec<&Reject> = read.iter().flat_map(|batch| &batch.rejects).collect();
-        let first_reject = rejects
-            .first()
-            .map(|first| format!("partition {}, offset {}: {}", first.place.partition, first.place.offset, first.reason));
+        let first_reject = rejects.first().map(|first| {
+            format!("partition {}, offset {}: {}", first.place.partition, first.place.offset, first.reason)
+        });
         // As many were read of each partition; the newest of all are wanted.
         let rows = in_order(&rows, job);
         let kept = count.min(rows.num_rows());

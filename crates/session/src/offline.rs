@@ -125,10 +125,12 @@ impl Offline {
         for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
             let wrong = |reason: String| SessionError::Column { column: field.name().clone(), reason };
             let known = || source.columns.all().iter().map(|column| column.name.as_str());
-            if source.long.is_some() {
-                return Err(wrong("this job's records have one vital each; give them as JSON".to_owned()));
-            }
-            let Some(column) = source.columns.get(field.name()) else {
+            let Some(form) = source.bare_form().filter(|form| form.long.is_none()) else {
+                return Err(wrong(
+                    "this job's records are no bare objects with a field a column; give them as JSON".to_owned(),
+                ));
+            };
+            let Some(column) = form.columns.get(field.name()) else {
                 return Err(wrong(unknown("column", field.name(), known())));
             };
             if !column.is_written_plainly() {
@@ -160,7 +162,9 @@ fn put(column: &Column, array: &ArrayRef, records: &mut [Map<String, Value>]) {
         }
     };
     for (row, record) in records.iter_mut().enumerate().filter(|(row, _)| array.is_valid(*row)) {
-        column.from[0].put(record, value(row));
+        if let Some(path) = column.from.first() {
+            path.put(record, value(row));
+        }
     }
 }
 

@@ -30,20 +30,21 @@ struct Field {
 }
 
 impl RecordForm {
-    /// The form that `spec` takes: each column at the first place it is read from.
+    /// The form that `spec` takes: each column at the first place it is read from. `None` where it takes no bare JSON objects.
     #[must_use]
-    pub fn of(spec: &SourceSpec) -> Self {
-        let vitals = spec.columns.all().iter().filter_map(|column| {
+    pub fn of(spec: &SourceSpec) -> Option<Self> {
+        let form = spec.bare_form()?;
+        let vitals = form.columns.all().iter().filter_map(|column| {
             let (path, name) = (column.from.first().cloned(), column.named.first().cloned());
             Some(Field { vital: Vital::from_name(&column.name)?, path, name, column: column.r#type })
         });
-        Self {
-            patient: spec.columns.key().from.first().cloned(),
-            event_time: spec.columns.event_time().from.first().cloned(),
+        Some(Self {
+            patient: form.columns.key().from.first().cloned(),
+            event_time: form.columns.event_time().from.first().cloned(),
             vitals: vitals.collect(),
-            long: spec.long.as_ref().and_then(|long| Some((long.name.clone(), long.value.first()?.clone()))),
+            long: form.long.as_ref().and_then(|long| Some((long.name.first()?.clone(), long.value.first()?.clone()))),
             time_zone: spec.time_zone,
-        }
+        })
     }
 
     /// The records that carry the sample; more than one only where each vital is a record of its own.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use wardwatch_config::{Column, ColumnType, SourceSpec};
+use wardwatch_config::{Column, ColumnType, LongForm, SourceSpec};
 use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::terms::Partition;
 use wardwatch_pipeline::GivenRecord;
@@ -48,6 +48,12 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
             faults.push((heading, unknown("column of the job", &heading.text, names())));
         }
     }
+    let Some(form) = source.bare_form() else {
+        let message = "this job's records are no bare JSON objects (forms, rows, formats, conditions); give them as texts: \
+                       given = ['{\"…\": …}']";
+        faults.extend(table.heading.first().map(|heading| (heading, message.to_owned())));
+        return Err(faults);
+    };
     let mut records = Vec::new();
     for row in &table.rows {
         let cell = |name: &str| table.index_of(name).map(|index| &row[index]).filter(|cell| !cell.text.is_empty());
@@ -65,7 +71,7 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
                 faults.push((cell, format!("\"{}\" is no time such as 2026-01-01T00:00:00Z", cell.text)));
             }
         }
-        let of_cells = source.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?)));
+        let of_cells = form.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?)));
         for (column, cell) in of_cells.filter(|(column, _)| !column.is_written_plainly()) {
             let message = format!(
                 "column \"{}\" is not written as it is read (units, parts, keys); give such records as texts: \
@@ -74,15 +80,15 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
             );
             faults.push((cell, message));
         }
-        let filled = source.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?.text.as_str())));
-        let payloads = payloads(&filled.collect::<Vec<_>>(), source);
+        let filled = form.columns.all().iter().filter_map(|column| Some((column, cell(&column.name)?.text.as_str())));
+        let payloads = payloads(&filled.collect::<Vec<_>>(), form.long.as_ref());
         records.extend(payloads.into_iter().map(|payload| GivenRecord { partition, stamp, payload }));
     }
     if faults.is_empty() { Ok(records) } else { Err(faults) }
 }
 
 /// The records of one row; more than one only where each vital is a record of its own.
-fn payloads(cells: &[(&Column, &str)], source: &SourceSpec) -> Vec<Vec<u8>> {
+fn payloads(cells: &[(&Column, &str)], long: Option<&LongForm>) -> Vec<Vec<u8>> {
     let (head, vitals): (Vec<_>, Vec<_>) = cells.iter().partition(|(column, _)| column.named.is_empty());
     let mut record = Map::new();
     for (column, text) in head {
@@ -90,10 +96,12 @@ fn payloads(cells: &[(&Column, &str)], source: &SourceSpec) -> Vec<Vec<u8>> {
             path.put(&mut record, json(column, text));
         }
     }
-    let Some(long) = &source.long else { return vec![Value::Object(record).to_string().into_bytes()] };
+    let Some(long) = long else { return vec![Value::Object(record).to_string().into_bytes()] };
     let one = |(column, text): (&Column, &str)| {
         let mut record = record.clone();
-        long.name.put(&mut record, Value::String(column.named[0].clone()));
+        if let Some(path) = long.name.first() {
+            path.put(&mut record, Value::String(column.named[0].clone()));
+        }
         if let Some(path) = long.value.first() {
             path.put(&mut record, json(column, text));
         }

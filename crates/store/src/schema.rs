@@ -158,10 +158,16 @@ impl TableSpec {
     /// What must be done to the table that is there so that it takes the rows: columns to add, or why it cannot be.
     pub(crate) fn changes(&self, stored: &[StoredColumn], dialect: Dialect) -> Result<Vec<String>, String> {
         let table = quoted(&self.name);
+        let lacks = |column: &Column| !stored.iter().any(|stored| stored.name == column.name);
+        // Where a table is made again, it has all columns.
+        let is_made_again = dialect == Dialect::Sqlite
+            && self.columns.iter().any(|column| self.added_to_key == Some(&column.name) && lacks(column));
         let mut statements = Vec::new();
         for column in &self.columns {
             match stored.iter().find(|stored| stored.name == column.name) {
-                None if self.added_to_key == Some(&column.name) => statements.extend(self.grow_key(column, stored, dialect)),
+                None if self.added_to_key == Some(&column.name) => {
+                    statements.extend(self.grow_key(column, stored, dialect))
+                }
                 None if column.in_key => {
                     return Err(format!(
                         "its primary key lacks the column \"{}\"; {}",
@@ -169,6 +175,7 @@ impl TableSpec {
                         self.rename_hint()
                     ));
                 }
+                None if is_made_again => {}
                 None => statements.push(format!("ALTER TABLE {table} ADD COLUMN {}", column.definition(dialect))),
                 Some(stored) if stored.in_key != column.in_key => {
                     return Err(format!(
@@ -202,10 +209,13 @@ impl TableSpec {
     /// What adds `column` to the key of a table that is there.
     fn grow_key(&self, column: &Column, stored: &[StoredColumn], dialect: Dialect) -> Vec<String> {
         let (table, definition) = (quoted(&self.name), self.definition(column, dialect));
-        let list = |names: &mut dyn Iterator<Item = &String>| names.map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+        let list =
+            |names: &mut dyn Iterator<Item = &String>| names.map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
         let key = list(&mut self.key.iter());
         if dialect != Dialect::Sqlite {
-            return vec![format!("ALTER TABLE {table} ADD COLUMN {definition}, DROP PRIMARY KEY, ADD PRIMARY KEY ({key})")];
+            return vec![format!(
+                "ALTER TABLE {table} ADD COLUMN {definition}, DROP PRIMARY KEY, ADD PRIMARY KEY ({key})"
+            )];
         }
         // SQLite cannot change a key, but it can make a table and copy all rows in one transaction.
         let made = Self { index: Vec::new(), ..self.clone().called(&format!("{}_upgraded", self.name)) };
@@ -213,8 +223,8 @@ impl TableSpec {
         let is_new = |stored: &&StoredColumn| !self.columns.iter().any(|column| column.name == stored.name);
         let others = stored.iter().filter(is_new);
         let made_name = quoted(&made.name);
-        let others =
-            others.map(|stored| format!("ALTER TABLE {made_name} ADD COLUMN {} {}", quoted(&stored.name), stored.r#type));
+        let others = others
+            .map(|stored| format!("ALTER TABLE {made_name} ADD COLUMN {} {}", quoted(&stored.name), stored.r#type));
         let steps = [format!("DROP TABLE IF EXISTS {made_name}")].into_iter().chain(made.create(dialect)).chain(others);
         let steps = steps.chain([
             format!("INSERT INTO {made_name} ({copied}) SELECT {copied} FROM {table}"),

@@ -143,7 +143,10 @@ impl Checker<'_> {
             Ok(name) => name,
             Err(message) => return self.refuse(place, message),
         };
-        let r#type = self.required(raw.r#type.clone(), column_type)?;
+        let Some(r#type) = raw.r#type.take() else {
+            return self.refuse(place, format!("column \"{name}\" has no type; write type = \"float\""));
+        };
+        let r#type = self.required(r#type, column_type)?;
         let written = self.written(&mut raw, &name, r#type, place.clone())?;
         let (from, named) = self.places(raw.from.take(), raw.named.take(), (&name, r#type), long, place.clone())?;
         let numeric = matches!(r#type, ColumnType::Float | ColumnType::Int);
@@ -159,7 +162,7 @@ impl Checker<'_> {
             label: raw.label.unwrap_or_else(|| sentence_case(&name)),
             name,
             r#type,
-            required: raw.required,
+            required: raw.required.unwrap_or_default(),
             from,
             named,
             unit: raw.unit.unwrap_or_default(),
@@ -193,7 +196,8 @@ impl Checker<'_> {
         }
         let Some(_) = long else {
             if named.is_some() {
-                let message = format!("column \"{name}\" is named, but only the vitals of long records are; say long = …");
+                let message =
+                    format!("column \"{name}\" is named, but only the vitals of long records are; say long = …");
                 return self.refuse(place, message);
             }
             let from: Option<Vec<SourcePath>> = from.iter().map(|text| self.path_at(text, place.clone())).collect();

@@ -244,7 +244,10 @@ fn settings_of_what_values_mean_are_checked() {
         (r#"t = { type = "float", extract = "digits" }"#, "\"digits\" cannot be taken out of a text; write \"number\""),
         (r#"t = { type = "float", scale = 0 }"#, "0 is no scale"),
         (r#"t = { type = "text", scale = 2 }"#, "scale is for columns of type \"float\" or \"int\", and \"t\" is none"),
-        (r#"t = { type = "float", valid_when = { field = "s" } }"#, "one of is, is_not, at_least and at_most"),
+        (
+            r#"t = { type = "float", valid_when = { field = "s" } }"#,
+            "one of is, is_not, at_least, at_most, exists and matches",
+        ),
         (r#"t = { type = "float", valid_when = { field = "s", is = "a", is_not = "b" } }"#, "one of is, is_not"),
         (
             r#"t = { type = "float", valid_when = { feild = "s", is = "a" } }"#,

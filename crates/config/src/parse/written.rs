@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::checker::Checker;
 use super::super::raw::{RawColumn, RawCondition, RawConditions, RawWords};
-use super::super::{ColumnType, Condition, Conversion, FieldTest, Part, Units, Written};
+use super::super::{ColumnType, Condition, Conversion, FieldTest, Part, Pattern, Units, Written};
 
 /// No text has more parts.
 const MOST_PARTS: usize = 100;
@@ -132,7 +132,7 @@ impl Checker<'_> {
         Some(Units { own, sent, from, molar_mass })
     }
 
-    fn condition(&mut self, raw: RawCondition, place: Range<usize>) -> Option<Condition> {
+    pub(super) fn condition(&mut self, raw: RawCondition, place: Range<usize>) -> Option<Condition> {
         let field = self.path_at(&raw.field, place.clone())?;
         let words = |words: RawWords| words.into_list();
         let tests = [
@@ -140,8 +140,13 @@ impl Checker<'_> {
             raw.is_not.map(|is_not| FieldTest::IsNot(words(is_not))),
             raw.at_least.map(FieldTest::AtLeast),
             raw.at_most.map(FieldTest::AtMost),
+            raw.exists.map(FieldTest::Exists),
         ];
-        let mut tests = tests.into_iter().flatten();
+        let pattern = match raw.matches.map(|text| Pattern::new(&text)).transpose() {
+            Ok(pattern) => pattern.map(FieldTest::Matches),
+            Err(message) => return self.refuse(place, message),
+        };
+        let mut tests = tests.into_iter().flatten().chain(pattern);
         match (tests.next(), tests.next()) {
             (Some(FieldTest::Is(words) | FieldTest::IsNot(words)), None) if words.is_empty() => {
                 self.refuse(place, format!("nothing is said of what \"{field}\" may be: is = [\"final\"]"))
@@ -151,7 +156,7 @@ impl Checker<'_> {
             }
             (Some(test), None) => Some(Condition { field, test }),
             _ => {
-                let message = "a condition names a field and one of is, is_not, at_least and at_most: \
+                let message = "a condition names a field and one of is, is_not, at_least, at_most, exists and matches: \
                                { field = \"status\", is = [\"final\"] }";
                 self.refuse(place, message.to_owned())
             }

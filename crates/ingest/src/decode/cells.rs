@@ -358,7 +358,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn at_path(parsed: &RecordBatch, names: &[String]) -> Option<ArrayRef> {
+pub(super) fn at_path(parsed: &RecordBatch, names: &[String]) -> Option<ArrayRef> {
     let mut names = names.iter();
     let mut found = names.next().and_then(|name| parsed.column_by_name(name));
     for name in names {
@@ -391,44 +391,59 @@ pub(super) struct LongValues<'a> {
     long: &'a Long,
     names: StringViewArray,
     values: StringViewArray,
-    /// What could not be read of the values, in the order of rows.
-    unreadable: Vec<(usize, String, String)>,
+    /// What could not be read of the names, and of the values, in the order of rows.
+    odd_names: Vec<Odd>,
+    odd_values: Vec<Odd>,
 }
+
+/// Row, text and reason of something that could not be read.
+type Odd = (usize, String, String);
 
 impl<'a> LongValues<'a> {
     /// `reader` reads texts, whatever its column.
-    pub(super) fn new(long: &'a Long, reader: &mut Reader<'_>) -> Self {
-        let rows = reader.parsed.batch.num_rows();
-        let text = |found: Option<StringViewArray>| {
-            let found = found.map_or_else(|| new_null_array(&DataType::Utf8View, rows), |found| Arc::new(found) as ArrayRef);
-            without_empty(found).as_string_view().clone()
-        };
-        let names = text(reader.texts_at(&long.form.name));
-        let mut values: Option<StringViewArray> = None;
-        let mut unreadable = Vec::new();
-        for path in &long.form.value {
-            let is_open = |row: usize| values.as_ref().is_none_or(|values| values.is_null(row));
-            let odd = reader.unreadable(path).iter().filter(|odd| is_open(odd.row));
-            unreadable.extend(odd.map(|odd| (odd.row, odd.text.clone(), odd.reason.clone())));
-            let next = text(reader.texts_at(path));
-            values = Some(match values {
-                None => next,
-                Some(first) => first.iter().zip(next.iter()).map(|(first, next)| first.or(next)).collect(),
-            });
-        }
-        Self { long, names, values: values.unwrap_or_else(|| text(None)), unreadable }
+    pub(super) fn new(long: &'a Long, reader: &Reader<'_>) -> Self {
+        let is_known = |name: &str| long.known.iter().any(|known| known == name);
+        let (names, odd_names) = Self::texts(&long.form.name, reader, &is_known);
+        let (values, odd_values) = Self::texts(&long.form.value, reader, &|_| true);
+        Self { long, names, values, odd_names, odd_values }
     }
 
-    /// Where the names stand.
-    pub(super) fn name(&self) -> &'a SourcePath {
-        &self.long.form.name
+    /// For each row the text at the first of `paths` that has one to prefer, or else any; and what could not be read before one was.
+    fn texts(
+        paths: &[SourcePath],
+        reader: &Reader<'_>,
+        is_preferred: &dyn Fn(&str) -> bool,
+    ) -> (StringViewArray, Vec<Odd>) {
+        let rows = reader.parsed.batch.num_rows();
+        let mut texts: Option<StringViewArray> = None;
+        let mut odd = Vec::new();
+        for path in paths {
+            let is_open = |row: usize| texts.as_ref().is_none_or(|texts| texts.is_null(row));
+            let unreadable = reader.unreadable(path).iter().filter(|odd| is_open(odd.row));
+            odd.extend(unreadable.map(|odd| (odd.row, odd.text.clone(), odd.reason.clone())));
+            let Some(next) = reader.texts_at(path) else { continue };
+            let next = without_empty(Arc::new(next)).as_string_view().clone();
+            texts = Some(match texts {
+                None => next,
+                Some(first) => {
+                    let better = |(first, next): (Option<&'_ str>, Option<&'_ str>)| match (first, next) {
+                        (Some(first), Some(next)) if !is_preferred(first) && is_preferred(next) => {
+                            Some(next.to_owned())
+                        }
+                        (first, next) => first.or(next).map(str::to_owned),
+                    };
+                    first.iter().zip(next.iter()).map(better).collect()
+                }
+            });
+        }
+        (texts.unwrap_or_else(|| StringViewArray::new_null(rows)), odd)
     }
 
     /// The values of the rows that bear one of `names`; NULL in the others.
     pub(super) fn column(&self, names: &[String], reader: &mut Reader<'_>) -> ArrayRef {
         let is_named = |name: Option<&str>| name.is_some_and(|name| names.iter().any(|known| known == name));
         let named_at = |row: usize| is_named(self.names.is_valid(row).then(|| self.names.value(row)));
-        for (row, text, reason) in self.unreadable.iter().filter(|(row, ..)| named_at(*row)) {
+        for (row, text, reason) in self.odd_values.iter().filter(|(row, ..)| named_at(*row)) {
             reader.note(*row, text, reason.clone());
         }
         if reader.column.r#type == ColumnType::Text {
@@ -441,23 +456,18 @@ impl<'a> LongValues<'a> {
 
     /// Notes the rows of which no column has anything: by their name, though `has_other` tells of other places in them. Returns
     /// the names of those that are left out.
-    pub(super) fn check(
-        &self,
-        has_other: &dyn Fn(usize) -> bool,
-        unreadable: &[Unreadable],
-        faults: &mut Faults,
-    ) -> BTreeSet<&str> {
+    pub(super) fn check(&self, has_other: &dyn Fn(usize) -> bool, faults: &mut Faults) -> BTreeSet<&str> {
         let mut left_out = BTreeSet::new();
-        let path = &self.long.form.name;
-        for Unreadable { row, text, reason } in unreadable {
-            faults.add(*row, || format!("field \"{path}\" names no vital: {} {reason}", quoted(text)));
+        let path = self.long.form.name.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(" or ");
+        for (row, text, reason) in self.odd_names.iter().filter(|(row, ..)| self.names.is_null(*row)) {
+            faults.add(*row, || format!("field {path} names no vital: {} {reason}", quoted(text)));
         }
         let known = &self.long.known;
         for (row, name) in self.names.iter().enumerate() {
             match name {
                 Some(name) if known.iter().any(|known| known == name) => {}
                 _ if has_other(row) => {}
-                None => faults.add(row, || format!("field \"{path}\" names no vital")),
+                None => faults.add(row, || format!("field {path} names no vital")),
                 Some(name) if !self.long.is_strict() => {
                     left_out.insert(name);
                     faults.ignore(row);

@@ -2,11 +2,11 @@
 //!
 //! An item is written as one flat JSON object: its own fields, and what was searched for in and around it under names of their own.
 
-use wardwatch_config::Scope;
+use wardwatch_config::{Scope, SourcePath};
 
 use super::scan::{self, Value};
 use super::schema::{Layout, Searched};
-use super::tree::Node;
+use super::tree::{Finder, Node};
 
 /// What one record has.
 pub(super) enum Found<'t> {
@@ -18,32 +18,67 @@ pub(super) enum Found<'t> {
     Nothing,
 }
 
-/// Splits `payload` into its items, in their order.
-pub(super) fn split(payload: &[u8], layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
-    let payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
-    if payload.trim_ascii().is_empty() {
+/// Splits the content of a record into its items, in their order; `outside` is what it was wrapped in, from the outside in.
+pub(super) fn split<'a>(content: &'a [u8], outside: &[Node<'a>], layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
+    let content = scan::without_mark(content);
+    if content.trim_ascii().is_empty() {
         return take(Found::Fault("the record is empty".to_owned()));
     }
-    for value in scan::values(payload) {
+    for value in scan::values(content) {
         match value {
-            Err(reason) => take(Found::Fault(reason)),
-            Ok((raw, value)) => split_value(&Node::new(raw, value), layout, take),
+            Err(reason) => take(Found::Fault(with_hint(reason, content))),
+            Ok((raw, value)) => {
+                let root = Node::new(raw, value);
+                let outside: Vec<&Node<'_>> = outside.iter().collect();
+                split_value(&root, &outside, layout, take);
+            }
         }
     }
 }
 
-fn split_value(root: &Node<'_>, layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
+/// The first value of a record's content.
+pub(super) fn root_of(content: &[u8]) -> Option<Node<'_>> {
+    let (raw, value) = scan::values(scan::without_mark(content)).next()?.ok()?;
+    Some(Node::new(raw, value))
+}
+
+/// The text that a record, or the first item of one that is a list, has at `path`.
+pub(super) fn text_of(root: &Node<'_>, path: &SourcePath) -> Option<String> {
+    let root = root.items().first().unwrap_or(root);
+    let finder = Finder::to(path)?;
+    let found = finder.find(root);
+    let plain = found.iter().find(|node| node.has_value() && !matches!(node.value, Value::List(_) | Value::Object(_)));
+    plain.map(|node| node.value.sent().into_owned())
+}
+
+/// Why a record is no JSON, and what it may be instead.
+fn with_hint(reason: String, content: &[u8]) -> String {
+    let hint = match content.trim_ascii_start() {
+        [b'{' | b'[', rest @ ..] if rest.trim_ascii_start().starts_with(b"'") => {
+            "; it looks like what Python prints of a dict: its producer should send json.dumps of it"
+        }
+        [b'M', b'S', b'H', ..] => "; it looks like HL7 v2: say format = \"hl7v2\"",
+        [0x1f, 0x8b, ..] => "; it looks like gzip: say unwrap = [\"gzip\"]",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "; it looks like UTF-16, and JSON is UTF-8",
+        [0, _, _, _, _, ..] => "; it looks like Confluent's form with a schema registry",
+        [b'<', ..] => "; it looks like XML",
+        _ => "",
+    };
+    format!("{reason}{hint}")
+}
+
+fn split_value<'n, 'a>(root: &'n Node<'a>, outside: &[&'n Node<'a>], layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
     let mut writer = Writer::new(layout, root);
     if !layout.rows().is_empty() {
-        return split_by_rows(root, layout, &mut writer, take);
+        return split_by_rows(root, outside, layout, &mut writer, take);
     }
     match root.value {
-        Value::Object(_) => take(Found::Item(writer.write(root, &[]))),
+        Value::Object(_) => take(Found::Item(writer.write(root, outside))),
         Value::List(_) if root.items().is_empty() => take(Found::Nothing),
         Value::List(_) => {
             for item in root.items() {
                 match item.is_object() {
-                    true => take(Found::Item(writer.write(item, &[root]))),
+                    true => take(Found::Item(writer.write(item, outside))),
                     false => take(Found::Fault(format!(
                         "an item of a list must be a JSON object; this is {}",
                         item.value.kind()
@@ -58,6 +93,7 @@ fn split_value(root: &Node<'_>, layout: &Layout, take: &mut dyn FnMut(Found<'_>)
 /// Splits a value of a record by the job's `rows`.
 fn split_by_rows<'n, 'a>(
     root: &'n Node<'a>,
+    outside: &[&'n Node<'a>],
     layout: &Layout,
     writer: &mut Writer<'_, 'n, 'a>,
     take: &mut dyn FnMut(Found<'_>),
@@ -72,7 +108,10 @@ fn split_by_rows<'n, 'a>(
                 Value::List(_) => take(Found::Fault(
                     "what rows leads to is a list; its path must lead to the items: end it with [*]".to_owned(),
                 )),
-                _ => take(Found::Item(writer.write(item, around))),
+                _ => {
+                    let around: Vec<&Node<'a>> = outside.iter().chain(around).copied().collect();
+                    take(Found::Item(writer.write(item, &around)));
+                }
             }
         }
     }
@@ -156,9 +195,10 @@ impl<'l, 'n, 'a> Writer<'l, 'n, 'a> {
             return;
         }
         let nearest = |searched: &Searched| match searched.finder.scope {
-            Scope::Enclosing => objects.iter().rev().find_map(|object| {
-                searched.best(&searched.finder.find(object)).filter(|found| found.has_value())
-            }),
+            Scope::Enclosing => objects
+                .iter()
+                .rev()
+                .find_map(|object| searched.best(&searched.finder.find(object)).filter(|found| found.has_value())),
             Scope::Item | Scope::Record => None,
         };
         self.around.found = self.layout.searched().iter().map(nearest).collect();

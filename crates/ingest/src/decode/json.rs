@@ -14,13 +14,18 @@ use arrow::json::ReaderBuilder;
 use arrow::json::reader::Decoder as ArrowJson;
 use serde_json::Value as Json;
 
+use bumpalo::Bump;
+
+use wardwatch_config::Unwrap;
 use wardwatch_model::record::Item;
 
 use super::items::{Found, split};
+use super::lines::too_long;
 use super::parsed::{Parsed, RowOf, Texts, Unreadable};
 use super::raw::{CHUNK, RawRecords};
 use super::scan::{self, Value};
 use super::schema::{IS_TIME, Layout};
+use super::unwrap::{Unwrapped, unwrap};
 
 /// Parses records to the layout's parsed schema.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub(super) struct JsonDecoder {
     single: ArrowJson,
     narrow: Narrow,
     shape: Shape,
+    unwrap: Vec<Unwrap>,
+    max_bytes: usize,
 }
 
 /// What the last records were.
@@ -55,21 +62,24 @@ enum Narrow {
 const DISTRUST: u32 = 64;
 
 impl JsonDecoder {
-    pub(super) fn new(layout: &Layout) -> Self {
+    pub(super) fn new(layout: &Layout, unwrap: &[Unwrap], max_bytes: usize) -> Self {
         let schema = layout.parsed().clone();
         Self {
             all: arrow_json(&schema, CHUNK, Unknown::Skipped),
             single: arrow_json(&schema, 1, Unknown::Skipped),
             narrow: Narrow::Not(0),
             shape: Shape::Objects,
+            unwrap: unwrap.to_vec(),
+            max_bytes,
             schema,
         }
     }
 
     /// Takes records apart. Whichever way it goes, it comes to the same.
-    pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout, max_bytes: usize) -> Parsed {
-        let is_fit = |record: usize| records.payload(record).is_some_and(|payload| payload.len() <= max_bytes);
-        if layout.takes_objects_as_they_are()
+    pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
+        let is_fit = |record: usize| records.payload(record).is_some_and(|payload| payload.len() <= self.max_bytes);
+        if self.unwrap.is_empty()
+            && layout.takes_objects_as_they_are()
             && self.shape == Shape::Objects
             && (0..records.len()).all(is_fit)
         {
@@ -82,11 +92,16 @@ impl JsonDecoder {
                 return Parsed { batch, rows, rejects, ignored: 0, misread, texts: None };
             }
         }
-        self.parse_items(records, layout, max_bytes)
+        self.parse_items(records, layout)
+    }
+
+    /// The most bytes that a record may have.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     /// Takes records apart that may have several items, or are faulty.
-    fn parse_items(&mut self, records: &RawRecords, layout: &Layout, max_bytes: usize) -> Parsed {
+    fn parse_items(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
         let (mut rows, mut texts) = (Vec::new(), Texts::default());
         let (mut rejects, mut ignored) = (Vec::new(), 0);
         let mut are_objects = true;
@@ -96,12 +111,23 @@ impl JsonDecoder {
                 continue;
             };
             let mut of = RowOf { record, item: Item(0) };
-            if payload.len() > max_bytes {
-                let reason = format!("the record has {} bytes; max_record_bytes allows {max_bytes}", payload.len());
-                rejects.push((of, reason));
+            if payload.len() > self.max_bytes {
+                rejects.push((of, too_long(payload.len(), self.max_bytes)));
                 continue;
             }
-            split(payload, layout, &mut |found| {
+            let arena = Bump::new();
+            let (content, outside) = match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+                Unwrapped::Content { content, around } => (content, around),
+                Unwrapped::Nothing => {
+                    ignored += 1;
+                    continue;
+                }
+                Unwrapped::Fault(reason) => {
+                    rejects.push((of, reason));
+                    continue;
+                }
+            };
+            split(content, &outside, layout, &mut |found| {
                 match found {
                     Found::Item(text) => {
                         rows.push(of);

@@ -1,113 +1,64 @@
 //! From records to columns: [`RawRecords`] in, [`Decoded`] out, nothing read or written on the way.
 //!
-//! Decoding never fails: a record becomes a row or a [`Reject`], and a value that cannot be read, or cannot be true,
-//! becomes NULL and an [`Artefact`]. Only a key, an event time or a required column without a value costs the record. What becomes of a record depends on the record alone, never on its neighbours, so any split of
-//! a stream decodes alike. It does not know where records come from, nor what is late or doubled.
+//! Decoding never fails: an item of a record becomes a row or a [`Reject`], or is left out on purpose and counted; and a value that
+//! cannot be read, or cannot be true, becomes NULL and an [`Artefact`]. Only a key, an event time or a required column without a
+//! value costs the row. What becomes of a record depends on the record alone, never on its neighbours, so any split of a stream
+//! decodes alike. It does not know where records come from, nor what is late or doubled.
 
 mod cells;
+mod csv;
+mod decoded;
+mod form;
+mod hl7;
 mod items;
+mod join;
 mod json;
+mod lines;
 mod number;
+mod parsed;
+mod pattern;
 pub(crate) mod raw;
 mod scan;
 mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
 mod time;
 mod tree;
+mod unwrap;
 
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
-};
-use arrow::compute::filter;
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 
-use wardwatch_config::{KafkaField, SourcePath, SourceSpec};
-use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
+use wardwatch_config::SourceSpec;
+use wardwatch_model::record::Item;
 
-use cells::{Beside, Faults, Implausible, LongValues, Misread, Reader};
-use json::JsonDecoder;
-use parsed::{Parsed, RowOf};
-use schema::Layout;
-use text::{quoted, shortened};
+use form::{FormDecoder, FormRows};
+use parsed::RowOf;
 
+pub use decoded::Decoded;
+pub use form::{MOST_KEY_CHARS, ZONE_HINT};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use schema::frame_schema;
-
-/// The longest id of a patient; the store keeps it in the keys of tables.
-pub const MOST_KEY_CHARS: usize = 128;
-
-/// How the hint begins that another time zone is meant.
-pub const ZONE_HINT: &str = "; the time names no zone and is about";
-
-/// What records became. Every item of a record is a row or a reject, in the order in which they came, or is ignored and counted.
-#[derive(Debug, Clone)]
-pub struct Decoded {
-    /// The rows; schema: [`frame_schema`].
-    pub rows: RecordBatch,
-    /// The records that are no rows.
-    pub rejects: Vec<Reject>,
-    /// The values that cannot be read or cannot be true.
-    pub artefacts: Vec<Artefact>,
-    /// How many records, and items of them, are no rows on purpose.
-    pub ignored: usize,
-}
-
-/// Bytes that are no text.
-struct NotText;
 
 /// Decodes the records of one job's topic.
 #[derive(Debug)]
 pub struct Decoder {
-    spec: SourceSpec,
-    layout: Layout,
     schema: SchemaRef,
-    json: JsonDecoder,
     /// The headers that columns are read from.
     headers: Vec<String>,
-    left_out: LeftOut,
-}
-
-/// The names of vitals that are left out because no column is named after them, each told once.
-#[derive(Debug, Default)]
-struct LeftOut(RefCell<BTreeSet<String>>);
-
-impl LeftOut {
-    /// So many are told.
-    const MOST: usize = 200;
-
-    fn note(&self, names: &BTreeSet<&str>, layout: &Layout) {
-        let mut told = self.0.borrow_mut();
-        for name in names.iter().filter(|name| name.chars().count() <= MOST_KEY_CHARS) {
-            if told.len() >= Self::MOST || !told.insert((*name).to_owned()) {
-                continue;
-            }
-            let known = layout.long().map(|long| long.known.as_slice()).unwrap_or_default();
-            match wardwatch_model::diagnostic::nearest(name, known.iter().map(String::as_str)) {
-                Some(nearest) => tracing::warn!(vital = name, nearest, "no column is named after it; it is left out"),
-                None => tracing::info!(vital = name, "no column is named after it; it is left out"),
-            }
-        }
-    }
+    forms: Vec<FormDecoder>,
 }
 
 impl Decoder {
     /// A decoder for records as `spec` declares them.
     #[must_use]
     pub fn new(spec: &SourceSpec) -> Self {
-        let layout = Layout::of(spec);
-        Self {
-            headers: spec.columns.headers(),
-            left_out: LeftOut::default(),
-            json: JsonDecoder::new(&layout),
-            schema: frame_schema(&spec.columns),
-            spec: spec.clone(),
-            layout,
-        }
+        let forms = spec.forms.iter().map(|form| FormDecoder::new(spec, form));
+        Self { headers: spec.headers(), schema: frame_schema(&spec.columns), forms: forms.collect() }
     }
 
     /// The headers of records that are wanted, in their order.
@@ -123,307 +74,57 @@ impl Decoder {
     }
 
     /// Decodes at most [`CHUNK`] records.
-    ///
-    /// All are decoded at once; only when that fails is each tried by itself, to find the ones at fault and to read
-    /// what the fast way does not take (`NaN`, `""`, text for a number).
     pub fn decode(&mut self, records: &RawRecords) -> Decoded {
         debug_assert!(records.len() <= CHUNK, "so many are decoded at once");
-        let parsed = self.json.parse(records, &self.layout, self.spec.max_record_bytes);
-        let mut faults = Faults::new(parsed.rows.len());
-        let (columns, misread) = self.columns(&parsed, records, &mut faults);
-        self.check_required(&columns, &misread, &mut faults);
-        self.check_key_length(&columns, &mut faults);
-        self.check_skew(&columns, &parsed, records, &mut faults);
-        let rejects = self.rejects(&parsed, &columns, &faults, records);
-
-        let mut arrays = columns;
-        let implausible = cells::blank_implausible(&self.spec.columns, &mut arrays, &faults);
-        let artefacts = self.artefacts(misread, &implausible, &faults, &arrays, &parsed, records);
-        arrays.extend(cells::doubtful(&self.spec.columns, &implausible, parsed.rows.len()));
-        arrays.extend(self.provenance(records, &parsed.rows));
-        if let Some(keep) = faults.keep_mask() {
-            // Before the batch is built: only now are the required columns without NULL.
-            for array in &mut arrays {
-                *array =
-                    filter(array, &keep).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"));
-            }
+        if let [form] = &mut self.forms[..]
+            && form.takes_all()
+        {
+            return form.decode(records).decoded;
         }
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .unwrap_or_else(|error| panic!("the columns are made to the schema: {error}"));
-        Decoded { rows, rejects, artefacts, ignored: parsed.ignored + faults.ignored() }
+        self.decode_each_form(records)
     }
 
-    /// The declared columns, typed, and the values that could not be read: one of a row and column, in the order of
-    /// these.
-    fn columns(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) -> (Vec<ArrayRef>, Vec<Misread>) {
-        let stamp = |row: usize| records.stamp_micros(parsed.rows[row].record);
-        let beside = |path: &SourcePath| self.beside(path, &parsed.rows, records);
-        let mut misread = Vec::new();
-        let (layout, zone) = (&self.layout, self.spec.time_zone);
-        let mut reader = Reader {
-            parsed,
-            layout,
-            column: self.spec.columns.key(),
-            index: 0,
-            zone,
-            stamp: &stamp,
-            beside: &beside,
-            misread: &mut misread,
-        };
-        let long = layout.long().map(|long| LongValues::new(long, &mut reader));
-        let mut has_other = vec![false; parsed.rows.len()];
-        let mut columns = Vec::new();
-        for (index, column) in self.spec.columns.all().iter().enumerate() {
-            (reader.column, reader.index) = (column, index);
-            let named = long.as_ref().filter(|_| !column.named.is_empty());
-            let named = named.map(|long| long.column(&column.named, &mut reader));
-            let is_beside = named.is_some() && !column.from.is_empty();
-            let array = match named {
-                Some(named) if column.from.is_empty() => named,
-                named => reader.at_paths(&column.from, named),
-            };
-            if is_beside {
-                (0..array.len()).filter(|&row| array.is_valid(row)).for_each(|row| has_other[row] = true);
-            }
-            columns.push(array);
-        }
-        if let Some(long) = &long {
-            let unreadable = reader.unreadable(long.name());
-            self.left_out.note(&long.check(&|row| has_other[row], unreadable, faults), layout);
-        }
-        misread.sort_by_key(|misread| (misread.row, misread.column));
-        misread.dedup_by_key(|misread| (misread.row, misread.column));
-        (columns, misread)
-    }
-
-    /// What Kafka has beside the records at a place that is not in their values.
-    fn beside(&self, path: &SourcePath, rows: &[RowOf], records: &RawRecords) -> Option<Beside> {
-        let mut garbled = Vec::new();
-        let mut texts = StringViewBuilder::with_capacity(rows.len()).with_deduplicate_strings();
-        for (row, of) in rows.iter().enumerate() {
-            match self.text_beside(path, of.record, records) {
-                Ok(text) => texts.append_option(text),
-                Err(NotText) => {
-                    texts.append_null();
-                    garbled.push(row);
+    fn decode_each_form(&mut self, records: &RawRecords) -> Decoded {
+        let mut of_form: Vec<(Vec<usize>, RawRecords)> = self.forms.iter().map(|_| Default::default()).collect();
+        let mut rejects = Vec::new();
+        for record in 0..records.len() {
+            match self.forms.iter().position(|form| form.takes(records, record)) {
+                Some(form) => {
+                    let (places, own) = &mut of_form[form];
+                    places.push(record);
+                    own.push_from(records, record, self.headers.len());
+                }
+                None => {
+                    let names: Vec<String> = self.forms.iter().map(|form| format!("\"{}\"", form.name())).collect();
+                    let reason = format!("it meets the conditions of none of the forms: {}", names.join(", "));
+                    rejects.push(records.reject(RowOf { record, item: Item(0) }, None, None, reason));
                 }
             }
         }
-        Some(Beside { texts: texts.finish(), garbled })
-    }
-
-    fn text_beside<'a>(
-        &'a self,
-        path: &SourcePath,
-        record: usize,
-        records: &'a RawRecords,
-    ) -> Result<Option<Cow<'a, str>>, NotText> {
-        let Some(field) = path.beside() else { return Ok(None) };
-        let bytes = match field {
-            KafkaField::Topic => return Ok(Some(Cow::Borrowed(&self.spec.topic))),
-            // In the form of time that no setting changes.
-            KafkaField::Stamp => {
-                let at = records.stamp_micros(record).and_then(DateTime::from_timestamp_micros);
-                return Ok(at.map(|at| Cow::Owned(at.to_rfc3339_opts(SecondsFormat::Micros, true))));
+        let (mut batches, mut order) = (Vec::new(), Vec::new());
+        let (mut artefacts, mut ignored) = (Vec::new(), 0);
+        for (form, (places, own)) in self.forms.iter_mut().zip(&of_form) {
+            if own.is_empty() {
+                continue;
             }
-            KafkaField::Key => records.key(record),
-            KafkaField::Header(name) => {
-                let index = self.headers.iter().position(|known| known == name);
-                index.and_then(|index| records.header(record, index, self.headers.len()))
-            }
-        };
-        bytes.map(|bytes| std::str::from_utf8(bytes).map(Cow::Borrowed)).transpose().map_err(|_| NotText)
-    }
-
-    /// Each text of a row at one of `paths`, in their order.
-    fn texts_at(&self, paths: &[SourcePath], row: usize, parsed: &Parsed, records: &RawRecords) -> Vec<String> {
-        let record = parsed.rows[row].record;
-        let text = |path: &SourcePath| match self.layout.names(path) {
-            Some(names) => json::text_at(parsed.text(row).or_else(|| records.payload(record))?, names),
-            None => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
-        };
-        paths.iter().filter_map(text).collect()
-    }
-
-    /// The patient of a record of which nothing was parsed, where it can be told all the same.
-    fn patient_of_unread(&self, record: usize, records: &RawRecords) -> Option<String> {
-        let text = |path: &SourcePath| match path {
-            SourcePath::Fields(names) => json::text_at(records.payload(record)?, names),
-            SourcePath::Beside(_) => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
-            SourcePath::Search(_) => None,
-        };
-        self.spec.columns.key().from.iter().find_map(text)
-    }
-
-    fn check_required(&self, columns: &[ArrayRef], misread: &[Misread], faults: &mut Faults) {
-        for (index, (column, array)) in self.spec.columns.all().iter().zip(columns).enumerate() {
-            if column.required && array.null_count() > 0 {
-                for row in (0..array.len()).filter(|&row| array.is_null(row)) {
-                    let found = misread.binary_search_by_key(&(row, index), |misread| (misread.row, misread.column));
-                    faults.add(row, || match found.ok().map(|at| &misread[at]) {
-                        Some(Misread { text, reason, .. }) => {
-                            format!("column \"{}\": {} {reason}", column.name, quoted(text))
-                        }
-                        None => format!("column \"{}\" is required and has no value", column.name),
-                    });
-                }
-            }
+            let FormRows { decoded, of } = form.decode(own);
+            let batch = batches.len();
+            order.extend(of.iter().enumerate().map(|(row, of)| ((places[of.record], of.item), (batch, row))));
+            batches.push(decoded.rows);
+            rejects.extend(decoded.rejects);
+            artefacts.extend(decoded.artefacts);
+            ignored += decoded.ignored;
         }
-    }
-
-    /// The records that are no rows, with their patients as far as these can be read.
-    fn rejects(&self, parsed: &Parsed, columns: &[ArrayRef], faults: &Faults, records: &RawRecords) -> Vec<Reject> {
-        let patients = cells::patients(&self.spec.columns, columns);
-        let times = cells::event_times(&self.spec.columns, columns);
-        let fits = |patient: &String| patient.chars().count() <= MOST_KEY_CHARS;
-        let unread = parsed.rejects.iter().map(|(of, reason)| {
-            let patient = self.patient_of_unread(of.record, records);
-            records.reject(*of, patient.filter(fits), None, reason.clone())
-        });
-        let at_fault = faults.reasons().map(|(row, reason)| {
-            let patient = patients.is_valid(row).then(|| patients.value(row).to_owned());
-            let time = times.is_valid(row).then(|| times.value(row));
-            records.reject(parsed.rows[row], patient.filter(fits), time, reason.to_owned())
-        });
-        let mut rejects: Vec<Reject> = unread.chain(at_fault).collect();
+        // In the order of the records, whatever their forms.
+        order.sort_by_key(|(place, _)| *place);
         rejects.sort_by_key(|reject| reject.place);
-        // One of a record has its bytes: there may be many.
-        for index in (1..rejects.len()).rev() {
-            let (before, reject) = (rejects[index - 1].place, &mut rejects[index]);
-            if (before.partition, before.offset) == (reject.place.partition, reject.place.offset) {
-                reject.raw = Vec::new();
-            }
-        }
-        rejects
-    }
-
-    /// The store's keys have a length.
-    fn check_key_length(&self, columns: &[ArrayRef], faults: &mut Faults) {
-        let patients = cells::patients(&self.spec.columns, columns);
-        for (row, patient) in patients.iter().enumerate() {
-            // Bytes are quickly counted, and as many as characters at least.
-            if let Some(patient) = patient.filter(|id| id.len() > MOST_KEY_CHARS && id.chars().count() > MOST_KEY_CHARS)
-            {
-                let key = &self.spec.columns.key().name;
-                faults.add(row, || {
-                    format!("column \"{key}\" has {} characters; {MOST_KEY_CHARS} are allowed", patient.chars().count())
-                });
-            }
-        }
-    }
-
-    fn check_skew(&self, columns: &[ArrayRef], parsed: &Parsed, records: &RawRecords, faults: &mut Faults) {
-        let Ok(skew) = i64::try_from(self.spec.max_skew.as_micros()) else { return };
-        let times = cells::event_times(&self.spec.columns, columns);
-        for (row, of) in parsed.rows.iter().enumerate() {
-            let Some(stamp) = records.stamp_micros(of.record).filter(|_| times.is_valid(row)) else { continue };
-            let ahead = times.value(row).saturating_sub(stamp);
-            if ahead > skew {
-                faults.add(row, || {
-                    format!(
-                        "event time is {} s {AHEAD_OF_STAMP}; max_skew allows {} s{}",
-                        ahead / 1_000_000,
-                        skew / 1_000_000,
-                        self.zone_hint(row, parsed, records, (ahead, stamp)).unwrap_or_default()
-                    )
-                });
-            }
-        }
-    }
-
-    /// That another time zone is meant, where a time without a zone is ahead by about as much as zones are.
-    fn zone_hint(
-        &self,
-        row: usize,
-        parsed: &Parsed,
-        records: &RawRecords,
-        (ahead, stamp): (i64, i64),
-    ) -> Option<String> {
-        const QUARTER: i64 = 15 * 60_000_000;
-        let offset = (ahead + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
-        let is_zone = (2 * QUARTER..=14 * 4 * QUARTER).contains(&offset) && ahead.abs_diff(offset) <= 60_000_000;
-        let texts = self.texts_at(&self.spec.columns.event_time().from, row, parsed, records);
-        if !is_zone || !texts.first().is_some_and(|text| time::names_no_zone(text.trim())) {
-            return None;
-        }
-        let (hours, minutes) = (offset / (4 * QUARTER), offset % (4 * QUARTER) / 60_000_000);
-        let by = if minutes == 0 { format!("{hours} h") } else { format!("{hours} h {minutes} min") };
-        let at = DateTime::from_timestamp_micros(stamp)?.naive_utc();
-        let own = i64::from(self.spec.time_zone.offset_from_utc_datetime(&at).fix().local_minus_utc()) * 1_000_000;
-        let zone = time::zone_ahead(own + offset, stamp)
-            .map(|zone| format!("time_zone = \"{zone}\" (or another of this offset)"));
-        let zone = zone.unwrap_or_else(|| "another time_zone".to_owned());
-        Some(format!("{ZONE_HINT} {by} ahead: is {zone} meant?"))
-    }
-
-    /// One of a record and column, in the order of partitions, offsets and columns; those of rejects are left out.
-    fn artefacts(
-        &self,
-        misread: Vec<Misread>,
-        implausible: &[Implausible],
-        faults: &Faults,
-        columns: &[ArrayRef],
-        parsed: &Parsed,
-        records: &RawRecords,
-    ) -> Vec<Artefact> {
-        if misread.is_empty() && implausible.is_empty() {
-            return Vec::new();
-        }
-        let times = cells::event_times(&self.spec.columns, columns);
-        let patients = cells::patients(&self.spec.columns, columns);
-        let artefact = |row: usize, column: usize, value: Option<f64>, text: &str, reason: String| Artefact {
-            place: records.place(parsed.rows[row]),
-            patient: patients.value(row).to_owned(),
-            event_time: DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default(),
-            column: self.spec.columns.all()[column].name.clone(),
-            value: value.filter(|value| value.is_finite()),
-            text: shortened(text),
-            reason,
-        };
-        let untrue = implausible.iter().map(|found| {
-            let column = &self.spec.columns.all()[found.column];
-            let sent = self.sent(found, parsed, records);
-            artefact(found.row, found.column, Some(found.value), &sent, cells::implausible_reason(column, found.value))
-        });
-        let unread = misread.into_iter().filter(|misread| !faults.has(misread.row)).map(|misread| {
-            let is_number = cells::is_number(self.spec.columns.all()[misread.column].r#type);
-            let value = misread.text.trim().parse().ok().filter(|_| is_number);
-            artefact(misread.row, misread.column, value, &misread.text, misread.reason)
-        });
-        // Of two of one record and column, one was passed on the way to the other, whose number is the column's.
-        let mut artefacts: Vec<Artefact> = untrue.chain(unread).collect();
         artefacts.sort_by(|a, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
-        artefacts.dedup_by(|b, a| (a.place, &a.column) == (b.place, &b.column));
-        artefacts
-    }
-
-    /// The text as which an implausible value stands in its record.
-    fn sent(&self, found: &Implausible, parsed: &Parsed, records: &RawRecords) -> String {
-        let column = &self.spec.columns.all()[found.column];
-        let named = self.layout.long().filter(|_| !column.named.is_empty()).map(|long| long.form.value.as_slice());
-        let paths: Vec<SourcePath> = named.unwrap_or_default().iter().chain(&column.from).cloned().collect();
-        // What was converted is not the number that was sent.
-        let written = &column.written;
-        let is_it = |text: &String| match written.is_plain() {
-            true => text.trim().parse() == Ok(found.value),
-            false => !written.is_null(text.trim()),
+        let rows: Vec<(usize, usize)> = order.into_iter().map(|(_, row)| row).collect();
+        let rows = match &batches[..] {
+            [] => RecordBatch::new_empty(Arc::clone(&self.schema)),
+            _ => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &rows)
+                .unwrap_or_else(|error| panic!("all forms have the columns of the frame: {error}")),
         };
-        self.texts_at(&paths, found.row, parsed, records).into_iter().find(is_it).unwrap_or_else(|| found.value.to_string())
-    }
-
-    /// `_topic`, `_partition`, `_offset`, `_item`, `_stamped_at`.
-    fn provenance(&self, records: &RawRecords, rows: &[RowOf]) -> [ArrayRef; 5] {
-        let topic = StringViewArray::from_iter_values(rows.iter().map(|_| self.spec.topic.as_str()));
-        let partitions = Int32Array::from_iter_values(rows.iter().map(|of| records.partition(of.record).0));
-        let offsets = Int64Array::from_iter_values(rows.iter().map(|of| records.offset(of.record).0));
-        let items = Int32Array::from_iter_values(rows.iter().map(|of| of.item.0));
-        let stamps: TimestampMicrosecondArray = rows.iter().map(|of| records.stamp_micros(of.record)).collect();
-        let stamps = stamps.with_timezone("UTC");
-        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets), Arc::new(items), Arc::new(stamps)]
+        Decoded { rows, rejects, artefacts, ignored }
     }
 }
-
-mod parsed;
-#[cfg(test)]
-mod tests;
-mod text;

@@ -55,6 +55,19 @@ impl RawRecords {
         self.payloads.push(record.payload);
     }
 
+    /// Adds the record of `other` at `index`, which has as many `headers`.
+    pub(super) fn push_from(&mut self, other: &Self, index: usize, headers: usize) {
+        let headers: Vec<Option<&[u8]>> = (0..headers).map(|header| other.header(index, header, headers)).collect();
+        self.push(RawRecord {
+            partition: other.partition(index),
+            offset: other.offset(index),
+            stamp: other.stamps[index],
+            key: other.key(index),
+            headers: &headers,
+            payload: other.payload(index),
+        });
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -115,13 +128,7 @@ impl RawRecords {
         Place { partition: self.partition(of.record), offset: self.offset(of.record), item: of.item }
     }
 
-    pub(super) fn reject(
-        &self,
-        of: RowOf,
-        patient: Option<String>,
-        event_time: Option<i64>,
-        reason: String,
-    ) -> Reject {
+    pub(super) fn reject(&self, of: RowOf, patient: Option<String>, event_time: Option<i64>, reason: String) -> Reject {
         let record = of.record;
         Reject {
             place: self.place(of),

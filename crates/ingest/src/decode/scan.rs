@@ -73,6 +73,11 @@ pub(super) fn values(payload: &[u8]) -> impl Iterator<Item = Result<Placed<'_>, 
     })
 }
 
+/// A payload without the byte order mark that may stand before it.
+pub(super) fn without_mark(payload: &[u8]) -> &[u8] {
+    payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
+}
+
 /// A value, and the bytes as which it stands there.
 pub(super) type Placed<'a> = (&'a [u8], Value<'a>);
 

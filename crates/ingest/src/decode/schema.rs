@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-use wardwatch_config::{
-    Column, ColumnType, Columns, LongForm, Scope, Search, SourcePath, SourceSpec, Step, Undeclared, Way,
-};
+use wardwatch_config::{Column, ColumnType, Columns, Form, Format, LongForm, SourcePath, Undeclared};
 use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN, TOPIC_COLUMN};
 
 use super::tree::Finder;
@@ -56,18 +54,32 @@ pub(super) struct Layout {
     /// Where each searched path is in the parsed schema.
     names: BTreeMap<SourcePath, Vec<String>>,
     needs_fields: bool,
+    is_json: bool,
 }
 
 /// What is searched for in each row, and parsed under a name of its own.
 #[derive(Debug)]
 pub(super) struct Searched {
     pub(super) finder: Finder,
+    path: SourcePath,
     /// The name in the parsed schema.
     pub(super) name: String,
     /// What counts before everything else that is found: the names of vitals, where one is searched for.
     pub(super) known: Vec<String>,
     /// Whether another path goes inside of what is found, so that an object or list is no surprise.
     pub(super) is_outer: bool,
+    /// Whether a time is read from it.
+    pub(super) is_time: bool,
+}
+
+impl Searched {
+    /// The names that lead there, where it is a field.
+    pub(super) fn fields(&self) -> &[String] {
+        match &self.path {
+            SourcePath::Fields(names) => names,
+            SourcePath::Search(_) | SourcePath::Beside(_) => &[],
+        }
+    }
 }
 
 /// The places of a long record's name and value, and the names that some column takes.
@@ -78,9 +90,9 @@ pub(super) struct Long {
 }
 
 impl Long {
-    fn of(spec: &SourceSpec) -> Option<Self> {
-        let known = spec.columns.all().iter().flat_map(|column| column.named.iter().cloned());
-        spec.long.as_ref().map(|form| Self { form: form.clone(), known: known.collect() })
+    fn of(form: &Form) -> Option<Self> {
+        let known = form.columns.all().iter().flat_map(|column| column.named.iter().cloned());
+        form.long.as_ref().map(|long| Self { form: long.clone(), known: known.collect() })
     }
 
     /// Whether vitals of other names are rejects.
@@ -96,62 +108,64 @@ const SEARCHED: char = '\u{e000}';
 pub(super) const IS_TIME: &str = "time";
 
 impl Layout {
-    pub(super) fn of(spec: &SourceSpec) -> Self {
-        let long = Long::of(spec);
+    pub(super) fn of(form: &Form) -> Self {
+        let long = Long::of(form);
         let mut read: Vec<(&SourcePath, Leaf)> = Vec::new();
-        for column in spec.columns.all() {
+        for column in form.columns.all() {
             let leaf = Leaf::of(column);
             read.extend(column.from.iter().map(|path| (path, leaf.clone())));
             read.extend(column.written.fields().map(|path| (path, Leaf::text())));
         }
-        if let Some(long) = &spec.long {
-            read.extend(std::iter::once(&long.name).chain(&long.value).map(|path| (path, Leaf::text())));
+        if let Some(long) = &form.long {
+            read.extend(long.name.iter().chain(&long.value).map(|path| (path, Leaf::text())));
         }
+        read.extend(form.counts.conditions().map(|condition| (&condition.field, Leaf::text())));
         let outer = outer_of_others(read.iter().map(|(path, _)| *path));
+        let is_json = matches!(form.format, Format::Json);
 
         let mut tree = Tree::default();
         let (mut searched, mut names) = (Vec::<Searched>::new(), BTreeMap::new());
         let mut needs_fields = false;
         for (path, leaf) in read {
-            let search = match path {
-                SourcePath::Beside(_) => continue,
-                SourcePath::Fields(fields) if !outer.contains(path) => {
+            // What is no tree has no fields in fields, and its texts stay texts.
+            let leaf = if is_json { leaf } else { Leaf { is_time: leaf.is_time, ..Leaf::text() } };
+            let finder = match path {
+                SourcePath::Fields(fields) if is_json && !outer.contains(path) => {
                     needs_fields = true;
                     tree.insert(fields, leaf);
                     continue;
                 }
-                SourcePath::Fields(fields) => {
-                    let steps = fields.iter().map(|name| Step::Field(name.clone())).collect();
-                    &Search { scope: Scope::Item, way: Way::Steps(steps) }
-                }
-                SourcePath::Search(search) => search,
+                path => Finder::to(path),
             };
+            let Some(finder) = finder else { continue };
+            let place = searched.len();
             let at = names.entry(path.clone()).or_insert_with(|| {
-                let name = format!("{SEARCHED}{}", searched.len());
-                let is_name = long.as_ref().filter(|long| long.form.name == *path);
+                let is_name = long.as_ref().filter(|long| long.form.name.contains(path));
                 searched.push(Searched {
-                    finder: Finder::of(search),
-                    name: name.clone(),
+                    finder,
+                    path: path.clone(),
+                    name: format!("{SEARCHED}{place:03}"),
                     known: is_name.map(|long| long.known.clone()).unwrap_or_default(),
                     is_outer: outer.contains(path),
+                    is_time: false,
                 });
-                vec![name]
+                place
             });
-            tree.insert(at, leaf);
+            let searched = &mut searched[*at];
+            searched.is_time |= leaf.is_time;
+            tree.insert(std::slice::from_ref(&searched.name), leaf);
         }
-        let finder = |path: &SourcePath| match path {
-            SourcePath::Search(search) => Some(Finder::of(search)),
-            SourcePath::Fields(_) | SourcePath::Beside(_) => None,
-        };
-        let rows_text = spec.rows.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(" or ");
+        let names = names.into_iter().map(|(path, at)| (path, vec![searched[at].name.clone()])).collect();
+        let rows_text = form.rows.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(" or ");
         Self {
             parsed: Arc::new(Schema::new(tree.fields())),
             long,
-            rows: spec.rows.iter().filter_map(finder).collect(),
+            rows: form.rows.iter().filter_map(Finder::to).collect(),
             rows_text,
             searched,
             names,
             needs_fields,
+            is_json,
         }
     }
 
@@ -193,8 +207,9 @@ impl Layout {
     /// The names that lead to what stands at `path` in the parsed schema; `None` where it is not in the record's value.
     pub(super) fn names<'a>(&'a self, path: &'a SourcePath) -> Option<&'a [String]> {
         match (self.names.get(path), path) {
-            (Some(names), _) | (None, SourcePath::Fields(names)) => Some(names),
-            (None, SourcePath::Beside(_) | SourcePath::Search(_)) => None,
+            (Some(names), _) => Some(names),
+            (None, SourcePath::Fields(names)) if self.is_json => Some(names),
+            (None, _) => None,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What becomes of records, form by form.
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use chrono::DateTime;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use wardwatch_model::record::MOST_TEXT_CHARS;
+use wardwatch_model::record::{Artefact, MOST_TEXT_CHARS, Reject};
 use wardwatch_model::terms::Offset;
 
 use super::*;
@@ -348,7 +349,8 @@ fn long_records_fill_the_column_that_takes_their_name() {
     assert_eq!((decoded.rejects.len(), decoded.ignored), (0, 1));
     let strictly = strict.decode(&records(&payloads));
     assert_eq!((strictly.rows, strictly.ignored), (decoded.rows, 0));
-    let reasons: Vec<_> = strictly.rejects.iter().map(|reject| (reject.place.offset.0, reject.reason.as_str())).collect();
+    let reasons: Vec<_> =
+        strictly.rejects.iter().map(|reject| (reject.place.offset.0, reject.reason.as_str())).collect();
     assert_eq!(reasons, [(3, "no column is read from the vital \"spo2\"; the nearest is \"SpO2\"")]);
     assert_eq!(strictly.rejects[0].patient.as_deref(), Some("D1"));
     let artefacts: Vec<_> =
@@ -405,5 +407,6 @@ proptest! {
     }
 }
 
+mod forms;
 mod items;
 mod written;

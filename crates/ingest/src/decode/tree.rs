@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use serde_json::{Map, Value as Json};
 use serde_json_path::{JsonPath, PathElement};
 
-use wardwatch_config::{Scope, Search, Step, Way};
+use wardwatch_config::{Scope, Search, SourcePath, Step, Way};
 
 use super::scan::{Value, fields_of, items_of};
 
@@ -141,7 +141,19 @@ enum FinderWay {
 }
 
 impl Finder {
-    pub(super) fn of(search: &Search) -> Self {
+    /// What finds what stands at a path in a record's value.
+    pub(super) fn to(path: &SourcePath) -> Option<Self> {
+        match path {
+            SourcePath::Search(search) => Some(Self::of(search)),
+            SourcePath::Fields(names) => {
+                let steps = names.iter().map(|name| Step::Field(name.clone())).collect();
+                Some(Self { scope: Scope::Item, way: FinderWay::Steps(steps) })
+            }
+            SourcePath::Beside(_) => None,
+        }
+    }
+
+    fn of(search: &Search) -> Self {
         let way = match &search.way {
             Way::Steps(steps) => FinderWay::Steps(steps.clone()),
             Way::JsonPath(path) => FinderWay::JsonPath(

@@ -202,7 +202,14 @@ mod tests {
     const NOW: i64 = 1_000_000_000;
 
     fn record(partition: Partition, stamp: Option<i64>, size: usize) -> OwnedRecord {
-        OwnedRecord { partition, offset: Offset(0), stamp, key: None, headers: Vec::new(), payload: Some(vec![0; size]) }
+        OwnedRecord {
+            partition,
+            offset: Offset(0),
+            stamp,
+            key: None,
+            headers: Vec::new(),
+            payload: Some(vec![0; size]),
+        }
     }
 
     fn partitions(numbers: &[i32]) -> BTreeSet<Partition> {

@@ -105,8 +105,8 @@ fn rows_lead_to_items_and_paths_around_them() {
     let nothing = r#"{"patient_id":"P1","data":{"metrics":[]}}"#;
     let other = r#"{"patient_id":"P1","status":"online"}"#;
     let decoded = decode_each(source, columns, &[record, nothing, other].map(str::to_owned));
-    let expected =
-        [(0, Some(65.0), 0), (5, Some(66.0), 1), (0, None, 2)].map(|(at, rate, item)| ("P1".to_owned(), at, rate, item));
+    let expected = [(0, Some(65.0), 0), (5, Some(66.0), 1), (0, None, 2)]
+        .map(|(at, rate, item)| ("P1".to_owned(), at, rate, item));
     assert_eq!(rows(&decoded), expected);
     assert_eq!(decoded.rows["spo2"].as_primitive::<Float64Type>().value(2), 97.0);
     let reasons = rejects(&decoded);

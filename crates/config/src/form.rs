@@ -1,0 +1,162 @@
+//! The forms of a topic's records: how one is told from another, what it is wrapped in, how it is written.
+
+use std::time::Duration;
+
+use super::{Columns, Condition, SourcePath};
+
+/// One way in which records are written.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// What it is called; empty where the job has only one.
+    pub name: String,
+    /// A record is of this form if it meets all of these.
+    pub when: Vec<Condition>,
+    /// What is taken off before it is read.
+    pub unwrap: Vec<Unwrap>,
+    /// How the rest is written.
+    pub format: Format,
+    /// Where in a record the items stand that become rows, if not each object is one.
+    pub rows: Vec<SourcePath>,
+    /// Set where each record, or item of one, carries one vital by name.
+    pub long: Option<LongForm>,
+    /// Which of its rows count.
+    pub counts: Counts,
+    /// Its columns; they differ from those of the other forms only in where and how they stand.
+    pub columns: Columns,
+}
+
+impl Form {
+    /// Every path that is read in its records, in the order of its columns; the conditions first.
+    pub fn paths(&self) -> impl Iterator<Item = &SourcePath> {
+        let conditions = self.when.iter().chain(self.counts.conditions());
+        let long = self.long.iter().flat_map(|long| long.name.iter().chain(&long.value));
+        conditions.map(|condition| &condition.field).chain(long).chain(self.columns.paths())
+    }
+
+    /// Whether a record is an object with the values in its fields, or with one vital.
+    pub(super) fn is_bare(&self) -> bool {
+        let is_conditional = !self.when.is_empty() || self.counts.conditions().next().is_some();
+        matches!((&self.format, &self.counts), (Format::Json, Counts::Some { .. }))
+            && self.unwrap.is_empty()
+            && self.rows.is_empty()
+            && !is_conditional
+    }
+}
+
+impl Counts {
+    /// What it depends on.
+    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let (only, ignore): (&[Condition], &[Condition]) = match self {
+            Self::None => (&[], &[]),
+            Self::Some { only, ignore } => (only, ignore),
+        };
+        only.iter().chain(ignore)
+    }
+}
+
+/// Which rows of a form count; the others are left out and counted.
+#[derive(Debug, Clone)]
+pub enum Counts {
+    /// None: the form is known and of no interest.
+    None,
+    /// Those that meet all of `only`, and none of `ignore`.
+    Some {
+        /// All of these must be met.
+        only: Vec<Condition>,
+        /// None of these may be met.
+        ignore: Vec<Condition>,
+    },
+}
+
+/// Something that a record is wrapped in. What is not wrapped in it is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwrap {
+    /// Compressed with gzip (RFC 1952).
+    Gzip,
+    /// Base64 (RFC 4648, sections 4 and 5).
+    Base64,
+    /// A JSON text that has JSON, or another format, in it.
+    JsonText,
+    /// A CloudEvent (version 1.0) in its structured mode: its data.
+    CloudEvents,
+    /// What Kafka Connect and Debezium put around a row: the row as it is now. Deletes are none.
+    Debezium,
+    /// A field of an object.
+    Field(SourcePath),
+}
+
+/// How a record is written.
+#[derive(Debug, Clone)]
+pub enum Format {
+    /// JSON: objects, lists of them, several one behind the other.
+    Json,
+    /// Comma-separated values (RFC 4180).
+    Csv(CsvFormat),
+    /// HL7 version 2 in its encoding with bars; each OBX segment is an item.
+    Hl7v2,
+    /// Text whose lines a regular expression takes apart; each line is an item.
+    Text(Pattern),
+}
+
+/// How CSV is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvFormat {
+    /// The names of its columns; empty where the first line of each record has them.
+    pub header: Vec<String>,
+    /// What stands between values.
+    pub delimiter: u8,
+    /// What stands around values.
+    pub quote: u8,
+}
+
+/// A regular expression.
+#[derive(Debug, Clone)]
+pub struct Pattern(pub regex::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Pattern {
+    /// The expression that `text` writes.
+    ///
+    /// # Errors
+    /// Why it writes none.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        regex::Regex::new(text).map(Self).map_err(|error| {
+            let last = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            format!("\"{text}\" is not a regular expression: {last}")
+        })
+    }
+
+    /// The names of its groups.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        self.0.capture_names().flatten().map(str::to_owned).collect()
+    }
+}
+
+/// How a record with one vital names it and carries its value.
+#[derive(Debug, Clone)]
+pub struct LongForm {
+    /// The paths of the vital's name; it is looked up among the names of the columns. Of several, the first with a name that is
+    /// known counts.
+    pub name: Vec<SourcePath>,
+    /// The paths of its value; the first that is not null counts.
+    pub value: Vec<SourcePath>,
+    /// Vitals of one record, patient and device that were measured within this are one row.
+    pub join_within: Option<Duration>,
+    /// What becomes of a vital that no column is named after.
+    pub undeclared: Undeclared,
+}
+
+/// What becomes of what the job does not declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeclared {
+    /// It is left out, and counted.
+    Ignored,
+    /// It is a reject.
+    Rejected,
+}

@@ -1,0 +1,381 @@
+//! The forms of a source: what a job file says of how records are written, checked.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use wardwatch_model::diagnostic::unknown;
+
+use super::super::checker::{Checker, not_empty};
+use super::super::raw::{RawColumn, RawConditions, RawForm, RawFormColumn, RawIgnore, RawLong, RawPlaces, RawUnwrap};
+use super::super::spanned::Spanned;
+use super::super::units::{Zero, duration};
+use super::super::{
+    Columns, Condition, Counts, CsvFormat, Form, Format, LongForm, Pattern, Scope, Search, SourcePath, Undeclared,
+    Unwrap,
+};
+
+/// The forms that come with wardwatch.
+const SHIPPED: [(&str, &str); 0] = [];
+
+/// What may be taken off.
+const STEPS: [(&str, Unwrap); 5] = [
+    ("gzip", Unwrap::Gzip),
+    ("base64", Unwrap::Base64),
+    ("json-text", Unwrap::JsonText),
+    ("cloudevents", Unwrap::CloudEvents),
+    ("debezium", Unwrap::Debezium),
+];
+
+const FORMATS: [&str; 4] = ["json", "csv", "hl7v2", "text"];
+
+/// The columns as a job file has them.
+pub(super) type RawColumns = BTreeMap<Spanned<String>, RawColumn>;
+
+/// The names of the columns that every source has.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    pub(super) key: &'a Spanned<String>,
+    pub(super) event_time: &'a Spanned<String>,
+}
+
+impl Checker<'_> {
+    /// The columns of the frame, and the forms; `base` is what the source says of all.
+    pub(super) fn forms(
+        &mut self,
+        base: &RawForm,
+        forms: Vec<Spanned<RawForm>>,
+        columns: RawColumns,
+        heads: Heads<'_>,
+    ) -> Option<(Columns, Vec<Form>)> {
+        if forms.is_empty() {
+            let form = self.form(base.clone(), String::new(), columns, heads, 0..0)?;
+            return Some((form.columns.clone(), vec![form]));
+        }
+        let mut checked: Vec<Form> = Vec::new();
+        let mut is_valid = true;
+        for (index, raw) in forms.into_iter().enumerate() {
+            let place = raw.span();
+            let Some(form) = self.one_of_forms(raw.into_inner(), base, &columns, heads, (index, place.clone())) else {
+                is_valid = false;
+                continue;
+            };
+            if checked.iter().any(|other| other.name == form.name) {
+                is_valid = false;
+                self.refuse::<()>(place, format!("two forms are called \"{}\"", form.name));
+            }
+            checked.push(form);
+        }
+        // Whatever a form says, the frame's columns are those of the source.
+        let frame = checked.first().filter(|_| is_valid)?.columns.clone();
+        Some((frame, checked))
+    }
+
+    fn one_of_forms(
+        &mut self,
+        mut raw: RawForm,
+        base: &RawForm,
+        columns: &RawColumns,
+        heads: Heads<'_>,
+        (index, place): (usize, Range<usize>),
+    ) -> Option<Form> {
+        let mut columns = columns.clone();
+        let mut name = format!("form {}", index + 1);
+        if let Some(used) = raw.r#use.take() {
+            name = used.get_ref().rsplit('/').next().unwrap_or_default().trim_end_matches(".toml").to_owned();
+            let mut used = self.used(&used)?;
+            lay_over(&mut columns, std::mem::take(&mut used.columns));
+            raw = over(raw, used);
+        }
+        for column in raw.columns.keys().filter(|name| !columns.contains_key(*name)).cloned().collect::<Vec<_>>() {
+            let known = columns.keys().map(|known| known.get_ref().as_str());
+            let message = unknown("column", column.get_ref(), known);
+            return self.refuse(column.span(), message);
+        }
+        lay_over(&mut columns, std::mem::take(&mut raw.columns));
+        if let Some(given) = raw.name.take() {
+            name = self.required(given, not_empty)?;
+        }
+        self.form(over(raw, base.clone()), name, columns, heads, place)
+    }
+
+    /// A form of a file, or one of those that come with wardwatch; of a place in the job file.
+    fn used(&mut self, name: &Spanned<String>) -> Option<RawForm> {
+        let (place, text) = (name.span(), name.get_ref());
+        let shipped = SHIPPED.iter().find(|(known, _)| known == text).map(|(_, form)| (*form).to_owned());
+        let form = match shipped {
+            Some(form) => form,
+            None if !text.ends_with(".toml") => {
+                let message = unknown("form", text, SHIPPED.iter().map(|(known, _)| *known));
+                return self.refuse(place, format!("{message}; a file with one ends with .toml"));
+            }
+            None => {
+                let file: PathBuf = self.relative(text);
+                match std::fs::read_to_string(&file) {
+                    Ok(form) => form,
+                    Err(error) => {
+                        return self.refuse(place, format!("the form \"{}\" cannot be read: {error}", file.display()));
+                    }
+                }
+            }
+        };
+        match toml::from_str::<RawForm>(&form) {
+            Ok(form) => Some(at_place(form, &place)),
+            Err(error) => {
+                let line = form[..error.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
+                self.refuse(place, format!("the form \"{text}\", line {line}: {}", error.message()))
+            }
+        }
+    }
+
+    fn form(
+        &mut self,
+        raw: RawForm,
+        name: String,
+        columns: RawColumns,
+        heads: Heads<'_>,
+        place: Range<usize>,
+    ) -> Option<Form> {
+        let when = self.conditions(raw.when.clone(), place.clone());
+        let format = self.format(&raw, place.clone());
+        let unwrap: Option<Vec<Unwrap>> = raw
+            .unwrap
+            .into_iter()
+            .flatten()
+            .map(|step| self.unwrap_step(step))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect();
+        let rows: Option<Vec<SourcePath>> =
+            raw.rows.map(RawPlaces::into_list).unwrap_or_default().iter().map(|path| self.rows(path)).collect();
+        let format = format?;
+        let long = match (raw.long, &format) {
+            (Some(long), _) => Some(self.long(long)?),
+            (None, Format::Hl7v2) => Some(long_of_hl7()),
+            (None, _) => None,
+        };
+        let columns = self.columns(columns, heads.key, heads.event_time, long.as_ref());
+        let counts = match raw.ignore {
+            Some(RawIgnore::All(true)) => Counts::None,
+            Some(RawIgnore::All(false)) | None => {
+                Counts::Some { only: self.conditions(raw.only, place.clone())?, ignore: Vec::new() }
+            }
+            Some(RawIgnore::Some(ignore)) => Counts::Some {
+                only: self.conditions(raw.only, place.clone())?,
+                ignore: self.conditions(Some(ignore), place.clone())?,
+            },
+        };
+        let form = Form { name, when: when?, unwrap: unwrap?, format, rows: rows?, long, counts, columns: columns? };
+        self.check_paths(&form, place)?;
+        Some(form)
+    }
+
+    fn conditions(&mut self, raw: Option<RawConditions>, place: Range<usize>) -> Option<Vec<Condition>> {
+        let raw = match raw {
+            None => Vec::new(),
+            Some(RawConditions::One(one)) => vec![one],
+            Some(RawConditions::Several(several)) => several,
+        };
+        raw.into_iter()
+            .map(|condition| {
+                let start = self.text.find(&condition.field).unwrap_or(place.start);
+                self.condition(condition, start..start)
+            })
+            .collect()
+    }
+
+    fn format(&mut self, raw: &RawForm, place: Range<usize>) -> Option<Format> {
+        let named = raw.format.as_ref().map_or("json", |format| format.get_ref().as_str());
+        let at = raw.format.as_ref().map_or(place, Spanned::span);
+        if raw.csv.is_some() && named != "csv" {
+            return self.refuse(at, "csv says how CSV is written; say format = \"csv\" too".to_owned());
+        }
+        if raw.pattern.is_some() && named != "text" {
+            return self.refuse(at, "a pattern takes text apart; say format = \"text\" too".to_owned());
+        }
+        match named {
+            "json" => Some(Format::Json),
+            "hl7v2" => Some(Format::Hl7v2),
+            "csv" => {
+                let csv = raw.csv.clone().unwrap_or_default();
+                let sign = |text: &str| match text.as_bytes() {
+                    [sign] if sign.is_ascii() && !matches!(sign, b'\r' | b'\n') => Ok(*sign),
+                    _ => Err(format!("\"{text}\" is not one ASCII character")),
+                };
+                let delimiter = self.or_default(csv.delimiter, ",", sign)?;
+                let quote = self.or_default(csv.quote, "\"", sign)?;
+                let mut header = Vec::new();
+                if let Some(names) = csv.header {
+                    let (at, names) = (names.span(), names.into_inner());
+                    let twice = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name));
+                    if let Some((_, name)) = twice.filter(|(_, name)| !name.is_empty()) {
+                        return self.refuse(at, format!("two columns of the header are called \"{name}\""));
+                    }
+                    if names.is_empty() {
+                        return self
+                            .refuse(at, "the header names no column; leave it out where records have it".to_owned());
+                    }
+                    header = names;
+                }
+                Some(Format::Csv(CsvFormat { header, delimiter, quote }))
+            }
+            "text" => {
+                let Some(pattern) = raw.pattern.clone() else {
+                    let message = "text needs a pattern: pattern = \"BPM: (?<heart_rate>[0-9.]+)\"";
+                    return self.refuse(at, message.to_owned());
+                };
+                let at = pattern.span();
+                let pattern = self.required(pattern, Pattern::new)?;
+                if pattern.groups().is_empty() {
+                    let message = "the pattern names no group, so nothing is read; write (?<heart_rate>[0-9.]+)";
+                    return self.refuse(at, message.to_owned());
+                }
+                Some(Format::Text(pattern))
+            }
+            other => self.refuse(at, unknown("format", other, FORMATS.into_iter())),
+        }
+    }
+
+    fn unwrap_step(&mut self, step: Spanned<RawUnwrap>) -> Option<Unwrap> {
+        let place = step.span();
+        match step.into_inner() {
+            RawUnwrap::Step(name) => match STEPS.iter().find(|(known, _)| *known == name) {
+                Some((_, step)) => Some(step.clone()),
+                None => self.refuse(place, unknown("step", &name, STEPS.iter().map(|(known, _)| *known))),
+            },
+            RawUnwrap::Field(field) => match self.path_at(&field.field, place.clone())? {
+                path @ SourcePath::Fields(_) => Some(Unwrap::Field(path)),
+                _ => self.refuse(place, format!("\"{}\" is not a field; write names separated by dots", field.field)),
+            },
+        }
+    }
+
+    fn long(&mut self, raw: RawLong) -> Option<LongForm> {
+        let name: Option<Vec<SourcePath>> = raw.name.into_list().iter().map(|path| self.path(path)).collect();
+        let value: Option<Vec<SourcePath>> = raw.value.into_list().iter().map(|path| self.field(path)).collect();
+        let join_within = match raw.join_within {
+            None => None,
+            Some(within) => Some(self.required(within, |text| duration(text, Zero::Allowed))?),
+        };
+        let undeclared = if raw.strict { Undeclared::Rejected } else { Undeclared::Ignored };
+        Some(LongForm { name: name?, value: value?, join_within, undeclared })
+    }
+
+    /// Where items stand in a record; it begins there, whether it says so or not.
+    fn rows(&mut self, text: &str) -> Option<SourcePath> {
+        let from_record = match text.starts_with(['$', '[', '.', '@', '^']) {
+            true => text.to_owned(),
+            false => format!("$.{text}"),
+        };
+        let start = self.text.find(text).unwrap_or(0);
+        match self.path_at(&from_record, start..start)? {
+            path @ SourcePath::Search(Search { scope: Scope::Record, .. }) => Some(path),
+            _ => self.refuse(
+                start..start,
+                format!("\"{text}\" does not lead into the record; write it like \"$.metrics[*].data[*]\""),
+            ),
+        }
+    }
+
+    /// What a format that is no tree has no place for.
+    fn check_paths(&mut self, form: &Form, place: Range<usize>) -> Option<()> {
+        let has_rows = !form.rows.is_empty();
+        let known: Vec<String> = match &form.format {
+            Format::Json => return Some(()),
+            Format::Csv(csv) => csv.header.clone(),
+            Format::Text(pattern) => pattern.groups(),
+            Format::Hl7v2 => Vec::new(),
+        };
+        if has_rows {
+            return self.refuse(place, "rows leads into JSON; lines and segments are rows by themselves".to_owned());
+        }
+        let mut paths: Vec<&SourcePath> = form.columns.paths().collect();
+        paths.extend(form.long.iter().flat_map(|long| long.name.iter().chain(&long.value)));
+        for path in paths {
+            let message = match (path, &form.format) {
+                (SourcePath::Beside(_), _) => continue,
+                (SourcePath::Search(_), _) => format!("\"{path}\" searches in JSON, and this is none"),
+                (SourcePath::Fields(names), Format::Hl7v2) if is_hl7(names) => continue,
+                (SourcePath::Fields(_), Format::Hl7v2) => {
+                    format!("\"{path}\" is no place in HL7 v2; write segment and field, as \"PID.3\" or \"OBX.5.1\"")
+                }
+                // A header that records have themselves may name anything.
+                (SourcePath::Fields(_), _) if known.is_empty() => continue,
+                (SourcePath::Fields(names), _) if known.contains(&names.join(".")) => continue,
+                (SourcePath::Fields(names), _) => unknown("field", &names.join("."), known.iter().map(String::as_str)),
+            };
+            self.refuse::<()>(place.clone(), message);
+        }
+        Some(())
+    }
+}
+
+/// In HL7 v2 an observation names itself in OBX-3, by one code or two, and has its value in OBX-5.
+fn long_of_hl7() -> LongForm {
+    let field = |names: &[&str]| SourcePath::Fields(names.iter().map(|&name| name.to_owned()).collect());
+    LongForm {
+        name: vec![field(&["OBX", "3", "1"]), field(&["OBX", "3", "4"]), field(&["OBX", "3", "2"])],
+        value: vec![field(&["OBX", "5"])],
+        join_within: Some(std::time::Duration::ZERO),
+        undeclared: Undeclared::Ignored,
+    }
+}
+
+/// Whether names lead to a field of a segment, or a component of one.
+fn is_hl7(names: &[String]) -> bool {
+    let [segment, numbers @ ..] = names else { return false };
+    let is_segment =
+        segment.len() == 3 && segment.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_number = |text: &String| text.parse::<usize>().is_ok_and(|number| number >= 1);
+    is_segment && (1..=3).contains(&numbers.len()) && numbers.iter().all(is_number)
+}
+
+/// What `first` leaves open, as `second` says it. Columns are laid over each other elsewhere.
+fn over(first: RawForm, second: RawForm) -> RawForm {
+    RawForm {
+        name: first.name,
+        r#use: None,
+        when: first.when.or(second.when),
+        ignore: first.ignore.or(second.ignore),
+        only: first.only.or(second.only),
+        format: first.format.or(second.format),
+        csv: first.csv.or(second.csv),
+        pattern: first.pattern.or(second.pattern),
+        unwrap: first.unwrap.or(second.unwrap),
+        rows: first.rows.or(second.rows),
+        long: first.long.or(second.long),
+        columns: BTreeMap::new(),
+    }
+}
+
+/// Lays what a form says of columns over what was said before; columns that are not there stay away.
+fn lay_over(columns: &mut RawColumns, form: BTreeMap<Spanned<String>, RawFormColumn>) {
+    for (name, said) in form {
+        let Some((known, column)) = columns.remove_entry(&name) else { continue };
+        let said = match said {
+            RawFormColumn::From(from) => RawColumn { from: Some(from), ..RawColumn::default() },
+            RawFormColumn::Settings(settings) => *settings,
+        };
+        columns.insert(known, said.over(column));
+    }
+}
+
+/// A form of a file, as if all of it stood at one place of the job file.
+fn at_place(form: RawForm, place: &Range<usize>) -> RawForm {
+    let columns = form.columns.into_iter().map(|(name, column)| {
+        let column = match column {
+            RawFormColumn::From(from) => RawFormColumn::From(from),
+            RawFormColumn::Settings(settings) => RawFormColumn::Settings(Box::new(settings.at(place))),
+        };
+        (name.at(place.clone()), column)
+    });
+    let at = |text: Option<Spanned<String>>| text.map(|text| text.at(place.clone()));
+    RawForm {
+        columns: columns.collect(),
+        name: at(form.name),
+        format: at(form.format),
+        pattern: at(form.pattern),
+        unwrap: form.unwrap.map(|steps| steps.into_iter().map(|step| step.at(place.clone())).collect()),
+        ..form
+    }
+}

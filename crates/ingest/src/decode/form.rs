@@ -1,0 +1,496 @@
+//! One form's records to columns: taken apart, read, checked, column by column.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::filter;
+use arrow::datatypes::SchemaRef;
+use bumpalo::Bump;
+use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
+use chrono_tz::Tz;
+
+use wardwatch_config::{Counts, Form, KafkaField, SourcePath, SourceSpec};
+use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
+
+use super::cells::{self, Beside, Faults, Implausible, LongValues, Misread, Reader};
+use super::decoded::Decoded;
+use super::items::{root_of, text_of};
+use super::join::join;
+use super::json::{self, JsonDecoder};
+use super::lines::LineReader;
+use super::parsed::{Parsed, RowOf};
+use super::raw::RawRecords;
+use super::schema::{Layout, frame_schema};
+use super::text::{quoted, shortened, value_text};
+use super::time;
+use super::tree::Node;
+use super::unwrap::{Unwrapped, unwrap};
+
+/// The longest id of a patient; the store keeps it in the keys of tables.
+pub const MOST_KEY_CHARS: usize = 128;
+
+/// How the hint begins that another time zone is meant.
+pub const ZONE_HINT: &str = "; the time names no zone and is about";
+
+/// What one form's records became, and of which record each row is.
+pub(super) struct FormRows {
+    pub(super) decoded: Decoded,
+    pub(super) of: Vec<RowOf>,
+}
+
+/// Bytes that are no text.
+struct NotText;
+
+/// Decodes the records of one form.
+#[derive(Debug)]
+pub(super) struct FormDecoder {
+    form: Form,
+    topic: String,
+    time_zone: Tz,
+    max_skew: Duration,
+    layout: Layout,
+    schema: SchemaRef,
+    reader: RecordReader,
+    /// The headers that columns of any form are read from.
+    headers: Vec<String>,
+    left_out: LeftOut,
+}
+
+/// Takes records apart.
+#[derive(Debug)]
+enum RecordReader {
+    Json(Box<JsonDecoder>),
+    Lines(LineReader),
+}
+
+impl RecordReader {
+    fn max_bytes(&self) -> usize {
+        match self {
+            Self::Json(json) => json.max_bytes(),
+            Self::Lines(lines) => lines.max_bytes(),
+        }
+    }
+}
+
+/// The names of vitals that are left out because no column is named after them, each told once.
+#[derive(Debug, Default)]
+struct LeftOut(RefCell<BTreeSet<String>>);
+
+impl LeftOut {
+    /// So many are told.
+    const MOST: usize = 200;
+
+    fn note(&self, names: &BTreeSet<&str>, layout: &Layout) {
+        let mut told = self.0.borrow_mut();
+        for name in names.iter().filter(|name| name.chars().count() <= MOST_KEY_CHARS) {
+            if told.len() >= Self::MOST || !told.insert((*name).to_owned()) {
+                continue;
+            }
+            let known = layout.long().map(|long| long.known.as_slice()).unwrap_or_default();
+            match wardwatch_model::diagnostic::nearest(name, known.iter().map(String::as_str)) {
+                Some(nearest) => tracing::warn!(vital = name, nearest, "no column is named after it; it is left out"),
+                None => tracing::info!(vital = name, "no column is named after it; it is left out"),
+            }
+        }
+    }
+}
+
+impl FormDecoder {
+    pub(super) fn new(spec: &SourceSpec, form: &Form) -> Self {
+        let layout = Layout::of(form);
+        let max_bytes = spec.max_record_bytes;
+        Self {
+            headers: spec.headers(),
+            reader: match LineReader::of(form, &layout, max_bytes) {
+                Some(lines) => RecordReader::Lines(lines),
+                None => RecordReader::Json(Box::new(JsonDecoder::new(&layout, &form.unwrap, max_bytes))),
+            },
+            schema: frame_schema(&form.columns),
+            form: form.clone(),
+            topic: spec.topic.clone(),
+            time_zone: spec.time_zone,
+            max_skew: spec.max_skew,
+            layout,
+            left_out: LeftOut::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.form.name
+    }
+
+    /// Whether every record is of this form.
+    pub(super) fn takes_all(&self) -> bool {
+        self.form.when.is_empty()
+    }
+
+    /// Whether a record meets the form's conditions.
+    pub(super) fn takes(&self, records: &RawRecords, record: usize) -> bool {
+        if self.form.when.is_empty() {
+            return true;
+        }
+        let arena = Bump::new();
+        let root = std::cell::OnceCell::new();
+        let in_value = |path: &SourcePath| {
+            let root: &Option<Node<'_>> = root.get_or_init(|| {
+                match unwrap(records.payload(record)?, &self.form.unwrap, self.reader.max_bytes(), &arena) {
+                    Unwrapped::Content { content, .. } => root_of(content),
+                    Unwrapped::Nothing | Unwrapped::Fault(_) => None,
+                }
+            });
+            root.as_ref().and_then(|root| text_of(root, path))
+        };
+        self.form.when.iter().all(|condition| {
+            let text = match condition.field.beside() {
+                Some(_) => self.text_beside(&condition.field, record, records).ok().flatten().map(Cow::into_owned),
+                None => in_value(&condition.field),
+            };
+            condition.is_met(text.as_deref().and_then(value_text))
+        })
+    }
+
+    /// Decodes at most [`CHUNK`] records, all of this form.
+    ///
+    /// All are decoded at once; only when that fails is each tried by itself, to find the ones at fault and to read
+    /// what the fast way does not take (`NaN`, `""`, text for a number).
+    pub(super) fn decode(&mut self, records: &RawRecords) -> FormRows {
+        if matches!(self.form.counts, Counts::None) {
+            let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
+            let decoded = Decoded { rows, rejects: Vec::new(), artefacts: Vec::new(), ignored: records.len() };
+            return FormRows { decoded, of: Vec::new() };
+        }
+        let parsed = match &mut self.reader {
+            RecordReader::Json(json) => json.parse(records, &self.layout),
+            RecordReader::Lines(lines) => lines.parse(records, &self.layout),
+        };
+        let mut faults = Faults::new(parsed.rows.len());
+        self.leave_out(&parsed, records, &mut faults);
+        let (columns, misread) = self.columns(&parsed, records, &mut faults);
+        self.check_required(&columns, &misread, &mut faults);
+        self.check_key_length(&columns, &mut faults);
+        self.check_skew(&columns, &parsed, records, &mut faults);
+        let rejects = self.rejects(&parsed, &columns, &faults, records);
+
+        let mut arrays = columns;
+        let implausible = cells::blank_implausible(&self.form.columns, &mut arrays, &faults);
+        let artefacts = self.artefacts(misread, &implausible, &faults, &arrays, &parsed, records);
+        arrays.extend(cells::doubtful(&self.form.columns, &implausible, parsed.rows.len()));
+        arrays.extend(self.provenance(records, &parsed.rows));
+        let mut of = parsed.rows;
+        if let Some(keep) = faults.keep_mask() {
+            // Before the batch is built: only now are the required columns without NULL.
+            for array in &mut arrays {
+                *array =
+                    filter(array, &keep).unwrap_or_else(|error| panic!("the mask has an entry for each row: {error}"));
+            }
+            let mut kept = keep.values().iter();
+            of.retain(|_| kept.next().unwrap_or(false));
+        }
+        let mut rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+            .unwrap_or_else(|error| panic!("the columns are made to the schema: {error}"));
+        if let Some(within) = self.form.long.as_ref().and_then(|long| long.join_within) {
+            (rows, of) = join(rows, of, &self.form.columns, within);
+        }
+        let ignored = parsed.ignored + faults.ignored();
+        FormRows { decoded: Decoded { rows, rejects, artefacts, ignored }, of }
+    }
+
+    /// Leaves out the rows that do not count by the form's conditions.
+    fn leave_out(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) {
+        let Counts::Some { only, ignore } = &self.form.counts else { return };
+        let conditions = only.iter().map(|condition| (condition, true)).chain(ignore.iter().map(|one| (one, false)));
+        for (condition, is_wanted) in conditions {
+            let texts = match (self.layout.names(&condition.field), condition.field.beside()) {
+                (Some(names), _) => {
+                    cells::at_path(&parsed.batch, names).and_then(|found| found.as_string_view_opt().cloned())
+                }
+                (None, Some(_)) => self.beside(&condition.field, &parsed.rows, records).map(|beside| beside.texts),
+                (None, None) => None,
+            };
+            for row in 0..parsed.rows.len() {
+                let text = texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row));
+                if condition.is_met(text.and_then(value_text)) != is_wanted {
+                    faults.ignore(row);
+                }
+            }
+        }
+    }
+
+    /// The declared columns, typed, and the values that could not be read: one of a row and column, in the order of
+    /// these.
+    fn columns(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) -> (Vec<ArrayRef>, Vec<Misread>) {
+        let stamp = |row: usize| records.stamp_micros(parsed.rows[row].record);
+        let beside = |path: &SourcePath| self.beside(path, &parsed.rows, records);
+        let mut misread = Vec::new();
+        let (layout, zone) = (&self.layout, self.time_zone);
+        let mut reader = Reader {
+            parsed,
+            layout,
+            column: self.form.columns.key(),
+            index: 0,
+            zone,
+            stamp: &stamp,
+            beside: &beside,
+            misread: &mut misread,
+        };
+        let long = layout.long().map(|long| LongValues::new(long, &reader));
+        let mut has_other = vec![false; parsed.rows.len()];
+        let mut columns = Vec::new();
+        for (index, column) in self.form.columns.all().iter().enumerate() {
+            (reader.column, reader.index) = (column, index);
+            let named = long.as_ref().filter(|_| !column.named.is_empty());
+            let named = named.map(|long| long.column(&column.named, &mut reader));
+            let is_beside = named.is_some() && !column.from.is_empty();
+            let array = match named {
+                Some(named) if column.from.is_empty() => named,
+                named => reader.at_paths(&column.from, named),
+            };
+            if is_beside {
+                (0..array.len()).filter(|&row| array.is_valid(row)).for_each(|row| has_other[row] = true);
+            }
+            columns.push(array);
+        }
+        if let Some(long) = &long {
+            self.left_out.note(&long.check(&|row| has_other[row], faults), layout);
+        }
+        misread.sort_by_key(|misread| (misread.row, misread.column));
+        misread.dedup_by_key(|misread| (misread.row, misread.column));
+        (columns, misread)
+    }
+
+    /// What Kafka has beside the records at a place that is not in their values.
+    fn beside(&self, path: &SourcePath, rows: &[RowOf], records: &RawRecords) -> Option<Beside> {
+        let mut garbled = Vec::new();
+        let mut texts = StringViewBuilder::with_capacity(rows.len()).with_deduplicate_strings();
+        for (row, of) in rows.iter().enumerate() {
+            match self.text_beside(path, of.record, records) {
+                Ok(text) => texts.append_option(text),
+                Err(NotText) => {
+                    texts.append_null();
+                    garbled.push(row);
+                }
+            }
+        }
+        Some(Beside { texts: texts.finish(), garbled })
+    }
+
+    fn text_beside<'a>(
+        &'a self,
+        path: &SourcePath,
+        record: usize,
+        records: &'a RawRecords,
+    ) -> Result<Option<Cow<'a, str>>, NotText> {
+        let Some(field) = path.beside() else { return Ok(None) };
+        let bytes = match field {
+            KafkaField::Topic => return Ok(Some(Cow::Borrowed(&self.topic))),
+            // In the form of time that no setting changes.
+            KafkaField::Stamp => {
+                let at = records.stamp_micros(record).and_then(DateTime::from_timestamp_micros);
+                return Ok(at.map(|at| Cow::Owned(at.to_rfc3339_opts(SecondsFormat::Micros, true))));
+            }
+            KafkaField::Key => records.key(record),
+            KafkaField::Header(name) => {
+                let index = self.headers.iter().position(|known| known == name);
+                index.and_then(|index| records.header(record, index, self.headers.len()))
+            }
+        };
+        bytes.map(|bytes| std::str::from_utf8(bytes).map(Cow::Borrowed)).transpose().map_err(|_| NotText)
+    }
+
+    /// Each text of a row at one of `paths`, in their order.
+    fn texts_at(&self, paths: &[SourcePath], row: usize, parsed: &Parsed, records: &RawRecords) -> Vec<String> {
+        let record = parsed.rows[row].record;
+        let text = |path: &SourcePath| match self.layout.names(path) {
+            Some(names) => json::text_at(parsed.text(row).or_else(|| records.payload(record))?, names),
+            None => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+        };
+        paths.iter().filter_map(text).collect()
+    }
+
+    /// The patient of a record of which nothing was parsed, where it can be told all the same.
+    fn patient_of_unread(&self, record: usize, records: &RawRecords) -> Option<String> {
+        let text = |path: &SourcePath| match path {
+            SourcePath::Fields(names) => json::text_at(records.payload(record)?, names),
+            SourcePath::Beside(_) => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+            SourcePath::Search(_) => None,
+        };
+        self.form.columns.key().from.iter().find_map(text)
+    }
+
+    fn check_required(&self, columns: &[ArrayRef], misread: &[Misread], faults: &mut Faults) {
+        for (index, (column, array)) in self.form.columns.all().iter().zip(columns).enumerate() {
+            if column.required && array.null_count() > 0 {
+                for row in (0..array.len()).filter(|&row| array.is_null(row)) {
+                    let found = misread.binary_search_by_key(&(row, index), |misread| (misread.row, misread.column));
+                    faults.add(row, || match found.ok().map(|at| &misread[at]) {
+                        Some(Misread { text, reason, .. }) => {
+                            format!("column \"{}\": {} {reason}", column.name, quoted(text))
+                        }
+                        None => format!("column \"{}\" is required and has no value", column.name),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The records that are no rows, with their patients as far as these can be read.
+    fn rejects(&self, parsed: &Parsed, columns: &[ArrayRef], faults: &Faults, records: &RawRecords) -> Vec<Reject> {
+        let patients = cells::patients(&self.form.columns, columns);
+        let times = cells::event_times(&self.form.columns, columns);
+        let fits = |patient: &String| patient.chars().count() <= MOST_KEY_CHARS;
+        let unread = parsed.rejects.iter().map(|(of, reason)| {
+            let patient = self.patient_of_unread(of.record, records);
+            records.reject(*of, patient.filter(fits), None, reason.clone())
+        });
+        let at_fault = faults.reasons().map(|(row, reason)| {
+            let patient = patients.is_valid(row).then(|| patients.value(row).to_owned());
+            let time = times.is_valid(row).then(|| times.value(row));
+            records.reject(parsed.rows[row], patient.filter(fits), time, reason.to_owned())
+        });
+        let mut rejects: Vec<Reject> = unread.chain(at_fault).collect();
+        rejects.sort_by_key(|reject| reject.place);
+        // One of a record has its bytes: there may be many.
+        for index in (1..rejects.len()).rev() {
+            let (before, reject) = (rejects[index - 1].place, &mut rejects[index]);
+            if (before.partition, before.offset) == (reject.place.partition, reject.place.offset) {
+                reject.raw = Vec::new();
+            }
+        }
+        rejects
+    }
+
+    /// The store's keys have a length.
+    fn check_key_length(&self, columns: &[ArrayRef], faults: &mut Faults) {
+        let patients = cells::patients(&self.form.columns, columns);
+        for (row, patient) in patients.iter().enumerate() {
+            // Bytes are quickly counted, and as many as characters at least.
+            if let Some(patient) = patient.filter(|id| id.len() > MOST_KEY_CHARS && id.chars().count() > MOST_KEY_CHARS)
+            {
+                let key = &self.form.columns.key().name;
+                faults.add(row, || {
+                    format!("column \"{key}\" has {} characters; {MOST_KEY_CHARS} are allowed", patient.chars().count())
+                });
+            }
+        }
+    }
+
+    fn check_skew(&self, columns: &[ArrayRef], parsed: &Parsed, records: &RawRecords, faults: &mut Faults) {
+        let Ok(skew) = i64::try_from(self.max_skew.as_micros()) else { return };
+        let times = cells::event_times(&self.form.columns, columns);
+        for (row, of) in parsed.rows.iter().enumerate() {
+            let Some(stamp) = records.stamp_micros(of.record).filter(|_| times.is_valid(row)) else { continue };
+            let ahead = times.value(row).saturating_sub(stamp);
+            if ahead > skew {
+                faults.add(row, || {
+                    format!(
+                        "event time is {} s {AHEAD_OF_STAMP}; max_skew allows {} s{}",
+                        ahead / 1_000_000,
+                        skew / 1_000_000,
+                        self.zone_hint(row, parsed, records, (ahead, stamp)).unwrap_or_default()
+                    )
+                });
+            }
+        }
+    }
+
+    /// That another time zone is meant, where a time without a zone is ahead by about as much as zones are.
+    fn zone_hint(
+        &self,
+        row: usize,
+        parsed: &Parsed,
+        records: &RawRecords,
+        (ahead, stamp): (i64, i64),
+    ) -> Option<String> {
+        const QUARTER: i64 = 15 * 60_000_000;
+        let offset = (ahead + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
+        let is_zone = (2 * QUARTER..=14 * 4 * QUARTER).contains(&offset) && ahead.abs_diff(offset) <= 60_000_000;
+        let texts = self.texts_at(&self.form.columns.event_time().from, row, parsed, records);
+        if !is_zone || !texts.first().is_some_and(|text| time::names_no_zone(text.trim())) {
+            return None;
+        }
+        let (hours, minutes) = (offset / (4 * QUARTER), offset % (4 * QUARTER) / 60_000_000);
+        let by = if minutes == 0 { format!("{hours} h") } else { format!("{hours} h {minutes} min") };
+        let at = DateTime::from_timestamp_micros(stamp)?.naive_utc();
+        let own = i64::from(self.time_zone.offset_from_utc_datetime(&at).fix().local_minus_utc()) * 1_000_000;
+        let zone = time::zone_ahead(own + offset, stamp)
+            .map(|zone| format!("time_zone = \"{zone}\" (or another of this offset)"));
+        let zone = zone.unwrap_or_else(|| "another time_zone".to_owned());
+        Some(format!("{ZONE_HINT} {by} ahead: is {zone} meant?"))
+    }
+
+    /// One of a record and column, in the order of partitions, offsets and columns; those of rejects are left out.
+    fn artefacts(
+        &self,
+        misread: Vec<Misread>,
+        implausible: &[Implausible],
+        faults: &Faults,
+        columns: &[ArrayRef],
+        parsed: &Parsed,
+        records: &RawRecords,
+    ) -> Vec<Artefact> {
+        if misread.is_empty() && implausible.is_empty() {
+            return Vec::new();
+        }
+        let times = cells::event_times(&self.form.columns, columns);
+        let patients = cells::patients(&self.form.columns, columns);
+        let artefact = |row: usize, column: usize, value: Option<f64>, text: &str, reason: String| Artefact {
+            place: records.place(parsed.rows[row]),
+            patient: patients.value(row).to_owned(),
+            event_time: DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default(),
+            column: self.form.columns.all()[column].name.clone(),
+            value: value.filter(|value| value.is_finite()),
+            text: shortened(text),
+            reason,
+        };
+        let untrue = implausible.iter().map(|found| {
+            let column = &self.form.columns.all()[found.column];
+            let sent = self.sent(found, parsed, records);
+            artefact(found.row, found.column, Some(found.value), &sent, cells::implausible_reason(column, found.value))
+        });
+        let unread = misread.into_iter().filter(|misread| !faults.has(misread.row)).map(|misread| {
+            let is_number = cells::is_number(self.form.columns.all()[misread.column].r#type);
+            let value = misread.text.trim().parse().ok().filter(|_| is_number);
+            artefact(misread.row, misread.column, value, &misread.text, misread.reason)
+        });
+        // Of two of one record and column, one was passed on the way to the other, whose number is the column's.
+        let mut artefacts: Vec<Artefact> = untrue.chain(unread).collect();
+        artefacts.sort_by(|a, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
+        artefacts.dedup_by(|b, a| (a.place, &a.column) == (b.place, &b.column));
+        artefacts
+    }
+
+    /// The text as which an implausible value stands in its record.
+    fn sent(&self, found: &Implausible, parsed: &Parsed, records: &RawRecords) -> String {
+        let column = &self.form.columns.all()[found.column];
+        let named = self.layout.long().filter(|_| !column.named.is_empty()).map(|long| long.form.value.as_slice());
+        let paths: Vec<SourcePath> = named.unwrap_or_default().iter().chain(&column.from).cloned().collect();
+        // What was converted is not the number that was sent.
+        let written = &column.written;
+        let is_it = |text: &String| match written.is_plain() {
+            true => text.trim().parse() == Ok(found.value),
+            false => !written.is_null(text.trim()),
+        };
+        self.texts_at(&paths, found.row, parsed, records)
+            .into_iter()
+            .find(is_it)
+            .unwrap_or_else(|| found.value.to_string())
+    }
+
+    /// `_topic`, `_partition`, `_offset`, `_item`, `_stamped_at`.
+    fn provenance(&self, records: &RawRecords, rows: &[RowOf]) -> [ArrayRef; 5] {
+        let topic = StringViewArray::from_iter_values(rows.iter().map(|_| self.topic.as_str()));
+        let partitions = Int32Array::from_iter_values(rows.iter().map(|of| records.partition(of.record).0));
+        let offsets = Int64Array::from_iter_values(rows.iter().map(|of| records.offset(of.record).0));
+        let items = Int32Array::from_iter_values(rows.iter().map(|of| of.item.0));
+        let stamps: TimestampMicrosecondArray = rows.iter().map(|of| records.stamp_micros(of.record)).collect();
+        let stamps = stamps.with_timezone("UTC");
+        [Arc::new(topic), Arc::new(partitions), Arc::new(offsets), Arc::new(items), Arc::new(stamps)]
+    }
+}

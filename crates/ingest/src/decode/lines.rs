@@ -1,0 +1,129 @@
+//! Records of lines and segments: what is no tree, and has texts only.
+
+use std::borrow::Cow;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewBuilder};
+use bumpalo::Bump;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wardwatch_config::{Form, Format, Unwrap};
+use wardwatch_model::record::Item;
+
+use super::csv::CsvReader;
+use super::hl7::Hl7Reader;
+use super::parsed::{Parsed, RowOf};
+use super::pattern::PatternReader;
+use super::raw::RawRecords;
+use super::schema::Layout;
+use super::unwrap::{Unwrapped, unwrap};
+
+/// What a record has: an item of which `text` tells each place that is read, or why there is none.
+pub(super) enum Line<'t> {
+    /// An item: its text at each place of [`Layout::searched`].
+    Item(&'t dyn Fn(usize) -> Option<Cow<'t, str>>),
+    /// Something that is no item, and why.
+    Fault(String),
+    /// Nothing of interest.
+    Nothing,
+}
+
+/// Takes records of lines apart.
+#[derive(Debug)]
+pub(super) struct LineReader {
+    format: LineFormat,
+    unwrap: Vec<Unwrap>,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+enum LineFormat {
+    Csv(CsvReader),
+    Hl7(Hl7Reader),
+    Pattern(PatternReader),
+}
+
+impl LineReader {
+    /// `None` where the form's records are JSON.
+    pub(super) fn of(form: &Form, layout: &Layout, max_bytes: usize) -> Option<Self> {
+        let format = match &form.format {
+            Format::Json => return None,
+            Format::Csv(csv) => LineFormat::Csv(CsvReader::new(csv, layout)),
+            Format::Hl7v2 => LineFormat::Hl7(Hl7Reader::new(layout)),
+            Format::Text(pattern) => LineFormat::Pattern(PatternReader::new(pattern, layout)),
+        };
+        Some(Self { format, unwrap: form.unwrap.clone(), max_bytes })
+    }
+
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
+        let count = layout.searched().len();
+        let mut columns: Vec<StringViewBuilder> = (0..count).map(|_| StringViewBuilder::new()).collect();
+        let (mut rows, mut rejects, mut ignored) = (Vec::new(), Vec::new(), 0);
+        for record in 0..records.len() {
+            let mut of = RowOf { record, item: Item(0) };
+            let Some(payload) = records.payload(record) else {
+                ignored += 1;
+                continue;
+            };
+            if payload.len() > self.max_bytes {
+                rejects.push((of, too_long(payload.len(), self.max_bytes)));
+                continue;
+            }
+            let mut take = |line: Line<'_>| {
+                match line {
+                    Line::Item(text) => {
+                        rows.push(of);
+                        columns.iter_mut().enumerate().for_each(|(place, column)| column.append_option(text(place)));
+                    }
+                    Line::Fault(reason) => rejects.push((of, reason)),
+                    Line::Nothing => {
+                        ignored += 1;
+                        return;
+                    }
+                }
+                of.item.0 += 1;
+            };
+            let arena = Bump::new();
+            let content = match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+                Unwrapped::Content { content, .. } if content.trim_ascii().is_empty() => {
+                    take(Line::Fault("the record is empty".to_owned()));
+                    continue;
+                }
+                Unwrapped::Content { content, .. } => content,
+                Unwrapped::Nothing => {
+                    take(Line::Nothing);
+                    continue;
+                }
+                Unwrapped::Fault(reason) => {
+                    take(Line::Fault(reason));
+                    continue;
+                }
+            };
+            match &self.format {
+                LineFormat::Csv(csv) => csv.read(content, &mut take),
+                LineFormat::Hl7(hl7) => hl7.read(content, &mut take),
+                LineFormat::Pattern(pattern) => pattern.read(content, &mut take),
+            }
+        }
+        let columns = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let batch = RecordBatch::try_new_with_options(layout.parsed().clone(), columns, &options)
+            .unwrap_or_else(|error| panic!("a column for each place, texts all of them: {error}"));
+        Parsed { batch, rows, rejects, ignored, misread: BTreeMap::new(), texts: None }
+    }
+}
+
+/// What is said of a record with too many bytes.
+pub(super) fn too_long(bytes: usize, max_bytes: usize) -> String {
+    format!("the record has {bytes} bytes; max_record_bytes allows {max_bytes}")
+}
+
+/// The text of a record's content.
+pub(super) fn utf8(content: &[u8]) -> Result<&str, String> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    std::str::from_utf8(content).map_err(|error| format!("it is not valid UTF-8 from byte {} on", error.valid_up_to()))
+}

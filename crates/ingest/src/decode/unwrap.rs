@@ -1,0 +1,161 @@
+//! Takes off what a record is wrapped in: compression, base64, JSON within a text, envelopes.
+//!
+//! Each step takes off what is there and leaves alone what is not wrapped, so one topic may have both. Nothing grows beyond what a
+//! record may have.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bumpalo::Bump;
+use flate2::read::MultiGzDecoder;
+
+use wardwatch_config::{SourcePath, Unwrap};
+
+use super::scan::{self, Value};
+use super::tree::Node;
+
+/// What a record is without its wrapping.
+pub(super) enum Unwrapped<'a> {
+    /// This, and the objects around it, from the outside in.
+    Content { content: &'a [u8], around: Vec<Node<'a>> },
+    /// Nothing: it says that a row is gone.
+    Nothing,
+    /// It cannot be unwrapped, and why.
+    Fault(String),
+}
+
+/// Takes `steps` off `payload`; what has more than `max_bytes` then is a fault.
+pub(super) fn unwrap<'a>(payload: &'a [u8], steps: &[Unwrap], max_bytes: usize, arena: &'a Bump) -> Unwrapped<'a> {
+    let mut content = payload;
+    let mut around = Vec::new();
+    for step in steps {
+        let next = match step {
+            Unwrap::Gzip => gunzip(content, max_bytes, arena),
+            Unwrap::Base64 => Ok(from_base64(content, arena)),
+            Unwrap::JsonText => Ok(text_in(content, arena)),
+            Unwrap::CloudEvents => match root_object(content) {
+                Some(event) if event.field("specversion").is_some() => {
+                    content = match (event.field("data"), event.field("data_base64")) {
+                        (None, Some(data)) => match from_base64(data.raw, arena) {
+                            Some(data) => data,
+                            None => return Unwrapped::Fault("its data_base64 is not valid base64".to_owned()),
+                        },
+                        (Some(data), _) => data.raw,
+                        (None, None) => return Unwrapped::Nothing,
+                    };
+                    around.push(event);
+                    continue;
+                }
+                _ => continue,
+            },
+            Unwrap::Debezium => match root_object(content).map(|root| row_of_change(&root)) {
+                Some(Change::Row(row)) => {
+                    around.extend(root_object(content));
+                    Ok(Some(row))
+                }
+                Some(Change::Gone) => return Unwrapped::Nothing,
+                Some(Change::Other) | None => continue,
+            },
+            Unwrap::Field(SourcePath::Fields(names)) => {
+                let root = root_object(content);
+                let inner = root.as_ref().and_then(|root| {
+                    names.iter().try_fold(root, |node, name| node.field(name)).filter(|inner| inner.has_value())
+                });
+                let inner = inner.map(|inner| inner.raw);
+                if inner.is_some() {
+                    around.extend(root);
+                }
+                Ok(inner)
+            }
+            Unwrap::Field(_) => continue,
+        };
+        match next {
+            Ok(Some(next)) => content = next,
+            Ok(None) => {}
+            Err(reason) => return Unwrapped::Fault(reason),
+        }
+    }
+    Unwrapped::Content { content, around }
+}
+
+fn gunzip<'a>(content: &'a [u8], max_bytes: usize, arena: &'a Bump) -> Result<Option<&'a [u8]>, String> {
+    if !content.starts_with(&[0x1f, 0x8b]) {
+        return Ok(None);
+    }
+    let mut inflated = Vec::new();
+    let most = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    match MultiGzDecoder::new(content).take(most).read_to_end(&mut inflated) {
+        Err(error) => Err(format!("it is not valid gzip: {error}")),
+        Ok(length) if length > max_bytes => {
+            Err(format!("it has more than {max_bytes} bytes once it is unpacked; max_record_bytes allows no more"))
+        }
+        Ok(_) => Ok(Some(arena.alloc_slice_copy(&inflated))),
+    }
+}
+
+/// What base64 stands for, quoted or not; nothing where it is none, such as JSON.
+fn from_base64<'a>(content: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const ENGINES: [GeneralPurpose; 2] =
+        [GeneralPurpose::new(&STANDARD, LENIENT), GeneralPurpose::new(&URL_SAFE, LENIENT)];
+    let text = content.trim_ascii();
+    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
+    // Lines are broken as mail does it.
+    let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let decoded = ENGINES.iter().find_map(|engine| engine.decode(&text).ok()).filter(|_| !text.is_empty())?;
+    Some(arena.alloc_slice_copy(&decoded))
+}
+
+/// What stands in a JSON text; nothing where it is none.
+fn text_in<'a>(content: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    match single(content)?.1 {
+        Value::Text(Cow::Borrowed(text)) => Some(text.as_bytes()),
+        Value::Text(Cow::Owned(text)) => Some(arena.alloc_slice_copy(text.as_bytes())),
+        _ => None,
+    }
+}
+
+enum Change<'a> {
+    /// The row as it is after the change.
+    Row(&'a [u8]),
+    /// The row is gone, or nothing is said of one.
+    Gone,
+    /// It is no change.
+    Other,
+}
+
+/// The row of what Debezium or Kafka Connect sends: `{schema, payload}` around `{before, after, op}`, either of them or both.
+fn row_of_change<'a>(root: &Node<'a>) -> Change<'a> {
+    let is_wrapped = root.field("schema").is_some() && root.field("payload").is_some();
+    let inner = if is_wrapped { root.field("payload") } else { None };
+    let change = inner.unwrap_or(root);
+    let Some(op) = change.field("op").filter(|_| change.field("after").is_some() || change.field("before").is_some())
+    else {
+        let is_deleted = change.field("__deleted").is_some_and(|deleted| deleted.value.sent() == "true");
+        return match inner {
+            _ if is_deleted => Change::Gone,
+            Some(inner) if inner.is_object() => Change::Row(inner.raw),
+            Some(_) => Change::Gone,
+            None => Change::Other,
+        };
+    };
+    match change.field("after").filter(|after| after.is_object() && op.value.sent() != "d") {
+        Some(after) => Change::Row(after.raw),
+        None => Change::Gone,
+    }
+}
+
+fn root_object(content: &[u8]) -> Option<Node<'_>> {
+    let (raw, value) = single(content)?;
+    Some(Node::new(raw, value)).filter(Node::is_object)
+}
+
+/// The one JSON value of `content`.
+fn single(content: &[u8]) -> Option<(&[u8], Value<'_>)> {
+    let mut values = scan::values(scan::without_mark(content));
+    values.next()?.ok().filter(|_| values.next().is_none())
+}
