@@ -8,7 +8,9 @@ use ucum::{Analysis, UcumError};
 use wardwatch_model::diagnostic::nearest;
 
 /// Usual names that UCUM does not know, or by which it means something else, with its own; large and small letters are the same.
-const USUAL: [(&str, &str); 71] = [
+const USUAL: [(&str, &str); 73] = [
+    ("beat/min", "/min"),
+    ("/", "1"),
     ("°c", "Cel"),
     ("ºc", "Cel"),
     ("c", "Cel"),

@@ -30,7 +30,8 @@ impl Form {
     pub fn paths(&self) -> impl Iterator<Item = &SourcePath> {
         let conditions = self.when.iter().chain(self.counts.conditions());
         let long = self.long.iter().flat_map(|long| long.name.iter().chain(&long.value));
-        conditions.map(|condition| &condition.field).chain(long).chain(self.columns.paths())
+        let paths = conditions.flat_map(|condition| &condition.fields).chain(long).chain(self.columns.paths());
+        paths.flat_map(SourcePath::places)
     }
 
     /// Whether a record is an object with the values in its fields, or with one vital.
@@ -146,8 +147,8 @@ pub struct LongForm {
     pub name: Vec<SourcePath>,
     /// The paths of its value; the first that is not null counts.
     pub value: Vec<SourcePath>,
-    /// Vitals of one record, patient and device that were measured within this are one row.
-    pub join_within: Option<Duration>,
+    /// Vitals of one record, patient and device that were measured within this are one row: by default those of one time.
+    pub join_within: Duration,
     /// What becomes of a vital that no column is named after.
     pub undeclared: Undeclared,
 }

@@ -27,6 +27,7 @@ pub use job::{
     StoreUrl, Trigger,
 };
 pub use parse::{load, parse};
+pub use path::Template;
 pub use path::{KafkaField, Scope, Search, SourcePath, Step, Way};
 pub use raw::schema;
-pub use written::{Condition, FieldTest, Part, Units, Written};
+pub use written::{Condition, FieldTest, Part, TimeUnit, TimeWritten, Units, Written};

@@ -15,6 +15,71 @@ pub enum SourcePath {
     Beside(KafkaField),
     /// Somewhere that has to be searched for.
     Search(Search),
+    /// In several places: their texts, put together.
+    Template(Template),
+}
+
+/// Texts of several places, put together: `{date} {time}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Template(Vec<TemplatePart>);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum TemplatePart {
+    Text(String),
+    Path(SourcePath),
+}
+
+impl Template {
+    /// Errors: why `text` writes none.
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" does not put places together; write them like \"{{date}} {{time}}\"");
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once('{') {
+            let (path, behind) = behind.split_once('}').ok_or_else(wrong)?;
+            if before.contains('}') {
+                return Err(wrong());
+            }
+            if !before.is_empty() {
+                parts.push(TemplatePart::Text(before.to_owned()));
+            }
+            parts.push(TemplatePart::Path(SourcePath::parse(path)?));
+            rest = behind;
+        }
+        if rest.contains('}') {
+            return Err(wrong());
+        }
+        if !rest.is_empty() {
+            parts.push(TemplatePart::Text(rest.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+
+    /// The places, in their order.
+    pub fn paths(&self) -> impl Iterator<Item = &SourcePath> {
+        self.0.iter().filter_map(|part| match part {
+            TemplatePart::Path(path) => Some(path),
+            TemplatePart::Text(_) => None,
+        })
+    }
+
+    /// What comes of the texts of its places; `None` where none of them has one.
+    pub fn fill(&self, text: &mut dyn FnMut(&SourcePath) -> Option<String>) -> Option<String> {
+        let mut filled = String::new();
+        let mut has_any = false;
+        for part in &self.0 {
+            match part {
+                TemplatePart::Text(text) => filled.push_str(text),
+                TemplatePart::Path(path) => {
+                    if let Some(text) = text(path) {
+                        has_any = true;
+                        filled.push_str(&text);
+                    }
+                }
+            }
+        }
+        has_any.then_some(filled)
+    }
 }
 
 /// What Kafka has beside a record's value.
@@ -80,10 +145,14 @@ impl SourcePath {
     /// - `readings[0]`, `[-1]` and `[*]` go into lists.
     /// - `$` begins at the record, `^` at the nearest object around the item that has it, `@` or nothing at the item.
     /// - `[?…]`, `..` and whatever else JSONPath has may follow `$` and `@`.
+    /// - `{date} {time}` puts the texts of several places together.
     /// - `@key`, `@stamp`, `@topic` and `@header.NAME` are no part of the record's value, but what Kafka has beside it.
     ///
     /// Errors: why it is no path.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('{') {
+            return Template::parse(text).map(Self::Template);
+        }
         if let Some(name) = text.strip_prefix('@').filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic())) {
             let field = match name.split_once('.') {
                 Some(("header", name)) if !name.is_empty() => KafkaField::Header(name.to_owned()),
@@ -121,8 +190,17 @@ impl SourcePath {
     pub fn beside(&self) -> Option<&KafkaField> {
         match self {
             Self::Beside(field) => Some(field),
-            Self::Fields(_) | Self::Search(_) => None,
+            Self::Fields(_) | Self::Search(_) | Self::Template(_) => None,
         }
+    }
+
+    /// The places of which it is made: itself, or those that it puts together.
+    pub fn places(&self) -> impl Iterator<Item = &SourcePath> {
+        let (own, several) = match self {
+            Self::Template(template) => (None, Some(template)),
+            _ => (Some(self), None),
+        };
+        own.into_iter().chain(several.into_iter().flat_map(Template::paths))
     }
 
     /// Puts a value there, in objects that are made as they are needed; nothing where it is no field.
@@ -261,6 +339,10 @@ impl fmt::Display for SourcePath {
             Self::Beside(KafkaField::Topic) => f.write_str("@topic"),
             Self::Beside(KafkaField::Header(name)) => write!(f, "@header.{name}"),
             Self::Search(search) => search.fmt(f),
+            Self::Template(template) => template.0.iter().try_for_each(|part| match part {
+                TemplatePart::Text(text) => f.write_str(text),
+                TemplatePart::Path(path) => write!(f, "{{{path}}}"),
+            }),
         }
     }
 }
@@ -350,6 +432,14 @@ mod tests {
             ("^.name", search(Scope::Enclosing, &[step("name")])),
             ("@key", SourcePath::Beside(KafkaField::Key)),
             ("@timestamp", SourcePath::Beside(KafkaField::Stamp)),
+            ("{date} {^.time}", {
+                let parts = [
+                    TemplatePart::Path(fields(&["date"])),
+                    TemplatePart::Text(" ".to_owned()),
+                    TemplatePart::Path(search(Scope::Enclosing, &[step("time")])),
+                ];
+                SourcePath::Template(Template(parts.to_vec()))
+            }),
             ("@header.ward.name", SourcePath::Beside(KafkaField::Header("ward.name".to_owned()))),
         ];
         for (text, path) in cases {
@@ -373,7 +463,21 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["", ".", "a..b", "a.", "@kay", "@header.", "@header", "^..hr", "^[?@.a]", "$.a[?@.b ==]"] {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "a.",
+            "@kay",
+            "@header.",
+            "@header",
+            "{a",
+            "a}{b}",
+            "{}",
+            "^..hr",
+            "^[?@.a]",
+            "$.a[?@.b ==]",
+        ] {
             let error = SourcePath::parse(text).expect_err(text);
             assert!(error.contains(&format!("\"{text}\"")), "{error}");
         }

@@ -286,10 +286,20 @@ pub(super) struct RawColumn {
     pub(super) extract: Option<Text>,
     /// The unit that records use, where they do not say: "°F". Values are converted to `unit`.
     pub(super) unit_in: Option<Text>,
-    /// The field of the record that names the unit.
-    pub(super) unit_from: Option<Text>,
+    /// The field of the record that names the unit; of several, the first that has a value counts.
+    pub(super) unit_from: Option<RawPlaces>,
     /// The molar mass of what is measured, in g/mol, where one unit counts its mass and the other its molecules.
     pub(super) molar_mass: Option<Spanned<f64>>,
+    /// Of times: how they are written, as strftime has it: "%d.%m.%Y %H:%M".
+    pub(super) time_format: Option<RawPlaces>,
+    /// Of times: what a number counts: ns, us, ms, s, min, h or d.
+    pub(super) count_in: Option<Text>,
+    /// Of times: the field from whose time a number counts, if not from 1970.
+    pub(super) origin: Option<RawPlaces>,
+    /// Of times: a field that is added, if it is there: { field = "nanosec", unit = "ns" }.
+    pub(super) plus: Option<RawPlus>,
+    /// Of times: "@stamp" where records have the time of day only; the day is the one nearest to Kafka's stamp.
+    pub(super) day: Option<Text>,
     /// Numbers are multiplied by this.
     pub(super) scale: Option<Spanned<f64>>,
     /// And this is added.
@@ -299,21 +309,23 @@ pub(super) struct RawColumn {
 }
 
 impl RawColumn {
-    /// What this leaves open, as `other` says it. Where this says where the column stands, `other` says nothing of it.
+    /// What this leaves open of how the column stands in records, as `other` says it, and what `other` leaves open of the frame's
+    /// column. Where this says where the column stands, `other` says nothing of it.
     pub(super) fn over(self, other: Self) -> Self {
         let is_placed = self.from.is_some() || self.named.is_some();
         let (from, named) = if is_placed { (None, None) } else { (other.from, other.named) };
         Self {
-            r#type: self.r#type.or(other.r#type),
-            required: self.required.or(other.required),
+            // These are of the frame, whatever the form.
+            r#type: other.r#type.or(self.r#type),
+            required: other.required.or(self.required),
             from: self.from.or(from),
             named: self.named.or(named),
-            unit: self.unit.or(other.unit),
-            label: self.label.or(other.label),
-            plausible: self.plausible.or(other.plausible),
-            doubtful: self.doubtful.or(other.doubtful),
-            limits: self.limits.or(other.limits),
-            valid_for: self.valid_for.or(other.valid_for),
+            unit: other.unit.or(self.unit),
+            label: other.label.or(self.label),
+            plausible: other.plausible.or(self.plausible),
+            doubtful: other.doubtful.or(self.doubtful),
+            limits: other.limits.or(self.limits),
+            valid_for: other.valid_for.or(self.valid_for),
             map: self.map.or(other.map),
             null: self.null.or(other.null),
             split: self.split.or(other.split),
@@ -323,6 +335,11 @@ impl RawColumn {
             unit_in: self.unit_in.or(other.unit_in),
             unit_from: self.unit_from.or(other.unit_from),
             molar_mass: self.molar_mass.or(other.molar_mass),
+            time_format: self.time_format.or(other.time_format),
+            count_in: self.count_in.or(other.count_in),
+            origin: self.origin.or(other.origin),
+            plus: self.plus.or(other.plus),
+            day: self.day.or(other.day),
             scale: self.scale.or(other.scale),
             offset: self.offset.or(other.offset),
             valid_when: self.valid_when.or(other.valid_when),
@@ -346,7 +363,8 @@ impl RawColumn {
             decimal: at(self.decimal, place),
             extract: at(self.extract, place),
             unit_in: at(self.unit_in, place),
-            unit_from: at(self.unit_from, place),
+            count_in: at(self.count_in, place),
+            day: at(self.day, place),
             molar_mass: at(self.molar_mass, place),
             scale: at(self.scale, place),
             offset: at(self.offset, place),
@@ -369,6 +387,16 @@ impl RawPlaces {
             Self::Several(several) => several,
         }
     }
+}
+
+/// What is added to a time.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPlus {
+    /// The field.
+    pub(super) field: String,
+    /// What it counts: ns, us, ms, s, min, h or d.
+    pub(super) unit: String,
 }
 
 /// One text or number, or several.
@@ -424,8 +452,8 @@ pub(super) enum RawConditions {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCondition {
-    /// The field.
-    pub(super) field: String,
+    /// The field; of several, the first that has a value counts.
+    pub(super) field: RawPlaces,
     /// One of these: ["final", "amended"].
     pub(super) is: Option<RawWords>,
     /// None of these.
@@ -447,7 +475,7 @@ pub(super) struct RawLong {
     pub(super) name: RawPlaces,
     /// The path of its value; of several, the first that is not null counts: ["qty", "Avg"].
     pub(super) value: RawPlaces,
-    /// Vitals of one record that were measured within so long are one row: "1s".
+    /// Vitals of one record that were measured within so long are one row: "1s". Without it, those of one time.
     pub(super) join_within: Option<Text>,
     /// Whether a name that no column has makes a reject. Without it, what bears such a name is left out and counted.
     #[serde(default)]

@@ -22,6 +22,49 @@ pub struct Written {
     pub scaled: Option<Conversion>,
     /// When it counts.
     pub valid_when: Vec<Condition>,
+    /// How times are written.
+    pub time: TimeWritten,
+}
+
+/// How the times of a column are written, beside the forms that are always read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TimeWritten {
+    /// Formats of chrono's (`%d.%m.%Y %H:%M`).
+    pub formats: Vec<String>,
+    /// What numbers count.
+    pub count_in: Option<TimeUnit>,
+    /// From when they count, if not from 1970; the first that has a value.
+    pub origin: Vec<SourcePath>,
+    /// A field that is added, if it is there, and what it counts.
+    pub plus: Option<(SourcePath, TimeUnit)>,
+    /// Whether a time of day is of the day that brings it nearest to Kafka's stamp.
+    pub is_near_stamp: bool,
+}
+
+/// What a number that is a time counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeUnit {
+    /// So many of them are a microsecond; 1 where one is longer.
+    pub per_microsecond: u32,
+    /// So many microseconds one is long.
+    pub microseconds: i64,
+}
+
+impl TimeUnit {
+    /// By name.
+    pub const NAMES: [(&'static str, Self); 7] = [
+        ("ns", Self { per_microsecond: 1_000, microseconds: 1 }),
+        ("us", Self::of(1)),
+        ("ms", Self::of(1_000)),
+        ("s", Self::of(1_000_000)),
+        ("min", Self::of(60_000_000)),
+        ("h", Self::of(3_600_000_000)),
+        ("d", Self::of(86_400_000_000)),
+    ];
+
+    const fn of(microseconds: i64) -> Self {
+        Self { per_microsecond: 1, microseconds }
+    }
 }
 
 /// One of the parts that a text is split into.
@@ -29,8 +72,20 @@ pub struct Written {
 pub struct Part {
     /// What stands between them.
     pub separator: String,
-    /// Which it is; 0 is the first.
-    pub index: usize,
+    /// Which it is; 0 is the first, -1 the last.
+    pub index: i64,
+}
+
+impl Part {
+    /// It, of a text; `None` where there are not so many.
+    #[must_use]
+    pub fn of<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let separator = self.separator.as_str();
+        match usize::try_from(self.index) {
+            Ok(index) => text.split(separator).nth(index),
+            Err(_) => text.rsplit(separator).nth(usize::try_from(-1 - self.index).ok()?),
+        }
+    }
 }
 
 /// The units of a column's values.
@@ -40,8 +95,8 @@ pub struct Units {
     pub own: String,
     /// The one that records use which do not say; `None` where that is the column's own.
     pub sent: Option<Conversion>,
-    /// Where a record names its unit.
-    pub from: Option<SourcePath>,
+    /// Where a record may name its unit; the first that has a value counts.
+    pub from: Vec<SourcePath>,
     /// The molar mass of what is measured, in grams per mole.
     pub molar_mass: Option<f64>,
 }
@@ -59,8 +114,8 @@ impl Units {
 /// When a value counts: by another field of its record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// The field.
-    pub field: SourcePath,
+    /// Where it may stand; the first that has a value counts.
+    pub fields: Vec<SourcePath>,
     /// What it has to be.
     pub test: FieldTest,
 }
@@ -86,14 +141,14 @@ impl Written {
     /// Whether values stand for themselves.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        let is_taken_apart = self.part.is_some() || self.has_decimal_comma;
+        let is_taken_apart = self.part.is_some() || self.has_decimal_comma || self.time != TimeWritten::default();
         self.null.is_empty() && self.valid_when.is_empty() && !is_taken_apart && !self.converts()
     }
 
     /// Whether numbers may become others, by a unit that the job or the record names, or by a scale.
     #[must_use]
     pub fn converts(&self) -> bool {
-        self.units.sent.is_some() || self.units.from.is_some() || self.is_in_text || self.scaled.is_some()
+        self.units.sent.is_some() || !self.units.from.is_empty() || self.is_in_text || self.scaled.is_some()
     }
 
     /// Whether a text says that there is no value.
@@ -111,7 +166,8 @@ impl Written {
 
     /// The fields of a record that say something of the value.
     pub fn fields(&self) -> impl Iterator<Item = &SourcePath> {
-        self.units.from.iter().chain(self.valid_when.iter().map(|condition| &condition.field))
+        let of_time = self.time.origin.iter().chain(self.time.plus.iter().map(|(field, _)| field));
+        self.units.from.iter().chain(self.valid_when.iter().flat_map(|condition| &condition.fields)).chain(of_time)
     }
 }
 
@@ -144,6 +200,12 @@ impl Condition {
         }
     }
 
+    /// The field, for people.
+    #[must_use]
+    pub fn field(&self) -> String {
+        self.fields.iter().map(|field| format!("\"{field}\"")).collect::<Vec<_>>().join(" or ")
+    }
+
     /// What is said of a value that does not count.
     #[must_use]
     pub fn reason(&self, text: Option<&str>) -> String {
@@ -161,9 +223,9 @@ impl Condition {
             Some(text) => {
                 let (mut shown, rest) = (text.chars().take(SHOWN).collect::<String>(), text.chars().nth(SHOWN));
                 shown.extend(rest.map(|_| '…'));
-                format!("does not count: field \"{}\" is \"{shown}\"; it must be {wanted}", self.field)
+                format!("does not count: field {} is \"{shown}\"; it must be {wanted}", self.field())
             }
-            None => format!("does not count: field \"{}\" has no value; it must be {wanted}", self.field),
+            None => format!("does not count: field {} has no value; it must be {wanted}", self.field()),
         }
     }
 }

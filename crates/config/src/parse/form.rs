@@ -16,7 +16,13 @@ use super::super::{
 };
 
 /// The forms that come with wardwatch.
-const SHIPPED: [(&str, &str); 0] = [];
+const SHIPPED: [(&str, &str); 5] = [
+    ("fhir-observation", include_str!("../../../../jobs/forms/fhir-observation.toml")),
+    ("fhir-bundle", include_str!("../../../../jobs/forms/fhir-bundle.toml")),
+    ("senml", include_str!("../../../../jobs/forms/senml.toml")),
+    ("open-mhealth", include_str!("../../../../jobs/forms/open-mhealth.toml")),
+    ("hl7v2-oru", include_str!("../../../../jobs/forms/hl7v2-oru.toml")),
+];
 
 /// What may be taken off.
 const STEPS: [(&str, Unwrap); 5] = [
@@ -84,7 +90,9 @@ impl Checker<'_> {
         if let Some(used) = raw.r#use.take() {
             name = used.get_ref().rsplit('/').next().unwrap_or_default().trim_end_matches(".toml").to_owned();
             let mut used = self.used(&used)?;
-            lay_over(&mut columns, std::mem::take(&mut used.columns));
+            let said = std::mem::take(&mut used.columns);
+            let known: Vec<Spanned<String>> = columns.keys().cloned().collect();
+            lay_over(&mut columns, under_names_of(said, &known, heads));
             raw = over(raw, used);
         }
         for column in raw.columns.keys().filter(|name| !columns.contains_key(*name)).cloned().collect::<Vec<_>>() {
@@ -138,6 +146,16 @@ impl Checker<'_> {
     ) -> Option<Form> {
         let when = self.conditions(raw.when.clone(), place.clone());
         let format = self.format(&raw, place.clone());
+        let is_json = matches!(format, None | Some(Format::Json));
+        if let Some(condition) = when.iter().flatten().find(|condition| {
+            !is_json && condition.fields.iter().flat_map(SourcePath::places).any(|path| path.beside().is_none())
+        }) {
+            let message = format!(
+                "only forms of JSON are told by a field, {}; tell this one by @topic, @key or @header.NAME",
+                condition.field()
+            );
+            return self.refuse(place, message);
+        }
         let unwrap: Option<Vec<Unwrap>> = raw
             .unwrap
             .into_iter()
@@ -178,7 +196,8 @@ impl Checker<'_> {
         };
         raw.into_iter()
             .map(|condition| {
-                let start = self.text.find(&condition.field).unwrap_or(place.start);
+                let fields = condition.field.clone().into_list();
+                let start = fields.first().and_then(|field| self.text.find(field.as_str())).unwrap_or(place.start);
                 self.condition(condition, start..start)
             })
             .collect()
@@ -253,10 +272,7 @@ impl Checker<'_> {
     fn long(&mut self, raw: RawLong) -> Option<LongForm> {
         let name: Option<Vec<SourcePath>> = raw.name.into_list().iter().map(|path| self.path(path)).collect();
         let value: Option<Vec<SourcePath>> = raw.value.into_list().iter().map(|path| self.field(path)).collect();
-        let join_within = match raw.join_within {
-            None => None,
-            Some(within) => Some(self.required(within, |text| duration(text, Zero::Allowed))?),
-        };
+        let join_within = self.or_default(raw.join_within, "0s", |text| duration(text, Zero::Allowed))?;
         let undeclared = if raw.strict { Undeclared::Rejected } else { Undeclared::Ignored };
         Some(LongForm { name: name?, value: value?, join_within, undeclared })
     }
@@ -289,11 +305,9 @@ impl Checker<'_> {
         if has_rows {
             return self.refuse(place, "rows leads into JSON; lines and segments are rows by themselves".to_owned());
         }
-        let mut paths: Vec<&SourcePath> = form.columns.paths().collect();
-        paths.extend(form.long.iter().flat_map(|long| long.name.iter().chain(&long.value)));
-        for path in paths {
+        for path in form.paths() {
             let message = match (path, &form.format) {
-                (SourcePath::Beside(_), _) => continue,
+                (SourcePath::Beside(_) | SourcePath::Template(_), _) => continue,
                 (SourcePath::Search(_), _) => format!("\"{path}\" searches in JSON, and this is none"),
                 (SourcePath::Fields(names), Format::Hl7v2) if is_hl7(names) => continue,
                 (SourcePath::Fields(_), Format::Hl7v2) => {
@@ -316,7 +330,7 @@ fn long_of_hl7() -> LongForm {
     LongForm {
         name: vec![field(&["OBX", "3", "1"]), field(&["OBX", "3", "4"]), field(&["OBX", "3", "2"])],
         value: vec![field(&["OBX", "5"])],
-        join_within: Some(std::time::Duration::ZERO),
+        join_within: std::time::Duration::ZERO,
         undeclared: Undeclared::Ignored,
     }
 }
@@ -358,6 +372,21 @@ fn lay_over(columns: &mut RawColumns, form: BTreeMap<Spanned<String>, RawFormCol
         };
         columns.insert(known, said.over(column));
     }
+}
+
+/// What a form says of patient and time, under the names that the job has for them.
+fn under_names_of(
+    said: BTreeMap<Spanned<String>, RawFormColumn>,
+    known: &[Spanned<String>],
+    heads: Heads<'_>,
+) -> BTreeMap<Spanned<String>, RawFormColumn> {
+    let own = |name: &Spanned<String>| match name.get_ref().as_str() {
+        _ if known.contains(name) => None,
+        "patient_id" => known.iter().find(|known| known.get_ref() == heads.key.get_ref()),
+        "event_time" => known.iter().find(|known| known.get_ref() == heads.event_time.get_ref()),
+        _ => None,
+    };
+    said.into_iter().map(|(name, column)| (own(&name).cloned().unwrap_or(name), column)).collect()
 }
 
 /// A form of a file, as if all of it stood at one place of the job file.

@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 
+use wardwatch_model::diagnostic::unknown;
+
 use super::super::checker::Checker;
-use super::super::raw::{RawColumn, RawCondition, RawConditions, RawWords};
-use super::super::{ColumnType, Condition, Conversion, FieldTest, Part, Pattern, Units, Written};
+use super::super::raw::{RawColumn, RawCondition, RawConditions, RawPlaces, RawWords};
+use super::super::{
+    ColumnType, Condition, Conversion, FieldTest, Part, Pattern, SourcePath, TimeUnit, TimeWritten, Units, Written,
+};
 
 /// No text has more parts.
-const MOST_PARTS: usize = 100;
+const MOST_PARTS: i64 = 100;
 
 impl Checker<'_> {
     /// Takes what `raw` says of how the column's values are written.
@@ -70,8 +74,66 @@ impl Checker<'_> {
         } {
             valid_when.push(self.condition(condition, place.clone())?);
         }
+        let time = self.time(raw, name, r#type, place)?;
         let null = raw.null.take().map(RawWords::into_list).unwrap_or_default();
-        Some(Written { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when })
+        Some(Written { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when, time })
+    }
+
+    /// How times are written.
+    fn time(
+        &mut self,
+        raw: &mut RawColumn,
+        name: &str,
+        r#type: ColumnType,
+        place: Range<usize>,
+    ) -> Option<TimeWritten> {
+        let of_times = [
+            (raw.time_format.is_some(), "time_format"),
+            (raw.count_in.is_some(), "count_in"),
+            (raw.origin.is_some(), "origin"),
+            (raw.plus.is_some(), "plus"),
+            (raw.day.is_some(), "day"),
+        ];
+        if let Some((_, setting)) = of_times.iter().find(|(is_set, _)| *is_set && r#type != ColumnType::Time) {
+            let message = format!("{setting} is for columns of type \"time\", and \"{name}\" is none");
+            return self.refuse(place, message);
+        }
+        let formats = raw.time_format.take().map(RawPlaces::into_list).unwrap_or_default();
+        for format in &formats {
+            let items: Vec<chrono::format::Item<'_>> = chrono::format::StrftimeItems::new(format).collect();
+            if items.contains(&chrono::format::Item::Error) || !format.contains('%') {
+                let message = format!("\"{format}\" is not a format of times; write it like \"%d.%m.%Y %H:%M:%S\"");
+                return self.refuse(place, message);
+            }
+        }
+        let unit = |text: &str| {
+            let found = TimeUnit::NAMES.iter().find(|(name, _)| *name == text).map(|(_, unit)| *unit);
+            found.ok_or_else(|| unknown("unit of time", text, TimeUnit::NAMES.iter().map(|(name, _)| *name)))
+        };
+        let count_in = match raw.count_in.take() {
+            None => None,
+            Some(text) => Some(self.required(text, unit)?),
+        };
+        let plus = match raw.plus.take() {
+            None => None,
+            Some(plus) => match unit(&plus.unit) {
+                Ok(unit) => Some((self.path_at(&plus.field, place.clone())?, unit)),
+                Err(message) => return self.refuse(place, message),
+            },
+        };
+        let is_near_stamp = match raw.day.take() {
+            None => false,
+            Some(day) => self.required(day, |day| match day {
+                "@stamp" | "@timestamp" => Ok(true),
+                other => Err(format!("\"{other}\" is no day; write \"@stamp\"")),
+            })?,
+        };
+        Some(TimeWritten { formats, count_in, origin: self.paths(raw.origin.take(), place)?, plus, is_near_stamp })
+    }
+
+    fn paths(&mut self, raw: Option<RawPlaces>, place: Range<usize>) -> Option<Vec<SourcePath>> {
+        let texts = raw.map(RawPlaces::into_list).unwrap_or_default();
+        texts.iter().map(|text| self.path_at(text, place.clone())).collect()
     }
 
     fn part(&mut self, raw: &mut RawColumn, place: Range<usize>) -> Option<Option<Part>> {
@@ -82,15 +144,15 @@ impl Checker<'_> {
                 if separator.is_empty() {
                     return self.refuse(split.span(), "a text is split at something: \"/\"".to_owned());
                 }
-                let index = usize::try_from(*part.get_ref())
-                    .ok()
-                    .and_then(|part| part.checked_sub(1))
-                    .filter(|index| *index < MOST_PARTS);
-                let Some(index) = index else {
-                    return self.refuse(
-                        part.span(),
-                        format!("{} is no part; they are counted from 1 to {MOST_PARTS}", part.get_ref()),
-                    );
+                let index = match *part.get_ref() {
+                    part if (1..=MOST_PARTS).contains(&part) => part - 1,
+                    part if (-MOST_PARTS..0).contains(&part) => part,
+                    other => {
+                        let message = format!(
+                            "{other} is no part; they are counted from 1 to {MOST_PARTS}, or from -1 on from the end"
+                        );
+                        return self.refuse(part.span(), message);
+                    }
                 };
                 Some(Some(Part { separator, index }))
             }
@@ -118,12 +180,9 @@ impl Checker<'_> {
             None => None,
             Some(unit) => Some(self.required(unit, |unit| Conversion::between(unit, &own, molar_mass))?),
         };
-        let from = match raw.unit_from.take() {
-            None => None,
-            Some(path) => Some(self.path_at(path.get_ref(), path.span())?),
-        };
+        let from = self.paths(raw.unit_from.take(), place.clone())?;
         // What no unit can be converted to is told now, and not with each record.
-        if (from.is_some() || sent.is_some() || is_in_text)
+        if (!from.is_empty() || sent.is_some() || is_in_text)
             && !own.is_empty()
             && let Err(message) = Conversion::check(&own)
         {
@@ -133,7 +192,12 @@ impl Checker<'_> {
     }
 
     pub(super) fn condition(&mut self, raw: RawCondition, place: Range<usize>) -> Option<Condition> {
-        let field = self.path_at(&raw.field, place.clone())?;
+        let fields = self.paths(Some(raw.field), place.clone())?;
+        let field = fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        if fields.is_empty() {
+            return self
+                .refuse(place, "a condition names a field: { field = \"status\", is = [\"final\"] }".to_owned());
+        }
         let words = |words: RawWords| words.into_list();
         let tests = [
             raw.is.map(|is| FieldTest::Is(words(is))),
@@ -154,7 +218,7 @@ impl Checker<'_> {
             (Some(FieldTest::AtLeast(bound) | FieldTest::AtMost(bound)), None) if !bound.is_finite() => {
                 self.refuse(place, format!("{bound} is no bound of \"{field}\"; write a number"))
             }
-            (Some(test), None) => Some(Condition { field, test }),
+            (Some(test), None) => Some(Condition { fields, test }),
             _ => {
                 let message = "a condition names a field and one of is, is_not, at_least, at_most, exists and matches: \
                                { field = \"status\", is = [\"final\"] }";

@@ -22,7 +22,7 @@ use super::number::{Numbers, number_and_rest};
 use super::parsed::{Parsed, Unreadable};
 use super::schema::{Layout, Long, frame_type};
 use super::text::{quoted, truth, value_text, whole};
-use super::time::{self, Clock};
+use super::time::{self, Clock, TimeFields};
 
 /// The first fault of each row; a row with one becomes a reject, or is left out.
 #[derive(Debug)]
@@ -141,6 +141,9 @@ impl Reader<'_> {
 
     /// What stands at `path` in or beside the records.
     fn parsed_at(&mut self, path: &SourcePath, found: Option<&ArrayRef>) -> Option<ArrayRef> {
+        if let SourcePath::Template(_) = path {
+            return Some(Arc::new(self.texts_at(path)?));
+        }
         if path.beside().is_none() {
             return at_path(&self.parsed.batch, self.layout.names(path)?);
         }
@@ -153,10 +156,32 @@ impl Reader<'_> {
 
     /// The texts at `path`; `None` where no record has any.
     fn texts_at(&self, path: &SourcePath) -> Option<StringViewArray> {
+        if let SourcePath::Template(template) = path {
+            let places: Vec<(&SourcePath, Option<StringViewArray>)> =
+                template.paths().map(|place| (place, self.texts_at(place))).collect();
+            let text = |row: usize, place: &SourcePath| {
+                let texts = places.iter().find(|(known, _)| *known == place)?.1.as_ref()?;
+                texts.is_valid(row).then(|| texts.value(row).to_owned())
+            };
+            let rows = 0..self.parsed.batch.num_rows();
+            return Some(rows.map(|row| template.fill(&mut |place| text(row, place))).collect());
+        }
         if path.beside().is_none() {
             return at_path(&self.parsed.batch, self.layout.names(path)?)?.as_string_view_opt().cloned();
         }
         Some((self.beside)(path)?.texts)
+    }
+
+    /// The texts at the first of `paths` that has one, row by row; `None` where no record has any.
+    pub(super) fn first_texts(&self, paths: &[SourcePath]) -> Option<StringViewArray> {
+        paths.iter().filter_map(|path| self.texts_at(path)).reduce(|first, next| {
+            let is_some = |text: &Option<&str>| text.is_some_and(|text| value_text(text).is_some());
+            first
+                .iter()
+                .zip(next.iter())
+                .map(|(first, next)| if is_some(&first) { first } else { next.or(first) })
+                .collect()
+        })
     }
 
     /// What JSON held at `path` and no type takes, where there is no value yet.
@@ -198,16 +223,15 @@ impl Reader<'_> {
         let conditions: Vec<(&Condition, Option<StringViewArray>, HashSet<usize>)> = written
             .valid_when
             .iter()
-            .map(|condition| (condition, self.texts_at(&condition.field), self.garbled_at(&condition.field)))
+            .map(|condition| (condition, self.first_texts(&condition.fields), self.garbled_at(&condition.fields)))
             .collect();
         let mut value = |row: usize, text: &'t str| {
             if written.is_null(text.trim()) {
                 return None;
             }
             for (condition, fields, garbled) in &conditions {
-                if garbled.contains(&row) {
-                    let reason =
-                        format!("does not count: field \"{}\" is neither a text nor a number", condition.field);
+                if garbled.contains(&row) && fields.as_ref().is_none_or(|fields| fields.is_null(row)) {
+                    let reason = format!("does not count: field {} is neither a text nor a number", condition.field());
                     self.note(row, text, reason);
                     return None;
                 }
@@ -219,9 +243,10 @@ impl Reader<'_> {
                 }
             }
             let Some(part) = &written.part else { return Some(Cow::Borrowed(text)) };
-            match text.split(part.separator.as_str()).nth(part.index) {
+            match part.of(text) {
                 None => {
-                    self.note(row, text, format!("has no part {}, split at \"{}\"", part.index + 1, part.separator));
+                    let number = if part.index < 0 { part.index } else { part.index + 1 };
+                    self.note(row, text, format!("has no part {number}, split at \"{}\"", part.separator));
                     None
                 }
                 Some(own) => {
@@ -289,8 +314,17 @@ impl Reader<'_> {
                 Arc::new(self.read_each(texts, Float64Builder::new(), |row, text| numbers.read(row, text)))
             }
             ColumnType::Time => {
+                let origins = self.first_texts(&written.time.origin);
+                let plus =
+                    written.time.plus.as_ref().and_then(|(field, _)| self.first_texts(std::slice::from_ref(field)));
+                let text_of = |texts: &Option<StringViewArray>, row: usize| {
+                    let texts = texts.as_ref().filter(|texts| texts.is_valid(row))?;
+                    value_text(texts.value(row)).map(str::to_owned)
+                };
                 let times = self.read_each(texts, TimestampMicrosecondArray::builder(0), |row, text| {
-                    time::read(text, Clock { zone, stamp: stamp(row) }).map(Some)
+                    let clock = Clock { zone, stamp: stamp(row) };
+                    let beside = TimeFields { origin: text_of(&origins, row), plus: text_of(&plus, row) };
+                    time::read_as(text, clock, &written.time, &beside).map(Some)
                 });
                 Arc::new(times.with_timezone("UTC"))
             }
@@ -338,9 +372,8 @@ impl<'a> Reader<'a> {
     /// How the column's numbers are written.
     fn numbers(&self) -> Numbers<'a> {
         let written = &self.column.written;
-        let from = written.units.from.as_ref();
-        let units = from.and_then(|path| self.texts_at(path));
-        let without_unit = from.map(|path| self.garbled_at(path)).unwrap_or_default();
+        let units = self.first_texts(&written.units.from);
+        let without_unit = self.garbled_at(&written.units.from);
         Numbers { written, units, without_unit, known: RefCell::default() }
     }
 
@@ -349,12 +382,16 @@ impl<'a> Reader<'a> {
         self.layout.names(path).and_then(|names| self.parsed.misread.get(names)).map_or(&[], Vec::as_slice)
     }
 
-    /// The rows where something stands at `path` that is no text and no number.
-    fn garbled_at(&self, path: &SourcePath) -> HashSet<usize> {
-        if path.beside().is_none() {
-            return self.unreadable(path).iter().map(|unreadable| unreadable.row).collect();
+    /// The rows where something stands at one of `paths` that is no text and no number.
+    fn garbled_at(&self, paths: &[SourcePath]) -> HashSet<usize> {
+        let mut garbled = HashSet::new();
+        for path in paths.iter().flat_map(SourcePath::places) {
+            match path.beside() {
+                None => garbled.extend(self.unreadable(path).iter().map(|unreadable| unreadable.row)),
+                Some(_) => garbled.extend((self.beside)(path).into_iter().flat_map(|beside| beside.garbled)),
+            }
         }
-        (self.beside)(path).map(|beside| beside.garbled.into_iter().collect()).unwrap_or_default()
+        garbled
     }
 }
 

@@ -148,10 +148,15 @@ impl FormDecoder {
             root.as_ref().and_then(|root| text_of(root, path))
         };
         self.form.when.iter().all(|condition| {
-            let text = match condition.field.beside() {
-                Some(_) => self.text_beside(&condition.field, record, records).ok().flatten().map(Cow::into_owned),
-                None => in_value(&condition.field),
+            let one = |path: &SourcePath| match path.beside() {
+                Some(_) => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+                None => in_value(path),
             };
+            let text = |path: &SourcePath| match path {
+                SourcePath::Template(template) => template.fill(&mut |place| one(place)),
+                path => one(path),
+            };
+            let text = condition.fields.iter().filter_map(text).find(|text| value_text(text).is_some());
             condition.is_met(text.as_deref().and_then(value_text))
         })
     }
@@ -171,7 +176,6 @@ impl FormDecoder {
             RecordReader::Lines(lines) => lines.parse(records, &self.layout),
         };
         let mut faults = Faults::new(parsed.rows.len());
-        self.leave_out(&parsed, records, &mut faults);
         let (columns, misread) = self.columns(&parsed, records, &mut faults);
         self.check_required(&columns, &misread, &mut faults);
         self.check_key_length(&columns, &mut faults);
@@ -195,26 +199,20 @@ impl FormDecoder {
         }
         let mut rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
             .unwrap_or_else(|error| panic!("the columns are made to the schema: {error}"));
-        if let Some(within) = self.form.long.as_ref().and_then(|long| long.join_within) {
-            (rows, of) = join(rows, of, &self.form.columns, within);
+        if let Some(long) = &self.form.long {
+            (rows, of) = join(rows, of, &self.form.columns, long.join_within);
         }
         let ignored = parsed.ignored + faults.ignored();
         FormRows { decoded: Decoded { rows, rejects, artefacts, ignored }, of }
     }
 
     /// Leaves out the rows that do not count by the form's conditions.
-    fn leave_out(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) {
+    fn leave_out(&self, reader: &Reader<'_>, faults: &mut Faults) {
         let Counts::Some { only, ignore } = &self.form.counts else { return };
         let conditions = only.iter().map(|condition| (condition, true)).chain(ignore.iter().map(|one| (one, false)));
         for (condition, is_wanted) in conditions {
-            let texts = match (self.layout.names(&condition.field), condition.field.beside()) {
-                (Some(names), _) => {
-                    cells::at_path(&parsed.batch, names).and_then(|found| found.as_string_view_opt().cloned())
-                }
-                (None, Some(_)) => self.beside(&condition.field, &parsed.rows, records).map(|beside| beside.texts),
-                (None, None) => None,
-            };
-            for row in 0..parsed.rows.len() {
+            let texts = reader.first_texts(&condition.fields);
+            for row in 0..reader.parsed.rows.len() {
                 let text = texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row));
                 if condition.is_met(text.and_then(value_text)) != is_wanted {
                     faults.ignore(row);
@@ -240,6 +238,7 @@ impl FormDecoder {
             beside: &beside,
             misread: &mut misread,
         };
+        self.leave_out(&reader, faults);
         let long = layout.long().map(|long| LongValues::new(long, &reader));
         let mut has_other = vec![false; parsed.rows.len()];
         let mut columns = Vec::new();
@@ -307,9 +306,21 @@ impl FormDecoder {
     /// Each text of a row at one of `paths`, in their order.
     fn texts_at(&self, paths: &[SourcePath], row: usize, parsed: &Parsed, records: &RawRecords) -> Vec<String> {
         let record = parsed.rows[row].record;
-        let text = |path: &SourcePath| match self.layout.names(path) {
-            Some(names) => json::text_at(parsed.text(row).or_else(|| records.payload(record))?, names),
+        let one = |path: &SourcePath| match self.layout.names(path) {
+            Some(names) => match (parsed.text(row), &self.reader) {
+                (Some(text), _) => json::text_at(text, names),
+                (None, RecordReader::Json(_)) => json::text_at(records.payload(record)?, names),
+                (None, RecordReader::Lines(_)) => {
+                    let texts = cells::at_path(&parsed.batch, names)?;
+                    let texts = texts.as_string_view();
+                    texts.is_valid(row).then(|| texts.value(row).to_owned())
+                }
+            },
             None => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
+        };
+        let text = |path: &SourcePath| match path {
+            SourcePath::Template(template) => template.fill(&mut |place| one(place)),
+            path => one(path),
         };
         paths.iter().filter_map(text).collect()
     }
@@ -319,7 +330,7 @@ impl FormDecoder {
         let text = |path: &SourcePath| match path {
             SourcePath::Fields(names) => json::text_at(records.payload(record)?, names),
             SourcePath::Beside(_) => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
-            SourcePath::Search(_) => None,
+            SourcePath::Search(_) | SourcePath::Template(_) => None,
         };
         self.form.columns.key().from.iter().find_map(text)
     }

@@ -77,7 +77,7 @@ impl Searched {
     pub(super) fn fields(&self) -> &[String] {
         match &self.path {
             SourcePath::Fields(names) => names,
-            SourcePath::Search(_) | SourcePath::Beside(_) => &[],
+            SourcePath::Search(_) | SourcePath::Beside(_) | SourcePath::Template(_) => &[],
         }
     }
 }
@@ -109,17 +109,20 @@ pub(super) const IS_TIME: &str = "time";
 
 impl Layout {
     pub(super) fn of(form: &Form) -> Self {
-        let long = Long::of(form);
         let mut read: Vec<(&SourcePath, Leaf)> = Vec::new();
         for column in form.columns.all() {
             let leaf = Leaf::of(column);
-            read.extend(column.from.iter().map(|path| (path, leaf.clone())));
-            read.extend(column.written.fields().map(|path| (path, Leaf::text())));
+            for path in &column.from {
+                let leaf = if matches!(path, SourcePath::Template(_)) { Leaf::text() } else { leaf.clone() };
+                read.extend(path.places().map(|place| (place, leaf.clone())));
+            }
+            let beside = column.written.fields().flat_map(SourcePath::places);
+            read.extend(beside.map(|path| (path, Leaf::text())));
         }
-        if let Some(long) = &form.long {
-            read.extend(long.name.iter().chain(&long.value).map(|path| (path, Leaf::text())));
-        }
-        read.extend(form.counts.conditions().map(|condition| (&condition.field, Leaf::text())));
+        let long = form.long.iter().flat_map(|long| long.name.iter().chain(&long.value));
+        let conditions = form.counts.conditions().flat_map(|condition| &condition.fields);
+        read.extend(long.chain(conditions).flat_map(SourcePath::places).map(|path| (path, Leaf::text())));
+        let long = Long::of(form);
         let outer = outer_of_others(read.iter().map(|(path, _)| *path));
         let is_json = matches!(form.format, Format::Json);
 

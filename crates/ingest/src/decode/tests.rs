@@ -409,4 +409,5 @@ proptest! {
 
 mod forms;
 mod items;
+mod times;
 mod written;

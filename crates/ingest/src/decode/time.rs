@@ -1,7 +1,9 @@
 //! The forms of time that devices send: ISO 8601 with or without a zone, HL7's digits, and counts since 1970.
 
-use chrono::{DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono::{DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
+
+use wardwatch_config::{TimeUnit, TimeWritten};
 
 /// What a time that names no zone depends on.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +12,97 @@ pub(super) struct Clock {
     pub(super) zone: Tz,
     /// When Kafka stamped the record, in microseconds since 1970.
     pub(super) stamp: Option<i64>,
+}
+
+/// What a record has beside a time that belongs to it.
+#[derive(Debug, Default)]
+pub(super) struct TimeFields {
+    /// From when it counts.
+    pub(super) origin: Option<String>,
+    /// What is added.
+    pub(super) plus: Option<String>,
+}
+
+/// So many seconds or more count from 1970, whatever the origin; fewer count from it (RFC 8428, section 4.5.3).
+const ABSOLUTE: f64 = 268_435_456.0;
+
+/// The same as [`read`] of a column that says how its times are written.
+pub(super) fn read_as(text: &str, clock: Clock, written: &TimeWritten, fields: &TimeFields) -> Result<i64, String> {
+    let plus = match (&fields.plus, &written.plus) {
+        (Some(plus), Some((field, unit))) => {
+            let count: f64 =
+                plus.parse().map_err(|_| format!("goes with field \"{field}\", which is \"{plus}\", not a number"))?;
+            micros_of(count, *unit).ok_or_else(|| NOT_VALID.to_owned())?
+        }
+        _ => 0,
+    };
+    let micros = base(text, clock, written, fields.origin.as_deref())?.saturating_add(plus);
+    if KEPT.contains(&micros) { Ok(micros) } else { Err(NOT_VALID.to_owned()) }
+}
+
+fn base(text: &str, clock: Clock, written: &TimeWritten, origin: Option<&str>) -> Result<i64, String> {
+    let second = TimeUnit { per_microsecond: 1, microseconds: 1_000_000 };
+    let has_origin = !written.origin.is_empty();
+    let unit = written.count_in.or(has_origin.then_some(second));
+    if let Some((unit, count)) = unit.and_then(|unit| Some((unit, text.parse::<f64>().ok()?))) {
+        let micros = micros_of(count, unit).ok_or_else(|| NOT_VALID.to_owned())?;
+        let is_absolute = !has_origin || (unit == second && count >= ABSOLUTE);
+        return match origin {
+            _ if is_absolute => Ok(micros),
+            Some(origin) => {
+                let from = read(origin, clock);
+                let from = from.map_err(|reason| format!("counts from \"{origin}\", which {reason}"))?;
+                Ok(from.saturating_add(micros))
+            }
+            None => {
+                let origins: Vec<String> = written.origin.iter().map(|path| format!("\"{path}\"")).collect();
+                Err(format!("counts from field {}, which has no value", origins.join(" or ")))
+            }
+        };
+    }
+    for format in &written.formats {
+        if let Some(micros) = formatted(text, format, clock) {
+            return Ok(micros);
+        }
+    }
+    if written.is_near_stamp
+        && let Some(time) = time_of_day(text)
+    {
+        let stamp = clock
+            .stamp
+            .ok_or_else(|| "is a time of day, and the topic keeps no stamps that tell the day".to_owned())?;
+        return near(time, stamp, clock).ok_or_else(|| NOT_VALID.to_owned());
+    }
+    read(text, clock)
+}
+
+fn micros_of(count: f64, unit: TimeUnit) -> Option<i64> {
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the range is checked")]
+    let micros = count * unit.microseconds as f64 / f64::from(unit.per_microsecond);
+    #[allow(clippy::cast_possible_truncation, reason = "the range is checked")]
+    (micros.is_finite() && micros.abs() < 9e18).then(|| micros.round() as i64)
+}
+
+/// The time that `text` writes in a format of chrono's.
+fn formatted(text: &str, format: &str, clock: Clock) -> Option<i64> {
+    if let Ok(instant) = DateTime::parse_from_str(text, format) {
+        return Some(instant.timestamp_micros());
+    }
+    let local = NaiveDateTime::parse_from_str(text, format).ok()?;
+    in_zone(local, 0, b"", clock)
+}
+
+/// The time that `text` writes without a day.
+fn time_of_day(text: &str) -> Option<NaiveTime> {
+    ["%H:%M:%S%.f", "%H:%M", "%H%M%S"].iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())
+}
+
+/// The time of day on the day that brings it nearest to Kafka's stamp.
+fn near(time: NaiveTime, stamp: i64, clock: Clock) -> Option<i64> {
+    let stamped = DateTime::from_timestamp_micros(stamp)?.with_timezone(&clock.zone).date_naive();
+    let days = [stamped.pred_opt(), Some(stamped), stamped.succ_opt()];
+    let times = days.into_iter().flatten().filter_map(|day| in_zone(day.and_time(time), 0, b"", clock));
+    times.min_by_key(|micros| micros.abs_diff(stamp))
 }
 
 /// Microseconds since 1970, UTC, of the time that `text` writes, or why it writes none, to be read behind it.

@@ -149,7 +149,7 @@ impl Finder {
                 let steps = names.iter().map(|name| Step::Field(name.clone())).collect();
                 Some(Self { scope: Scope::Item, way: FinderWay::Steps(steps) })
             }
-            SourcePath::Beside(_) => None,
+            SourcePath::Beside(_) | SourcePath::Template(_) => None,
         }
     }
 

@@ -1,0 +1,139 @@
+//! The forms of the field, through the real broker as they were sent: lists, envelopes, FHIR, HL7 v2, CSV, several in one topic.
+
+use crate::field::Sent;
+
+/// The rows of a case by its own job, how many records were rejected, and how many left out.
+fn check(case: &str, columns: &str, expected: &[&str], rejects: usize, ignored: usize) -> Sent {
+    let sent = Sent::of_case(case);
+    let sql = format!("SELECT {columns} FROM readings ORDER BY source_offset, source_item");
+    assert_eq!(sent.rows(&sql), expected, "{}", sent.log);
+    assert!(sent.log.contains(&format!(" {rejects} rejects")), "{}", sent.log);
+    let told = format!("{ignored} ignored");
+    assert_eq!(sent.log.contains(" ignored"), ignored > 0, "{}", sent.log);
+    assert!(ignored == 0 || sent.log.contains(&told), "{}", sent.log);
+    sent
+}
+
+#[test]
+fn each_reading_of_a_list_is_a_row_and_a_broken_one_is_named() {
+    let sent = check(
+        "07-json-array-of-records",
+        "source_offset, source_item, heart_rate",
+        &["0|0|70", "0|1|71", "0|2|72", "1|0|73", "3|0|74"],
+        1,
+        1,
+    );
+    assert_eq!(sent.rows("SELECT `offset`, item, LENGTH(raw) > 0 FROM rejects"), ["3|1|1"]);
+    let job = std::fs::read_to_string(sent.folder.path().join("job.toml")).unwrap();
+    assert!(!job.contains("rows"), "nothing needs to be said of lists");
+}
+
+#[test]
+fn points_of_metrics_are_rows_with_what_stands_around_them() {
+    check(
+        "09-metrics-with-lists-of-points",
+        "patient_id, CAST(event_time AS CHAR), heart_rate, spo2",
+        &["P1|2026-01-01 10:00:00.000000|65|97", "P1|2026-01-01 10:05:00.000000|66|96"],
+        0,
+        0,
+    );
+}
+
+#[test]
+fn fhir_observations_are_rows_by_their_codes() {
+    check(
+        "11-fhir-observation-heart-rate",
+        "patient_id, heart_rate, spo2, ROUND(temperature, 1)",
+        &["p-17|67|NULL|NULL", "p-17|NULL|97|NULL", "p-17|NULL|NULL|37.2"],
+        0,
+        1,
+    );
+}
+
+#[test]
+fn components_of_a_panel_are_one_row_in_whatever_order() {
+    let sent = check(
+        "12-fhir-blood-pressure-panel",
+        "patient_id, systolic_bp, diastolic_bp",
+        &["p-17|120|80", "p-17|132|86", "p-17|95|NULL"],
+        1,
+        4,
+    );
+    let reasons = sent.rows("SELECT reason FROM rejects");
+    assert!(reasons[0].contains("is a day without a time"), "{reasons:?}");
+}
+
+#[test]
+fn long_records_have_fixed_places_beside_the_value() {
+    let rows = ["88|NULL|NULL|NULL", "NULL|97|NULL|NULL", "NULL|NULL|120|80"];
+    check("14-long-record-with-pressure-inside", "heart_rate, spo2, systolic_bp, diastolic_bp", &rows, 0, 0);
+}
+
+#[test]
+fn vitals_that_nobody_declares_are_counted_and_make_no_reject() {
+    let sent = Sent::of_case("15-long-records-of-vitals-nobody-declared");
+    assert!(sent.log.contains(" 0 rejects"), "{}", sent.log);
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM rejects"), ["0"]);
+    let counts = sent.rows("SELECT SUM(records), SUM(frame_rows), SUM(ignored) FROM batches");
+    let counts: Vec<u64> = counts[0].split('|').map(|count| count.parse().unwrap()).collect();
+    assert_eq!(counts[0], counts[1] + counts[2]);
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM readings"), [counts[1].to_string()]);
+    assert!(counts[1] > 0 && counts[2] > counts[1], "{counts:?}");
+    let status = sent.command("status").output().unwrap();
+    assert!(crate::fixtures::told(&status).contains(&format!("{} ignored in all", counts[2])), "{status:?}");
+}
+
+#[test]
+fn other_messages_of_the_topic_are_left_out_and_counted() {
+    let rows = ["1234500000017|120|78|71|NULL", "1234500000017|NULL|NULL|70|97"];
+    check("22-other-messages-in-the-same-topic", "patient_id, systolic_bp, diastolic_bp, pulse, spo2", &rows, 0, 3);
+}
+
+#[test]
+fn a_number_here_and_an_object_there_are_one_column() {
+    let sent = check("24-number-here-object-there", "heart_rate", &["72", "73"], 0, 0);
+    assert_eq!(sent.rows("SELECT COUNT(*) FROM artefacts"), ["0"]);
+}
+
+#[test]
+fn local_times_are_lists_of_numbers() {
+    let times = ["09:00:00.000000", "09:00:01.000000", "09:00:02.250000", "10:00:03.250000"];
+    let times = times.map(|time| format!("2026-01-01 {time}"));
+    let times: Vec<&str> = times.iter().map(String::as_str).collect();
+    check("35-java-local-times-as-lists", "CAST(event_time AS CHAR)", &times, 0, 0);
+}
+
+#[test]
+fn date_and_time_are_put_together_and_the_day_is_told_by_the_stamp() {
+    let times = [
+        "2026-01-01 10:00:00.000000",
+        "2026-01-01 10:00:01.000000",
+        "2026-01-01 10:00:01.250000",
+        "2026-01-01 10:00:01.750000",
+        "2026-01-01 23:59:59.000000",
+    ];
+    check("39-date-here-time-there", "CAST(event_time AS CHAR)", &times, 0, 0);
+}
+
+#[test]
+fn rows_are_taken_out_of_envelopes_and_deletes_are_no_errors() {
+    check("55-connect-and-debezium-envelopes", "patient_id, heart_rate", &["7|88", "7|88", "7|89"], 0, 2);
+}
+
+#[test]
+fn json_within_a_json_text_is_read() {
+    check("58-json-inside-a-json-text", "patient_id, heart_rate", &["P1|80", "P1|81"], 0, 0);
+}
+
+#[test]
+fn a_line_of_csv_is_a_row_and_what_is_none_says_why() {
+    let sent = check("60-plain-text-payloads", "patient_id, heart_rate, spo2", &["60002|64|97.4"], 4, 0);
+    let reasons = sent.rows("SELECT DISTINCT reason FROM rejects ORDER BY 1");
+    assert!(reasons.iter().all(|reason| reason.contains("the header 4")), "{reasons:?}");
+}
+
+#[test]
+fn an_observation_of_hl7_is_a_row() {
+    let row = "MRN0042|2026-01-01 10:00:00.000000|88|97|NULL";
+    check("61-hl7v2-text", "patient_id, CAST(event_time AS CHAR), heart_rate, spo2, systolic_bp", &[row], 0, 0);
+}
