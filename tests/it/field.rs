@@ -19,14 +19,14 @@ pub(crate) fn case_records(folder: &std::path::Path) -> Vec<(Option<i64>, Vec<u8
     text("records.jsonl").unwrap().lines().map(|line| (None, line.as_bytes().to_vec())).collect()
 }
 
-/// The same of a case that says more of its records: with their keys.
+/// The same of a case that says more of its records: with their keys. Those without a value are left out.
 pub(crate) fn keyed_records(folder: &std::path::Path) -> Vec<(String, Option<i64>, Vec<u8>)> {
     let record = |line: &str| {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
         let key = record["key"].as_str().unwrap_or_default().to_owned();
-        (key, record["timestamp_ms"].as_i64(), base64(record["value_b64"].as_str().unwrap()))
+        Some((key, record["timestamp_ms"].as_i64(), base64(record["value_b64"].as_str()?)))
     };
-    std::fs::read_to_string(folder.join("kafka.jsonl")).unwrap().lines().map(record).collect()
+    std::fs::read_to_string(folder.join("kafka.jsonl")).unwrap().lines().filter_map(record).collect()
 }
 
 pub(crate) fn base64(text: &str) -> Vec<u8> {

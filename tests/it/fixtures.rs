@@ -188,6 +188,11 @@ impl Topic {
         self.put_as(partition, stamp, b"key", &[], payload);
     }
 
+    /// Puts a record without a value.
+    pub fn put_null(&self, partition: i32) {
+        self.producer.send(BaseRecord::<[u8], [u8]>::to(&self.name).partition(partition).key(b"key")).unwrap();
+    }
+
     /// The same with this key and these headers.
     pub fn put_as(&self, partition: i32, stamp: Option<i64>, key: &[u8], headers: &[(&str, &[u8])], payload: &[u8]) {
         let mut record = BaseRecord::<[u8], [u8]>::to(&self.name).partition(partition).key(key).payload(payload);
