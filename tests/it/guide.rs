@@ -111,16 +111,37 @@ fn the_shipped_sql_is_laid_out_as_the_linter_wants_it() {
 
 /// Each block of docs/forms.md is columns of a job that is right.
 #[test]
-fn the_columns_of_the_guide_to_forms_are_taken() {
+fn the_settings_of_the_guide_to_forms_are_taken() {
     let guide = std::fs::read_to_string(repository().join("docs/forms.md")).unwrap();
     let blocks: Vec<&str> = guide.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
     assert!(blocks.len() >= 3);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("job.toml");
     for block in blocks {
-        let columns = block.replace("[source.columns]\n", "");
-        let needed = ["patient_id = { type = \"text\" }", "event_time = { type = \"time\" }"];
-        let missing = needed.iter().filter(|line| !columns.contains(line.split(' ').next().unwrap()));
-        let missing = missing.copied().collect::<Vec<_>>().join("\n");
-        let job = crate::fixtures::TestJob::new("topic", "sqlite://x.db").columns(&format!("{columns}\n{missing}"));
-        wardwatch::config::load(&job.file()).unwrap_or_else(|faults| panic!("{faults}\n{block}"));
+        let (mut source, mut columns, mut forms) = (String::new(), String::new(), String::new());
+        let mut section = "[source.columns]";
+        for line in block.lines() {
+            if line.starts_with('[') {
+                section = line;
+            }
+            match section {
+                "[source]" if line != section => source += &format!("{line}\n"),
+                "[source.columns]" if line != section => columns += &format!("{line}\n"),
+                "[[source.form]]" => forms += &format!("{line}\n"),
+                _ => {}
+            }
+        }
+        for (column, kind) in [("patient_id", "text"), ("event_time", "time"), ("systolic", "float"), ("ward", "text")]
+        {
+            if !columns.lines().any(|line| line.starts_with(column)) {
+                columns += &format!("{column} = {{ type = \"{kind}\" }}\n");
+            }
+        }
+        let text = format!(
+            "[source]\nbrokers = \"b\"\ntopic = \"t\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\n{source}\n\
+             [source.columns]\n{columns}\n{forms}\n[store]\nurl = \"sqlite://x.db\"\n[sql]\ndir = \".\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        wardwatch::config::load(&file).unwrap_or_else(|faults| panic!("{faults}\n{block}"));
     }
 }

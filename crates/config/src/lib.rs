@@ -12,6 +12,7 @@ mod form;
 mod job;
 mod parse;
 mod path;
+mod pattern;
 mod raw;
 mod spanned;
 mod units;
@@ -21,7 +22,7 @@ pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, 
 pub use columns::{Column, ColumnType, Columns, Words};
 pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
-pub use form::{Counts, CsvFormat, Form, Format, LongForm, Pattern, Undeclared, Unwrap};
+pub use form::{Counts, CsvFormat, Form, Format, LongForm, Undeclared, Unwrap};
 pub use job::{
     FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, QueryFolder, ReportSpec, SourceSpec, SqlSpec, Start,
     StoreUrl, Trigger,
@@ -29,5 +30,6 @@ pub use job::{
 pub use parse::{load, parse};
 pub use path::Template;
 pub use path::{KafkaField, Scope, Search, SourcePath, Step, Way};
+pub use pattern::Pattern;
 pub use raw::schema;
 pub use written::{Condition, FieldTest, Part, TimeUnit, TimeWritten, Units, Written};

@@ -6,7 +6,7 @@ use csv::{ReaderBuilder, StringRecord};
 
 use wardwatch_config::CsvFormat;
 
-use super::lines::{Line, utf8};
+use super::line::{Line, utf8};
 use super::schema::Layout;
 
 /// Reads lines by a header that the job names, or by the first line of each record.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hl7_parser::Message;
 use hl7_parser::message::{Segment, Separators};
 
-use super::lines::Line;
+use super::line::Line;
 use super::schema::Layout;
 
 /// Reads observations.

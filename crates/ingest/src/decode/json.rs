@@ -20,7 +20,7 @@ use wardwatch_config::Unwrap;
 use wardwatch_model::record::Item;
 
 use super::items::{Found, split};
-use super::lines::too_long;
+use super::line::too_long;
 use super::parsed::{Parsed, RowOf, Texts, Unreadable};
 use super::raw::{CHUNK, RawRecords};
 use super::scan::{self, Value};

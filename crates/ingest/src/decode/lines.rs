@@ -1,7 +1,5 @@
 //! Records of lines and segments: what is no tree, and has texts only.
 
-use std::borrow::Cow;
-
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewBuilder};
 use bumpalo::Bump;
 use std::collections::BTreeMap;
@@ -12,21 +10,12 @@ use wardwatch_model::record::Item;
 
 use super::csv::CsvReader;
 use super::hl7::Hl7Reader;
+use super::line::{Line, too_long};
 use super::parsed::{Parsed, RowOf};
 use super::pattern::PatternReader;
 use super::raw::RawRecords;
 use super::schema::Layout;
 use super::unwrap::{Unwrapped, unwrap};
-
-/// What a record has: an item of which `text` tells each place that is read, or why there is none.
-pub(super) enum Line<'t> {
-    /// An item: its text at each place of [`Layout::searched`].
-    Item(&'t dyn Fn(usize) -> Option<Cow<'t, str>>),
-    /// Something that is no item, and why.
-    Fault(String),
-    /// Nothing of interest.
-    Nothing,
-}
 
 /// Takes records of lines apart.
 #[derive(Debug)]
@@ -115,15 +104,4 @@ impl LineReader {
             .unwrap_or_else(|error| panic!("a column for each place, texts all of them: {error}"));
         Parsed { batch, rows, rejects, ignored, misread: BTreeMap::new(), texts: None }
     }
-}
-
-/// What is said of a record with too many bytes.
-pub(super) fn too_long(bytes: usize, max_bytes: usize) -> String {
-    format!("the record has {bytes} bytes; max_record_bytes allows {max_bytes}")
-}
-
-/// The text of a record's content.
-pub(super) fn utf8(content: &[u8]) -> Result<&str, String> {
-    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    std::str::from_utf8(content).map_err(|error| format!("it is not valid UTF-8 from byte {} on", error.valid_up_to()))
 }

@@ -13,6 +13,7 @@ mod hl7;
 mod items;
 mod join;
 mod json;
+mod line;
 mod lines;
 mod number;
 mod parsed;

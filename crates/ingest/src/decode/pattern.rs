@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wardwatch_config::Pattern;
 
-use super::lines::{Line, utf8};
+use super::line::{Line, utf8};
 use super::schema::Layout;
 
 /// Reads lines by the named groups of an expression.

@@ -105,8 +105,7 @@ fn rows_lead_to_items_and_paths_around_them() {
     let nothing = r#"{"patient_id":"P1","data":{"metrics":[]}}"#;
     let other = r#"{"patient_id":"P1","status":"online"}"#;
     let decoded = decode_each(source, columns, &[record, nothing, other].map(str::to_owned));
-    let expected = [(0, Some(65.0), 0), (5, Some(66.0), 1)]
-        .map(|(at, rate, item)| ("P1".to_owned(), at, rate, item));
+    let expected = [(0, Some(65.0), 0), (5, Some(66.0), 1)].map(|(at, rate, item)| ("P1".to_owned(), at, rate, item));
     assert_eq!(rows(&decoded), expected);
     assert_eq!(decoded.rows["spo2"].as_primitive::<Float64Type>().value(0), 97.0, "of the same time");
     let reasons = rejects(&decoded);

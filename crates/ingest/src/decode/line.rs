@@ -1,0 +1,24 @@
+//! What a reader of lines gives, and what all of them need.
+
+use std::borrow::Cow;
+
+/// What a record has: an item of which `text` tells each place that is read, or why there is none.
+pub(super) enum Line<'t> {
+    /// An item: its text at each place of [`Layout::searched`].
+    Item(&'t dyn Fn(usize) -> Option<Cow<'t, str>>),
+    /// Something that is no item, and why.
+    Fault(String),
+    /// Nothing of interest.
+    Nothing,
+}
+
+/// What is said of a record with too many bytes.
+pub(super) fn too_long(bytes: usize, max_bytes: usize) -> String {
+    format!("the record has {bytes} bytes; max_record_bytes allows {max_bytes}")
+}
+
+/// The text of a record's content.
+pub(super) fn utf8(content: &[u8]) -> Result<&str, String> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    std::str::from_utf8(content).map_err(|error| format!("it is not valid UTF-8 from byte {} on", error.valid_up_to()))
+}
