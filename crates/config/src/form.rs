@@ -1,5 +1,6 @@
 //! The forms of a topic's records: how one is told from another, what it is wrapped in, how it is written.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Columns, Condition, Pattern, SourcePath};
@@ -95,8 +96,39 @@ pub enum Format {
     Csv(CsvFormat),
     /// HL7 version 2 in its encoding with bars; each OBX segment is an item.
     Hl7v2,
+    /// Apache Avro: datums of a schema, or of the registry that the form of Confluent names (a zero byte, and the id).
+    Avro(SchemaSource),
+    /// Protocol Buffers: messages of a type, or of the registry.
+    Protobuf {
+        /// Where the type is described.
+        schema: SchemaSource,
+        /// Its name, where it is not the file's first.
+        message: Option<String>,
+    },
     /// Text whose lines a regular expression takes apart; each line is an item.
     Text(Pattern),
+}
+
+impl Format {
+    /// The URL of the registry that has the schemas of its records, if one has.
+    #[must_use]
+    pub fn registry(&self) -> Option<&str> {
+        match self {
+            Self::Avro(SchemaSource::Registry(url)) | Self::Protobuf { schema: SchemaSource::Registry(url), .. } => {
+                Some(url)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the schema of records stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaSource {
+    /// In this file.
+    File(PathBuf),
+    /// In the registry at this URL, by the id that each record has.
+    Registry(String),
 }
 
 /// How CSV is written.

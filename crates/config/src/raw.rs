@@ -120,8 +120,14 @@ pub(super) struct RawSource {
     pub(super) properties: BTreeMap<String, Text>,
     /// The columns that a record becomes.
     pub(super) columns: BTreeMap<Text, RawColumn>,
-    /// json, csv, hl7v2 or text.
+    /// json, csv, hl7v2, text, avro or protobuf.
     pub(super) format: Option<Text>,
+    /// The file with the schema of avro or protobuf: "vitals.avsc", "vitals.proto".
+    pub(super) schema: Option<Text>,
+    /// Or the schema registry that has it: "http://registry:8081".
+    pub(super) registry: Option<Text>,
+    /// The type of protobuf, where it is not the file's first: "ward.Vitals".
+    pub(super) message: Option<Text>,
     /// How lines of csv are written.
     pub(super) csv: Option<RawCsv>,
     /// A regular expression whose named groups are the fields of text: "(?<patient>[0-9]+) BPM: (?<hr>[0-9]+)".
@@ -155,8 +161,14 @@ pub(super) struct RawForm {
     pub(super) ignore: Option<RawIgnore>,
     /// What does not meet all of these is left out and counted.
     pub(super) only: Option<RawConditions>,
-    /// json, csv, hl7v2 or text.
+    /// json, csv, hl7v2, text, avro or protobuf.
     pub(super) format: Option<Text>,
+    /// The file with the schema of avro or protobuf: "vitals.avsc", "vitals.proto".
+    pub(super) schema: Option<Text>,
+    /// Or the schema registry that has it: "http://registry:8081".
+    pub(super) registry: Option<Text>,
+    /// The type of protobuf, where it is not the file's first: "ward.Vitals".
+    pub(super) message: Option<Text>,
     /// How lines of csv are written.
     pub(super) csv: Option<RawCsv>,
     /// A regular expression whose named groups are the fields of text.

@@ -2,4 +2,5 @@
 //! not know what becomes of rows.
 
 pub mod decode;
+pub mod schemas;
 pub mod source;

@@ -12,7 +12,7 @@ use wardwatch_alert::{
 };
 use wardwatch_config::Job;
 use wardwatch_frame::schema_with;
-use wardwatch_ingest::decode::frame_schema;
+use wardwatch_ingest::decode::{Decoder, frame_schema};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use wardwatch_model::header::RuleHeader;
 use wardwatch_model::record::{PARTITION_COLUMN, STAMP_COLUMN};
@@ -280,7 +280,11 @@ impl Plan {
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
         let engine = Engine::plan(files, &seeds, &source, limits)?;
-        let mut faults = Vec::new();
+        let mut faults: Vec<Diagnostic> = Decoder::new(&job.source)
+            .faults()
+            .into_iter()
+            .map(|message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message })
+            .collect();
         let mut tables = Vec::new();
         let mut rules = Vec::new();
         for query in engine.queries() {

@@ -11,8 +11,8 @@ use super::super::raw::{RawColumn, RawConditions, RawForm, RawFormColumn, RawIgn
 use super::super::spanned::Spanned;
 use super::super::units::{Zero, duration};
 use super::super::{
-    Columns, Condition, Counts, CsvFormat, Form, Format, LongForm, Pattern, Scope, Search, SourcePath, Undeclared,
-    Unwrap,
+    Columns, Condition, Counts, CsvFormat, Form, Format, LongForm, Pattern, SchemaSource, Scope, Search, SourcePath,
+    Undeclared, Unwrap,
 };
 
 /// The forms that come with wardwatch.
@@ -33,7 +33,7 @@ const STEPS: [(&str, Unwrap); 5] = [
     ("debezium", Unwrap::Debezium),
 ];
 
-const FORMATS: [&str; 4] = ["json", "csv", "hl7v2", "text"];
+const FORMATS: [&str; 6] = ["json", "csv", "hl7v2", "text", "avro", "protobuf"];
 
 /// The columns as a job file has them.
 pub(super) type RawColumns = BTreeMap<Spanned<String>, RawColumn>;
@@ -212,8 +212,27 @@ impl Checker<'_> {
         if raw.pattern.is_some() && named != "text" {
             return self.refuse(at, "a pattern takes text apart; say format = \"text\" too".to_owned());
         }
+        let has_schema = matches!(named, "avro" | "protobuf");
+        if !has_schema && (raw.schema.is_some() || raw.registry.is_some() || raw.message.is_some()) {
+            return self.refuse(
+                at,
+                "schema, registry and message are for avro and protobuf; say format = \"avro\"".to_owned(),
+            );
+        }
         match named {
             "json" => Some(Format::Json),
+            "avro" if raw.message.is_some() => {
+                self.refuse(at, "message is the type of protobuf; avro's schema has one".to_owned())
+            }
+            "avro" => Some(Format::Avro(self.schema(raw, at)?)),
+            "protobuf" => {
+                let schema = self.schema(raw, at)?;
+                let message = match raw.message.clone() {
+                    None => None,
+                    Some(message) => Some(self.required(message, not_empty)?),
+                };
+                Some(Format::Protobuf { schema, message })
+            }
             "hl7v2" => Some(Format::Hl7v2),
             "csv" => {
                 let csv = raw.csv.clone().unwrap_or_default();
@@ -252,6 +271,34 @@ impl Checker<'_> {
                 Some(Format::Text(pattern))
             }
             other => self.refuse(at, unknown("format", other, FORMATS.into_iter())),
+        }
+    }
+
+    fn schema(&mut self, raw: &RawForm, place: Range<usize>) -> Option<SchemaSource> {
+        match (raw.schema.clone(), raw.registry.clone()) {
+            (Some(file), None) => {
+                let at = file.span();
+                let file = self.required(file, not_empty).map(|file| self.relative(&file))?;
+                match file.is_file() {
+                    true => Some(SchemaSource::File(file)),
+                    false => self.refuse(at, format!("there is no file \"{}\"", file.display())),
+                }
+            }
+            (None, Some(url)) => {
+                Some(SchemaSource::Registry(self.required(url, |url| {
+                    match url.starts_with("http://") || url.starts_with("https://") {
+                        true => Ok(url.trim_end_matches('/').to_owned()),
+                        false => Err(format!("\"{url}\" is not the URL of a registry; write \"http://registry:8081\"")),
+                    }
+                })?))
+            }
+            (None, None) => {
+                let message = "its schema is missing: schema = \"vitals.avsc\", or registry = \"http://registry:8081\"";
+                self.refuse(place, message.to_owned())
+            }
+            (Some(_), Some(_)) => {
+                self.refuse(place, "a schema is in a file or in a registry; say one of them".to_owned())
+            }
         }
     }
 
@@ -297,7 +344,7 @@ impl Checker<'_> {
     fn check_paths(&mut self, form: &Form, place: Range<usize>) -> Option<()> {
         let has_rows = !form.rows.is_empty();
         let known: Vec<String> = match &form.format {
-            Format::Json => return Some(()),
+            Format::Json | Format::Avro(_) | Format::Protobuf { .. } => return Some(()),
             Format::Csv(csv) => csv.header.clone(),
             Format::Text(pattern) => pattern.groups(),
             Format::Hl7v2 => Vec::new(),
@@ -355,6 +402,9 @@ fn over(first: RawForm, second: RawForm) -> RawForm {
         format: first.format.or(second.format),
         csv: first.csv.or(second.csv),
         pattern: first.pattern.or(second.pattern),
+        schema: first.schema.or(second.schema),
+        registry: first.registry.or(second.registry),
+        message: first.message.or(second.message),
         unwrap: first.unwrap.or(second.unwrap),
         rows: first.rows.or(second.rows),
         long: first.long.or(second.long),
@@ -404,6 +454,9 @@ fn at_place(form: RawForm, place: &Range<usize>) -> RawForm {
         name: at(form.name),
         format: at(form.format),
         pattern: at(form.pattern),
+        schema: at(form.schema),
+        registry: at(form.registry),
+        message: at(form.message),
         unwrap: form.unwrap.map(|steps| steps.into_iter().map(|step| step.at(place.clone())).collect()),
         ..form
     }

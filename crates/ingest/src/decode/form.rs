@@ -16,9 +16,10 @@ use bumpalo::Bump;
 use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 use chrono_tz::Tz;
 
-use wardwatch_config::{Counts, Form, KafkaField, SourcePath, SourceSpec};
+use wardwatch_config::{Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
 
+use super::avro::{self, AvroReader};
 use super::cells::{self, Beside, Faults, Implausible, LongValues, Misread, Reader};
 use super::decoded::Decoded;
 use super::items::{root_of, text_of};
@@ -26,12 +27,14 @@ use super::join::join;
 use super::json::{self, JsonDecoder};
 use super::lines::LineReader;
 use super::parsed::{Parsed, RowOf};
+use super::protobuf::{self, ProtobufReader};
 use super::raw::RawRecords;
-use super::schema::{Layout, frame_schema};
+use super::schema::{Layout, frame_schema, is_tree};
 use super::text::{quoted, shortened, value_text};
 use super::time;
 use super::tree::Node;
 use super::unwrap::{Unwrapped, unwrap};
+use crate::schemas::Schemas;
 
 /// The longest id of a patient; the store keeps it in the keys of tables.
 pub const MOST_KEY_CHARS: usize = 128;
@@ -68,13 +71,46 @@ pub(super) struct FormDecoder {
 enum RecordReader {
     Json(Box<JsonDecoder>),
     Lines(LineReader),
+    Avro(Box<AvroReader>),
+    Protobuf(Box<ProtobufReader>),
 }
 
 impl RecordReader {
+    fn of(form: &Form, layout: &Layout, max_bytes: usize, schemas: Option<&Schemas>) -> Self {
+        if let Some(lines) = LineReader::of(form, layout, max_bytes) {
+            return Self::Lines(lines);
+        }
+        let written = || JsonDecoder::new(layout, &[], usize::MAX);
+        let own = |url: &str| schemas.cloned().unwrap_or_else(|| Schemas::of_registry(url));
+        match &form.format {
+            Format::Avro(schema) => {
+                let source = match schema {
+                    SchemaSource::Registry(url) => avro::Source::Registry(own(url)),
+                    SchemaSource::File(file) => avro::Source::File(
+                        std::fs::read_to_string(file)
+                            .map_err(|error| format!("the schema \"{}\" cannot be read: {error}", file.display())),
+                    ),
+                };
+                let json = is_tree(form).then(written);
+                Self::Avro(Box::new(AvroReader::new(source, json, &form.unwrap, max_bytes)))
+            }
+            Format::Protobuf { schema, message } => {
+                let source = match schema {
+                    SchemaSource::Registry(url) => protobuf::Source::Registry(own(url)),
+                    SchemaSource::File(file) => protobuf::Source::of_file(file, message.as_deref()),
+                };
+                Self::Protobuf(Box::new(ProtobufReader::new(source, written(), &form.unwrap, max_bytes)))
+            }
+            _ => Self::Json(Box::new(JsonDecoder::new(layout, &form.unwrap, max_bytes))),
+        }
+    }
+
     fn max_bytes(&self) -> usize {
         match self {
             Self::Json(json) => json.max_bytes(),
             Self::Lines(lines) => lines.max_bytes(),
+            Self::Avro(avro) => avro.max_bytes(),
+            Self::Protobuf(protobuf) => protobuf.max_bytes(),
         }
     }
 }
@@ -103,15 +139,13 @@ impl LeftOut {
 }
 
 impl FormDecoder {
-    pub(super) fn new(spec: &SourceSpec, form: &Form) -> Self {
+    /// `schemas` has those of the form's registry, if it has one.
+    pub(super) fn new(spec: &SourceSpec, form: &Form, schemas: Option<&Schemas>) -> Self {
         let layout = Layout::of(form);
         let max_bytes = spec.max_record_bytes;
         Self {
             headers: spec.headers(),
-            reader: match LineReader::of(form, &layout, max_bytes) {
-                Some(lines) => RecordReader::Lines(lines),
-                None => RecordReader::Json(Box::new(JsonDecoder::new(&layout, &form.unwrap, max_bytes))),
-            },
+            reader: RecordReader::of(form, &layout, max_bytes, schemas),
             schema: frame_schema(&form.columns),
             form: form.clone(),
             topic: spec.topic.clone(),
@@ -119,6 +153,15 @@ impl FormDecoder {
             max_skew: spec.max_skew,
             layout,
             left_out: LeftOut::default(),
+        }
+    }
+
+    /// Why no record of the form can be read, if so.
+    pub(super) fn fault(&mut self) -> Option<String> {
+        match &mut self.reader {
+            RecordReader::Avro(avro) => avro.fault(),
+            RecordReader::Protobuf(protobuf) => protobuf.fault(),
+            RecordReader::Json(_) | RecordReader::Lines(_) => None,
         }
     }
 
@@ -174,6 +217,8 @@ impl FormDecoder {
         let parsed = match &mut self.reader {
             RecordReader::Json(json) => json.parse(records, &self.layout),
             RecordReader::Lines(lines) => lines.parse(records, &self.layout),
+            RecordReader::Avro(avro) => avro.parse(records, &self.layout),
+            RecordReader::Protobuf(protobuf) => protobuf.parse(records, &self.layout),
         };
         let mut faults = Faults::new(parsed.rows.len());
         let (columns, misread) = self.columns(&parsed, records, &mut faults);
@@ -310,9 +355,9 @@ impl FormDecoder {
             Some(names) => match (parsed.text(row), &self.reader) {
                 (Some(text), _) => json::text_at(text, names),
                 (None, RecordReader::Json(_)) => json::text_at(records.payload(record)?, names),
-                (None, RecordReader::Lines(_)) => {
+                (None, _) => {
                     let texts = cells::at_path(&parsed.batch, names)?;
-                    let texts = texts.as_string_view();
+                    let texts = texts.as_string_view_opt()?;
                     texts.is_valid(row).then(|| texts.value(row).to_owned())
                 }
             },

@@ -36,7 +36,7 @@ impl LineReader {
     /// `None` where the form's records are JSON.
     pub(super) fn of(form: &Form, layout: &Layout, max_bytes: usize) -> Option<Self> {
         let format = match &form.format {
-            Format::Json => return None,
+            Format::Json | Format::Avro(_) | Format::Protobuf { .. } => return None,
             Format::Csv(csv) => LineFormat::Csv(CsvReader::new(csv, layout)),
             Format::Hl7v2 => LineFormat::Hl7(Hl7Reader::new(layout)),
             Format::Text(pattern) => LineFormat::Pattern(PatternReader::new(pattern, layout)),

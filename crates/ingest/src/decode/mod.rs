@@ -5,6 +5,7 @@
 //! value costs the row. What becomes of a record depends on the record alone, never on its neighbours, so any split of a stream
 //! decodes alike. It does not know where records come from, nor what is late or doubled.
 
+mod avro;
 mod cells;
 mod csv;
 mod decoded;
@@ -18,6 +19,7 @@ mod lines;
 mod number;
 mod parsed;
 mod pattern;
+mod protobuf;
 pub(crate) mod raw;
 mod scan;
 mod schema;
@@ -28,6 +30,7 @@ mod time;
 mod tree;
 mod unwrap;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -37,6 +40,7 @@ use arrow::datatypes::SchemaRef;
 use wardwatch_config::SourceSpec;
 use wardwatch_model::record::Item;
 
+use crate::schemas::Schemas;
 use form::{FormDecoder, FormRows};
 use parsed::RowOf;
 
@@ -44,6 +48,13 @@ pub use decoded::Decoded;
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use schema::frame_schema;
+
+/// The schema registries of a job's forms, by their URLs; nobody has been asked for anything.
+#[must_use]
+pub fn registries(spec: &SourceSpec) -> BTreeMap<String, Schemas> {
+    let urls = spec.forms.iter().filter_map(|form| form.format.registry());
+    urls.map(|url| (url.to_owned(), Schemas::of_registry(url))).collect()
+}
 
 /// Decodes the records of one job's topic.
 #[derive(Debug)]
@@ -58,8 +69,22 @@ impl Decoder {
     /// A decoder for records as `spec` declares them.
     #[must_use]
     pub fn new(spec: &SourceSpec) -> Self {
-        let forms = spec.forms.iter().map(|form| FormDecoder::new(spec, form));
+        Self::sharing(spec, &registries(spec))
+    }
+
+    /// The same with what is known of schema registries, by their URLs.
+    #[must_use]
+    pub fn sharing(spec: &SourceSpec, registries: &BTreeMap<String, Schemas>) -> Self {
+        let forms = spec.forms.iter().map(|form| {
+            let schemas = form.format.registry().and_then(|url| registries.get(url));
+            FormDecoder::new(spec, form, schemas)
+        });
         Self { headers: spec.headers(), schema: frame_schema(&spec.columns), forms: forms.collect() }
+    }
+
+    /// Why records of some form cannot be read at all: its schema is wrong.
+    pub fn faults(&mut self) -> Vec<String> {
+        self.forms.iter_mut().filter_map(FormDecoder::fault).collect()
     }
 
     /// The headers of records that are wanted, in their order.

@@ -73,9 +73,13 @@ pub(super) fn values(payload: &[u8]) -> impl Iterator<Item = Result<Placed<'_>, 
     })
 }
 
-/// A payload without the byte order mark that may stand before it.
+/// A payload without what may stand before its JSON: a byte order mark, or the zero byte and id by which a schema registry knows its
+/// schema, which JSON does without.
 pub(super) fn without_mark(payload: &[u8]) -> &[u8] {
-    payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
+    match payload {
+        [0, _, _, _, _, rest @ ..] if matches!(rest.trim_ascii_start(), [b'{' | b'[', ..]) => rest,
+        _ => payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload),
+    }
 }
 
 /// A value, and the bytes as which it stands there.

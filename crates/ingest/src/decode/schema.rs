@@ -124,14 +124,15 @@ impl Layout {
         read.extend(long.chain(conditions).flat_map(SourcePath::places).map(|path| (path, Leaf::text())));
         let long = Long::of(form);
         let outer = outer_of_others(read.iter().map(|(path, _)| *path));
-        let is_json = matches!(form.format, Format::Json);
+        let is_json = is_tree(form);
+        let is_text = matches!(form.format, Format::Csv(_) | Format::Hl7v2 | Format::Text(_));
 
         let mut tree = Tree::default();
         let (mut searched, mut names) = (Vec::<Searched>::new(), BTreeMap::new());
         let mut needs_fields = false;
         for (path, leaf) in read {
             // What is no tree has no fields in fields, and its texts stay texts.
-            let leaf = if is_json { leaf } else { Leaf { is_time: leaf.is_time, ..Leaf::text() } };
+            let leaf = if is_text { Leaf { is_time: leaf.is_time, ..Leaf::text() } } else { leaf };
             let finder = match path {
                 SourcePath::Fields(fields) if is_json && !outer.contains(path) => {
                     needs_fields = true;
@@ -214,6 +215,16 @@ impl Layout {
             (None, SourcePath::Fields(names)) if self.is_json => Some(names),
             (None, _) => None,
         }
+    }
+}
+
+/// Whether a form's rows are read as JSON: it is, or is written so because it is searched in.
+pub(super) fn is_tree(form: &Form) -> bool {
+    let is_field = |path: &SourcePath| matches!(path, SourcePath::Fields(_) | SourcePath::Beside(_));
+    match form.format {
+        Format::Json | Format::Protobuf { .. } => true,
+        Format::Avro(_) => !form.rows.is_empty() || !form.paths().all(is_field),
+        Format::Csv(_) | Format::Hl7v2 | Format::Text(_) => false,
     }
 }
 

@@ -409,5 +409,6 @@ proptest! {
 
 mod forms;
 mod items;
+mod schemas;
 mod times;
 mod written;

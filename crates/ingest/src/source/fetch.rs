@@ -20,7 +20,9 @@ use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 use super::assemble::Assembly;
 use super::batch::{MicroBatch, Unread};
 use super::error::SourceError;
-use crate::decode::{Decoder, RawRecord};
+use super::held::Held;
+use super::owned::OwnedRecord;
+use crate::decode::{Decoder, RawRecord, registries};
 
 /// Whether the source ends when it has read what was there when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ pub(super) struct Fetch {
     trigger: Trigger,
     assembly: Assembly,
     merge: Merge,
+    held: Held,
     partitions: BTreeSet<Partition>,
     /// A closed batch for which the queue has no room yet.
     waiting: Option<MicroBatch>,
@@ -93,7 +96,8 @@ impl Fetch {
         }
         topic.assign(&reading)?;
         let ends: BTreeMap<_, _> = bounds.iter().map(|(partition, (_, high))| (*partition, *high)).collect();
-        let mut assembly = Assembly::new(Decoder::new(spec), positions.clone())?;
+        let registries = registries(spec);
+        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries), positions.clone())?;
         lost.iter().for_each(|(partition, range)| assembly.skip_to(*partition, range.end));
         let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
         Ok(Self {
@@ -101,6 +105,7 @@ impl Fetch {
             partitions: assembly.partitions().collect(),
             assembly,
             merge: Merge::default(),
+            held: Held::new(registries.into_values()),
             topic,
             trigger,
             waiting: None,
@@ -129,7 +134,7 @@ impl Fetch {
     fn fetch(&mut self, batches: &Sender, stop: &AtomicBool) -> Result<(), SourceError> {
         while !stop.load(Ordering::Relaxed) {
             self.read_some()?;
-            let is_all_read = self.at_end.len() >= self.ends.len() && self.merge.is_empty();
+            let is_all_read = self.at_end.len() >= self.ends.len() && self.merge.is_empty() && !self.held.is_holding();
             let caught_up = self.until == Until::CaughtUp && is_all_read;
             if self.waiting.is_none() && (caught_up || self.is_due()) {
                 self.since_close = Stopwatch::start();
@@ -159,7 +164,9 @@ impl Fetch {
     }
 
     fn close(&mut self) -> MicroBatch {
-        let unread = Unread { kafka_away: self.contact.away(), stalled: self.stalls.standing() };
+        let mut stalled = self.stalls.standing();
+        stalled.extend(self.held.standing());
+        let unread = Unread { kafka_away: self.contact.away(), stalled };
         let lost = std::mem::take(&mut self.lost);
         let is_read = |partition: &&Partition| !self.merge.has_buffered(**partition);
         let at_end = self.at_end.iter().filter(is_read).copied().collect();
@@ -182,6 +189,14 @@ impl Fetch {
     /// Polls until there is a reason to look around: nothing to read, enough read, or an error.
     fn read_some(&mut self) -> Result<(), SourceError> {
         let topic = Arc::clone(&self.topic);
+        if self.held.is_holding() {
+            self.merge.goes_on();
+            match self.held.release() {
+                Some(record) => drop(record.lend(|record| self.assembly.push(record))),
+                None => std::thread::sleep(TICK),
+            }
+            return Ok(());
+        }
         for _ in 0..RECORDS_PER_LOOK {
             // What librdkafka has fetched ahead waits in its own queue, which is bounded too.
             if self.is_full() {
@@ -224,6 +239,10 @@ impl Fetch {
             }
         } else {
             self.at_end.remove(&partition);
+        }
+        if !self.held.is_readable(record.payload()) {
+            self.held.hold(OwnedRecord::of(record, self.assembly.headers()));
+            return true;
         }
         let situation = Situation { partitions: &self.partitions, at_end: &self.at_end, now: now_millis() };
         if self.partitions.len() > 1 && self.merge.buffer(record, self.assembly.headers(), situation) {
@@ -377,6 +396,7 @@ impl Fetch {
         self.paused = false; // an assignment starts unpaused
         // What was buffered is not read by the positions, and comes again.
         self.merge.clear();
+        self.held.clear();
         Ok(())
     }
 }

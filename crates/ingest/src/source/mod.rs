@@ -9,6 +9,7 @@ mod contact;
 mod decoding;
 mod error;
 mod fetch;
+mod held;
 mod merge;
 mod owned;
 mod replay;

@@ -13,8 +13,9 @@ use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 use super::assemble::Assembly;
 use super::batch::MicroBatch;
 use super::error::SourceError;
+use super::held::Held;
 use super::owned::OwnedRecord;
-use crate::decode::Decoder;
+use crate::decode::{Decoder, registries};
 
 /// About so many records are read at a time; they are in memory together.
 const GROUP: i64 = 200_000;
@@ -47,6 +48,8 @@ pub fn repeat<E: From<SourceError>>(
     stopped: &dyn Fn() -> bool,
     take: &mut dyn FnMut(Repeated) -> Result<(), E>,
 ) -> Result<(), E> {
+    let registries = registries(spec);
+    let mut held = Held::new(registries.values().cloned());
     let mut from = 0;
     while from < batches.len() && !stopped() {
         let mut to = from;
@@ -56,7 +59,7 @@ pub fn repeat<E: From<SourceError>>(
             to += 1;
         }
         let group = &batches[from..to];
-        let mut assembly = Assembly::new(Decoder::new(spec), starts(group))?;
+        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries), starts(group))?;
         let (mut read, lows) = read_spans(topic, &spans(group), assembly.headers(), stopped)?;
         for (index, ranges) in (from..).zip(group) {
             let mut missing = 0;
@@ -66,6 +69,14 @@ pub fn repeat<E: From<SourceError>>(
                 let low = lows.get(partition).copied().unwrap_or(range.start);
                 missing += (low.min(range.end).0 - range.start.0).max(0);
                 for record in wanted {
+                    // What was read before can be read again, once the registry is there.
+                    while !held.is_readable(record.payload.as_deref()) {
+                        if stopped() {
+                            return Ok(());
+                        }
+                        warn!("the schema registry does not answer; reading again goes on when it does");
+                        std::thread::sleep(Duration::from_secs(1));
+                    }
                     record.lend(|record| assembly.push(record));
                 }
             }

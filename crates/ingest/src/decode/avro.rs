@@ -1,0 +1,358 @@
+//! Apache Avro (version 1.11) to columns: datums of a schema in a file, or of the registry's in Confluent's form.
+//!
+//! Each writer's schema has a decoder of its own, so fields are found by name whatever version wrote them. Where columns are plain fields
+//! they are taken from Arrow as they are; else records are written as JSON and searched like any.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray, UnionArray,
+    new_null_array,
+};
+use arrow::compute::{CastOptions, cast_with_options, interleave, nullif};
+use arrow::datatypes::DataType;
+use arrow::json::LineDelimitedWriter;
+use arrow::util::display::FormatOptions;
+use arrow_avro::reader::{Decoder as ArrowAvro, ReaderBuilder};
+use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+use bumpalo::Bump;
+
+use wardwatch_config::Unwrap;
+use wardwatch_model::record::Item;
+
+use super::json::JsonDecoder;
+use super::line::too_long;
+use super::parsed::{Parsed, RowOf};
+use super::raw::{CHUNK, RawRecord, RawRecords};
+use super::schema::Layout;
+use super::unwrap::{Unwrapped, unwrap};
+use crate::schemas::{Schema, SchemaId, Schemas, id_and_rest};
+
+/// Reads records of Avro.
+#[derive(Debug)]
+pub(super) struct AvroReader {
+    source: Source,
+    decoders: HashMap<SchemaId, OfSchema>,
+    /// Reads what is written as JSON; `None` where columns are taken as they are.
+    json: Option<JsonDecoder>,
+    unwrap: Vec<Unwrap>,
+    max_bytes: usize,
+}
+
+/// Where schemas come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// All records have this one.
+    File(Result<String, String>),
+    Registry(Schemas),
+}
+
+/// The id under which a file's schema is known.
+const OF_FILE: SchemaId = SchemaId(0);
+
+impl AvroReader {
+    pub(super) fn new(source: Source, json: Option<JsonDecoder>, unwrap: &[Unwrap], max_bytes: usize) -> Self {
+        Self { source, decoders: HashMap::new(), json, unwrap: unwrap.to_vec(), max_bytes }
+    }
+
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Why nothing can be read, if so.
+    pub(super) fn fault(&mut self) -> Option<String> {
+        match &self.source {
+            Source::Registry(_) => None,
+            Source::File(Err(reason)) => Some(reason.clone()),
+            Source::File(Ok(schema)) => OfSchema::new(OF_FILE, schema).err(),
+        }
+    }
+
+    pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
+        let (mut rejects, mut ignored) = (Vec::new(), 0);
+        let mut of_schema: BTreeMap<SchemaId, (Vec<RowOf>, Vec<Vec<u8>>)> = BTreeMap::new();
+        for record in 0..records.len() {
+            let of = RowOf { record, item: Item(0) };
+            let Some(payload) = records.payload(record) else {
+                ignored += 1;
+                continue;
+            };
+            if payload.len() > self.max_bytes {
+                rejects.push((of, too_long(payload.len(), self.max_bytes)));
+                continue;
+            }
+            let arena = Bump::new();
+            match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+                Unwrapped::Nothing => ignored += 1,
+                Unwrapped::Fault(reason) => rejects.push((of, reason)),
+                Unwrapped::Content { content, .. } => match self.datum(content) {
+                    Ok((id, datum)) => {
+                        let (rows, datums) = of_schema.entry(id).or_default();
+                        rows.push(of);
+                        datums.push(datum.to_vec());
+                    }
+                    Err(reason) => rejects.push((of, reason)),
+                },
+            }
+        }
+        let mut decoded = Vec::new();
+        for (id, (rows, datums)) in of_schema {
+            let Some(decoder) = self.decoders.get_mut(&id) else { continue };
+            let (batch, kept, faults) = decoder.decode(&datums);
+            rejects.extend(faults.into_iter().map(|(index, reason)| (rows[index], reason)));
+            decoded.push((batch, kept.into_iter().map(|index| rows[index]).collect::<Vec<_>>()));
+        }
+        let parsed = match &mut self.json {
+            Some(json) => as_json(json, &decoded, layout),
+            None => as_it_is(&decoded, layout),
+        };
+        Parsed {
+            rejects: rejects.into_iter().chain(parsed.rejects).collect(),
+            ignored: ignored + parsed.ignored,
+            ..parsed
+        }
+    }
+
+    /// The schema of a record, for which there is a decoder, and its datum.
+    fn datum<'a>(&mut self, content: &'a [u8]) -> Result<(SchemaId, &'a [u8]), String> {
+        match &self.source {
+            Source::File(schema) => {
+                let schema = schema.clone()?;
+                let decoder = match self.decoders.entry(OF_FILE) {
+                    std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+                    std::collections::hash_map::Entry::Vacant(free) => free.insert(OfSchema::new(OF_FILE, &schema)?),
+                };
+                // With a registry's prefix or without: what is not a datum as it is may be one behind it.
+                match id_and_rest(content).filter(|_| decoder.decode_one(content).is_err()) {
+                    Some((_, rest)) if decoder.decode_one(rest).is_ok() => Ok((OF_FILE, rest)),
+                    _ => Ok((OF_FILE, content)),
+                }
+            }
+            Source::Registry(schemas) => {
+                let Some((id, rest)) = id_and_rest(content) else {
+                    return Err("it does not begin with a zero byte and the id of its schema".to_owned());
+                };
+                if !self.decoders.contains_key(&id) {
+                    // The source has asked for it before; a record of a file is asked for here.
+                    schemas.look_up(id).map_err(|away| away.to_string())?;
+                    match &*schemas
+                        .get(id)
+                        .unwrap_or_else(|| Err("its schema was asked for too long ago".to_owned()))?
+                    {
+                        Schema::Avro(schema) => self.decoders.insert(id, OfSchema::new(id, schema)?),
+                        Schema::Protobuf(_) => return Err(format!("its schema {} is of Protobuf, not Avro", id.0)),
+                        Schema::Json => return Err(format!("its schema {} is of JSON, not Avro", id.0)),
+                    };
+                }
+                Ok((id, rest))
+            }
+        }
+    }
+}
+
+/// What reads the datums of one schema.
+#[derive(Debug)]
+struct OfSchema {
+    id: SchemaId,
+    store: SchemaStore,
+    all: ArrowAvro,
+    single: ArrowAvro,
+}
+
+impl OfSchema {
+    fn new(id: SchemaId, schema: &str) -> Result<Self, String> {
+        let wrong = |error: &dyn std::fmt::Display| format!("its schema cannot be read: {error}");
+        let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+        let schema = AvroSchema::new(schema.to_owned());
+        store.set(Fingerprint::Id(id.0), schema).map_err(|error| wrong(&error))?;
+        let all = decoder(id, &store, CHUNK).map_err(|error| wrong(&error))?;
+        let single = decoder(id, &store, 1).map_err(|error| wrong(&error))?;
+        Ok(Self { id, store, all, single })
+    }
+
+    /// The rows of `datums`, which of them these are, and why the others are none.
+    fn decode(&mut self, datums: &[Vec<u8>]) -> (RecordBatch, Vec<usize>, Vec<(usize, String)>) {
+        let all = feed(&mut self.all, self.id, datums.iter().map(Vec::as_slice));
+        if let Ok(batch) = all {
+            return (batch, (0..datums.len()).collect(), Vec::new());
+        }
+        self.renew();
+        let (mut kept, mut faults) = (Vec::new(), Vec::new());
+        for (index, datum) in datums.iter().enumerate() {
+            match self.decode_one(datum) {
+                Ok(()) => kept.push(index),
+                Err(reason) => faults.push((index, reason)),
+            }
+        }
+        let batch = feed(&mut self.all, self.id, kept.iter().map(|index| datums[*index].as_slice()))
+            .unwrap_or_else(|error| panic!("what is read one by one is read together: {error}"));
+        (batch, kept, faults)
+    }
+
+    fn decode_one(&mut self, datum: &[u8]) -> Result<(), String> {
+        let read = feed(&mut self.single, self.id, std::iter::once(datum));
+        if read.is_err() {
+            self.renew();
+        }
+        read.map(|_| ()).map_err(|reason| format!("it is not valid Avro of its schema: {reason}"))
+    }
+
+    /// A decoder that has failed keeps half a record.
+    fn renew(&mut self) {
+        let new = |most: usize| {
+            decoder(self.id, &self.store, most).unwrap_or_else(|error| panic!("it could be made before: {error}"))
+        };
+        (self.all, self.single) = (new(CHUNK), new(1));
+    }
+}
+
+fn decoder(id: SchemaId, store: &SchemaStore, most: usize) -> Result<ArrowAvro, arrow::error::ArrowError> {
+    ReaderBuilder::new()
+        .with_writer_schema_store(store.clone())
+        .with_active_fingerprint(Fingerprint::Id(id.0))
+        .with_utf8_view(true)
+        .with_batch_size(most)
+        .build_decoder()
+}
+
+fn feed<'a>(
+    decoder: &mut ArrowAvro,
+    id: SchemaId,
+    datums: impl Iterator<Item = &'a [u8]>,
+) -> Result<RecordBatch, String> {
+    let mut message = Vec::new();
+    for datum in datums {
+        message.clear();
+        message.push(0);
+        message.extend_from_slice(&id.0.to_be_bytes());
+        message.extend_from_slice(datum);
+        let read = decoder.decode(&message).map_err(|error| error.to_string())?;
+        if read != message.len() {
+            return Err(match read > 5 {
+                true => format!("{} bytes are left over", message.len() - read),
+                false => "it ends too early".to_owned(),
+            });
+        }
+    }
+    let rows = decoder.flush().map_err(|error| error.to_string())?;
+    Ok(rows.unwrap_or_else(|| RecordBatch::new_empty(decoder.schema())))
+}
+
+/// Rows whose columns are fields, taken as Arrow has them.
+fn as_it_is(decoded: &[(RecordBatch, Vec<RowOf>)], layout: &Layout) -> Parsed {
+    let mut order: Vec<(RowOf, (usize, usize))> = Vec::new();
+    for (batch, (_, rows)) in decoded.iter().enumerate() {
+        order.extend(rows.iter().enumerate().map(|(row, of)| (*of, (batch, row))));
+    }
+    order.sort_by_key(|(of, _)| *of);
+    let places: Vec<(usize, usize)> = order.iter().map(|(_, place)| *place).collect();
+    let fields = layout.parsed().fields();
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(fields.len());
+    let mut types = Vec::with_capacity(fields.len());
+    for (field, searched) in fields.iter().zip(layout.searched()) {
+        let of_batches: Vec<ArrayRef> =
+            decoded.iter().map(|(batch, _)| column(batch, searched.fields(), field.data_type())).collect();
+        // Of two schemas, one may have a number where the other has a text.
+        let is_alike = of_batches.windows(2).all(|pair| pair[0].data_type() == pair[1].data_type());
+        let of_batches = if is_alike { of_batches } else { of_batches.iter().map(|array| text(array)).collect() };
+        let column = match &of_batches[..] {
+            [] => new_null_array(field.data_type(), 0),
+            [only] => Arc::clone(only),
+            several => {
+                let several: Vec<&dyn Array> = several.iter().map(AsRef::as_ref).collect();
+                interleave(&several, &places).unwrap_or_else(|error| panic!("all are of one type: {error}"))
+            }
+        };
+        types.push(field.as_ref().clone().with_data_type(column.data_type().clone()));
+        columns.push(column);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(order.len()));
+    let schema = Arc::new(arrow::datatypes::Schema::new(types));
+    let batch = RecordBatch::try_new_with_options(schema, columns, &options)
+        .unwrap_or_else(|error| panic!("a column for each place: {error}"));
+    let rows = order.into_iter().map(|(of, _)| of).collect();
+    Parsed { batch, rows, rejects: Vec::new(), ignored: 0, misread: BTreeMap::new(), texts: None }
+}
+
+/// The field that `names` lead to, as `wanted` where that loses nothing, else as text.
+fn column(batch: &RecordBatch, names: &[String], wanted: &DataType) -> ArrayRef {
+    let mut names = names.iter();
+    let mut found = names.next().and_then(|name| batch.column_by_name(name)).cloned();
+    for name in names {
+        found = found.and_then(|object| {
+            let object = object.as_struct_opt()?;
+            let inner = object.column_by_name(name)?;
+            // What lies in an object that is not there is not there.
+            match object.nulls() {
+                None => Some(Arc::clone(inner)),
+                Some(nulls) => nullif(inner, &BooleanArray::new(!nulls.inner(), None)).ok(),
+            }
+        });
+    }
+    let Some(found) = found else { return new_null_array(wanted, batch.num_rows()) };
+    let is_number = found.data_type().is_numeric();
+    match wanted {
+        DataType::Float64 if is_number => cast(&found, wanted),
+        DataType::Boolean if *found.data_type() == DataType::Boolean => found,
+        _ => text(&found),
+    }
+}
+
+/// Values as texts; of a choice of types, whichever each has.
+fn text(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Utf8View => Arc::clone(array),
+        DataType::Union(..) => {
+            let Some(union) = array.as_any().downcast_ref::<UnionArray>() else {
+                return new_null_array(&DataType::Utf8View, array.len());
+            };
+            let one = |row: usize| {
+                let value = text(&union.value(row));
+                let value = value.as_string_view();
+                value.is_valid(0).then(|| value.value(0).to_owned())
+            };
+            Arc::new((0..union.len()).map(one).collect::<StringViewArray>())
+        }
+        _ => cast(array, &DataType::Utf8View),
+    }
+}
+
+fn cast(array: &ArrayRef, wanted: &DataType) -> ArrayRef {
+    let options = CastOptions { safe: true, format_options: FormatOptions::default() };
+    cast_with_options(array, wanted, &options).unwrap_or_else(|_| new_null_array(wanted, array.len()))
+}
+
+/// Rows that are searched for in what is written as JSON.
+fn as_json(json: &mut JsonDecoder, decoded: &[(RecordBatch, Vec<RowOf>)], layout: &Layout) -> Parsed {
+    let mut written: Vec<(usize, Vec<u8>)> = Vec::new();
+    for (batch, rows) in decoded {
+        for (row, of) in rows.iter().enumerate() {
+            let mut writer = LineDelimitedWriter::new(Vec::new());
+            let done = writer.write(&batch.slice(row, 1)).and_then(|()| writer.finish());
+            let text = done.map(|()| writer.into_inner());
+            // What JSON cannot hold (unions of several types) is told with the record.
+            written.push((of.record, text.unwrap_or_else(|error| error.to_string().into_bytes())));
+        }
+    }
+    written.sort_by_key(|(record, _)| *record);
+    parse_written(json, &written, layout)
+}
+
+/// Parses JSON that was made of records, each with the index of its own.
+pub(super) fn parse_written(json: &mut JsonDecoder, written: &[(usize, Vec<u8>)], layout: &Layout) -> Parsed {
+    let mut texts = RawRecords::default();
+    for (_, text) in written {
+        texts.push(RawRecord::of_payload(wardwatch_model::terms::Offset(0), text));
+    }
+    let mut parsed = json.parse(&texts, layout);
+    if parsed.texts.is_none() {
+        // The rows' texts are not the records' own.
+        let mut own = super::parsed::Texts::default();
+        written.iter().for_each(|(_, text)| own.push(text));
+        parsed.texts = Some(own);
+    }
+    parsed.rows.iter_mut().for_each(|of| of.record = written[of.record].0);
+    parsed.rejects.iter_mut().for_each(|(of, _)| of.record = written[of.record].0);
+    parsed
+}
