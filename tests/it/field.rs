@@ -61,6 +61,7 @@ impl Sent {
         let at = tempfile::tempdir().unwrap();
         let lines = job.lines().map(|line| match line.split_once(" = ") {
             Some(("topic", _)) => format!("topic = {:?}", topic.name),
+            Some(("schema", file)) => format!("schema = {:?}", folder.join(file.trim_matches('"'))),
             Some(("dir", dir)) if dir.contains("sql") => {
                 format!("dir = {:?}", folder.join(dir.split('"').nth(1).unwrap()))
             }

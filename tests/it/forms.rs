@@ -143,3 +143,50 @@ fn an_observation_of_hl7_is_a_row() {
     let row = "MRN0042|2026-01-01 10:00:00.000000|88|97|NULL";
     check("61-hl7v2-text", "patient_id, CAST(event_time AS CHAR), heart_rate, spo2, systolic_bp", &[row], 0, 0);
 }
+
+#[test]
+fn avro_is_read_with_a_registrys_prefix_and_without() {
+    let rows = ["P1|2026-01-01 10:00:00.000000|80", "P1|2026-01-01 10:00:01.000000|81"];
+    check("57-avro-records", "patient_id, CAST(event_time AS CHAR), heart_rate", &rows, 0, 0);
+}
+
+#[test]
+fn samples_are_shown_value_by_value_with_the_places_where_they_stood() {
+    let sample = |case: &str, file: &str| {
+        let folder = crate::field::case(case);
+        let mut wardwatch = crate::fixtures::wardwatch();
+        wardwatch.arg("sample").arg(folder.join("job.toml")).arg("--input").arg(folder.join(file));
+        let output = wardwatch.env("MYSQL_URL", "sqlite://x.db").output().unwrap();
+        assert!(output.status.success(), "{}", crate::fixtures::told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let metrics = sample("09-metrics-with-lists-of-points", "records.jsonl");
+    for line in [
+        "records.jsonl:1: 2 rows",
+        "row of items 0, 2",
+        "    spo2                 97.0                         qty of oxygen_saturation = \"97\"",
+        "    patient_id           P1                           $.patient_id = \"P1\"",
+        "1 records: 2 rows, 0 rejected, 0 left out",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    let hl7 = sample("61-hl7v2-text", "kafka.jsonl");
+    for line in [
+        "kafka.jsonl:1, form \"hl7v2-oru\": 1 row",
+        "OBX.5 of 8867-4 = \"88\"",
+        "systolic_bp of item 2 is left empty: \"---\"",
+        "warning: column \"systolic_bp\" is always empty",
+    ] {
+        assert!(hl7.contains(line), "{line}\n{hl7}");
+    }
+    let list = sample("07-json-array-of-records", "records.jsonl");
+    assert!(list.contains("rejected, item 1: column \"event_time\": \"soon\" is not a valid time"), "{list}");
+
+    let sent = Sent::of_case("07-json-array-of-records");
+    let newest = sent.command("sample").args(["--last", "2"]).output().unwrap();
+    let told = crate::fixtures::told(&newest);
+    assert!(
+        told.contains("2 records: 1 rows, 1 rejected, 1 left out") && told.contains("partition 0, offset 3"),
+        "{told}"
+    );
+}

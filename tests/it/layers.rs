@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::fixtures::repository;
 
 /// Libraries that some of our crates alone may use.
-const OWNED: [(&str, &[&str]); 9] = [
+const OWNED: [(&str, &[&str]); 12] = [
     ("rdkafka", &["kafka"]),
     ("datafusion", &["sql"]),
     ("mysql", &["store"]),
@@ -13,7 +13,10 @@ const OWNED: [(&str, &[&str]); 9] = [
     ("polars", &["frame", "report", "session"]),
     ("polars-arrow", &["frame"]),
     ("plotters", &["report"]),
-    ("ureq", &["notify"]),
+    ("ureq", &["ingest", "notify"]),
+    ("arrow-avro", &["ingest"]),
+    ("prost-reflect", &["ingest"]),
+    ("hl7-parser", &["ingest"]),
     ("lettre", &["config", "notify"]),
 ];
 

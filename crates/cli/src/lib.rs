@@ -17,6 +17,7 @@ mod limits;
 mod preview;
 mod report;
 mod run;
+mod sample;
 mod schema;
 mod serve;
 mod show;
@@ -60,6 +61,8 @@ enum Command {
     Test(test::Test),
     /// Show what one query, or a draft of one, gives on sample records or on the newest of the topic
     Preview(preview::Preview),
+    /// Show what becomes of sample records, value by value, or of the newest of the topic
+    Sample(sample::Sample),
     /// Tell what a query reads and keeps, how it is computed, and what it costs
     Explain(explain::Explain),
     /// Print the JSON Schema of job or test files, for completion in editors
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Preview(command) => command.run(),
+        Command::Sample(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Test(command) => command.run(),

@@ -11,6 +11,7 @@ mod costs;
 mod coverage;
 mod error;
 mod evaluate;
+mod file_records;
 mod given;
 mod judge;
 mod late;
@@ -38,6 +39,7 @@ mod waiting;
 
 pub use backtest::{Backtest, Delay, backtest};
 pub use error::RunError;
+pub use file_records::{FileRecord, newest_records, records_of_file};
 pub use offline::{GivenRecord, OfflineBatch, OfflineJob, Recovering};
 pub use options::{AtEnd, Progress, ReplacedTopic, RunOptions, Standby, Summary};
 pub use past::{Past, PastError};

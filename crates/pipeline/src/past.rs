@@ -12,13 +12,15 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use wardwatch_config::Job;
-use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecord, RawRecords, frame_schema};
+use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords, frame_schema};
 use wardwatch_ingest::source::{SourceError, repeat};
 use wardwatch_kafka::KafkaError;
 use wardwatch_kafka::Topic;
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::{Offset, OffsetRange, Ranges};
 use wardwatch_store::{Store, StoreError};
+
+use super::file_records::records_of_file;
 
 /// Why there are no records.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +86,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Reads a file with one record a line, in the form that the job's topic has. Rows at or after `from` and before
+    /// Reads a file of records, in the form that the job's topic has ([`records_of_file`]). Rows at or after `from` and before
     /// `to` are kept.
     ///
     /// # Errors
@@ -95,17 +97,16 @@ impl Past {
         from: Option<DateTime<Utc>>,
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
-        let text = std::fs::read(file).map_err(|source| PastError::File { file: file.to_owned(), source })?;
-        let lines: Vec<&[u8]> =
-            text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+        let given = records_of_file(job, file).map_err(|source| PastError::File { file: file.to_owned(), source })?;
         let mut decoder = Decoder::new(&job.source);
         let (mut batches, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
         let mut ignored = 0;
-        let mut offsets = 0_i64..;
-        for chunk in lines.chunks(CHUNK) {
+        let headers = decoder.headers().to_vec();
+        for chunk in given.chunks(CHUNK) {
             let mut records = RawRecords::default();
-            for (line, offset) in chunk.iter().zip(offsets.by_ref()) {
-                records.push(RawRecord::of_payload(Offset(offset), line));
+            for record in chunk {
+                // Its line is where people find it.
+                record.push(&mut records, Offset(i64::try_from(record.line).unwrap_or(i64::MAX)), &headers);
             }
             let decoded = decoder.decode(&records);
             batches.push(decoded.rows);
@@ -116,7 +117,7 @@ impl Past {
         let has_rows = batches.iter().any(|batch| batch.num_rows() > 0);
         if let Some(first) = rejects.first().filter(|_| !has_rows && ignored == 0) {
             let reason = of_line(first);
-            return Err(PastError::Rejects { file: file.to_owned(), records: lines.len(), reason });
+            return Err(PastError::Rejects { file: file.to_owned(), records: given.len(), reason });
         }
         let rows = concat_batches(decoder.schema(), &batches)
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
@@ -203,7 +204,7 @@ fn in_order(rows: &RecordBatch, job: &Job) -> RecordBatch {
 fn of_line(reject: &Reject) -> String {
     let item = reject.place.item.0;
     let of_item = if item > 0 { format!(", item {}", item + 1) } else { String::new() };
-    format!("line {}{of_item}: {}", reject.place.offset.0 + 1, reject.reason)
+    format!("line {}{of_item}: {}", reject.place.offset.0, reject.reason)
 }
 
 fn with_doubtful(rows: &RecordBatch, job: &Job, artefacts: &[Artefact]) -> RecordBatch {

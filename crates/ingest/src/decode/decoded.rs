@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 
-use wardwatch_model::record::{Artefact, Reject};
+use wardwatch_model::record::{Artefact, Item, Reject};
 
 /// What records became. Every item of a record is a row or a reject, in the order in which they came, or is left out on purpose
 /// and counted.
@@ -16,4 +16,26 @@ pub struct Decoded {
     pub artefacts: Vec<Artefact>,
     /// How many records, and items of them, are no rows on purpose.
     pub ignored: usize,
+}
+
+/// What became of one record, and where each of its values stood.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The form that the record is of; `None` where it is of none.
+    pub form: Option<String>,
+    /// Its items, in their order.
+    pub items: Vec<FoundItem>,
+    /// The items of which each of its rows was made.
+    pub members: Vec<Vec<Item>>,
+    /// What became of it.
+    pub decoded: Decoded,
+}
+
+/// Where the values of an item stood.
+#[derive(Debug, Clone)]
+pub struct FoundItem {
+    /// Which of the record's.
+    pub item: Item,
+    /// Column, place and text of each value, in the order of columns.
+    pub values: Vec<(String, String, String)>,
 }

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
 };
 use arrow::compute::filter;
 use arrow::datatypes::SchemaRef;
+use arrow::util::display::array_value_to_string;
 use bumpalo::Bump;
 use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 use chrono_tz::Tz;
 
-use wardwatch_config::{Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec};
-use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Reject};
+use wardwatch_config::{Column, Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec};
+use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Item, Reject};
 
 use super::avro::{self, AvroReader};
 use super::cells::{self, Beside, Faults, Implausible, LongValues, Misread, Reader};
-use super::decoded::Decoded;
+use super::decoded::{Decoded, FoundItem};
 use super::items::{root_of, text_of};
 use super::join::join;
 use super::json::{self, JsonDecoder};
@@ -46,6 +46,8 @@ pub const ZONE_HINT: &str = "; the time names no zone and is about";
 pub(super) struct FormRows {
     pub(super) decoded: Decoded,
     pub(super) of: Vec<RowOf>,
+    /// The items that each row was made of, where several were joined.
+    pub(super) members: Option<Vec<Vec<Item>>>,
 }
 
 /// Bytes that are no text.
@@ -212,14 +214,9 @@ impl FormDecoder {
         if matches!(self.form.counts, Counts::None) {
             let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
             let decoded = Decoded { rows, rejects: Vec::new(), artefacts: Vec::new(), ignored: records.len() };
-            return FormRows { decoded, of: Vec::new() };
+            return FormRows { decoded, of: Vec::new(), members: None };
         }
-        let parsed = match &mut self.reader {
-            RecordReader::Json(json) => json.parse(records, &self.layout),
-            RecordReader::Lines(lines) => lines.parse(records, &self.layout),
-            RecordReader::Avro(avro) => avro.parse(records, &self.layout),
-            RecordReader::Protobuf(protobuf) => protobuf.parse(records, &self.layout),
-        };
+        let parsed = self.parse(records);
         let mut faults = Faults::new(parsed.rows.len());
         let (columns, misread) = self.columns(&parsed, records, &mut faults);
         self.check_required(&columns, &misread, &mut faults);
@@ -244,11 +241,58 @@ impl FormDecoder {
         }
         let mut rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
             .unwrap_or_else(|error| panic!("the columns are made to the schema: {error}"));
+        let mut members = None;
         if let Some(long) = &self.form.long {
-            (rows, of) = join(rows, of, &self.form.columns, long.join_within);
+            let groups;
+            (rows, groups) = join(rows, &of, &self.form.columns, long.join_within);
+            if let Some(groups) = groups {
+                members = Some(groups.iter().map(|group| group.iter().map(|row| of[*row].item).collect()).collect());
+                of = groups.iter().map(|group| of[group[0]]).collect();
+            }
         }
         let ignored = parsed.ignored + faults.ignored();
-        FormRows { decoded: Decoded { rows, rejects, artefacts, ignored }, of }
+        FormRows { decoded: Decoded { rows, rejects, artefacts, ignored }, of, members }
+    }
+
+    /// Where the values of each item of a record stand; `records` has no other.
+    pub(super) fn places(&mut self, records: &RawRecords) -> Vec<FoundItem> {
+        if matches!(self.form.counts, Counts::None) {
+            return Vec::new();
+        }
+        let parsed = self.parse(records);
+        let first = |paths: &[SourcePath], row: usize| {
+            paths.iter().find_map(|path| {
+                let text = self.texts_at(std::slice::from_ref(path), row, &parsed, records).pop();
+                text.filter(|text| value_text(text).is_some()).map(|text| (path.to_string(), text))
+            })
+        };
+        let values = |row: usize| {
+            let long = self.form.long.as_ref();
+            let name = long.and_then(|long| {
+                let names = self.texts_at(&long.name, row, &parsed, records);
+                let is_known = |name: &&String| self.layout.long().is_some_and(|long| long.known.contains(*name));
+                names.iter().find(is_known).or(names.first()).cloned()
+            });
+            let one = |column: &Column| {
+                let is_named = name.as_ref().is_some_and(|name| column.named.contains(name));
+                let of_name = long.filter(|_| is_named).and_then(|long| first(&long.value, row));
+                let of_name =
+                    of_name.map(|(path, text)| (format!("{path} of {}", name.as_deref().unwrap_or_default()), text));
+                let (place, text) = of_name.or_else(|| first(&column.from, row))?;
+                Some((column.name.clone(), place, shortened(&text)))
+            };
+            self.form.columns.all().iter().filter_map(one).collect()
+        };
+        (0..parsed.rows.len()).map(|row| FoundItem { item: parsed.rows[row].item, values: values(row) }).collect()
+    }
+
+    fn parse(&mut self, records: &RawRecords) -> Parsed {
+        match &mut self.reader {
+            RecordReader::Json(json) => json.parse(records, &self.layout),
+            RecordReader::Lines(lines) => lines.parse(records, &self.layout),
+            RecordReader::Avro(avro) => avro.parse(records, &self.layout),
+            RecordReader::Protobuf(protobuf) => protobuf.parse(records, &self.layout),
+        }
     }
 
     /// Leaves out the rows that do not count by the form's conditions.
@@ -357,8 +401,7 @@ impl FormDecoder {
                 (None, RecordReader::Json(_)) => json::text_at(records.payload(record)?, names),
                 (None, _) => {
                     let texts = cells::at_path(&parsed.batch, names)?;
-                    let texts = texts.as_string_view_opt()?;
-                    texts.is_valid(row).then(|| texts.value(row).to_owned())
+                    texts.is_valid(row).then(|| array_value_to_string(&texts, row).ok()).flatten()
                 }
             },
             None => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),

@@ -1,5 +1,6 @@
 //! Vitals of one record that were measured together, as one row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,19 +13,23 @@ use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, STAM
 
 use super::parsed::RowOf;
 
+/// A row is joined with one of so many at most: a record may have a vital many times of one time.
+const MOST_TRIED: usize = 32;
+
 /// Rows of one record with the same patient, and the same texts, that are no further apart than `within` and have no vital twice,
 /// put together into the first of them.
 ///
-/// Shape: the order stays; what has nothing to be joined with stays as it is.
+/// Shape: the order stays; what has nothing to be joined with stays as it is. Returned are the rows and, for each, of what rows it was
+/// made, the first first; `None` where each is one of before.
 pub(super) fn join(
     rows: RecordBatch,
-    of: Vec<RowOf>,
+    of: &[RowOf],
     columns: &Columns,
     within: Duration,
-) -> (RecordBatch, Vec<RowOf>) {
+) -> (RecordBatch, Option<Vec<Vec<usize>>>) {
     let is_joined = of.windows(2).any(|pair| pair[0].record == pair[1].record);
     if !is_joined {
-        return (rows, of);
+        return (rows, None);
     }
     let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
     let times = rows[columns.event_time().name.as_str()].as_primitive::<TimestampMicrosecondType>();
@@ -60,18 +65,25 @@ pub(super) fn join(
             })
     };
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut first_of_record = 0;
+    // The groups of the record by the times of their first rows.
+    let mut by_time: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for row in 0..of.len() {
         if row > 0 && of[row].record != of[row - 1].record {
-            first_of_record = groups.len();
+            by_time.clear();
         }
-        match groups[first_of_record..].iter_mut().find(|group| fits(group, row)) {
-            Some(group) => group.push(row),
-            None => groups.push(vec![row]),
+        let at = times.value(row);
+        let near = by_time.range(at.saturating_sub(within)..=at.saturating_add(within));
+        let near = near.flat_map(|(_, groups)| groups).take(MOST_TRIED);
+        match near.copied().find(|group| fits(&groups[*group], row)) {
+            Some(group) => groups[group].push(row),
+            None => {
+                by_time.entry(at).or_default().push(groups.len());
+                groups.push(vec![row]);
+            }
         }
     }
     if groups.len() == of.len() {
-        return (rows, of);
+        return (rows, None);
     }
     let index = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
     let arrays = rows.columns().iter().map(|array| {
@@ -84,5 +96,5 @@ pub(super) fn join(
     let arrays = arrays.collect();
     let joined = RecordBatch::try_new(Arc::clone(&schema), arrays)
         .unwrap_or_else(|error| panic!("columns are as they were: {error}"));
-    (joined, groups.iter().map(|group| of[group[0]]).collect())
+    (joined, Some(groups))
 }

@@ -44,10 +44,11 @@ use crate::schemas::Schemas;
 use form::{FormDecoder, FormRows};
 use parsed::RowOf;
 
-pub use decoded::Decoded;
+pub use decoded::{Decoded, Found, FoundItem};
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use schema::frame_schema;
+pub use unwrap::base64 as from_base64;
 
 /// The schema registries of a job's forms, by their URLs; nobody has been asked for anything.
 #[must_use]
@@ -110,6 +111,17 @@ impl Decoder {
         self.decode_each_form(records)
     }
 
+    /// What becomes of one record, and where each of its values stood; `records` has no other.
+    pub fn explain(&mut self, records: &RawRecords) -> Found {
+        let Some(form) = self.forms.iter_mut().find(|form| form.takes(records, 0)) else {
+            return Found { form: None, items: Vec::new(), members: Vec::new(), decoded: self.decode(records) };
+        };
+        let items = form.places(records);
+        let FormRows { decoded, of, members } = form.decode(records);
+        let members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
+        Found { form: Some(form.name().to_owned()), items, members, decoded }
+    }
+
     fn decode_each_form(&mut self, records: &RawRecords) -> Decoded {
         let mut of_form: Vec<(Vec<usize>, RawRecords)> = self.forms.iter().map(|_| Default::default()).collect();
         let mut rejects = Vec::new();
@@ -133,7 +145,7 @@ impl Decoder {
             if own.is_empty() {
                 continue;
             }
-            let FormRows { decoded, of } = form.decode(own);
+            let FormRows { decoded, of, .. } = form.decode(own);
             let batch = batches.len();
             order.extend(of.iter().enumerate().map(|(row, of)| ((places[of.record], of.item), (batch, row))));
             batches.push(decoded.rows);

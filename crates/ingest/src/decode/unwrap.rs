@@ -98,16 +98,21 @@ fn gunzip<'a>(content: &'a [u8], max_bytes: usize, arena: &'a Bump) -> Result<Op
 
 /// What base64 stands for, quoted or not; nothing where it is none, such as JSON.
 fn from_base64<'a>(content: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    let text = content.trim_ascii();
+    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
+    base64(std::str::from_utf8(text).ok()?).map(|decoded| &*arena.alloc_slice_copy(&decoded))
+}
+
+/// The bytes for which base64 stands (RFC 4648, sections 4 and 5), with padding or without, in lines or not; `None` where it is none.
+#[must_use]
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const ENGINES: [GeneralPurpose; 2] =
         [GeneralPurpose::new(&STANDARD, LENIENT), GeneralPurpose::new(&URL_SAFE, LENIENT)];
-    let text = content.trim_ascii();
-    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
     // Lines are broken as mail does it.
-    let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let decoded = ENGINES.iter().find_map(|engine| engine.decode(&text).ok()).filter(|_| !text.is_empty())?;
-    Some(arena.alloc_slice_copy(&decoded))
+    let text: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    ENGINES.iter().find_map(|engine| engine.decode(&text).ok()).filter(|_| !text.is_empty())
 }
 
 /// What stands in a JSON text; nothing where it is none.
