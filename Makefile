@@ -4,7 +4,7 @@ cache := $(or $(WARDWATCH_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardwatc
 # Outside the clone, so that the next clone need not build everything again.
 export CARGO_TARGET_DIR ?= $(cache)/target
 
-.PHONY: check test services bench soak golden mutations
+.PHONY: check test services bench soak fuzz golden mutations
 
 # The tests in tests/it want services, and are left out without this.
 with_services := --features wardwatch/services
@@ -46,6 +46,10 @@ bench:
 # Twenty minutes at 1,000 records a second: memory must not grow.
 soak:
 	tests/services/with cargo bench --locked --bench pipeline -- soak
+
+# A million torn records of each form; none may make the decoder panic, or cost another.
+fuzz:
+	WARDWATCH_FUZZ=1000000 cargo test --locked --release -p wardwatch-ingest --lib fuzz
 
 # Takes back one fix of alarms and of the store after another: a ward of `make test` must find each.
 mutations:

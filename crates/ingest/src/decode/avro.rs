@@ -227,7 +227,11 @@ fn feed<'a>(
         message.push(0);
         message.extend_from_slice(&id.0.to_be_bytes());
         message.extend_from_slice(datum);
+        let room = decoder.capacity();
         let read = decoder.decode(&message).map_err(|error| error.to_string())?;
+        if read == message.len() && room - decoder.capacity() != 1 {
+            return Err("it is empty".to_owned());
+        }
         if read != message.len() {
             return Err(match read > 5 {
                 true => format!("{} bytes are left over", message.len() - read),

@@ -35,8 +35,10 @@ impl CsvReader {
         let mut header = self.header.clone();
         let mut line = StringRecord::new();
         let mut places = self.places(&header);
+        let mut has_lines = false;
         loop {
             match reader.read_record(&mut line) {
+                Ok(false) if !has_lines => return take(Line::Nothing), // a header, and nothing below it
                 Ok(false) => return,
                 Ok(true) => {}
                 Err(error) => return take(Line::Fault(format!("it is not valid CSV: {error}"))),
@@ -51,7 +53,10 @@ impl CsvReader {
                         "no column is read from its header ({named}); where no line has the names, say csv = {{ header = […] }}"
                     )));
                 }
-            } else if is_header {
+                continue;
+            }
+            has_lines = true;
+            if is_header {
                 take(Line::Nothing); // some producers send it with each file
             } else if line.len() != header.len() {
                 take(Line::Fault(format!(

@@ -408,6 +408,7 @@ proptest! {
 }
 
 mod forms;
+mod fuzz;
 mod items;
 mod schemas;
 mod times;
