@@ -190,3 +190,31 @@ fn samples_are_shown_value_by_value_with_the_places_where_they_stood() {
         "{told}"
     );
 }
+
+#[test]
+fn rejects_are_listed_by_what_is_wrong_and_shown_with_the_place() {
+    let sent = Sent::of_case("07-json-array-of-records");
+    for payload in [&br#"{"patient_id": "P2", "event_time": "later"}"#[..], b"{\"patient_id\" 7}"] {
+        sent.topic.put(0, None, payload);
+    }
+    sent.topic.flush();
+    let mut sent = sent;
+    sent.run(&["--once"]);
+    let told = |arguments: &[&str]| {
+        let folder = sent.folder.path().join("job.toml");
+        let mut command = crate::fixtures::wardwatch();
+        command.args(["rejects", arguments[0]]).arg(folder).args(&arguments[1..]);
+        command.env("MYSQL_URL", &sent.database.url).env("KAFKA_BROKERS", crate::fixtures::kafka());
+        crate::fixtures::told(&command.output().unwrap())
+    };
+    let list = told(&["list"]);
+    let counts: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(counts[..3], ["count", "2", "1"], "{list}");
+    assert!(list.contains("\"later\" is not a valid time") && !list.contains("\"soon\""), "{list}");
+    let item = told(&["show", "0:3"]);
+    assert!(item.contains("partition 0, offset 3, item 1") && item.contains("^^^^"), "{item}");
+    assert!(item.contains("by the job file as it is now: 1 rows, 1 rejected"), "{item}");
+    let colon = told(&["show", "0:5"]);
+    assert!(colon.contains("expected a colon at position 14") && colon.contains("\n                ^\n"), "{colon}");
+    assert!(told(&["show", "0:0"]).contains("no record at partition 0, offset 0 was rejected"));
+}

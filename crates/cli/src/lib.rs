@@ -15,6 +15,7 @@ mod encounters;
 mod explain;
 mod limits;
 mod preview;
+mod rejects;
 mod report;
 mod run;
 mod sample;
@@ -63,6 +64,8 @@ enum Command {
     Preview(preview::Preview),
     /// Show what becomes of sample records, value by value, or of the newest of the topic
     Sample(sample::Sample),
+    /// Show the records that became no rows: what is wrong with them, and where
+    Rejects(rejects::Rejects),
     /// Tell what a query reads and keeps, how it is computed, and what it costs
     Explain(explain::Explain),
     /// Print the JSON Schema of job or test files, for completion in editors
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Preview(command) => command.run(),
         Command::Sample(command) => command.run(),
+        Command::Rejects(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Test(command) => command.run(),

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 
-use wardwatch_model::terms::BatchId;
+use wardwatch_model::terms::{BatchId, Offset, Partition};
 
 use super::connection::Store;
 use super::database::Dialect;
@@ -62,8 +62,12 @@ pub struct RejectRow {
     pub offset: i64,
     /// Which of the record's rows it would have been.
     pub item: i64,
-    /// Its bytes.
+    /// The record's bytes; empty where an earlier item has them.
     pub raw: Vec<u8>,
+    /// The record's key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// When Kafka stamped it.
+    pub stamped_at: Option<DateTime<Utc>>,
     /// Why.
     pub reason: String,
     /// The batch that it came with.
@@ -235,18 +239,28 @@ impl Store {
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
     pub fn reject_rows(&mut self, topic: &str, most: usize) -> Result<Vec<RejectRow>, StoreError> {
-        let columns = "`partition`, `offset`, `item`, `batch`, `reason`, `raw`";
-        let rows = self.newest_by_partition(REJECTS, columns, topic, most)?;
-        let rejects = rows.iter().map(|values| {
-            let mut row = Row::new(REJECTS, values);
-            let (partition, offset, item) = (row.int()?, row.int()?, row.int()?);
-            let (batch, reason) = (row.batch()?, row.text()?);
-            let raw = values.get(5).and_then(Value::as_bytes).unwrap_or_default().to_vec();
-            Ok(RejectRow { partition, offset, item, raw, reason, batch })
-        });
-        let mut rejects = rejects.collect::<Result<Vec<_>, StoreError>>()?;
+        let rows = self.newest_by_partition(REJECTS, REJECT_COLUMNS, topic, most)?;
+        let mut rejects = rows.iter().map(|values| reject(values)).collect::<Result<Vec<_>, StoreError>>()?;
         rejects.sort_by_key(|reject| (std::cmp::Reverse(reject.batch), reject.partition, reject.offset, reject.item));
         Ok(rejects)
+    }
+
+    /// The rejects of one record, in the order of its items.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn rejects_of(
+        &mut self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<Vec<RejectRow>, StoreError> {
+        let sql = format!(
+            "SELECT {REJECT_COLUMNS} FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset`=? ORDER BY `item`",
+            quoted(REJECTS)
+        );
+        let values = [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into()), Value::Int(offset.0)];
+        self.database.query(&sql, &values)?.iter().map(|values| reject(values)).collect()
     }
 
     /// The newest rows of each partition that came too late, at most `most` of each; the newest batch's first.
@@ -329,4 +343,16 @@ impl Store {
             })
             .collect()
     }
+}
+
+/// What is read of a reject.
+const REJECT_COLUMNS: &str = "`partition`, `offset`, `item`, `batch`, `reason`, `stamped_at`, `raw`, `key`";
+
+fn reject(values: &[Value]) -> Result<RejectRow, StoreError> {
+    let mut row = Row::new(REJECTS, values);
+    let (partition, offset, item) = (row.int()?, row.int()?, row.int()?);
+    let (batch, reason, stamped_at) = (row.batch()?, row.text()?, row.optional_time());
+    let bytes = |place: usize| values.get(place).and_then(Value::as_bytes).map(<[u8]>::to_vec);
+    let (raw, key) = (bytes(6).unwrap_or_default(), bytes(7));
+    Ok(RejectRow { partition, offset, item, raw, key, stamped_at, reason, batch })
 }
