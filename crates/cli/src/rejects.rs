@@ -215,7 +215,7 @@ mod tests {
     fn the_place_that_a_reason_names_is_marked() {
         let raw = "{\"id\":\"é\",\"at\":\"soon\"}".as_bytes();
         let shown = marked(raw, "column \"at\": \"soon\" is not a valid time; write it like \"2026\"");
-        assert_eq!(shown, "  {\"id\":\"é\",\"at\":\"soon\"}\n                 ^^^^");
+        assert_eq!(shown, "  {\"id\":\"é\",\"at\":\"soon\"}\n                  ^^^^");
         assert_eq!(marked(b"{\"a\" 1}", "not JSON: expected a colon at position 5"), "  {\"a\" 1}\n       ^");
     }
 }

@@ -43,6 +43,18 @@ impl Columns {
         }
     }
 
+    /// Takes the units of `others`, which are the same columns, where these have none; or tells of one in which both differ.
+    pub(super) fn take_units_of(&mut self, others: &Self) -> Option<(String, (String, String))> {
+        for (own, other) in self.all.iter_mut().zip(&others.all) {
+            if own.unit.is_empty() {
+                own.unit.clone_from(&other.unit);
+            } else if !other.unit.is_empty() && own.unit != other.unit {
+                return Some((own.name.clone(), (own.unit.clone(), other.unit.clone())));
+            }
+        }
+        None
+    }
+
     /// Every path that a column is read from, or its meaning.
     pub(super) fn paths(&self) -> impl Iterator<Item = &SourcePath> {
         self.all.iter().flat_map(|column| column.from.iter().chain(column.written.fields()))

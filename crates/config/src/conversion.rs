@@ -8,7 +8,26 @@ use ucum::{Analysis, UcumError};
 use wardwatch_model::diagnostic::nearest;
 
 /// Usual names that UCUM does not know, or by which it means something else, with its own; large and small letters are the same.
-const USUAL: [(&str, &str); 73] = [
+const USUAL: [(&str, &str); 91] = [
+    // ISO/IEEE 11073-10101, table A.6: the codes and reference identifiers of units that stand in OBX-6.
+    ("262688", "%"),
+    ("mdc_dim_percent", "%"),
+    ("264864", "/min"),
+    ("mdc_dim_beat_per_min", "/min"),
+    ("264928", "/min"),
+    ("mdc_dim_resp_per_min", "/min"),
+    ("264896", "/min"),
+    ("mdc_dim_per_min", "/min"),
+    ("266016", "mm[Hg]"),
+    ("mdc_dim_mmhg", "mm[Hg]"),
+    ("265987", "kPa"),
+    ("mdc_dim_kilo_pascal", "kPa"),
+    ("268192", "Cel"),
+    ("mdc_dim_degc", "Cel"),
+    ("266560", "[degF]"),
+    ("mdc_dim_fahr", "[degF]"),
+    ("cel", "Cel"),
+    ("min^-1", "/min"),
     ("beat/min", "/min"),
     ("/", "1"),
     ("°c", "Cel"),
@@ -203,6 +222,10 @@ fn analysis(unit: &str) -> Result<Analysis, String> {
         return Err(format!("\"{first}…\" is too long for a unit"));
     }
     let code = code(unit);
+    // UCUM takes a number for so many of one; in a record it is some other list's code for a unit.
+    if code.bytes().all(|byte| byte.is_ascii_digit()) && code != "1" {
+        return Err(format!("\"{unit}\" is not a unit that is known"));
+    }
     let wrong = |error: UcumError| match error {
         UcumError::UnsupportedSpecial { .. } => {
             format!("the unit \"{unit}\" has no scale that values can be converted by")

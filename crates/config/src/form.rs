@@ -35,6 +35,12 @@ impl Form {
         paths.flat_map(SourcePath::places)
     }
 
+    /// Whether a record is known to have several rows, by what the job says of it. A list of JSON objects may come all the same.
+    #[must_use]
+    pub fn has_several_rows(&self) -> bool {
+        !self.rows.is_empty() || matches!(self.format, Format::Csv(_) | Format::Hl7v2 | Format::Text(_))
+    }
+
     /// Whether a record is an object with the values in its fields, or with one vital.
     pub(super) fn is_bare(&self) -> bool {
         let is_conditional = !self.when.is_empty() || self.counts.conditions().next().is_some();
@@ -83,6 +89,8 @@ pub enum Unwrap {
     CloudEvents,
     /// What Kafka Connect and Debezium put around a row: the row as it is now. Deletes are none.
     Debezium,
+    /// The bases of SenML (RFC 8428), put together with what follows them.
+    SenMl,
     /// A field of an object.
     Field(SourcePath),
 }

@@ -63,22 +63,16 @@ impl Template {
         })
     }
 
-    /// What comes of the texts of its places; `None` where none of them has one.
+    /// What comes of the texts of its places; `None` where one of them has none.
     pub fn fill(&self, text: &mut dyn FnMut(&SourcePath) -> Option<String>) -> Option<String> {
         let mut filled = String::new();
-        let mut has_any = false;
         for part in &self.0 {
             match part {
                 TemplatePart::Text(text) => filled.push_str(text),
-                TemplatePart::Path(path) => {
-                    if let Some(text) = text(path) {
-                        has_any = true;
-                        filled.push_str(&text);
-                    }
-                }
+                TemplatePart::Path(path) => filled.push_str(&text(path).filter(|text| !text.trim().is_empty())?),
             }
         }
-        has_any.then_some(filled)
+        Some(filled)
     }
 }
 
@@ -131,8 +125,10 @@ pub enum Step {
     Field(String),
     /// To an item of a list, counted from 0; below 0 from its end.
     Index(i64),
-    /// To each item of a list, and each value of an object.
+    /// To each item of a list; an object is a list of one.
     Each,
+    /// To each value of an object or list.
+    Values,
 }
 
 /// What Kafka has beside a record's value, as paths name it.
@@ -272,7 +268,7 @@ fn steps(text: &str) -> Option<Vec<Step>> {
         } else {
             let (name, behind) = name(rest)?;
             steps.push(match name.as_str() {
-                "*" => Step::Each,
+                "*" => Step::Values,
                 _ => Step::Field(name),
             });
             rest = behind;
@@ -305,14 +301,16 @@ fn name(text: &str) -> Option<(String, &str)> {
     if let Some(found) = quoted(text, '"') {
         return Some(found);
     }
-    // A bracket that is no step is a part of the name: `Heart Rate [bpm]`.
+    // A bracket that is no step is a part of the name: `Heart Rate [bpm]`. One that is not closed is a slip.
     let is_end = |(at, sign): (usize, char)| match sign {
         '.' => true,
         '[' => bracketed(&text[at..]).is_some(),
         _ => false,
     };
     let end = text.char_indices().find(|place| is_end(*place)).map_or(text.len(), |(at, _)| at);
-    (end > 0).then(|| (text[..end].to_owned(), &text[end..]))
+    let name = &text[..end];
+    let is_balanced = name.matches('[').count() == name.matches(']').count();
+    (end > 0 && is_balanced).then(|| (name.to_owned(), &text[end..]))
 }
 
 /// The text between quotes at the start of `text`, and what follows; a backslash stands before a quote in it.
@@ -365,6 +363,7 @@ impl fmt::Display for Search {
                     Step::Field(name) => Shown::Field(name),
                     Step::Index(index) => Shown::Index(*index),
                     Step::Each => Shown::Each,
+                    Step::Values => Shown::Values,
                 });
                 write_steps(f, shown, is_first)
             }
@@ -376,6 +375,7 @@ enum Shown<'a> {
     Field(&'a str),
     Index(i64),
     Each,
+    Values,
 }
 
 fn write_steps<'a>(f: &mut fmt::Formatter<'_>, steps: impl Iterator<Item = Shown<'a>>, is_first: bool) -> fmt::Result {
@@ -388,6 +388,7 @@ fn write_steps<'a>(f: &mut fmt::Formatter<'_>, steps: impl Iterator<Item = Shown
             Shown::Field(name) => write!(f, "{dot}{name}")?,
             Shown::Index(index) => write!(f, "[{index}]")?,
             Shown::Each => f.write_str("[*]")?,
+            Shown::Values => write!(f, "{dot}*")?,
         }
     }
     Ok(())
@@ -425,7 +426,7 @@ mod tests {
             ("readings[0].hr", search(Scope::Item, &[step("readings"), Step::Index(0), step("hr")])),
             ("[-1]", search(Scope::Item, &[Step::Index(-1)])),
             ("code.coding[*].code", search(Scope::Item, &[step("code"), step("coding"), Step::Each, step("code")])),
-            ("devices.*.hr", search(Scope::Item, &[step("devices"), Step::Each, step("hr")])),
+            ("devices.*.hr", search(Scope::Item, &[step("devices"), Step::Values, step("hr")])),
             ("$.data.metrics[*]", search(Scope::Record, &[step("data"), step("metrics"), Step::Each])),
             ("$", search(Scope::Record, &[])),
             ("@", search(Scope::Item, &[])),
@@ -473,7 +474,8 @@ mod tests {
             "@header",
             "{a",
             "a}{b}",
-            "{}",
+            "a[0",
+            "$.data[*",
             "^..hr",
             "^[?@.a]",
             "$.a[?@.b ==]",

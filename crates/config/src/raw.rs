@@ -132,7 +132,7 @@ pub(super) struct RawSource {
     pub(super) csv: Option<RawCsv>,
     /// A regular expression whose named groups are the fields of text: "(?<patient>[0-9]+) BPM: (?<hr>[0-9]+)".
     pub(super) pattern: Option<Text>,
-    /// What is taken off before that, step by step: gzip, base64, json-text, cloudevents, debezium, or { field = "payload" }.
+    /// What is taken off before that, step by step: gzip, base64, json-text, cloudevents, debezium, senml, or { field = "payload" }.
     pub(super) unwrap: Option<Vec<Spanned<RawUnwrap>>>,
     /// Where in a record the items stand that become rows: "$.metrics[*].data[*]". Without it, each object is one.
     pub(super) rows: Option<RawPlaces>,
@@ -288,6 +288,9 @@ pub(super) struct RawColumn {
     pub(super) map: Option<BTreeMap<Text, String>>,
     /// What says that there is no value: ["--", "unavailable", -999].
     pub(super) null: Option<RawWords>,
+    /// A regular expression whose first group that finds something is the value: "Patient/([^/]+)". A text in which it finds nothing is left
+    /// to the next place.
+    pub(super) take: Option<Text>,
     /// The text has several values, with this between them: "/" of "118/76".
     pub(super) split: Option<Text>,
     /// Which of them the column takes: 1 is the first.
@@ -340,6 +343,7 @@ impl RawColumn {
             valid_for: other.valid_for.or(self.valid_for),
             map: self.map.or(other.map),
             null: self.null.or(other.null),
+            take: self.take.or(other.take),
             split: self.split.or(other.split),
             part: self.part.or(other.part),
             decimal: self.decimal.or(other.decimal),
@@ -358,6 +362,37 @@ impl RawColumn {
         }
     }
 
+    /// A setting that is of the frame's column and not of how it stands in records.
+    pub(super) fn of_frame(&self) -> Option<&'static str> {
+        let settings = [
+            (self.r#type.is_some(), "the type"),
+            (self.required.is_some(), "required"),
+            (self.unit.is_some(), "the unit"),
+            (self.label.is_some(), "the label"),
+            (self.plausible.is_some(), "plausible"),
+            (self.doubtful.is_some(), "doubtful"),
+            (self.limits.is_some(), "limits"),
+            (self.valid_for.is_some(), "valid_for"),
+        ];
+        settings.into_iter().find(|(is_set, _)| *is_set).map(|(_, name)| name)
+    }
+
+    /// The same without such settings, but for the unit, which a form may know where the source leaves it open.
+    pub(super) fn of_records(self) -> Self {
+        let unit = self.unit.clone();
+        Self {
+            r#type: None,
+            required: None,
+            label: None,
+            plausible: None,
+            doubtful: None,
+            limits: None,
+            valid_for: None,
+            unit,
+            ..self
+        }
+    }
+
     /// The same, as if all of it stood at one place of the job file.
     pub(super) fn at(self, place: &std::ops::Range<usize>) -> Self {
         fn at<T>(value: Option<Spanned<T>>, place: &std::ops::Range<usize>) -> Option<Spanned<T>> {
@@ -370,6 +405,7 @@ impl RawColumn {
             limits: at(self.limits, place),
             valid_for: at(self.valid_for, place),
             map: self.map.map(|map| map.into_iter().map(|(word, means)| (word.at(place.clone()), means)).collect()),
+            take: at(self.take, place),
             split: at(self.split, place),
             part: at(self.part, place),
             decimal: at(self.decimal, place),

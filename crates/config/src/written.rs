@@ -12,6 +12,8 @@ pub struct Written {
     pub null: Vec<String>,
     /// Which part of the text it is.
     pub part: Option<Part>,
+    /// What of the text it is: what the first group of an expression finds. A text in which it finds nothing is none of the column's.
+    pub take: Option<Pattern>,
     /// Whether a comma stands before decimals, and a point between thousands.
     pub has_decimal_comma: bool,
     /// Whether the number is taken out of a text that begins with it: `72 bpm`.
@@ -141,7 +143,8 @@ impl Written {
     /// Whether values stand for themselves.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        let is_taken_apart = self.part.is_some() || self.has_decimal_comma || self.time != TimeWritten::default();
+        let is_taken_apart =
+            self.part.is_some() || self.take.is_some() || self.has_decimal_comma || self.time != TimeWritten::default();
         self.null.is_empty() && self.valid_when.is_empty() && !is_taken_apart && !self.converts()
     }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
@@ -65,7 +67,11 @@ impl ProtoFile {
         impl FileResolver for Texts {
             fn open_file(&self, name: &str) -> Result<File, protox::Error> {
                 match self.0.get(name) {
-                    Some(text) => File::from_source(name, text),
+                    // Some clients register the file's descriptor in place of its text.
+                    Some(text) => match crate::decode::from_base64(text) {
+                        Some(descriptor) => descriptor_of(name, &descriptor),
+                        None => File::from_source(name, text),
+                    },
                     None => Err(protox::Error::file_not_found(name)),
                 }
             }
@@ -108,6 +114,9 @@ impl ProtoFile {
     pub fn message_at<'a>(&self, content: &'a [u8]) -> Result<(MessageDescriptor, &'a [u8]), String> {
         let short = || "it ends within the indexes of its message".to_owned();
         let (count, mut rest) = zigzag(content).ok_or_else(short)?;
+        if count < 0 {
+            return Err(short());
+        }
         // One index that is zero is written as no index.
         let mut indexes = vec![0];
         if count > 0 {
@@ -127,6 +136,13 @@ impl ProtoFile {
     }
 }
 
+/// A file as its descriptor says it, under the name by which others know it.
+fn descriptor_of(name: &str, descriptor: &[u8]) -> Result<File, protox::Error> {
+    let mut file = prost_reflect::prost_types::FileDescriptorProto::decode(descriptor).map_err(protox::Error::new)?;
+    file.name = Some(name.to_owned());
+    Ok(File::from_file_descriptor_proto(file))
+}
+
 /// A number of variable length, whose lowest bit is its sign (as in Avro), and what follows.
 fn zigzag(content: &[u8]) -> Option<(i64, &[u8])> {
     let length = content.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
@@ -137,7 +153,7 @@ fn zigzag(content: &[u8]) -> Option<(i64, &[u8])> {
 
 /// A registry that gives no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the schema registry at {url} does not answer: {reason}")]
+#[error("the schema registry at {url} does not answer with the schema: {reason}")]
 pub struct Away {
     url: String,
     reason: String,
@@ -149,7 +165,9 @@ pub struct Schemas(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// Without user and password, which nobody is to see.
     url: String,
+    authorization: Option<String>,
     agent: Agent,
     known: Mutex<HashMap<SchemaId, Known>>,
 }
@@ -159,13 +177,19 @@ enum Known {
     Schema(Arc<Schema>),
     /// The registry has none of this id, or one that cannot be used: so it was said then.
     Not(String, Stopwatch),
+    /// The registry has said so since then, and may know better soon: one that has just started, or copies another.
+    NotYet(Stopwatch),
 }
 
 /// No question to the registry takes longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a registry did not know is asked for again after so long.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a registry does not know is waited for as long, unless it was asked for something unknown within the last minute.
+const NOT_YET: Duration = Duration::from_secs(5);
+const LATELY: Duration = Duration::from_secs(60);
 
 impl Schemas {
     /// Those of the registry at `url`, of which none has been asked for.
@@ -178,7 +202,8 @@ impl Schemas {
             .tls_config(tls)
             .user_agent(concat!("wardwatch/", env!("CARGO_PKG_VERSION")));
         let agent = config.build().into();
-        Self(Arc::new(Inner { url: url.to_owned(), agent, known: Mutex::default() }))
+        let (url, authorization) = without_user(url);
+        Self(Arc::new(Inner { url, authorization, agent, known: Mutex::default() }))
     }
 
     /// A schema that has been asked for, or why there is none; `None` where it has not been, or not for long.
@@ -188,6 +213,7 @@ impl Schemas {
         match known.get(&id)? {
             Known::Schema(schema) => Some(Ok(Arc::clone(schema))),
             Known::Not(reason, since) => (since.elapsed() < ASK_AGAIN).then(|| Err(reason.clone())),
+            Known::NotYet(_) => None,
         }
     }
 
@@ -208,6 +234,7 @@ impl Schemas {
                 tracing::info!(id = id.0, registry = self.0.url, "schema read");
                 Known::Schema(Arc::new(schema))
             }
+            Err(reason) if self.is_waited_for(id) => return Err(Away { url: self.0.url.clone(), reason }),
             Err(reason) => {
                 tracing::warn!(id = id.0, registry = self.0.url, reason, "no schema");
                 let reason =
@@ -219,22 +246,39 @@ impl Schemas {
         Ok(())
     }
 
-    /// What the registry answers, or why it answers with nothing.
+    /// Whether a schema that the registry does not know may still come.
+    fn is_waited_for(&self, id: SchemaId) -> bool {
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Records that are no records have many ids that nobody knows; not each is worth a wait.
+        let is_lately = known.values().any(|known| matches!(known, Known::Not(_, since) if since.elapsed() < LATELY));
+        match known.entry(id).or_insert_with(|| Known::NotYet(Stopwatch::start())) {
+            Known::NotYet(since) => !is_lately && since.elapsed() < NOT_YET,
+            Known::Not(..) | Known::Schema(_) => false,
+        }
+    }
+
+    /// What the registry answers, or why it has no such schema, in its own words.
     fn ask(&self, path: &str) -> Result<Result<Json, String>, Away> {
         let away = |reason: String| Away { url: self.0.url.clone(), reason };
-        let url = format!("{}/{path}", self.0.url);
-        let mut response = self.0.agent.get(&url).call().map_err(|error| away(error.to_string()))?;
+        let mut request = self.0.agent.get(format!("{}/{path}", self.0.url));
+        if let Some(authorization) = &self.0.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut response = request.call().map_err(|error| away(error.to_string()))?;
         let status = response.status();
         let text = response.body_mut().read_to_string().map_err(|error| away(error.to_string()))?;
-        if status.is_server_error() || status.as_u16() == 429 || matches!(status.as_u16(), 401 | 403) {
-            return Err(away(format!("it says {status}")));
-        }
         let answer: Option<Json> = serde_json::from_str(&text).ok();
-        if !status.is_success() {
-            let said = answer.as_ref().and_then(|answer| answer["message"].as_str()).unwrap_or_default();
-            return Ok(Err(format!("it says {status} {said}").trim().to_owned()));
+        // Who answers otherwise is not the registry, or not in its right mind.
+        let is_unknown =
+            answer.as_ref().and_then(|answer| answer["error_code"].as_i64()).is_some_and(|code| code / 100 == 404);
+        match answer {
+            Some(answer) if status.is_success() && answer["schema"].is_string() => Ok(Ok(answer)),
+            Some(answer) if is_unknown => {
+                let said = answer["message"].as_str().unwrap_or_default();
+                Ok(Err(format!("it says {status} {said}").trim().to_owned()))
+            }
+            _ => Err(away(format!("it says {status}, and nothing of a schema"))),
         }
-        answer.map(Ok).ok_or_else(|| away("its answer is not JSON".to_owned()))
     }
 
     fn schema(&self, answer: &Json) -> Result<Result<Schema, String>, Away> {
@@ -254,16 +298,74 @@ impl Schemas {
                         continue;
                     }
                     let version = &reference["version"];
-                    let referred = match self.ask(&format!("subjects/{}/versions/{version}", field("subject")))? {
-                        Ok(referred) => referred,
-                        Err(reason) => return Ok(Err(format!("it refers to \"{}\": {reason}", field("name")))),
-                    };
+                    let referred =
+                        match self.ask(&format!("subjects/{}/versions/{version}", encoded(&field("subject"))))? {
+                            Ok(referred) => referred,
+                            Err(reason) => return Ok(Err(format!("it refers to \"{}\": {reason}", field("name")))),
+                        };
                     texts.insert(field("name"), referred["schema"].as_str().unwrap_or_default().to_owned());
                     open.extend(referred["references"].as_array().cloned().unwrap_or_default());
                 }
-                Ok(ProtoFile::of_texts(NAME, texts).map(Schema::Protobuf))
+                let short = |reason: String| reason.chars().take(300).collect::<String>();
+                Ok(ProtoFile::of_texts(NAME, texts).map(Schema::Protobuf).map_err(short))
             }
             other => Ok(Err(format!("it is of the type {other}, which is not read"))),
         }
+    }
+}
+
+/// A URL without user and password, and what says who asks.
+fn without_user(url: &str) -> (String, Option<String>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        None => (url.to_owned(), None),
+        Some((user, host)) => {
+            let basic = base64::engine::general_purpose::STANDARD.encode(decoded(user));
+            (format!("{scheme}://{host}{path}"), Some(format!("Basic {basic}")))
+        }
+    }
+}
+
+/// A part of a URL's path, with what has a meaning there percent-encoded (RFC 3986, section 2.1).
+fn encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// The bytes that a percent-encoded text stands for.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (first, digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password_and_the_password_is_decoded() {
+        let (url, authorization) = without_user("https://ward:pa%20ss@host:8081/apis/v7");
+        assert_eq!(url, "https://host:8081/apis/v7");
+        // "ward:pa ss"
+        assert_eq!(authorization.as_deref(), Some("Basic d2FyZDpwYSBzcw=="));
+        assert_eq!(without_user("http://host"), ("http://host".to_owned(), None));
+        assert_eq!(encoded("common/patient.proto"), "common%2Fpatient.proto");
     }
 }

@@ -203,7 +203,7 @@ fn in_order(rows: &RecordBatch, job: &Job) -> RecordBatch {
 /// Where in a file a reject stands, and why it is one.
 fn of_line(reject: &Reject) -> String {
     let item = reject.place.item.0;
-    let of_item = if item > 0 { format!(", item {}", item + 1) } else { String::new() };
+    let of_item = if item > 0 { format!(", item {item}") } else { String::new() };
     format!("line {}{of_item}: {}", reject.place.offset.0, reject.reason)
 }
 

@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use wardwatch_alert::{
     Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, ValidFor, Wards, lost_defaults,
 };
-use wardwatch_config::Job;
+use wardwatch_config::{Form, Job};
 use wardwatch_frame::schema_with;
 use wardwatch_ingest::decode::{Decoder, frame_schema};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use wardwatch_model::header::RuleHeader;
-use wardwatch_model::record::{PARTITION_COLUMN, STAMP_COLUMN};
+use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN};
 use wardwatch_model::terms::Severity;
 use wardwatch_sql::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use wardwatch_store::{SYSTEM_TABLES, TableSpec};
@@ -78,9 +78,28 @@ impl Plan {
             Warning { diagnostic: Diagnostic { file, line: 1, column: 1, message }, name: "unread" }
         });
         let short = self.engine.queries().filter(|query| query.looks_back).filter_map(|query| self.short_memory(query));
-        let mut warnings: Vec<Warning> = self.engine.warnings().iter().cloned().chain(unread).chain(short).collect();
+        let doubled = self.engine.queries().filter_map(|query| self.doubled_keys(query));
+        let of_engine = self.engine.warnings().iter().cloned();
+        let mut warnings: Vec<Warning> = of_engine.chain(unread).chain(short).chain(doubled).collect();
         warnings.sort();
         warnings
+    }
+
+    /// A table with a row per record whose key does not tell the rows of one record apart, where there may be several.
+    fn doubled_keys(&self, query: &Planned) -> Option<Warning> {
+        let text = &query.file.text;
+        let is_of_records = matches!(query.file.kind, QueryKind::Table(_)) && !text.to_uppercase().contains("GROUP BY");
+        if !is_of_records || text.contains(ITEM_COLUMN) || !self.job.source.forms.iter().any(Form::has_several_rows) {
+            return None;
+        }
+        // The place of a record stands for itself; without it, the key is of the analyst's own making.
+        let at = text.find(OFFSET_COLUMN)?;
+        let message = "a record of this job may have several rows, which \"_offset\" does not tell apart; add _item to the columns \
+                       and to the key"
+            .to_owned();
+        let is_allowed = query.file.allows.iter().any(|allowed| allowed == "doubled-key");
+        let diagnostic = Diagnostic::at(&query.file.path, text, at, message);
+        (!is_allowed).then_some(Warning { diagnostic, name: "doubled-key" })
     }
 
     /// A query on history that speaks of more time than history has.

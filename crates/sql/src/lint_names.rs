@@ -1,7 +1,7 @@
 //! The names of warnings.
 
 /// The lints, each with what is wrong about it.
-pub const LINTS: [(&str, &str); 9] = [
+pub const LINTS: [(&str, &str); 10] = [
     (
         "average-of-averages",
         "an average of averages counts each the same, however many readings it is of; keep sums and counts",
@@ -15,6 +15,10 @@ pub const LINTS: [(&str, &str); 9] = [
     (
         "null-comparison",
         "a comparison with NULL is never true: `x = NULL`, `NOT IN (SELECT …)`, and `x <> 'a'` where there is no `x`",
+    ),
+    (
+        "doubled-key",
+        "a row per record, keyed by `_offset` without `_item`: a record of the job may have several rows, of which one is written",
     ),
     ("short-memory", "an INTERVAL longer than the job's `[source] retain` finds nothing that far back"),
     (

@@ -18,14 +18,15 @@ use super::super::{
 /// The forms that come with wardwatch.
 const SHIPPED: [(&str, &str); 5] = [
     ("fhir-observation", include_str!("../../../../jobs/forms/fhir-observation.toml")),
-    ("fhir-bundle", include_str!("../../../../jobs/forms/fhir-bundle.toml")),
+    ("fhir-bundle", include_str!("../../../../jobs/forms/fhir-observation.toml")),
     ("senml", include_str!("../../../../jobs/forms/senml.toml")),
     ("open-mhealth", include_str!("../../../../jobs/forms/open-mhealth.toml")),
     ("hl7v2-oru", include_str!("../../../../jobs/forms/hl7v2-oru.toml")),
 ];
 
 /// What may be taken off.
-const STEPS: [(&str, Unwrap); 5] = [
+const STEPS: [(&str, Unwrap); 6] = [
+    ("senml", Unwrap::SenMl),
     ("gzip", Unwrap::Gzip),
     ("base64", Unwrap::Base64),
     ("json-text", Unwrap::JsonText),
@@ -37,6 +38,19 @@ const FORMATS: [&str; 6] = ["json", "csv", "hl7v2", "text", "avro", "protobuf"];
 
 /// The columns as a job file has them.
 pub(super) type RawColumns = BTreeMap<Spanned<String>, RawColumn>;
+
+/// Whether a form is the only one of its source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    Yes,
+    No,
+}
+
+impl Alone {
+    fn of(are_several: bool) -> Self {
+        if are_several { Self::No } else { Self::Yes }
+    }
+}
 
 /// The names of the columns that every source has.
 #[derive(Clone, Copy)]
@@ -55,14 +69,18 @@ impl Checker<'_> {
         heads: Heads<'_>,
     ) -> Option<(Columns, Vec<Form>)> {
         if forms.is_empty() {
-            let form = self.form(base.clone(), String::new(), columns, heads, 0..0)?;
+            let form = self.form(base.clone(), (String::new(), Alone::Yes), columns, heads, 0..0)?;
             return Some((form.columns.clone(), vec![form]));
         }
         let mut checked: Vec<Form> = Vec::new();
         let mut is_valid = true;
+        let places: Vec<Range<usize>> = forms.iter().map(Spanned::span).collect();
+        let are_several = forms.len() > 1;
         for (index, raw) in forms.into_iter().enumerate() {
             let place = raw.span();
-            let Some(form) = self.one_of_forms(raw.into_inner(), base, &columns, heads, (index, place.clone())) else {
+            let Some(form) =
+                self.one_of_forms(raw.into_inner(), base, &columns, heads, (index, place.clone(), are_several))
+            else {
                 is_valid = false;
                 continue;
             };
@@ -72,8 +90,24 @@ impl Checker<'_> {
             }
             checked.push(form);
         }
-        // Whatever a form says, the frame's columns are those of the source.
-        let frame = checked.first().filter(|_| is_valid)?.columns.clone();
+        // What comes behind one that takes everything is never reached.
+        if let Some(last) = checked.iter().position(|form| form.when.is_empty())
+            && let Some(behind) = checked.get(last + 1)
+        {
+            let (first, name) = (&checked[last].name, behind.name.clone());
+            let message =
+                format!("form \"{first}\" has no conditions and takes every record, so \"{name}\" takes none");
+            return self.refuse(places[last + 1].clone(), message);
+        }
+        // A form that comes with wardwatch may know a unit that the source leaves open.
+        let mut frame = checked.first().filter(|_| is_valid)?.columns.clone();
+        for form in &checked {
+            if let Some((column, (one, other))) = frame.take_units_of(&form.columns) {
+                let message =
+                    format!("column \"{column}\" is in \"{one}\" and in \"{other}\"; say its unit in [source.columns]");
+                return self.refuse(places[0].clone(), message);
+            }
+        }
         Some((frame, checked))
     }
 
@@ -83,7 +117,7 @@ impl Checker<'_> {
         base: &RawForm,
         columns: &RawColumns,
         heads: Heads<'_>,
-        (index, place): (usize, Range<usize>),
+        (index, place, are_several): (usize, Range<usize>, bool),
     ) -> Option<Form> {
         let mut columns = columns.clone();
         let mut name = format!("form {}", index + 1);
@@ -100,11 +134,24 @@ impl Checker<'_> {
             let message = unknown("column", column.get_ref(), known);
             return self.refuse(column.span(), message);
         }
+        for (column, settings) in &raw.columns {
+            let of_frame = match settings {
+                RawFormColumn::From(_) => None,
+                RawFormColumn::Settings(settings) => settings.of_frame(),
+            };
+            if let Some(setting) = of_frame {
+                let message = format!(
+                    "{setting} of \"{}\" is the same in all forms; say it in [source.columns]",
+                    column.get_ref()
+                );
+                return self.refuse(column.span(), message);
+            }
+        }
         lay_over(&mut columns, std::mem::take(&mut raw.columns));
         if let Some(given) = raw.name.take() {
             name = self.required(given, not_empty)?;
         }
-        self.form(over(raw, base.clone()), name, columns, heads, place)
+        self.form(over(raw, base.clone()), (name, Alone::of(are_several)), columns, heads, place)
     }
 
     /// A form of a file, or one of those that come with wardwatch; of a place in the job file.
@@ -139,7 +186,7 @@ impl Checker<'_> {
     fn form(
         &mut self,
         raw: RawForm,
-        name: String,
+        (name, alone): (String, Alone),
         columns: RawColumns,
         heads: Heads<'_>,
         place: Range<usize>,
@@ -164,6 +211,9 @@ impl Checker<'_> {
             .collect::<Vec<_>>()
             .into_iter()
             .collect();
+        if matches!(&raw.rows, Some(RawPlaces::Several(rows)) if rows.is_empty()) {
+            return self.refuse(place, "rows leads nowhere; leave it out, or write rows = \"$.metrics[*]\"".to_owned());
+        }
         let rows: Option<Vec<SourcePath>> =
             raw.rows.map(RawPlaces::into_list).unwrap_or_default().iter().map(|path| self.rows(path)).collect();
         let format = format?;
@@ -184,7 +234,7 @@ impl Checker<'_> {
             },
         };
         let form = Form { name, when: when?, unwrap: unwrap?, format, rows: rows?, long, counts, columns: columns? };
-        self.check_paths(&form, place)?;
+        self.check_paths(&form, alone, place)?;
         Some(form)
     }
 
@@ -341,7 +391,7 @@ impl Checker<'_> {
     }
 
     /// What a format that is no tree has no place for.
-    fn check_paths(&mut self, form: &Form, place: Range<usize>) -> Option<()> {
+    fn check_paths(&mut self, form: &Form, alone: Alone, place: Range<usize>) -> Option<()> {
         let has_rows = !form.rows.is_empty();
         let known: Vec<String> = match &form.format {
             Format::Json | Format::Avro(_) | Format::Protobuf { .. } => return Some(()),
@@ -360,12 +410,15 @@ impl Checker<'_> {
                 (SourcePath::Fields(_), Format::Hl7v2) => {
                     format!("\"{path}\" is no place in HL7 v2; write segment and field, as \"PID.3\" or \"OBX.5.1\"")
                 }
+                // Of several forms, each has some of the columns.
+                (SourcePath::Fields(_), _) if alone == Alone::No => continue,
                 // A header that records have themselves may name anything.
                 (SourcePath::Fields(_), _) if known.is_empty() => continue,
                 (SourcePath::Fields(names), _) if known.contains(&names.join(".")) => continue,
                 (SourcePath::Fields(names), _) => unknown("field", &names.join("."), known.iter().map(String::as_str)),
             };
-            self.refuse::<()>(place.clone(), message);
+            let start = self.text.find(&format!("\"{path}\"")).unwrap_or(place.start);
+            self.refuse::<()>(start..start, message);
         }
         Some(())
     }
@@ -444,7 +497,7 @@ fn at_place(form: RawForm, place: &Range<usize>) -> RawForm {
     let columns = form.columns.into_iter().map(|(name, column)| {
         let column = match column {
             RawFormColumn::From(from) => RawFormColumn::From(from),
-            RawFormColumn::Settings(settings) => RawFormColumn::Settings(Box::new(settings.at(place))),
+            RawFormColumn::Settings(settings) => RawFormColumn::Settings(Box::new(settings.of_records().at(place))),
         };
         (name.at(place.clone()), column)
     });

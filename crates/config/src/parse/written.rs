@@ -74,9 +74,16 @@ impl Checker<'_> {
         } {
             valid_when.push(self.condition(condition, place.clone())?);
         }
+        let take = match raw.take.take() {
+            None => None,
+            Some(take) => Some(self.required(take, |text| match Pattern::new(text)? {
+                pattern if pattern.0.captures_len() > 1 => Ok(pattern),
+                _ => Err(format!("\"{text}\" has no group to take; write it like \"Patient/([^/]+)\"")),
+            })?),
+        };
         let time = self.time(raw, name, r#type, place)?;
         let null = raw.null.take().map(RawWords::into_list).unwrap_or_default();
-        Some(Written { null, part, has_decimal_comma, is_in_text, units, scaled, valid_when, time })
+        Some(Written { null, part, take, has_decimal_comma, is_in_text, units, scaled, valid_when, time })
     }
 
     /// How times are written.
@@ -101,8 +108,15 @@ impl Checker<'_> {
         let formats = raw.time_format.take().map(RawPlaces::into_list).unwrap_or_default();
         for format in &formats {
             let items: Vec<chrono::format::Item<'_>> = chrono::format::StrftimeItems::new(format).collect();
-            if items.contains(&chrono::format::Item::Error) || !format.contains('%') {
-                let message = format!("\"{format}\" is not a format of times; write it like \"%d.%m.%Y %H:%M:%S\"");
+            // What cannot be read again does not tell the time.
+            let some = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(12_345);
+            let is_read = || {
+                let text = some.format(format).to_string();
+                chrono::NaiveDateTime::parse_from_str(&text, format).is_ok()
+                    || chrono::DateTime::parse_from_str(&text, format).is_ok()
+            };
+            if items.contains(&chrono::format::Item::Error) || !is_read() {
+                let message = format!("\"{format}\" does not tell day and time; write it like \"%d.%m.%Y %H:%M:%S\"");
                 return self.refuse(place, message);
             }
         }

@@ -11,12 +11,12 @@ use arrow::array::{
     new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options, interleave, nullif};
-use arrow::datatypes::DataType;
-use arrow::json::LineDelimitedWriter;
-use arrow::util::display::FormatOptions;
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_avro::reader::{Decoder as ArrowAvro, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 use bumpalo::Bump;
+use serde_json::Value as Json;
 
 use wardwatch_config::Unwrap;
 use wardwatch_model::record::Item;
@@ -156,6 +156,8 @@ impl AvroReader {
 struct OfSchema {
     id: SchemaId,
     store: SchemaStore,
+    /// Whether a field may have several types. arrow-avro goes on counting their values over batches, so its decoder serves once.
+    has_union: bool,
     all: ArrowAvro,
     single: ArrowAvro,
 }
@@ -168,16 +170,22 @@ impl OfSchema {
         store.set(Fingerprint::Id(id.0), schema).map_err(|error| wrong(&error))?;
         let all = decoder(id, &store, CHUNK).map_err(|error| wrong(&error))?;
         let single = decoder(id, &store, 1).map_err(|error| wrong(&error))?;
-        Ok(Self { id, store, all, single })
+        if all.schema().fields().is_empty() {
+            return Err(wrong(&"it has no fields"));
+        }
+        let has_union = all.schema().fields().iter().any(|field| has_union(field.data_type()));
+        Ok(Self { id, store, has_union, all, single })
     }
 
     /// The rows of `datums`, which of them these are, and why the others are none.
     fn decode(&mut self, datums: &[Vec<u8>]) -> (RecordBatch, Vec<usize>, Vec<(usize, String)>) {
         let all = feed(&mut self.all, self.id, datums.iter().map(Vec::as_slice));
+        if self.has_union || all.is_err() {
+            self.renew();
+        }
         if let Ok(batch) = all {
             return (batch, (0..datums.len()).collect(), Vec::new());
         }
-        self.renew();
         let (mut kept, mut faults) = (Vec::new(), Vec::new());
         for (index, datum) in datums.iter().enumerate() {
             match self.decode_one(datum) {
@@ -187,12 +195,15 @@ impl OfSchema {
         }
         let batch = feed(&mut self.all, self.id, kept.iter().map(|index| datums[*index].as_slice()))
             .unwrap_or_else(|error| panic!("what is read one by one is read together: {error}"));
+        if self.has_union {
+            self.renew();
+        }
         (batch, kept, faults)
     }
 
     fn decode_one(&mut self, datum: &[u8]) -> Result<(), String> {
         let read = feed(&mut self.single, self.id, std::iter::once(datum));
-        if read.is_err() {
+        if self.has_union || read.is_err() {
             self.renew();
         }
         read.map(|_| ()).map_err(|reason| format!("it is not valid Avro of its schema: {reason}"))
@@ -204,6 +215,15 @@ impl OfSchema {
             decoder(self.id, &self.store, most).unwrap_or_else(|error| panic!("it could be made before: {error}"))
         };
         (self.all, self.single) = (new(CHUNK), new(1));
+    }
+}
+
+fn has_union(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Union(..) => true,
+        DataType::Struct(fields) => fields.iter().any(|field| has_union(field.data_type())),
+        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => has_union(field.data_type()),
+        _ => false,
     }
 }
 
@@ -281,10 +301,12 @@ fn as_it_is(decoded: &[(RecordBatch, Vec<RowOf>)], layout: &Layout) -> Parsed {
 
 /// The field that `names` lead to, as `wanted` where that loses nothing, else as text.
 fn column(batch: &RecordBatch, names: &[String], wanted: &DataType) -> ArrayRef {
-    let mut names = names.iter();
-    let mut found = names.next().and_then(|name| batch.column_by_name(name)).cloned();
-    for name in names {
+    let mut found = names.first().and_then(|name| batch.column_by_name(name)).cloned();
+    for (depth, name) in names.iter().enumerate().skip(1) {
         found = found.and_then(|object| {
+            if matches!(object.data_type(), DataType::Union(..) | DataType::Map(..)) {
+                return Some(inside_of_each(&object, &names[depth..]));
+            }
             let object = object.as_struct_opt()?;
             let inner = object.column_by_name(name)?;
             // What lies in an object that is not there is not there.
@@ -293,6 +315,9 @@ fn column(batch: &RecordBatch, names: &[String], wanted: &DataType) -> ArrayRef 
                 Some(nulls) => nullif(inner, &BooleanArray::new(!nulls.inner(), None)).ok(),
             }
         });
+        if found.as_ref().is_some_and(|found| found.data_type() == &DataType::Utf8View) {
+            break;
+        }
     }
     let Some(found) = found else { return new_null_array(wanted, batch.num_rows()) };
     let is_number = found.data_type().is_numeric();
@@ -303,22 +328,36 @@ fn column(batch: &RecordBatch, names: &[String], wanted: &DataType) -> ArrayRef 
     }
 }
 
-/// Values as texts; of a choice of types, whichever each has.
-fn text(array: &ArrayRef) -> ArrayRef {
-    match array.data_type() {
-        DataType::Utf8View => Arc::clone(array),
-        DataType::Union(..) => {
-            let Some(union) = array.as_any().downcast_ref::<UnionArray>() else {
-                return new_null_array(&DataType::Utf8View, array.len());
-            };
-            let one = |row: usize| {
-                let value = text(&union.value(row));
-                let value = value.as_string_view();
-                value.is_valid(0).then(|| value.value(0).to_owned())
-            };
-            Arc::new((0..union.len()).map(one).collect::<StringViewArray>())
+/// The texts that `names` lead to within values that are not all alike.
+fn inside_of_each(array: &ArrayRef, names: &[String]) -> ArrayRef {
+    let one = |row: usize| {
+        let value = json_of(array, row);
+        match names.iter().try_fold(&value, |value, name| value.get(name))? {
+            Json::Null => None,
+            Json::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
         }
-        _ => cast(array, &DataType::Utf8View),
+    };
+    Arc::new((0..array.len()).map(one).collect::<StringViewArray>())
+}
+
+/// Values as texts; of a choice of types, whichever each has. What the type cannot mean, such as a time that is too large, is its digits.
+fn text(array: &ArrayRef) -> ArrayRef {
+    let is_scalar = !array.data_type().is_nested() && !matches!(array.data_type(), DataType::Union(..));
+    if *array.data_type() == DataType::Utf8View {
+        return Arc::clone(array);
+    }
+    let options = CastOptions { safe: false, format_options: FormatOptions::default() };
+    match cast_with_options(array, &DataType::Utf8View, &options) {
+        Ok(texts) if is_scalar => texts,
+        _ => {
+            let one = |row: usize| match json_of(array, row) {
+                Json::Null => None,
+                Json::String(text) => Some(text),
+                other => Some(other.to_string()),
+            };
+            Arc::new((0..array.len()).map(one).collect::<StringViewArray>())
+        }
     }
 }
 
@@ -327,16 +366,53 @@ fn cast(array: &ArrayRef, wanted: &DataType) -> ArrayRef {
     cast_with_options(array, wanted, &options).unwrap_or_else(|_| new_null_array(wanted, array.len()))
 }
 
+/// One value as JSON: of a choice of types whichever it has; bytes in hexadecimal; what JSON has no form for, as its text.
+fn json_of(array: &ArrayRef, row: usize) -> Json {
+    let list = |items: &ArrayRef| (0..items.len()).map(|item| json_of(items, item)).collect::<Json>();
+    if array.is_null(row) {
+        return Json::Null;
+    }
+    match array.data_type() {
+        DataType::Struct(fields) => {
+            let columns = array.as_struct().columns();
+            fields.iter().zip(columns).map(|(field, column)| (field.name().clone(), json_of(column, row))).collect()
+        }
+        DataType::List(_) => list(&array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => list(&array.as_list::<i64>().value(row)),
+        DataType::Map(..) => {
+            let entries = array.as_map().value(row);
+            let keys = text(entries.column(0));
+            let key = |entry: usize| keys.as_string_view().value(entry).to_owned();
+            (0..entries.len()).map(|entry| (key(entry), json_of(entries.column(1), entry))).collect()
+        }
+        DataType::Union(..) => match array.as_any().downcast_ref::<UnionArray>() {
+            Some(union) => json_of(&union.value(row), 0),
+            None => Json::Null,
+        },
+        DataType::Boolean => Json::Bool(array.as_boolean().value(row)),
+        data_type => {
+            let shown = ArrayFormatter::try_new(array, &FormatOptions::default()).ok();
+            let shown = shown.and_then(|shown| shown.value(row).try_to_string().ok());
+            // What the type cannot mean is what was sent.
+            let shown = shown.or_else(|| {
+                let digits = cast(array, &DataType::Int64);
+                digits.as_primitive_opt::<Int64Type>().map(|digits| digits.value(row).to_string())
+            });
+            let shown = shown.unwrap_or_default();
+            let number = data_type.is_numeric().then(|| serde_json::from_str(&shown).ok()).flatten();
+            number.unwrap_or(Json::String(shown))
+        }
+    }
+}
+
 /// Rows that are searched for in what is written as JSON.
 fn as_json(json: &mut JsonDecoder, decoded: &[(RecordBatch, Vec<RowOf>)], layout: &Layout) -> Parsed {
     let mut written: Vec<(usize, Vec<u8>)> = Vec::new();
     for (batch, rows) in decoded {
         for (row, of) in rows.iter().enumerate() {
-            let mut writer = LineDelimitedWriter::new(Vec::new());
-            let done = writer.write(&batch.slice(row, 1)).and_then(|()| writer.finish());
-            let text = done.map(|()| writer.into_inner());
-            // What JSON cannot hold (unions of several types) is told with the record.
-            written.push((of.record, text.unwrap_or_else(|error| error.to_string().into_bytes())));
+            let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+            let object: Json = fields.map(|(field, column)| (field.name().clone(), json_of(column, row))).collect();
+            written.push((of.record, object.to_string().into_bytes()));
         }
     }
     written.sort_by_key(|(record, _)| *record);

@@ -111,6 +111,8 @@ pub(super) struct Reader<'a> {
     pub(super) beside: &'a dyn Fn(&SourcePath) -> Option<Beside>,
     /// Takes what cannot be read.
     pub(super) misread: &'a mut Vec<Misread>,
+    /// Whether the column is read from no other place behind this one.
+    pub(super) is_last: bool,
 }
 
 impl Reader<'_> {
@@ -118,7 +120,8 @@ impl Reader<'_> {
     /// noted.
     pub(super) fn at_paths(&mut self, paths: &[SourcePath], before: Option<ArrayRef>) -> ArrayRef {
         let mut found = before;
-        for path in paths {
+        for (place, path) in paths.iter().enumerate() {
+            self.is_last = place + 1 == paths.len();
             self.note_unparsed(path, found.as_ref());
             // A path that no record has is not among what was parsed.
             let Some(parsed) = self.parsed_at(path, found.as_ref()) else { continue };
@@ -225,6 +228,7 @@ impl Reader<'_> {
             .iter()
             .map(|condition| (condition, self.first_texts(&condition.fields), self.garbled_at(&condition.fields)))
             .collect();
+        let is_last = self.is_last;
         let mut value = |row: usize, text: &'t str| {
             if written.is_null(text.trim()) {
                 return None;
@@ -242,6 +246,21 @@ impl Reader<'_> {
                     return None;
                 }
             }
+            let text = match &written.take {
+                None => text,
+                Some(take) => {
+                    let found = take.0.captures(text.trim()).and_then(|found| found.iter().skip(1).flatten().next());
+                    match found {
+                        Some(found) => found.as_str(),
+                        // Another place may have it.
+                        None if !is_last => return None,
+                        None => {
+                            self.note(row, text, format!("has nothing that \"{}\" takes", take.0.as_str()));
+                            return None;
+                        }
+                    }
+                }
+            };
             let Some(part) = &written.part else { return Some(Cow::Borrowed(text)) };
             match part.of(text) {
                 None => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use chrono_tz::Tz;
 
 use wardwatch_config::{Column, Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Item, Reject};
+use wardwatch_model::terms::{Offset, Partition};
 
 use super::avro::{self, AvroReader};
 use super::cells::{self, Beside, Faults, Implausible, LongValues, Misread, Reader};
 use super::decoded::{Decoded, FoundItem};
-use super::items::{root_of, text_of};
+use super::items::{Part, outer_text, parts_of, text_of};
 use super::join::join;
 use super::json::{self, JsonDecoder};
 use super::lines::LineReader;
@@ -32,7 +33,6 @@ use super::raw::RawRecords;
 use super::schema::{Layout, frame_schema, is_tree};
 use super::text::{quoted, shortened, value_text};
 use super::time;
-use super::tree::Node;
 use super::unwrap::{Unwrapped, unwrap};
 use crate::schemas::Schemas;
 
@@ -48,6 +48,14 @@ pub(super) struct FormRows {
     pub(super) of: Vec<RowOf>,
     /// The items that each row was made of, where several were joined.
     pub(super) members: Option<Vec<Vec<Item>>>,
+}
+
+/// What of a record is of a form.
+pub(super) enum Taken {
+    /// All of it, or nothing.
+    Whole(bool),
+    /// Each part by itself.
+    Parts(Vec<bool>),
 }
 
 /// Bytes that are no text.
@@ -176,33 +184,45 @@ impl FormDecoder {
         self.form.when.is_empty()
     }
 
-    /// Whether a record meets the form's conditions.
-    pub(super) fn takes(&self, records: &RawRecords, record: usize) -> bool {
-        if self.form.when.is_empty() {
-            return true;
+    /// Which parts of a record meet the form's conditions, of those that are `open`: as many as the record has, or one where it is taken
+    /// as a whole.
+    pub(super) fn takes(&self, records: &RawRecords, record: usize) -> Taken {
+        let beside = |path: &SourcePath| self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned);
+        let is_of_value = self
+            .form
+            .when
+            .iter()
+            .flat_map(|condition| &condition.fields)
+            .flat_map(SourcePath::places)
+            .any(|path| path.beside().is_none());
+        if !is_of_value {
+            return Taken::Whole(self.is_met(&mut |path| beside(path)));
         }
         let arena = Bump::new();
-        let root = std::cell::OnceCell::new();
-        let in_value = |path: &SourcePath| {
-            let root: &Option<Node<'_>> = root.get_or_init(|| {
-                match unwrap(records.payload(record)?, &self.form.unwrap, self.reader.max_bytes(), &arena) {
-                    Unwrapped::Content { content, .. } => root_of(content),
-                    Unwrapped::Nothing | Unwrapped::Fault(_) => None,
-                }
-            });
-            root.as_ref().and_then(|root| text_of(root, path))
-        };
+        let content =
+            records.payload(record).map(|payload| unwrap(payload, &self.form.unwrap, self.reader.max_bytes(), &arena));
+        let Some(Unwrapped::Content { content, around }) = content else { return Taken::Whole(false) };
+        let parts = parts_of(content).into_iter().map(|part| match part {
+            Part::Other => false,
+            Part::Object(root) => self.is_met(&mut |path| match path.beside() {
+                Some(_) => beside(path),
+                None => text_of(&root, path).or_else(|| around.iter().rev().find_map(|outer| outer_text(outer, path))),
+            }),
+        });
+        Taken::Parts(parts.collect())
+    }
+
+    /// Whether all conditions are met by the texts of places.
+    fn is_met(&self, text: &mut dyn FnMut(&SourcePath) -> Option<String>) -> bool {
         self.form.when.iter().all(|condition| {
-            let one = |path: &SourcePath| match path.beside() {
-                Some(_) => self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned),
-                None => in_value(path),
-            };
-            let text = |path: &SourcePath| match path {
-                SourcePath::Template(template) => template.fill(&mut |place| one(place)),
-                path => one(path),
-            };
-            let text = condition.fields.iter().filter_map(text).find(|text| value_text(text).is_some());
-            condition.is_met(text.as_deref().and_then(value_text))
+            let found = condition.fields.iter().find_map(|path| {
+                let found = match path {
+                    SourcePath::Template(template) => template.fill(text),
+                    path => text(path),
+                };
+                found.filter(|found| value_text(found).is_some())
+            });
+            condition.is_met(found.as_deref().and_then(value_text))
         })
     }
 
@@ -326,6 +346,7 @@ impl FormDecoder {
             stamp: &stamp,
             beside: &beside,
             misread: &mut misread,
+            is_last: true,
         };
         self.leave_out(&reader, faults);
         let long = layout.long().map(|long| LongValues::new(long, &reader));
@@ -444,9 +465,14 @@ impl FormDecoder {
         let patients = cells::patients(&self.form.columns, columns);
         let times = cells::event_times(&self.form.columns, columns);
         let fits = |patient: &String| patient.chars().count() <= MOST_KEY_CHARS;
+        // Of many items of one record, it is looked at once.
+        let mut last: Option<(usize, Option<String>)> = None;
         let unread = parsed.rejects.iter().map(|(of, reason)| {
-            let patient = self.patient_of_unread(of.record, records);
-            records.reject(*of, patient.filter(fits), None, reason.clone())
+            if last.as_ref().is_none_or(|(record, _)| *record != of.record) {
+                last = Some((of.record, self.patient_of_unread(of.record, records).filter(fits)));
+            }
+            let patient = last.as_ref().and_then(|(_, patient)| patient.clone());
+            records.reject(*of, patient, None, reason.clone())
         });
         let at_fault = faults.reasons().map(|(row, reason)| {
             let patient = patients.is_valid(row).then(|| patients.value(row).to_owned());
@@ -456,11 +482,17 @@ impl FormDecoder {
         let mut rejects: Vec<Reject> = unread.chain(at_fault).collect();
         rejects.sort_by_key(|reject| reject.place);
         // One of a record has its bytes: there may be many.
-        for index in (1..rejects.len()).rev() {
-            let (before, reject) = (rejects[index - 1].place, &mut rejects[index]);
-            if (before.partition, before.offset) == (reject.place.partition, reject.place.offset) {
-                reject.raw = Vec::new();
+        let by_place: HashMap<(Partition, Offset), usize> =
+            (0..records.len()).map(|record| ((records.partition(record), records.offset(record)), record)).collect();
+        let mut before = None;
+        for reject in &mut rejects {
+            let place = (reject.place.partition, reject.place.offset);
+            if before != Some(place)
+                && let Some(record) = by_place.get(&place)
+            {
+                reject.raw = records.payload(*record).unwrap_or_default().to_vec();
             }
+            before = Some(place);
         }
         rejects
     }

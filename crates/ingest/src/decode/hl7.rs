@@ -5,11 +5,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use hl7_parser::Message;
-use hl7_parser::message::{Segment, Separators};
+use hl7_parser::message::{Field, Segment, Separators};
+use hl7_parser::parser::{parse_msh, parse_segment_with_separators};
 
 use super::line::Line;
 use super::schema::Layout;
+use super::text::shortened;
 
 /// Reads observations.
 #[derive(Debug)]
@@ -41,49 +42,94 @@ impl Hl7Reader {
             Ok(text) => text,
             Err(reason) => return take(Line::Fault(reason)),
         };
-        for message in messages(&text) {
-            match Message::parse_with_lenient_newlines(message, true) {
-                Ok(message) => self.observations(&message, take),
-                Err(error) => take(Line::Fault(format!("it is not valid HL7 v2: {error}"))),
-            }
-        }
-    }
-
-    fn observations(&self, message: &Message<'_>, take: &mut dyn FnMut(Line<'_>)) {
-        let zone = message.segment("MSH").and_then(|msh| msh.field(7)).and_then(|time| zone_of(time.raw_value()));
-        let mut before: BTreeMap<&str, &Segment<'_>> = BTreeMap::new();
+        let mut message = None;
         let mut has_any = false;
-        for segment in message.segments() {
-            match segment.name {
-                // Another patient, or another group of observations: what was said of the one before is over.
-                "PID" => before.retain(|name, _| *name == "MSH"),
-                "OBR" => before.retain(|name, _| !matches!(*name, "OBX" | "NTE" | "OBR")),
-                _ => {}
+        let mut is_faulty = false;
+        for line in text.split(['\r', '\n']).map(|line| line.trim_matches(FRAME)).filter(|line| !line.trim().is_empty())
+        {
+            // What stands around several messages says nothing of any.
+            if ["FHS", "BHS", "BTS", "FTS"].iter().any(|name| line.starts_with(name)) {
+                continue;
             }
-            before.insert(segment.name, segment);
-            if segment.name == "OBX" {
-                has_any = true;
-                take(Line::Item(&|place: usize| self.places[place].text(&before, &message.separators, zone)));
+            if line.starts_with("MSH") {
+                message = match parse_msh(line) {
+                    Ok((separators, segment)) => Some(Read::new(separators, segment)),
+                    Err(error) => {
+                        is_faulty = true;
+                        take(Line::Fault(format!("its MSH is not valid HL7 v2: {error}")));
+                        None
+                    }
+                };
+                continue;
+            }
+            let Some(read) = &mut message else { continue };
+            match parse_segment_with_separators(line, read.separators) {
+                Ok(segment) if is_segment(line, read.separators.field) => {
+                    if read.note(segment) {
+                        has_any = true;
+                        take(Line::Item(&|place: usize| self.places[place].text(read)));
+                    }
+                }
+                _ => {
+                    is_faulty = true;
+                    take(Line::Fault(format!("a line is no segment of HL7 v2: \"{}\"", shortened(line))));
+                }
             }
         }
-        if !has_any {
+        if !has_any && !is_faulty {
             take(Line::Nothing);
         }
     }
 }
 
+/// What stands around messages: MLLP's frame, and what pads.
+const FRAME: [char; 4] = ['\u{b}', '\u{1c}', '\0', ' '];
+
+/// A message as far as it has been read: the newest segment of each name.
+struct Read<'m> {
+    separators: Separators,
+    zone: Option<String>,
+    segments: BTreeMap<&'m str, Segment<'m>>,
+}
+
+impl<'m> Read<'m> {
+    fn new(separators: Separators, msh: Segment<'m>) -> Self {
+        let zone = msh.field(7).and_then(|time| zone_of(time.raw_value())).map(str::to_owned);
+        Self { separators, zone, segments: BTreeMap::from([("MSH", msh)]) }
+    }
+
+    /// Whether the segment is an observation.
+    fn note(&mut self, segment: Segment<'m>) -> bool {
+        match segment.name {
+            // Another patient, or another group of observations: what was said of the one before is over.
+            "PID" => self.segments.retain(|name, _| *name == "MSH"),
+            "OBR" => self.segments.retain(|name, _| !matches!(*name, "OBX" | "NTE" | "OBR")),
+            _ => {}
+        }
+        let name = segment.name;
+        self.segments.insert(name, segment);
+        name == "OBX"
+    }
+}
+
+/// Whether a line is a segment: three letters or digits, and a bar.
+fn is_segment(line: &str, bar: char) -> bool {
+    let is_name =
+        line.get(..3).is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()));
+    is_name && (line.len() == 3 || line[3..].starts_with(bar))
+}
+
 impl Place {
-    fn text<'m>(
-        &self,
-        segments: &BTreeMap<&str, &'m Segment<'_>>,
-        separators: &Separators,
-        zone: Option<&str>,
-    ) -> Option<Cow<'m, str>> {
-        let (field, inside) = self.numbers.split_first()?;
-        let field = segments.get(self.segment.as_str())?.field(*field)?;
-        // Of repetitions the first counts.
+    fn text<'m>(&self, read: &Read<'m>) -> Option<Cow<'m, str>> {
+        let Read { separators, zone, segments } = read;
+        let (number, inside) = self.numbers.split_first()?;
+        let segment = segments.get(self.segment.as_str())?;
+        let field = segment.field(*number)?;
+        // Of repetitions the first counts, but where the field is the value: two are no value.
         let raw = match inside {
-            [] => field.repeat(1).map_or_else(|| field.raw_value(), |first| first.raw_value()),
+            [] if field.has_repeats() => field.raw_value(),
+            [] if self.segment == "OBX" && *number == 5 => value_of(segment, field, separators),
+            [] => field.raw_value(),
             [component] => field.repeat(1)?.component(*component)?.raw_value(),
             [component, sub, ..] => field.repeat(1)?.component(*component)?.subcomponent(*sub)?.raw_value(),
         };
@@ -92,14 +138,68 @@ impl Place {
             return None;
         }
         let text = match raw.contains(separators.escape) {
-            true => Cow::Owned(separators.decode(raw).to_string()),
+            true => Cow::Owned(unescaped(raw, separators)),
             false => Cow::Borrowed(raw),
         };
-        match zone.filter(|_| self.is_time && has_time(&text) && zone_of(&text).is_none()) {
+        let names_none = |text: &str| zone_of(text).is_none() && !text.ends_with(['Z', 'z']);
+        match zone.as_deref().filter(|_| self.is_time && has_time(&text) && names_none(&text)) {
             Some(zone) => Some(Cow::Owned(format!("{text}{zone}"))),
             None => Some(text),
         }
     }
+}
+
+/// The value of an observation. A structured number (SN) without a comparator, or with "=", and without a second one is its number.
+fn value_of<'m>(segment: &Segment<'m>, field: &Field<'m>, separators: &Separators) -> &'m str {
+    let raw = field.raw_value();
+    let is_structured = segment.field(2).is_some_and(|of| of.raw_value() == "SN");
+    let mut parts = raw.split(separators.component);
+    match (is_structured, parts.next(), parts.next(), parts.next()) {
+        (true, Some("" | "="), Some(number), None | Some("")) => number,
+        _ => raw,
+    }
+}
+
+/// A text with its escapes replaced (chapter 2.7): separators, lines, bytes; what highlights says nothing.
+fn unescaped(raw: &str, separators: &Separators) -> String {
+    let mut text = String::new();
+    let mut rest = raw;
+    while let Some((before, behind)) = rest.split_once(separators.escape) {
+        text.push_str(before);
+        let Some((code, behind)) = behind.split_once(separators.escape) else {
+            text.push(separators.escape);
+            rest = behind;
+            break;
+        };
+        rest = behind;
+        match code {
+            "F" => text.push(separators.field),
+            "S" => text.push(separators.component),
+            "T" => text.push(separators.subcomponent),
+            "R" => text.push(separators.repetition),
+            "E" => text.push(separators.escape),
+            "H" | "N" => {}
+            ".br" | ".sp" => text.push('\n'),
+            _ => match code.strip_prefix('X').and_then(bytes_of) {
+                Some(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+                None => {
+                    text.push(separators.escape);
+                    text.push_str(code);
+                    text.push(separators.escape);
+                }
+            },
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+/// The bytes that hexadecimal digits write.
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let is_hex =
+        digits.len().is_multiple_of(2) && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
+    is_hex.then(|| (0..digits.len()).step_by(2).map(byte).collect()).flatten()
 }
 
 /// The text of a record, without the frame of MLLP, in the character set that it names.
@@ -107,7 +207,7 @@ fn text_of(content: &[u8]) -> Result<Cow<'_, str>, String> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content).trim_ascii();
     let content = content.strip_prefix(b"\x0b").unwrap_or(content);
     let content = content.strip_suffix(b"\x1c").unwrap_or(content).trim_ascii();
-    if !content.starts_with(b"MSH") {
+    if ![b"MSH", b"FHS", b"BHS"].iter().any(|name| content.starts_with(*name)) {
         return Err("it is not HL7 v2: it does not begin with \"MSH\"".to_owned());
     }
     match std::str::from_utf8(content) {
@@ -122,19 +222,10 @@ fn text_of(content: &[u8]) -> Result<Cow<'_, str>, String> {
 
 /// What the message says of its characters in MSH-18.
 fn charset(content: &[u8]) -> Option<&[u8]> {
-    let header = content.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let header = content.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| line.starts_with(b"MSH"))?;
     let bar = *header.get(3)?;
     // MSH-1 is the bar itself.
     header.split(|byte| *byte == bar).nth(17)
-}
-
-/// The messages of a text, which begin with MSH each.
-fn messages(text: &str) -> impl Iterator<Item = &str> {
-    let starts = text.match_indices("MSH").map(|(at, _)| at);
-    let starts: Vec<usize> =
-        starts.filter(|at| *at == 0 || matches!(text.as_bytes()[at - 1], b'\r' | b'\n' | 0x0b)).collect();
-    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([text.len()]).collect();
-    starts.into_iter().zip(ends).map(|(start, end)| text[start..end].trim_matches(['\u{b}', '\u{1c}', '\n', '\r']))
 }
 
 /// Whether a time tells more than the day.

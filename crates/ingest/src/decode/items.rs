@@ -16,11 +16,31 @@ pub(super) enum Found<'t> {
     Fault(String),
     /// No items, as an empty list.
     Nothing,
+    /// An item that is of another form.
+    OfAnother,
 }
 
-/// Splits the content of a record into its items, in their order; `outside` is what it was wrapped in, from the outside in.
-pub(super) fn split<'a>(content: &'a [u8], outside: &[Node<'a>], layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
+/// Splits the content of a record into its items, in their order; `outside` is what it was wrapped in, from the outside in, and `parts`
+/// tells which of [`parts_of`] count, if not all do.
+pub(super) fn split<'a>(
+    content: &'a [u8],
+    outside: &[Node<'a>],
+    parts: Option<&[bool]>,
+    layout: &Layout,
+    take: &mut dyn FnMut(Found<'_>),
+) {
     let content = scan::without_mark(content);
+    if let Some(wanted) = parts {
+        let outside: Vec<&Node<'_>> = outside.iter().collect();
+        for (part, wanted) in parts_of(content).iter().zip(wanted) {
+            match part {
+                _ if !wanted => take(Found::OfAnother),
+                Part::Object(root) => split_value(root, &outside, layout, take),
+                Part::Other => take(Found::Fault("an item must be a JSON object; this is none".to_owned())),
+            }
+        }
+        return;
+    }
     if content.trim_ascii().is_empty() {
         return take(Found::Fault("the record is empty".to_owned()));
     }
@@ -36,19 +56,56 @@ pub(super) fn split<'a>(content: &'a [u8], outside: &[Node<'a>], layout: &Layout
     }
 }
 
-/// The first value of a record's content.
-pub(super) fn root_of(content: &[u8]) -> Option<Node<'_>> {
-    let (raw, value) = scan::values(scan::without_mark(content)).next()?.ok()?;
-    Some(Node::new(raw, value))
+/// The parts of a record's content of which each may be of another form: the items of a list, what stands behind each other; and
+/// whether each is one by itself.
+pub(super) fn parts_of(content: &[u8]) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    for value in scan::values(scan::without_mark(content)) {
+        match value {
+            Err(_) => parts.push(Part::Other),
+            Ok((raw, value)) => {
+                let node = Node::new(raw, value);
+                match &node.value {
+                    Value::List(list) if !node.items().is_empty() => parts.extend(
+                        scan::items_of(list)
+                            .unwrap_or_default()
+                            .into_iter()
+                            .map(|(raw, value)| Part::of(Node::new(raw, value))),
+                    ),
+                    _ => parts.push(Part::of(node)),
+                }
+            }
+        }
+    }
+    parts
 }
 
-/// The text that a record, or the first item of one that is a list, has at `path`.
+/// A part of a record.
+pub(super) enum Part<'a> {
+    Object(Node<'a>),
+    /// Something else: a number, an empty list, what is no JSON.
+    Other,
+}
+
+impl<'a> Part<'a> {
+    fn of(node: Node<'a>) -> Self {
+        if node.is_object() { Self::Object(node) } else { Self::Other }
+    }
+}
+
+/// The text that an object has at `path`; of an object or list there, the whole of it.
 pub(super) fn text_of(root: &Node<'_>, path: &SourcePath) -> Option<String> {
-    let root = root.items().first().unwrap_or(root);
     let finder = Finder::to(path)?;
     let found = finder.find(root);
-    let plain = found.iter().find(|node| node.has_value() && !matches!(node.value, Value::List(_) | Value::Object(_)));
-    plain.map(|node| node.value.sent().into_owned())
+    let plain = |node: &&&Node<'_>| node.has_value() && !matches!(node.value, Value::List(_) | Value::Object(_));
+    let best = found.iter().find(plain).or_else(|| found.iter().find(|node| node.has_value()));
+    best.map(|node| node.value.sent().into_owned())
+}
+
+/// The text that `outer`, around a record, has at a path that says so.
+pub(super) fn outer_text(outer: &Node<'_>, path: &SourcePath) -> Option<String> {
+    let finder = Finder::to(path).filter(|finder| finder.scope == Scope::Enclosing)?;
+    finder.find(outer).into_iter().find(|node| node.has_value()).map(|node| node.value.sent().into_owned())
 }
 
 /// Why a record is no JSON, and what it may be instead.
@@ -68,6 +125,19 @@ fn with_hint(reason: String, content: &[u8]) -> String {
 }
 
 fn split_value<'n, 'a>(root: &'n Node<'a>, outside: &[&'n Node<'a>], layout: &Layout, take: &mut dyn FnMut(Found<'_>)) {
+    // Where rows leads into objects, each of a list of them is meant.
+    if !layout.rows().is_empty()
+        && matches!(root.value, Value::List(_))
+        && !layout.rows().iter().any(|rows| rows.goes_into_list())
+    {
+        return match root.items() {
+            [] => take(Found::Nothing),
+            items => items.iter().for_each(|item| match item.is_object() {
+                true => split_value(item, outside, layout, take),
+                false => take(Found::Fault(no_item(item))),
+            }),
+        };
+    }
     let mut writer = Writer::new(layout, root);
     if !layout.rows().is_empty() {
         return split_by_rows(root, outside, layout, &mut writer, take);
@@ -79,10 +149,7 @@ fn split_value<'n, 'a>(root: &'n Node<'a>, outside: &[&'n Node<'a>], layout: &La
             for item in root.items() {
                 match item.is_object() {
                     true => take(Found::Item(writer.write(item, outside))),
-                    false => take(Found::Fault(format!(
-                        "an item of a list must be a JSON object; this is {}",
-                        item.value.kind()
-                    ))),
+                    false => take(Found::Fault(no_item(item))),
                 }
             }
         }
@@ -105,7 +172,7 @@ fn split_by_rows<'n, 'a>(
             is_empty = false;
             match item.value {
                 Value::Null => take(Found::Nothing),
-                Value::List(_) => take(Found::Fault(
+                Value::List(_) if !layout.takes_lists() => take(Found::Fault(
                     "what rows leads to is a list; its path must lead to the items: end it with [*]".to_owned(),
                 )),
                 _ => {
@@ -116,9 +183,14 @@ fn split_by_rows<'n, 'a>(
         }
     }
     if is_empty {
-        let leads_nowhere = layout.rows().iter().all(|rows| rows.leads_nowhere(root));
+        let leads_nowhere = !layout.empty_is_absent() && layout.rows().iter().all(|rows| rows.leads_nowhere(root));
         take(if leads_nowhere { Found::Fault(layout.rows_lead_nowhere()) } else { Found::Nothing });
     }
+}
+
+/// What is said of an item that is no object.
+fn no_item(item: &Node<'_>) -> String {
+    format!("an item of a list must be a JSON object; this is {}", item.value.kind())
 }
 
 /// What is said of a record that is no object.

@@ -79,6 +79,7 @@ impl JsonDecoder {
     pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
         let is_fit = |record: usize| records.payload(record).is_some_and(|payload| payload.len() <= self.max_bytes);
         if self.unwrap.is_empty()
+            && (0..records.len()).all(|record| records.parts(record).is_none())
             && layout.takes_objects_as_they_are()
             && self.shape == Shape::Objects
             && (0..records.len()).all(is_fit)
@@ -127,7 +128,7 @@ impl JsonDecoder {
                     continue;
                 }
             };
-            split(content, &outside, layout, &mut |found| {
+            split(content, &outside, records.parts(record), layout, &mut |found| {
                 match found {
                     Found::Item(text) => {
                         rows.push(of);
@@ -135,6 +136,7 @@ impl JsonDecoder {
                     }
                     Found::Fault(reason) => rejects.push((of, reason)),
                     Found::Nothing => ignored += 1,
+                    Found::OfAnother => {}
                 }
                 of.item.0 += 1;
             });

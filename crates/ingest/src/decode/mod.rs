@@ -23,6 +23,7 @@ mod protobuf;
 pub(crate) mod raw;
 mod scan;
 mod schema;
+mod senml;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -30,18 +31,18 @@ mod time;
 mod tree;
 mod unwrap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Int32Type, SchemaRef};
 
 use wardwatch_config::SourceSpec;
-use wardwatch_model::record::Item;
+use wardwatch_model::record::{Item, Reject};
 
 use crate::schemas::Schemas;
-use form::{FormDecoder, FormRows};
+use form::{FormDecoder, FormRows, Taken};
 use parsed::RowOf;
 
 pub use decoded::{Decoded, Found, FoundItem};
@@ -55,6 +56,20 @@ pub use unwrap::base64 as from_base64;
 pub fn registries(spec: &SourceSpec) -> BTreeMap<String, Schemas> {
     let urls = spec.forms.iter().filter_map(|form| form.format.registry());
     urls.map(|url| (url.to_owned(), Schemas::of_registry(url))).collect()
+}
+
+/// Of which forms a record is.
+enum Forms {
+    One(usize),
+    /// Of each part; `None` where it is of none.
+    Each(Vec<Option<usize>>),
+    None,
+}
+
+/// A record of a form, and which of its parts are.
+struct Own {
+    record: usize,
+    parts: Option<Vec<bool>>,
 }
 
 /// Decodes the records of one job's topic.
@@ -113,8 +128,16 @@ impl Decoder {
 
     /// What becomes of one record, and where each of its values stood; `records` has no other.
     pub fn explain(&mut self, records: &RawRecords) -> Found {
-        let Some(form) = self.forms.iter_mut().find(|form| form.takes(records, 0)) else {
-            return Found { form: None, items: Vec::new(), members: Vec::new(), decoded: self.decode(records) };
+        let of =
+            if self.forms.len() == 1 && self.forms[0].takes_all() { Forms::One(0) } else { self.forms_of(records, 0) };
+        let form = match of {
+            Forms::One(form) => &mut self.forms[form],
+            Forms::Each(_) | Forms::None => {
+                let decoded = self.decode(records);
+                let items = decoded.rows["_item"].as_primitive::<Int32Type>();
+                let members = items.values().iter().map(|item| vec![Item(*item)]).collect();
+                return Found { form: None, items: Vec::new(), members, decoded };
+            }
         };
         let items = form.places(records);
         let FormRows { decoded, of, members } = form.decode(records);
@@ -122,30 +145,77 @@ impl Decoder {
         Found { form: Some(form.name().to_owned()), items, members, decoded }
     }
 
+    /// Of which form a record is or, of a list, each of its items.
+    fn forms_of(&self, records: &RawRecords, record: usize) -> Forms {
+        let mut parts: Option<Vec<Option<usize>>> = None;
+        for (index, form) in self.forms.iter().enumerate() {
+            let open = parts.as_ref().is_none_or(|parts| parts.iter().any(Option::is_none));
+            if !open {
+                break;
+            }
+            match form.takes(records, record) {
+                Taken::Whole(false) => {}
+                Taken::Whole(true) => match &mut parts {
+                    // What the forms before have left.
+                    Some(parts) if parts.iter().any(Option::is_some) => {
+                        parts.iter_mut().filter(|part| part.is_none()).for_each(|part| *part = Some(index));
+                    }
+                    _ => return Forms::One(index),
+                },
+                Taken::Parts(taken) => {
+                    let parts = parts.get_or_insert_with(|| vec![None; taken.len()]);
+                    if parts.len() == taken.len() {
+                        let open = parts.iter_mut().zip(taken).filter(|(part, _)| part.is_none());
+                        open.filter(|(_, taken)| *taken).for_each(|(part, _)| *part = Some(index));
+                    }
+                }
+            }
+        }
+        let Some(parts) = parts else { return Forms::None };
+        let Some(first) = parts.iter().flatten().next().copied() else { return Forms::None };
+        if parts.iter().all(|part| *part == Some(first)) { Forms::One(first) } else { Forms::Each(parts) }
+    }
+
+    fn of_no_form(&self, records: &RawRecords, of: RowOf) -> Reject {
+        let names: Vec<String> = self.forms.iter().map(|form| format!("\"{}\"", form.name())).collect();
+        let reason = format!("it meets the conditions of none of the forms: {}", names.join(", "));
+        Reject {
+            raw: records.payload(of.record).unwrap_or_default().to_vec(),
+            ..records.reject(of, None, None, reason)
+        }
+    }
+
     fn decode_each_form(&mut self, records: &RawRecords) -> Decoded {
-        let mut of_form: Vec<(Vec<usize>, RawRecords)> = self.forms.iter().map(|_| Default::default()).collect();
+        let mut of_form: Vec<Vec<Own>> = self.forms.iter().map(|_| Vec::new()).collect();
         let mut rejects = Vec::new();
         for record in 0..records.len() {
-            match self.forms.iter().position(|form| form.takes(records, record)) {
-                Some(form) => {
-                    let (places, own) = &mut of_form[form];
-                    places.push(record);
-                    own.push_from(records, record, self.headers.len());
+            match self.forms_of(records, record) {
+                Forms::One(form) => of_form[form].push(Own { record, parts: None }),
+                Forms::Each(forms) => {
+                    for form in forms.iter().flatten().copied().collect::<BTreeSet<usize>>() {
+                        let parts = forms.iter().map(|of| *of == Some(form)).collect();
+                        of_form[form].push(Own { record, parts: Some(parts) });
+                    }
+                    for (item, _) in (0..).zip(&forms).filter(|(_, form)| form.is_none()) {
+                        rejects.push(self.of_no_form(records, RowOf { record, item: Item(item) }));
+                    }
                 }
-                None => {
-                    let names: Vec<String> = self.forms.iter().map(|form| format!("\"{}\"", form.name())).collect();
-                    let reason = format!("it meets the conditions of none of the forms: {}", names.join(", "));
-                    rejects.push(records.reject(RowOf { record, item: Item(0) }, None, None, reason));
-                }
+                Forms::None => rejects.push(self.of_no_form(records, RowOf { record, item: Item(0) })),
             }
         }
         let (mut batches, mut order) = (Vec::new(), Vec::new());
         let (mut artefacts, mut ignored) = (Vec::new(), 0);
-        for (form, (places, own)) in self.forms.iter_mut().zip(&of_form) {
+        for (form, own) in self.forms.iter_mut().zip(of_form) {
             if own.is_empty() {
                 continue;
             }
-            let FormRows { decoded, of, .. } = form.decode(own);
+            let mut raw = RawRecords::default();
+            let places: Vec<usize> = own.iter().map(|own| own.record).collect();
+            for Own { record, parts } in own {
+                raw.push_from(records, record, self.headers.len());
+                raw.take_parts(parts);
+            }
+            let FormRows { decoded, of, .. } = form.decode(&raw);
             let batch = batches.len();
             order.extend(of.iter().enumerate().map(|(row, of)| ((places[of.record], of.item), (batch, row))));
             batches.push(decoded.rows);
@@ -156,6 +226,13 @@ impl Decoder {
         // In the order of the records, whatever their forms.
         order.sort_by_key(|(place, _)| *place);
         rejects.sort_by_key(|reject| reject.place);
+        // One of a record has its bytes, whichever form it is of.
+        rejects.dedup_by(|later, first| {
+            if (later.place.partition, later.place.offset) == (first.place.partition, first.place.offset) {
+                later.raw = Vec::new();
+            }
+            false
+        });
         artefacts.sort_by(|a, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
         let rows: Vec<(usize, usize)> = order.into_iter().map(|(_, row)| row).collect();
         let rows = match &batches[..] {

@@ -1,5 +1,6 @@
 //! Protocol Buffers to columns: messages of a type in a file, or of the registry's in Confluent's form. A message is read as its JSON (the
-//! field names of the file, whole numbers as numbers); a field without a value of its own that has its default is not there.
+//! field names of the file, whole numbers as numbers). A field that cannot tell whether it was set has its default: a zero that was sent is
+//! never taken for nothing.
 
 use bumpalo::Bump;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
@@ -29,14 +30,18 @@ pub(super) struct ProtobufReader {
 #[derive(Debug)]
 pub(super) enum Source {
     /// All records have this one.
-    File(Result<MessageDescriptor, String>),
+    File(Result<(ProtoFile, MessageDescriptor), String>),
     Registry(Schemas),
 }
 
 impl Source {
     pub(super) fn of_file(file: &std::path::Path, message: Option<&str>) -> Self {
         let wrong = |reason: String| format!("the schema \"{}\" cannot be read: {reason}", file.display());
-        Self::File(ProtoFile::read(file).and_then(|proto| proto.message(message)).map_err(wrong))
+        let read = ProtoFile::read(file).and_then(|proto| {
+            let message = proto.message(message)?;
+            Ok((proto, message))
+        });
+        Self::File(read.map_err(wrong))
     }
 }
 
@@ -89,7 +94,13 @@ impl ProtobufReader {
 
     fn json_of(&self, content: &[u8]) -> Result<Vec<u8>, String> {
         let (message, content) = match &self.source {
-            Source::File(message) => (message.clone()?, content),
+            // No message begins with a zero byte, so it is a registry's.
+            Source::File(Ok((file, _))) if content.first() == Some(&0) => {
+                let (_, rest) = id_and_rest(content).ok_or_else(|| "it begins with a zero byte".to_owned())?;
+                file.message_at(rest)?
+            }
+            Source::File(Ok((_, message))) => (message.clone(), content),
+            Source::File(Err(reason)) => return Err(reason.clone()),
             Source::Registry(schemas) => {
                 let Some((id, rest)) = id_and_rest(content) else {
                     return Err("it does not begin with a zero byte and the id of its schema".to_owned());
@@ -106,7 +117,10 @@ impl ProtobufReader {
         let name = message.full_name().to_owned();
         let message = DynamicMessage::decode(message, content)
             .map_err(|error| format!("it is not a valid message \"{name}\": {error}"))?;
-        let options = SerializeOptions::new().stringify_64_bit_integers(false).use_proto_field_name(true);
+        let options = SerializeOptions::new()
+            .stringify_64_bit_integers(false)
+            .use_proto_field_name(true)
+            .skip_default_fields(false);
         let mut json = Vec::new();
         let mut writer = serde_json::Serializer::new(&mut json);
         let done = message.serialize_with_options(&mut writer, &options);

@@ -1,5 +1,7 @@
 //! Records as they came, side by side in few buffers, so that a fetch costs no allocation per record.
 
+use std::collections::HashMap;
+
 use chrono::DateTime;
 
 use wardwatch_model::record::{Place, Reject};
@@ -42,6 +44,8 @@ pub struct RawRecords {
     /// One after the other, as many of each record.
     headers: Slices,
     payloads: Slices,
+    /// Which parts of the record at an index count, where not all do.
+    parts: HashMap<usize, Vec<bool>>,
 }
 
 impl RawRecords {
@@ -66,6 +70,18 @@ impl RawRecords {
             headers: &headers,
             payload: other.payload(index),
         });
+    }
+
+    /// Has only these parts of the last record count.
+    pub(super) fn take_parts(&mut self, parts: Option<Vec<bool>>) {
+        if let Some((parts, last)) = parts.zip(self.len().checked_sub(1)) {
+            self.parts.insert(last, parts);
+        }
+    }
+
+    /// Which parts of a record count; `None` where all do.
+    pub(super) fn parts(&self, record: usize) -> Option<&[bool]> {
+        self.parts.get(&record).map(Vec::as_slice)
     }
 
     /// How many records there are.
@@ -94,6 +110,7 @@ impl RawRecords {
         self.keys.clear();
         self.headers.clear();
         self.payloads.clear();
+        self.parts.clear();
     }
 
     pub(super) fn partition(&self, record: usize) -> Partition {
@@ -133,7 +150,7 @@ impl RawRecords {
         Reject {
             place: self.place(of),
             key: self.keys.get(record).map(<[u8]>::to_vec),
-            raw: self.payload(record).unwrap_or_default().to_vec(),
+            raw: Vec::new(),
             reason,
             patient,
             event_time: event_time.and_then(DateTime::from_timestamp_micros),

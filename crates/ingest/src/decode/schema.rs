@@ -55,6 +55,10 @@ pub(super) struct Layout {
     names: BTreeMap<SourcePath, Vec<String>>,
     needs_fields: bool,
     is_json: bool,
+    /// Whether an item may be a list: some place is one of its items.
+    takes_lists: bool,
+    /// Whether a list without items cannot be told from one that is not there.
+    empty_is_absent: bool,
 }
 
 /// What is searched for in each row, and parsed under a name of its own.
@@ -159,6 +163,7 @@ impl Layout {
             searched.is_time |= leaf.is_time;
             tree.insert(std::slice::from_ref(&searched.name), leaf);
         }
+        let takes_lists = searched.iter().any(|searched| searched.finder.goes_into_item());
         let names = names.into_iter().map(|(path, at)| (path, vec![searched[at].name.clone()])).collect();
         let rows_text = form.rows.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(" or ");
         Self {
@@ -170,6 +175,8 @@ impl Layout {
             names,
             needs_fields,
             is_json,
+            takes_lists,
+            empty_is_absent: matches!(form.format, Format::Protobuf { .. }),
         }
     }
 
@@ -196,6 +203,16 @@ impl Layout {
     /// What is searched for in each row.
     pub(super) fn searched(&self) -> &[Searched] {
         &self.searched
+    }
+
+    /// Whether a list without items cannot be told from one that is not there.
+    pub(super) fn empty_is_absent(&self) -> bool {
+        self.empty_is_absent
+    }
+
+    /// Whether an item may be a list.
+    pub(super) fn takes_lists(&self) -> bool {
+        self.takes_lists
     }
 
     /// Whether any column is read from a field of the item itself.

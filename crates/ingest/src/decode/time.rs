@@ -145,6 +145,10 @@ pub(super) fn read(text: &str, clock: Clock) -> Result<i64, String> {
         )),
         (None, Compact::No) => match counted {
             None => Err(NOT_VALID.to_owned()),
+            // Who stamps a record today does not count from 1970, and four digits are a year.
+            Some(_) if clock.stamp.is_some_and(|stamp| PLAUSIBLE.contains(&stamp)) && is_year(text) => {
+                Err("is a year without month and day; write it like \"2026-01-01T00:00:00Z\"".to_owned())
+            }
             Some(micros) if micros.unsigned_abs() < SHORT => Ok(micros),
             Some(micros) => Err(implausible(text, micros)),
         },
@@ -167,6 +171,13 @@ const PLAUSIBLE: std::ops::Range<i64> = 631_152_000_000_000..10_413_792_000_000_
 
 /// So many microseconds are 7,305 seconds; 1990 began as many days after 1970.
 const SHORT: u64 = 7_305_000_000;
+
+/// Whether four digits, and nothing else, may be a year of this time.
+fn is_year(text: &str) -> bool {
+    text.len() == 4
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse().is_ok_and(|year| (1900..2200).contains(&year))
+}
 
 fn shown(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros)

@@ -64,6 +64,15 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The names of its fields, each once.
+    pub(super) fn field_names(&self) -> Vec<&str> {
+        let Inside::Fields(fields) = self.inside() else { return Vec::new() };
+        let mut names: Vec<&str> = fields.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The item of a list; below 0 from its end.
     fn item(&self, index: i64) -> Option<&Self> {
         let items = self.items();
@@ -100,7 +109,9 @@ impl<'a> Node<'a> {
         match step {
             Step::Field(name) => self.field(name).into_iter().collect(),
             Step::Index(index) => self.item(*index).into_iter().collect(),
-            Step::Each => self.children(),
+            // Who turns XML into JSON writes a list of one as what is in it.
+            Step::Each if self.is_object() => vec![self],
+            Step::Each | Step::Values => self.children(),
         }
     }
 
@@ -163,6 +174,23 @@ impl Finder {
         Self { scope: search.scope, way }
     }
 
+    /// Whether it begins with an item of the item that becomes the row, which is a list then.
+    pub(super) fn goes_into_item(&self) -> bool {
+        self.scope == Scope::Item
+            && match &self.way {
+                FinderWay::Steps(steps) => matches!(steps.first(), None | Some(Step::Index(_) | Step::Each)),
+                FinderWay::JsonPath(_) => false,
+            }
+    }
+
+    /// Whether it begins with an item of the record, which is a list then.
+    pub(super) fn goes_into_list(&self) -> bool {
+        match &self.way {
+            FinderWay::Steps(steps) => matches!(steps.first(), Some(Step::Index(_) | Step::Each)),
+            FinderWay::JsonPath(path) => path.to_string().starts_with("$["),
+        }
+    }
+
     /// What it finds from `start`, in the order of the record.
     pub(super) fn find<'n, 'a>(&self, start: &'n Node<'a>) -> Vec<&'n Node<'a>> {
         match &self.way {
@@ -174,7 +202,7 @@ impl Finder {
     /// Whether not even the list is there whose items are searched for; a filter may find nothing.
     pub(super) fn leads_nowhere(&self, start: &Node<'_>) -> bool {
         let FinderWay::Steps(steps) = &self.way else { return false };
-        let to_list = steps.iter().position(|step| *step == Step::Each).unwrap_or(steps.len());
+        let to_list = steps.iter().position(|step| matches!(step, Step::Each | Step::Values)).unwrap_or(steps.len());
         !reached(start, &steps[..to_list]).iter().any(|node| node.has_value())
     }
 

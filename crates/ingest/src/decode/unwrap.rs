@@ -15,6 +15,7 @@ use flate2::read::MultiGzDecoder;
 use wardwatch_config::{SourcePath, Unwrap};
 
 use super::scan::{self, Value};
+use super::senml;
 use super::tree::Node;
 
 /// What a record is without its wrapping.
@@ -58,6 +59,11 @@ pub(super) fn unwrap<'a>(payload: &'a [u8], steps: &[Unwrap], max_bytes: usize, 
                 }
                 Some(Change::Gone) => return Unwrapped::Nothing,
                 Some(Change::Other) | None => continue,
+            },
+            Unwrap::SenMl => match single(content).map(|(raw, value)| senml::resolved(&Node::new(raw, value))) {
+                Some(Ok(resolved)) => Ok(resolved.map(|resolved| &*arena.alloc_slice_copy(&resolved))),
+                Some(Err(reason)) => Err(reason),
+                None => Ok(None),
             },
             Unwrap::Field(SourcePath::Fields(names)) => {
                 let root = root_object(content);
@@ -135,7 +141,9 @@ enum Change<'a> {
 
 /// The row of what Debezium or Kafka Connect sends: `{schema, payload}` around `{before, after, op}`, either of them or both.
 fn row_of_change<'a>(root: &Node<'a>) -> Change<'a> {
-    let is_wrapped = root.field("schema").is_some() && root.field("payload").is_some();
+    // Connect's schema is an object that names a type, or nothing.
+    let is_schema = |schema: &Node<'_>| schema.field("type").is_some() || !schema.has_value();
+    let is_wrapped = root.field("schema").is_some_and(is_schema) && root.field("payload").is_some();
     let inner = if is_wrapped { root.field("payload") } else { None };
     let change = inner.unwrap_or(root);
     let Some(op) = change.field("op").filter(|_| change.field("after").is_some() || change.field("before").is_some())
@@ -143,12 +151,12 @@ fn row_of_change<'a>(root: &Node<'a>) -> Change<'a> {
         let is_deleted = change.field("__deleted").is_some_and(|deleted| deleted.value.sent() == "true");
         return match inner {
             _ if is_deleted => Change::Gone,
-            Some(inner) if inner.is_object() => Change::Row(inner.raw),
+            Some(inner) if inner.has_value() => Change::Row(inner.raw),
             Some(_) => Change::Gone,
             None => Change::Other,
         };
     };
-    match change.field("after").filter(|after| after.is_object() && op.value.sent() != "d") {
+    match change.field("after").filter(|after| after.has_value() && op.value.sent() != "d") {
         Some(after) => Change::Row(after.raw),
         None => Change::Gone,
     }

@@ -25,6 +25,9 @@ pub enum SourceError {
         /// The next offset in the store.
         stored: Offset,
     },
+    /// Records wait for a schema that its registry does not give.
+    #[error("{0}")]
+    Registry(String),
     /// The thread that fetches has panicked, or with it the one that decodes.
     #[error(transparent)]
     Panicked(#[from] Panicked),
@@ -37,6 +40,6 @@ impl SourceError {
     /// Whether it may work when it is tried again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Kafka(error) if error.is_transient())
+        matches!(self, Self::Registry(_)) || matches!(self, Self::Kafka(error) if error.is_transient())
     }
 }

@@ -46,6 +46,9 @@ const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(5);
 /// A pause makes librdkafka drop what it has fetched ahead, so a backlog that keeps moving is better off without.
 const STALLED: Duration = Duration::from_secs(2);
 
+/// Who reads what is there and ends waits no longer for a schema.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
 /// The clock is read once in so many records.
 const RECORDS_PER_LOOK: usize = 256;
 
@@ -135,6 +138,11 @@ impl Fetch {
         while !stop.load(Ordering::Relaxed) {
             self.read_some()?;
             let is_all_read = self.at_end.len() >= self.ends.len() && self.merge.is_empty() && !self.held.is_holding();
+            if self.until == Until::CaughtUp
+                && let Some(reason) = self.held.waits_longer_than(LONGEST_HOLD)
+            {
+                return Err(SourceError::Registry(reason.to_owned()));
+            }
             let caught_up = self.until == Until::CaughtUp && is_all_read;
             if self.waiting.is_none() && (caught_up || self.is_due()) {
                 self.since_close = Stopwatch::start();

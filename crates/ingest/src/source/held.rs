@@ -70,6 +70,11 @@ impl Held {
         None
     }
 
+    /// Why a record has waited for longer than `patience`, if one has.
+    pub(super) fn waits_longer_than(&self, patience: Duration) -> Option<&str> {
+        (self.record.is_some() && self.since.elapsed() > patience).then_some(self.reason.as_str())
+    }
+
     /// Forgets what waits: it comes again.
     pub(super) fn clear(&mut self) {
         self.record = None;

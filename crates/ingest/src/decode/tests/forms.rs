@@ -82,9 +82,9 @@ fn what_a_record_is_wrapped_in_is_taken_off_and_what_is_not_wrapped_is_left_alon
 fn rows_as_they_are_now_are_taken_out_of_changes_and_deletes_are_ignored() {
     let row = |second: i64| reading(second);
     let payloads = [
-        format!(r#"{{"schema":{{}},"payload":{}}}"#, row(1)),
+        format!(r#"{{"schema":{{"type":"struct"}},"payload":{}}}"#, row(1)),
         format!(r#"{{"before":null,"after":{},"op":"c"}}"#, row(2)),
-        format!(r#"{{"schema":{{}},"payload":{{"before":{},"after":{},"op":"u"}}}}"#, row(2), row(3)),
+        format!(r#"{{"schema":{{"type":"struct"}},"payload":{{"before":{},"after":{},"op":"u"}}}}"#, row(2), row(3)),
         format!(r#"{{"before":{},"after":null,"op":"d"}}"#, row(3)),
         row(4).replace("}", r#","__deleted":"true"}"#),
         row(5),
@@ -271,4 +271,139 @@ fn forms_are_told_apart_and_come_in_the_order_of_the_records() {
     others.push(RawRecord { key: None, ..record_at(Offset(0), b"{}") });
     let decoded = decoder.decode(&others);
     assert!(reasons(&decoded)[0].contains("none of the forms: \"pressure\", \"heartbeats\", \"form 3\""));
+}
+
+#[test]
+fn items_of_one_list_are_of_their_own_forms() {
+    let source = r#"
+        [[source.form]]
+        name = "heartbeats"
+        when = { field = "type", is = "heartbeat" }
+        ignore = true
+
+        [[source.form]]
+        name = "scaled"
+        when = { field = "scaled", exists = true }
+        columns = { heart_rate = { from = "scaled.hr", scale = 10 } }
+
+        [[source.form]]
+        name = "vitals"
+        when = { field = "type", is = "vitals" }
+    "#;
+    let at = r#""patient_id":"P1","event_time":"2026-01-01T00:00:01Z""#;
+    let items = [
+        r#"{"type":"heartbeat"}"#.to_owned(),
+        format!(r#"{{"type":"vitals",{at},"heart_rate":80}}"#),
+        format!(r#"{{{at},"scaled":{{"hr":8.1}}}}"#),
+        r#"{"type":"other"}"#.to_owned(),
+        "7".to_owned(),
+        format!(r#"{{"type":"vitals",{at},"heart_rate":82}}"#),
+    ];
+    let list = format!("[{}]", items.join(","));
+    let lines = items.join("\n");
+    for payload in [list, lines] {
+        let decoded = decode_bytes(source, PLAIN, &[payload.as_bytes()]);
+        let rates: Vec<Option<f64>> = rows(&decoded).iter().map(|row| row.2).collect();
+        assert_eq!(rates, [Some(80.0), Some(81.0), Some(82.0)], "{payload}");
+        let numbers = decoded.rows["_item"].as_primitive::<arrow::datatypes::Int32Type>();
+        assert_eq!(numbers.values(), &[1, 2, 5]);
+        assert_eq!(decoded.ignored, 1);
+        let rejects: Vec<(i32, bool)> =
+            decoded.rejects.iter().map(|reject| (reject.place.item.0, !reject.raw.is_empty())).collect();
+        assert_eq!(rejects, [(3, true), (4, false)], "{:?}", reasons(&decoded));
+    }
+}
+
+#[test]
+fn the_bases_of_senml_hold_for_what_follows_and_for_nobody_else() {
+    let form = "[[source.form]]\nuse = \"senml\"";
+    let payload = r#"[{"bn":"P1/","bt":1767225600,"bu":"/min","n":"heart_rate","v":80},{"n":"spo2","u":"%","v":97},
+        {"bn":"P2/","bt":1767225610,"bv":60,"n":"heart_rate","v":-20,"t":2}]"#;
+    let others: [&[u8]; 3] = [
+        br#"[{"bn":"P3/","n":"heart_rate","u":"beat/min","v":70,"t":-5}]"#,
+        br#"[{"bn":"P4/","n":"heart_rate","v":70,"must_":1}]"#,
+        br#"[{"bver":11,"bn":"P4/","n":"heart_rate","v":70}]"#,
+    ];
+    let mut decoder = decoder(
+        "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\nheart_rate = { type = \"float\" }\nspo2 = { type = \"float\" }",
+        form,
+    );
+    let payloads = [&[payload.as_bytes()][..], &others].concat();
+    let decoded = decoder.decode(&records(&payloads));
+    let expected = [
+        ("P1".to_owned(), 0, Some(80.0), Some(97.0)),
+        ("P2".to_owned(), 12, Some(40.0), None),
+        ("P3".to_owned(), 55, Some(70.0), None),
+    ];
+    assert_eq!(rows(&decoded), expected);
+    assert!(reasons(&decoded)[0].contains("\"must_\" must be understood"), "{:?}", reasons(&decoded));
+    assert!(reasons(&decoded)[1].contains("a version later than 10"), "{:?}", reasons(&decoded));
+}
+
+#[test]
+fn an_odd_line_of_hl7_costs_itself_and_segments_of_a_batch_are_read() {
+    let head = "MSH|^~\\&|A|B|C|D|20260101000001+0000||ORU|1|P|2.6\rPID|1||P1\rOBR|1\r";
+    let payload = format!(
+        "FHS|^~\\&\rBHS|^~\\&\r{head}\r\nOBX|1|NM|8867-4||70|/min\rNTE|1||first\nsecond line\rOBX|2|NM|59408-5||97\rZZZ\r\
+         {}OBX|1|SN|8867-4||^92|264864^MDC_DIM_BEAT_PER_MIN^MDC\rOBX|2|NM|59408-5||87~88\rBTS|1\rFTS|1",
+        head.replace("P1", "P\\X32\\").replace("000001", "000002")
+    );
+    let decoded = decode_bytes("format = \"hl7v2\"", HL7, &[payload.as_bytes()]);
+    let expected = [("P1".to_owned(), 1, Some(70.0), Some(97.0)), ("P2".to_owned(), 2, Some(92.0), None)];
+    assert_eq!(rows(&decoded), expected);
+    assert_eq!(decoded.artefacts.iter().map(|one| one.text.as_str()).collect::<Vec<_>>(), ["87~88"]);
+    assert!(reasons(&decoded)[0].contains("\"second line\""), "{:?}", reasons(&decoded));
+}
+
+#[test]
+fn a_quote_that_is_not_closed_costs_its_line_and_patients_are_who_subjects_refer_to() {
+    let csv = "patient_id,event_time,heart_rate\nP1,2026-01-01 00:00:01,\"80\nP2,2026-01-01 00:00:02,81\n\"P\n3\",2026-01-01 00:00:03,82\n";
+    let three = "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\nheart_rate = { type = \"float\" }\nspo2 = { type = \"float\" }";
+    let decoded = decode_bytes("format = \"csv\"", three, &[csv.as_bytes()]);
+    let patients: Vec<String> = rows(&decoded).into_iter().map(|row| row.0).collect();
+    assert_eq!((patients, decoded.rejects.len()), (vec!["P2".to_owned()], 3), "{:?}", reasons(&decoded));
+
+    let observation = |subject: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"coding":[{{"code":"8867-4"}}]}},"subject":{{"reference":"{subject}"}},
+            "effectiveDateTime":"2026-01-01T00:00:01Z","valueQuantity":{{"value":70{more}}}}}"#
+        )
+    };
+    let payloads = [
+        observation("Patient/p-1/_history/2", ""),
+        observation("https://h/fhir/Patient/p-2", ""),
+        observation("urn:uuid:0c3151bd", ""),
+        observation("#p", ""),
+        observation("Device/d1", ""),
+        observation("Patient/p-6", ",\"comparator\":\"<\""),
+        format!(r#"{{"resourceType":"Bundle","entry":[{{"resource":{}}}]}}"#, observation("Patient/p-7", "")),
+        observation("Patient/p-8", "").replace("01-01T00:00:01Z", "").replace("2026-", "2026"),
+    ];
+    let payloads: Vec<&[u8]> = payloads.iter().map(String::as_bytes).collect();
+    let decoded = decode_bytes("[[source.form]]\nuse = \"fhir-observation\"", three, &payloads);
+    let found: Vec<(String, Option<f64>)> = rows(&decoded).into_iter().map(|row| (row.0, row.2)).collect();
+    let expected = [
+        ("p-1", Some(70.0)),
+        ("p-2", Some(70.0)),
+        ("urn:uuid:0c3151bd", Some(70.0)),
+        ("p-6", None),
+        ("p-7", Some(70.0)),
+    ];
+    assert_eq!(found, expected.map(|(patient, rate)| (patient.to_owned(), rate)));
+    let reasons = reasons(&decoded);
+    assert!(reasons[0].contains("\"#p\" has nothing that") && reasons[1].contains("\"Device/d1\""), "{reasons:?}");
+    assert!(reasons[2].contains("is a year without month and day"), "{reasons:?}");
+}
+
+#[test]
+fn rows_may_be_lists_and_a_list_of_one_may_be_written_as_what_is_in_it() {
+    let source = "rows = \"$.points[*]\"";
+    let columns = "patient_id = { type = \"text\", from = \"$.id\" }\nevent_time = { type = \"time\", from = \"[0]\" }\nheart_rate = { type = \"float\", from = \"[1]\" }\nspo2 = { type = \"float\", from = \"[2]\" }";
+    let pairs = r#"[{"id":"P1","points":[["2026-01-01T00:00:01Z",80],["2026-01-01T00:00:02Z",81,97]]},{"id":"P2","points":[]}]"#;
+    let decoded = decode_bytes(source, columns, &[pairs.as_bytes()]);
+    let expected = [("P1".to_owned(), 1, Some(80.0), None), ("P1".to_owned(), 2, Some(81.0), Some(97.0))];
+    assert_eq!((rows(&decoded).as_slice(), decoded.rejects.len()), (&expected[..], 0), "{:?}", reasons(&decoded));
+    let single = r#"{"obs":{"patient_id":"P1","event_time":"2026-01-01T00:00:01Z","heart_rate":80}}"#;
+    let decoded = decode_bytes("rows = \"$.obs[*]\"", PLAIN, &[single.as_bytes()]);
+    assert_eq!(rows(&decoded), [("P1".to_owned(), 1, Some(80.0), None)]);
 }

@@ -173,7 +173,10 @@ fn a_schema_may_change_while_records_come_and_fields_are_found_by_name() {
     let artefacts: Vec<&str> = decoded.artefacts.iter().map(|artefact| artefact.text.as_str()).collect();
     assert_eq!(artefacts, ["--"]);
     let reasons = reasons(&decoded);
-    assert!(reasons[0].contains("has no schema 9") && reasons[0].contains("Schema not found"), "{reasons:?}");
+    assert!(
+        reasons[0].contains("does not answer with the schema") && reasons[0].contains("Schema not found"),
+        "{reasons:?}"
+    );
     assert!(reasons[1].contains("does not begin with a zero byte"), "{reasons:?}");
 }
 
@@ -224,7 +227,8 @@ fn protobuf_is_read_by_a_file_and_by_the_registrys_indexes() {
     let mut of_file = decoder(PLAIN, &source);
     assert_eq!(of_file.faults(), Vec::<String>::new());
     let decoded = of_file.decode(&records(&[&first, b"\xff\xff", &second]));
-    let expected = [("P1".to_owned(), Some(80.0), Some(0.0)), ("P2".to_owned(), None, None)];
+    // A zero that was sent is none that was left out; nobody can tell them apart but by `optional`.
+    let expected = [("P1".to_owned(), Some(80.0), Some(0.0)), ("P2".to_owned(), Some(0.0), None)];
     assert_eq!(rows(&decoded), expected);
     assert!(reasons(&decoded)[0].contains("not a valid message \"ward.Vitals\""), "{:?}", reasons(&decoded));
 
@@ -235,7 +239,7 @@ fn protobuf_is_read_by_a_file_and_by_the_registrys_indexes() {
     // The second message of the file: one index, and it is 1.
     let payloads: [&[u8]; 2] = [&indexed(&[2, 2], &first), &indexed(&[2, 8], &first)];
     let decoded = of_registry.decode(&records(&payloads));
-    assert_eq!(rows(&decoded), expected[..1]);
+    assert_eq!(rows(&decoded), expected[..1].to_vec());
     assert!(reasons(&decoded)[0].contains("has no message [4]"), "{:?}", reasons(&decoded));
 
     let wrong = decoder(PLAIN, &source.replace("ward.Vitals", "ward.Vital")).faults();
@@ -247,4 +251,38 @@ fn json_behind_the_prefix_of_a_registry_is_json() {
     let payload = with_id(5, GOOD);
     let decoded = decoder(WIDE, "").decode(&records(&[GOOD, &payload]));
     assert_eq!((decoded.rows.num_rows(), decoded.rejects.len()), (2, 0));
+}
+
+#[test]
+fn a_time_that_means_nothing_and_a_field_of_several_types_cost_nobody_else() {
+    let schema = r#"{"type":"record","name":"V","fields":[{"name":"patient_id","type":"string"},
+        {"name":"event_time","type":{"type":"long","logicalType":"timestamp-millis"}},
+        {"name":"heart_rate","type":["null","string","double",{"type":"record","name":"Q","fields":[{"name":"v","type":"double"}]}]}]}"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("v.avsc");
+    std::fs::write(&file, schema).expect("written");
+    let source = format!("format = \"avro\"\nschema = {:?}", file.display().to_string());
+    let datum = |at: i64, heart_rate: &[u8]| [&b"\x04P1"[..], &long(at), heart_rate].concat();
+    let double = |branch: i64, rate: f64| [long(branch), rate.to_le_bytes().to_vec()].concat();
+    let at = AT / 1_000;
+    let payloads: [&[u8]; 8] = [
+        &datum(at, &double(2, 70.0)),
+        &datum(i64::MAX, &double(2, 71.0)),
+        &datum(AT * 1_000, &double(2, 72.0)),
+        &datum(at, &double(3, 73.0)),
+        b"\x04P1",
+        b"",
+        &datum(at, &[long(1), b"\x0474".to_vec()].concat()),
+        &datum(at, &double(2, 75.0)),
+    ];
+    for from in ["[\"heart_rate\", \"heart_rate.v\"]", "[\"$.heart_rate\", \"$.heart_rate.v\"]"] {
+        let columns = PLAIN.replace(
+            "heart_rate = { type = \"float\" }",
+            &format!("heart_rate = {{ type = \"float\", from = {from} }}"),
+        );
+        let decoded = decoder(&columns, &source).decode(&records(&payloads));
+        let rates: Vec<Option<f64>> = rows(&decoded).into_iter().map(|row| row.1).collect();
+        assert_eq!(rates, [70.0, 72.0, 73.0, 74.0, 75.0].map(Some), "{from}: {:?}", reasons(&decoded));
+        assert_eq!(decoded.rejects.iter().map(|reject| reject.place.offset.0).collect::<Vec<_>>(), [1, 4, 5]);
+    }
 }

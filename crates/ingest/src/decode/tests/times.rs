@@ -87,6 +87,7 @@ fn texts_of_several_places_are_put_together() {
     let decoded = decoder(columns, "").decode(&records(&payloads));
     let texts =
         |name: &str| decoded.rows[name].as_string_view().iter().map(Option::unwrap_or_default).collect::<Vec<_>>();
-    assert_eq!((texts("patient_id"), texts("last")), (vec!["ICU-4", "ICU-"], vec!["p-17", "p-17"]));
+    assert_eq!((texts("patient_id"), texts("last")), (vec!["ICU-4"], vec!["p-17"]));
+    assert_eq!(decoded.rejects.len(), 2, "a text of which a part is missing is none");
     assert!(decoded.rejects[0].reason.contains("column \"patient_id\" is required"));
 }
