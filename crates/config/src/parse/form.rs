@@ -129,7 +129,7 @@ impl Checker<'_> {
             lay_over(&mut columns, under_names_of(said, &known, heads));
             raw = over(raw, used);
         }
-        for column in raw.columns.keys().filter(|name| !columns.contains_key(*name)).cloned().collect::<Vec<_>>() {
+        if let Some(column) = raw.columns.keys().find(|name| !columns.contains_key(*name)) {
             let known = columns.keys().map(|known| known.get_ref().as_str());
             let message = unknown("column", column.get_ref(), known);
             return self.refuse(column.span(), message);

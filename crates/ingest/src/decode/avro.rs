@@ -3,6 +3,7 @@
 //! Each writer's schema has a decoder of its own, so fields are found by name whatever version wrote them. Where columns are plain fields
 //! they are taken from Arrow as they are; else records are written as JSON and searched like any.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -120,8 +121,8 @@ impl AvroReader {
             Source::File(schema) => {
                 let schema = schema.clone()?;
                 let decoder = match self.decoders.entry(OF_FILE) {
-                    std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                    std::collections::hash_map::Entry::Vacant(free) => free.insert(OfSchema::new(OF_FILE, &schema)?),
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(free) => free.insert(OfSchema::new(OF_FILE, &schema)?),
                 };
                 // With a registry's prefix or without: what is not a datum as it is may be one behind it.
                 match id_and_rest(content).filter(|_| decoder.decode_one(content).is_err()) {
@@ -133,17 +134,17 @@ impl AvroReader {
                 let Some((id, rest)) = id_and_rest(content) else {
                     return Err("it does not begin with a zero byte and the id of its schema".to_owned());
                 };
-                if !self.decoders.contains_key(&id) {
+                if let Entry::Vacant(free) = self.decoders.entry(id) {
                     // The source has asked for it before; a record of a file is asked for here.
                     schemas.look_up(id).map_err(|away| away.to_string())?;
                     match &*schemas
                         .get(id)
                         .unwrap_or_else(|| Err("its schema was asked for too long ago".to_owned()))?
                     {
-                        Schema::Avro(schema) => self.decoders.insert(id, OfSchema::new(id, schema)?),
+                        Schema::Avro(schema) => drop(free.insert(OfSchema::new(id, schema)?)),
                         Schema::Protobuf(_) => return Err(format!("its schema {} is of Protobuf, not Avro", id.0)),
                         Schema::Json => return Err(format!("its schema {} is of JSON, not Avro", id.0)),
-                    };
+                    }
                 }
                 Ok((id, rest))
             }
