@@ -1,6 +1,7 @@
 //! The forms of the field, through the real broker as they were sent: lists, envelopes, FHIR, HL7 v2, CSV, several in one topic.
 
 use crate::field::Sent;
+use crate::fixtures::TestJob;
 
 /// The rows of a case by its own job, how many records were rejected, and how many left out.
 fn check(case: &str, columns: &str, expected: &[&str], rejects: usize, ignored: usize) -> Sent {
@@ -217,4 +218,103 @@ fn rejects_are_listed_by_what_is_wrong_and_shown_with_the_place() {
     let colon = told(&["show", "0:5"]);
     assert!(colon.contains("expected a colon at position 14") && colon.contains("\n                ^\n"), "{colon}");
     assert!(told(&["show", "0:0"]).contains("no record at partition 0, offset 0 was rejected"));
+}
+
+const AVRO: &str = r#"{"type":"record","name":"V","fields":[{"name":"patient_id","type":"string"},
+    {"name":"event_time","type":{"type":"long","logicalType":"timestamp-micros"}},{"name":"heart_rate","type":"double"}]}"#;
+
+/// A datum of patient P1 at this second of 2026, with a registry's prefix.
+fn avro(id: u32, second: i64, heart_rate: f64) -> Vec<u8> {
+    let mut bits = ((1_767_225_600 + second) * 1_000_000) << 1;
+    let mut record = [&[0][..], &id.to_be_bytes(), b"\x04P1"].concat();
+    while bits > 0x7f {
+        record.push(u8::try_from(bits & 0x7f).unwrap() | 0x80);
+        bits >>= 7;
+    }
+    record.push(u8::try_from(bits).unwrap());
+    record.extend(heart_rate.to_le_bytes());
+    record
+}
+
+/// Answers as a registry that has one schema under every id, until the test ends.
+fn serve_schema(listener: std::net::TcpListener) {
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let body = serde_json::json!({ "schema": AVRO }).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = std::io::Write::write_all(&mut stream, (head + &body).as_bytes());
+        }
+    });
+}
+
+#[test]
+fn records_wait_for_a_registry_that_is_away_and_it_is_told_and_none_is_lost() {
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let (job, topic, database) = TestJob::on_mysql();
+    let registry = format!("format = \"avro\"\nregistry = \"http://ward:secret@127.0.0.1:{port}/apis\"");
+    let mut job = job.source(&registry).columns(
+        "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\nheart_rate = { type = \"float\" }",
+    );
+    job = job.query(
+        "tables/readings",
+        "-- @key: patient_id, event_time\nSELECT patient_id, event_time, heart_rate FROM vitals\n",
+    );
+    for second in 0..3 {
+        topic.put(0, None, &avro(7, second, 80.0));
+    }
+    topic.flush();
+    let mut running = job.start();
+    let mut told = String::new();
+    running.wait_until("status tells of it", || {
+        let status = job.command("status").output().unwrap();
+        told = crate::fixtures::told(&status);
+        status.status.code() == Some(4)
+            && told.contains(&format!("the schema registry at http://127.0.0.1:{port}/apis"))
+    });
+    assert!(!told.contains("secret"), "{told}");
+    let batches: u64 = database.rows("SELECT MAX(batch) FROM batches")[0].parse().unwrap();
+    running.wait_until("batches go on", || {
+        database.rows("SELECT MAX(batch) FROM batches")[0].parse::<u64>().unwrap() > batches
+    });
+    assert_eq!(database.rows("SELECT COUNT(*) FROM rejects"), ["0"]);
+    drop(running);
+
+    let mut running = job.start();
+    serve_schema(std::net::TcpListener::bind(("127.0.0.1", port)).unwrap());
+    let expected = ["0|80", "1|80", "2|80"];
+    let rows = "SELECT SECOND(event_time), heart_rate FROM readings ORDER BY event_time";
+    running.wait_until("all are read", || database.rows(rows) == expected);
+    topic.put(0, None, &avro(8, 3, 81.0));
+    topic.flush();
+    running.wait_until("another schema is read", || database.rows(rows).len() == 4);
+    assert_eq!(database.rows("SELECT COUNT(*) FROM rejects"), ["0"]);
+}
+
+#[test]
+fn a_first_job_file_is_written_from_a_topic_and_runs() {
+    let sent = Sent::of_case("24-number-here-object-there");
+    let folder = tempfile::tempdir().unwrap();
+    let job = folder.path().join("ward.toml");
+    let command = |arguments: &[&str]| {
+        let mut command = crate::fixtures::wardwatch();
+        command.arg(arguments[0]).arg(&job).args(&arguments[1..]);
+        command.env("KAFKA_BROKERS", crate::fixtures::kafka()).env("MYSQL_URL", "sqlite://ward.db");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", crate::fixtures::told(&output));
+        crate::fixtures::told(&output)
+    };
+    let told = command(&["new", "--from-topic", &sent.topic.name]);
+    assert!(told.contains("2 records looked at"), "{told}");
+    let written = std::fs::read_to_string(&job).unwrap();
+    assert!(written.contains("heart_rate = { type = \"float\", from ="), "{written}");
+    command(&["check"]);
+    assert!(command(&["sample"]).contains("2 records: 2 rows, 0 rejected"));
+    assert!(command(&["run", "--once"]).contains("2 records, 0 rejects"));
+    // A file that is there is somebody's work.
+    let again = crate::fixtures::wardwatch().arg("new").arg(&job).args(["--from-topic", "x"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
 }

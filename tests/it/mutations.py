@@ -48,7 +48,7 @@ MUTATIONS = {
         "(State::Pending, Holds::Yes) if episode.samples == 0 => {",
     ),
     "a value that cannot be read costs its record": (
-        "crates/ingest/src/decode/mod.rs",
+        "crates/ingest/src/decode/form.rs",
         "self.check_required(&columns, &misread, &mut faults);",
         "self.check_required(&columns, &misread, &mut faults);\n"
         "        misread.iter().for_each(|misread| faults.add(misread.row, || misread.reason.clone()));",

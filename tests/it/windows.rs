@@ -38,6 +38,7 @@ fn schema() -> SchemaRef {
         Field::new("_topic", DataType::Utf8View, false),
         Field::new("_partition", DataType::Int32, false),
         Field::new("_offset", DataType::Int64, false),
+        Field::new("_item", DataType::Int32, false),
         Field::new("_stamped_at", instant(), true),
     ]))
 }
@@ -57,6 +58,7 @@ fn rows(readings: &[(i64, Reading)]) -> RecordBatch {
             Arc::new(StringViewArray::from_iter_values(readings.iter().map(|_| "vitals"))),
             Arc::new(Int32Array::from_iter_values(readings.iter().map(|(_, (patient, ..))| i32::from(patient % 2)))),
             Arc::new(Int64Array::from_iter_values(readings.iter().map(|(offset, _)| *offset))),
+            Arc::new(Int32Array::from_iter_values(readings.iter().map(|_| 0))),
             times(readings.iter().map(|_| None).collect()),
         ],
     )

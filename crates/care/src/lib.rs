@@ -561,8 +561,8 @@ const KAFKA_REMEDY: &str =
 /// What to do while the store does not answer.
 pub const STORE_REMEDY: &str = "watch the patients by their monitors; see to the database: the job goes on by itself when it \
                                 answers, and loses no record";
-const PARTITION_REMEDY: &str =
-    "see whether the partition has a leader and the job's account may read it; reading goes on by itself";
+const PARTITION_REMEDY: &str = "see whether the partition has a leader, whether the job's account may read it, and whether the schema registry answers, if the job \
+     has one; reading goes on by itself";
 const TABLE_REMEDY: &str = "mend the table or its rights; the rows that wait are written then, the oldest first";
 const INCOMPLETE_REMEDY: &str =
     "read those batches again into another table, or take note of the gap; then delete the row of `incomplete_tables`";

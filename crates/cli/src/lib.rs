@@ -14,6 +14,7 @@ mod demo;
 mod encounters;
 mod explain;
 mod limits;
+mod new;
 mod preview;
 mod rejects;
 mod report;
@@ -54,6 +55,8 @@ struct Arguments {
 enum Command {
     /// Show everything in one process, with nothing to install
     Demo(demo::Demo),
+    /// Write a first job file from samples of a topic
+    New(new::New),
     /// Run a job: pull, query, commit, once a second
     Run(run::Run),
     /// Find every fault of a job and its queries, without Kafka and without a store
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Preview(command) => command.run(),
         Command::Sample(command) => command.run(),
         Command::Rejects(command) => command.run(),
+        Command::New(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Test(command) => command.run(),
