@@ -265,17 +265,17 @@ impl Found {
             let place = self.vitals.get(vital.column);
             let (unit, [low, high], column) = (vital.unit, vital.plausible, vital.column);
             let range = format!("unit = \"{unit}\", plausible = [{low}, {high}]");
-            match (self.form, place) {
-                (Some(_), _) => drop(writeln!(text, "{column} = {{ type = \"float\", {range} }}")),
+            let _ = match (self.form, place) {
+                (Some(_), _) => writeln!(text, "{column} = {{ type = \"float\", {range} }}"),
                 (None, Some(place)) => {
                     let from = if self.long.is_some() { "named" } else { "from" };
-                    drop(writeln!(
+                    writeln!(
                         text,
                         "{column} = {{ type = \"float\", {from} = {place:?}, {range} }}  # unit and range guessed"
-                    ));
+                    )
                 }
-                (None, None) => {}
-            }
+                (None, None) => Ok(()),
+            };
         }
         for (place, example) in self.others.iter().take(30) {
             let example: String = example.chars().take(40).collect();
