@@ -130,11 +130,11 @@ pub(super) struct RawSource {
     pub(super) message: Option<Text>,
     /// How lines of csv are written.
     pub(super) csv: Option<RawCsv>,
-    /// A regular expression whose named groups are the fields of text: "(?<patient>[0-9]+) BPM: (?<hr>[0-9]+)".
+    /// A regular expression whose named groups are the fields of text: `(?<patient>[0-9]+) BPM: (?<hr>[0-9]+)`.
     pub(super) pattern: Option<Text>,
     /// What is taken off before that, step by step: gzip, base64, json-text, cloudevents, debezium, senml, or { field = "payload" }.
     pub(super) unwrap: Option<Vec<Spanned<RawUnwrap>>>,
-    /// Where in a record the items stand that become rows: "$.metrics[*].data[*]". Without it, each object is one.
+    /// Where in a record the items stand that become rows: `$.metrics[*].data[*]`. Without it, each object is one.
     pub(super) rows: Option<RawPlaces>,
     /// Set where each record carries one vital by name.
     pub(super) long: Option<RawLong>,
@@ -288,7 +288,7 @@ pub(super) struct RawColumn {
     pub(super) map: Option<BTreeMap<Text, String>>,
     /// What says that there is no value: ["--", "unavailable", -999].
     pub(super) null: Option<RawWords>,
-    /// A regular expression whose first group that finds something is the value: "Patient/([^/]+)". A text in which it finds nothing is left
+    /// A regular expression whose first group that finds something is the value: `Patient/([^/]+)`. A text in which it finds nothing is left
     /// to the next place.
     pub(super) take: Option<Text>,
     /// The text has several values, with this between them: "/" of "118/76".

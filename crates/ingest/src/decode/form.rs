@@ -226,7 +226,7 @@ impl FormDecoder {
         })
     }
 
-    /// Decodes at most [`CHUNK`] records, all of this form.
+    /// Decodes at most [`super::CHUNK`] records, all of this form.
     ///
     /// All are decoded at once; only when that fails is each tried by itself, to find the ones at fault and to read
     /// what the fast way does not take (`NaN`, `""`, text for a number).

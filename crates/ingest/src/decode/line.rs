@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// What a record has: an item of which `text` tells each place that is read, or why there is none.
 pub(super) enum Line<'t> {
-    /// An item: its text at each place of [`Layout::searched`].
+    /// An item: its text at each place that the layout searches.
     Item(&'t dyn Fn(usize) -> Option<Cow<'t, str>>),
     /// Something that is no item, and why.
     Fault(String),
