@@ -19,15 +19,13 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 use bumpalo::Bump;
 use serde_json::Value as Json;
 
-use wardwatch_config::Unwrap;
 use wardwatch_model::record::Item;
 
 use super::json::JsonDecoder;
-use super::line::too_long;
 use super::parsed::{Parsed, RowOf};
 use super::raw::{CHUNK, RawRecord, RawRecords};
 use super::schema::Layout;
-use super::unwrap::{Unwrapped, unwrap};
+use super::unwrap::{Unwrapped, Wrapping};
 use crate::schemas::{Schema, SchemaId, Schemas, id_and_rest};
 
 /// Reads records of Avro.
@@ -37,8 +35,7 @@ pub(super) struct AvroReader {
     decoders: HashMap<SchemaId, OfSchema>,
     /// Reads what is written as JSON; `None` where columns are taken as they are.
     json: Option<JsonDecoder>,
-    unwrap: Vec<Unwrap>,
-    max_bytes: usize,
+    wrapping: Wrapping,
 }
 
 /// Where schemas come from.
@@ -53,12 +50,8 @@ pub(super) enum Source {
 const OF_FILE: SchemaId = SchemaId(0);
 
 impl AvroReader {
-    pub(super) fn new(source: Source, json: Option<JsonDecoder>, unwrap: &[Unwrap], max_bytes: usize) -> Self {
-        Self { source, decoders: HashMap::new(), json, unwrap: unwrap.to_vec(), max_bytes }
-    }
-
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
+    pub(super) fn new(source: Source, json: Option<JsonDecoder>, wrapping: Wrapping) -> Self {
+        Self { source, decoders: HashMap::new(), json, wrapping }
     }
 
     /// Why nothing can be read, if so.
@@ -75,16 +68,8 @@ impl AvroReader {
         let mut of_schema: BTreeMap<SchemaId, (Vec<RowOf>, Vec<Vec<u8>>)> = BTreeMap::new();
         for record in 0..records.len() {
             let of = RowOf { record, item: Item(0) };
-            let Some(payload) = records.payload(record) else {
-                ignored += 1;
-                continue;
-            };
-            if payload.len() > self.max_bytes {
-                rejects.push((of, too_long(payload.len(), self.max_bytes)));
-                continue;
-            }
             let arena = Bump::new();
-            match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+            match self.wrapping.open(records.payload(record), &arena) {
                 Unwrapped::Nothing => ignored += 1,
                 Unwrapped::Fault(reason) => rejects.push((of, reason)),
                 Unwrapped::Content { content, .. } => match self.datum(content) {
@@ -99,7 +84,8 @@ impl AvroReader {
         }
         let mut decoded = Vec::new();
         for (id, (rows, datums)) in of_schema {
-            let Some(decoder) = self.decoders.get_mut(&id) else { continue };
+            let decoder = self.decoders.get_mut(&id);
+            let decoder = decoder.unwrap_or_else(|| panic!("what was taken for a datum of a schema has its decoder"));
             let (batch, kept, faults) = decoder.decode(&datums);
             rejects.extend(faults.into_iter().map(|(index, reason)| (rows[index], reason)));
             decoded.push((batch, kept.into_iter().map(|index| rows[index]).collect::<Vec<_>>()));

@@ -33,7 +33,7 @@ use super::raw::RawRecords;
 use super::schema::{Layout, frame_schema, is_tree};
 use super::text::{quoted, shortened, value_text};
 use super::time;
-use super::unwrap::{Unwrapped, unwrap};
+use super::unwrap::{Unwrapped, Wrapping};
 use crate::schemas::Schemas;
 
 /// The longest id of a patient; the store keeps it in the keys of tables.
@@ -71,6 +71,7 @@ pub(super) struct FormDecoder {
     layout: Layout,
     schema: SchemaRef,
     reader: RecordReader,
+    wrapping: Wrapping,
     /// The headers that columns of any form are read from.
     headers: Vec<String>,
     left_out: LeftOut,
@@ -86,11 +87,11 @@ enum RecordReader {
 }
 
 impl RecordReader {
-    fn of(form: &Form, layout: &Layout, max_bytes: usize, schemas: Option<&Schemas>) -> Self {
-        if let Some(lines) = LineReader::of(form, layout, max_bytes) {
+    fn of(form: &Form, layout: &Layout, wrapping: &Wrapping, schemas: Option<&Schemas>) -> Self {
+        if let Some(lines) = LineReader::of(form, layout, wrapping) {
             return Self::Lines(lines);
         }
-        let written = || JsonDecoder::new(layout, &[], usize::MAX);
+        let written = || JsonDecoder::new(layout, Wrapping::none());
         let own = |url: &str| schemas.cloned().unwrap_or_else(|| Schemas::of_registry(url));
         match &form.format {
             Format::Avro(schema) => {
@@ -102,25 +103,16 @@ impl RecordReader {
                     ),
                 };
                 let json = is_tree(form).then(written);
-                Self::Avro(Box::new(AvroReader::new(source, json, &form.unwrap, max_bytes)))
+                Self::Avro(Box::new(AvroReader::new(source, json, wrapping.clone())))
             }
             Format::Protobuf { schema, message } => {
                 let source = match schema {
                     SchemaSource::Registry(url) => protobuf::Source::Registry(own(url)),
                     SchemaSource::File(file) => protobuf::Source::of_file(file, message.as_deref()),
                 };
-                Self::Protobuf(Box::new(ProtobufReader::new(source, written(), &form.unwrap, max_bytes)))
+                Self::Protobuf(Box::new(ProtobufReader::new(source, written(), wrapping.clone())))
             }
-            _ => Self::Json(Box::new(JsonDecoder::new(layout, &form.unwrap, max_bytes))),
-        }
-    }
-
-    fn max_bytes(&self) -> usize {
-        match self {
-            Self::Json(json) => json.max_bytes(),
-            Self::Lines(lines) => lines.max_bytes(),
-            Self::Avro(avro) => avro.max_bytes(),
-            Self::Protobuf(protobuf) => protobuf.max_bytes(),
+            _ => Self::Json(Box::new(JsonDecoder::new(layout, wrapping.clone()))),
         }
     }
 }
@@ -152,10 +144,11 @@ impl FormDecoder {
     /// `schemas` has those of the form's registry, if it has one.
     pub(super) fn new(spec: &SourceSpec, form: &Form, schemas: Option<&Schemas>) -> Self {
         let layout = Layout::of(form);
-        let max_bytes = spec.max_record_bytes;
+        let wrapping = Wrapping::new(&form.unwrap, spec.max_record_bytes);
         Self {
             headers: spec.headers(),
-            reader: RecordReader::of(form, &layout, max_bytes, schemas),
+            reader: RecordReader::of(form, &layout, &wrapping, schemas),
+            wrapping,
             schema: frame_schema(&form.columns),
             form: form.clone(),
             topic: spec.topic.clone(),
@@ -199,9 +192,8 @@ impl FormDecoder {
             return Taken::Whole(self.is_met(&mut |path| beside(path)));
         }
         let arena = Bump::new();
-        let content =
-            records.payload(record).map(|payload| unwrap(payload, &self.form.unwrap, self.reader.max_bytes(), &arena));
-        let Some(Unwrapped::Content { content, around }) = content else { return Taken::Whole(false) };
+        let opened = self.wrapping.open(records.payload(record), &arena);
+        let Unwrapped::Content { content, around } = opened else { return Taken::Whole(false) };
         let parts = parts_of(content).into_iter().map(|part| match part {
             Part::Other => false,
             Part::Object(root) => self.is_met(&mut |path| match path.beside() {

@@ -16,16 +16,14 @@ use serde_json::Value as Json;
 
 use bumpalo::Bump;
 
-use wardwatch_config::Unwrap;
 use wardwatch_model::record::Item;
 
 use super::items::{Found, split};
-use super::line::too_long;
 use super::parsed::{Parsed, RowOf, Texts, Unreadable};
 use super::raw::{CHUNK, RawRecords};
 use super::scan::{self, Value};
 use super::schema::{IS_TIME, Layout};
-use super::unwrap::{Unwrapped, unwrap};
+use super::unwrap::{Unwrapped, Wrapping};
 
 /// Parses records to the layout's parsed schema.
 #[derive(Debug)]
@@ -35,8 +33,7 @@ pub(super) struct JsonDecoder {
     single: ArrowJson,
     narrow: Narrow,
     shape: Shape,
-    unwrap: Vec<Unwrap>,
-    max_bytes: usize,
+    wrapping: Wrapping,
 }
 
 /// What the last records were.
@@ -62,28 +59,23 @@ enum Narrow {
 const DISTRUST: u32 = 64;
 
 impl JsonDecoder {
-    pub(super) fn new(layout: &Layout, unwrap: &[Unwrap], max_bytes: usize) -> Self {
+    pub(super) fn new(layout: &Layout, wrapping: Wrapping) -> Self {
         let schema = layout.parsed().clone();
         Self {
             all: arrow_json(&schema, CHUNK, Unknown::Skipped),
             single: arrow_json(&schema, 1, Unknown::Skipped),
             narrow: Narrow::Not(0),
             shape: Shape::Objects,
-            unwrap: unwrap.to_vec(),
-            max_bytes,
+            wrapping,
             schema,
         }
     }
 
     /// Takes records apart. Whichever way it goes, it comes to the same.
     pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
-        let is_fit = |record: usize| records.payload(record).is_some_and(|payload| payload.len() <= self.max_bytes);
-        if self.unwrap.is_empty()
-            && (0..records.len()).all(|record| records.parts(record).is_none())
-            && layout.takes_objects_as_they_are()
-            && self.shape == Shape::Objects
-            && (0..records.len()).all(is_fit)
-        {
+        let is_fit =
+            |record: usize| self.wrapping.is_none_of(records.payload(record)) && records.parts(record).is_none();
+        if layout.takes_objects_as_they_are() && self.shape == Shape::Objects && (0..records.len()).all(is_fit) {
             let payloads = || (0..records.len()).map(|record| records.payload(record).unwrap_or_default());
             let parsed = self.parse_narrow(payloads()).map_or_else(|| self.parse_all(payloads()), Ok);
             if let Ok(batch) = parsed {
@@ -96,28 +88,15 @@ impl JsonDecoder {
         self.parse_items(records, layout)
     }
 
-    /// The most bytes that a record may have.
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
-    }
-
     /// Takes records apart that may have several items, or are faulty.
     fn parse_items(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
         let (mut rows, mut texts) = (Vec::new(), Texts::default());
         let (mut rejects, mut ignored) = (Vec::new(), 0);
         let mut are_objects = true;
         for record in 0..records.len() {
-            let Some(payload) = records.payload(record) else {
-                ignored += 1; // a tombstone: Kafka's way to say that a key has no value any more
-                continue;
-            };
             let mut of = RowOf { record, item: Item(0) };
-            if payload.len() > self.max_bytes {
-                rejects.push((of, too_long(payload.len(), self.max_bytes)));
-                continue;
-            }
             let arena = Bump::new();
-            let (content, outside) = match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+            let (content, outside) = match self.wrapping.open(records.payload(record), &arena) {
                 Unwrapped::Content { content, around } => (content, around),
                 Unwrapped::Nothing => {
                     ignored += 1;
@@ -140,7 +119,7 @@ impl JsonDecoder {
                 }
                 of.item.0 += 1;
             });
-            are_objects &= of.item == Item(1) && payload.trim_ascii_start().starts_with(b"{");
+            are_objects &= of.item == Item(1) && content.trim_ascii_start().starts_with(b"{");
         }
         self.shape = if are_objects { Shape::Objects } else { Shape::Several };
         let mut misread = BTreeMap::new();

@@ -12,11 +12,6 @@ pub(super) enum Line<'t> {
     Nothing,
 }
 
-/// What is said of a record with too many bytes.
-pub(super) fn too_long(bytes: usize, max_bytes: usize) -> String {
-    format!("the record has {bytes} bytes; max_record_bytes allows {max_bytes}")
-}
-
 /// The text of a record's content.
 pub(super) fn utf8(content: &[u8]) -> Result<&str, String> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);

@@ -5,24 +5,23 @@ use bumpalo::Bump;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wardwatch_config::{Form, Format, Unwrap};
+use wardwatch_config::{Form, Format};
 use wardwatch_model::record::Item;
 
 use super::csv::CsvReader;
 use super::hl7::Hl7Reader;
-use super::line::{Line, too_long};
+use super::line::Line;
 use super::parsed::{Parsed, RowOf};
 use super::pattern::PatternReader;
 use super::raw::RawRecords;
 use super::schema::Layout;
-use super::unwrap::{Unwrapped, unwrap};
+use super::unwrap::{Unwrapped, Wrapping};
 
 /// Takes records of lines apart.
 #[derive(Debug)]
 pub(super) struct LineReader {
     format: LineFormat,
-    unwrap: Vec<Unwrap>,
-    max_bytes: usize,
+    wrapping: Wrapping,
 }
 
 #[derive(Debug)]
@@ -34,18 +33,14 @@ enum LineFormat {
 
 impl LineReader {
     /// `None` where the form's records are JSON.
-    pub(super) fn of(form: &Form, layout: &Layout, max_bytes: usize) -> Option<Self> {
+    pub(super) fn of(form: &Form, layout: &Layout, wrapping: &Wrapping) -> Option<Self> {
         let format = match &form.format {
             Format::Json | Format::Avro(_) | Format::Protobuf { .. } => return None,
             Format::Csv(csv) => LineFormat::Csv(CsvReader::new(csv, layout)),
             Format::Hl7v2 => LineFormat::Hl7(Hl7Reader::new(layout)),
             Format::Text(pattern) => LineFormat::Pattern(PatternReader::new(pattern, layout)),
         };
-        Some(Self { format, unwrap: form.unwrap.clone(), max_bytes })
-    }
-
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
+        Some(Self { format, wrapping: wrapping.clone() })
     }
 
     pub(super) fn parse(&mut self, records: &RawRecords, layout: &Layout) -> Parsed {
@@ -54,14 +49,6 @@ impl LineReader {
         let (mut rows, mut rejects, mut ignored) = (Vec::new(), Vec::new(), 0);
         for record in 0..records.len() {
             let mut of = RowOf { record, item: Item(0) };
-            let Some(payload) = records.payload(record) else {
-                ignored += 1;
-                continue;
-            };
-            if payload.len() > self.max_bytes {
-                rejects.push((of, too_long(payload.len(), self.max_bytes)));
-                continue;
-            }
             let mut take = |line: Line<'_>| {
                 match line {
                     Line::Item(text) => {
@@ -77,7 +64,7 @@ impl LineReader {
                 of.item.0 += 1;
             };
             let arena = Bump::new();
-            let content = match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+            let content = match self.wrapping.open(records.payload(record), &arena) {
                 Unwrapped::Content { content, .. } if content.trim_ascii().is_empty() => {
                     take(Line::Fault("the record is empty".to_owned()));
                     continue;

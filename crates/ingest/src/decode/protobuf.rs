@@ -5,16 +5,14 @@
 use bumpalo::Bump;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 
-use wardwatch_config::Unwrap;
 use wardwatch_model::record::Item;
 
 use super::avro::parse_written;
 use super::json::JsonDecoder;
-use super::line::too_long;
 use super::parsed::{Parsed, RowOf};
 use super::raw::RawRecords;
 use super::schema::Layout;
-use super::unwrap::{Unwrapped, unwrap};
+use super::unwrap::{Unwrapped, Wrapping};
 use crate::schemas::{ProtoFile, Schema, Schemas, id_and_rest};
 
 /// Reads messages.
@@ -22,8 +20,7 @@ use crate::schemas::{ProtoFile, Schema, Schemas, id_and_rest};
 pub(super) struct ProtobufReader {
     source: Source,
     json: JsonDecoder,
-    unwrap: Vec<Unwrap>,
-    max_bytes: usize,
+    wrapping: Wrapping,
 }
 
 /// Where types come from.
@@ -46,12 +43,8 @@ impl Source {
 }
 
 impl ProtobufReader {
-    pub(super) fn new(source: Source, json: JsonDecoder, unwrap: &[Unwrap], max_bytes: usize) -> Self {
-        Self { source, json, unwrap: unwrap.to_vec(), max_bytes }
-    }
-
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
+    pub(super) fn new(source: Source, json: JsonDecoder, wrapping: Wrapping) -> Self {
+        Self { source, json, wrapping }
     }
 
     /// Why nothing can be read, if so.
@@ -66,16 +59,8 @@ impl ProtobufReader {
         let (mut rejects, mut ignored, mut written) = (Vec::new(), 0, Vec::new());
         for record in 0..records.len() {
             let of = RowOf { record, item: Item(0) };
-            let Some(payload) = records.payload(record) else {
-                ignored += 1;
-                continue;
-            };
-            if payload.len() > self.max_bytes {
-                rejects.push((of, too_long(payload.len(), self.max_bytes)));
-                continue;
-            }
             let arena = Bump::new();
-            match unwrap(payload, &self.unwrap, self.max_bytes, &arena) {
+            match self.wrapping.open(records.payload(record), &arena) {
                 Unwrapped::Nothing => ignored += 1,
                 Unwrapped::Fault(reason) => rejects.push((of, reason)),
                 Unwrapped::Content { content, .. } => match self.json_of(content) {

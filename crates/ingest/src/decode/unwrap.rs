@@ -28,8 +28,44 @@ pub(super) enum Unwrapped<'a> {
     Fault(String),
 }
 
+/// What the records of a form are wrapped in, and how long they may be, wrapped or not.
+#[derive(Debug, Clone)]
+pub(super) struct Wrapping {
+    steps: Vec<Unwrap>,
+    max_bytes: usize,
+}
+
+impl Wrapping {
+    pub(super) fn new(steps: &[Unwrap], max_bytes: usize) -> Self {
+        Self { steps: steps.to_vec(), max_bytes }
+    }
+
+    /// Of what is JSON already, made of a record.
+    pub(super) fn none() -> Self {
+        Self::new(&[], usize::MAX)
+    }
+
+    /// Whether a record is its content as it is.
+    pub(super) fn is_none_of(&self, payload: Option<&[u8]>) -> bool {
+        self.steps.is_empty() && payload.is_some_and(|payload| payload.len() <= self.max_bytes)
+    }
+
+    /// Takes it off a record's value. One that is null says that its key has no value any more.
+    pub(super) fn open<'a>(&self, payload: Option<&'a [u8]>, arena: &'a Bump) -> Unwrapped<'a> {
+        match payload {
+            None => Unwrapped::Nothing,
+            Some(payload) if payload.len() > self.max_bytes => Unwrapped::Fault(format!(
+                "the record has {} bytes; max_record_bytes allows {}",
+                payload.len(),
+                self.max_bytes
+            )),
+            Some(payload) => unwrap(payload, &self.steps, self.max_bytes, arena),
+        }
+    }
+}
+
 /// Takes `steps` off `payload`; what has more than `max_bytes` then is a fault.
-pub(super) fn unwrap<'a>(payload: &'a [u8], steps: &[Unwrap], max_bytes: usize, arena: &'a Bump) -> Unwrapped<'a> {
+fn unwrap<'a>(payload: &'a [u8], steps: &[Unwrap], max_bytes: usize, arena: &'a Bump) -> Unwrapped<'a> {
     let mut content = payload;
     let mut around = Vec::new();
     for step in steps {
