@@ -26,7 +26,7 @@ use wardwatch::clock::SystemClock;
 use wardwatch::config::{self, Job, StoreUrl};
 use wardwatch::health::Health;
 use wardwatch::job::{AtEnd, Plan, Progress, ReplacedTopic, RunOptions, Standby, Summary, run};
-use wardwatch::kafka::Topic;
+use wardwatch::kafka;
 use wardwatch::source::{Next, Source, Until};
 
 use support::{
@@ -77,7 +77,7 @@ fn job(folder: &Path, topic: &str, database: &str, tables: &[&str]) -> Job {
     }
     job.sql.dir = folder.to_owned();
     job.source.brokers = brokers();
-    job.source.topic = topic.to_owned();
+    job.source.topics = config::TopicSelection::one(topic);
     job.store = StoreUrl::MySql(database.to_owned());
     job
 }
@@ -214,7 +214,7 @@ fn windows() {
 }
 
 fn decoded_rows(job: &Job) -> Vec<arrow::array::RecordBatch> {
-    let topic = Topic::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
+    let topic = kafka::Consumer::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
     let bounds = topic.bounds().unwrap();
     let positions = topic.starts(job.source.start, &bounds, &Default::default()).unwrap();
     let mut source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();
@@ -315,7 +315,7 @@ fn consume(topic: &str) {
 }
 
 fn decode_all(job: &Job) {
-    let topic = Topic::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
+    let topic = kafka::Consumer::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
     let bounds = topic.bounds().unwrap();
     let positions = topic.starts(job.source.start, &bounds, &Default::default()).unwrap();
     let mut source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();

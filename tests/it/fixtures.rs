@@ -143,11 +143,30 @@ impl Topic {
     }
 
     pub fn create_at(brokers: &str, partitions: i32) -> Self {
-        let name = unique("topic");
+        Self::make(brokers, unique("topic"), partitions)
+    }
+
+    /// One of this name.
+    pub fn create_named(name: &str, partitions: i32) -> Self {
+        Self::make(&kafka(), name.to_owned(), partitions)
+    }
+
+    fn make(brokers: &str, name: String, partitions: i32) -> Self {
         let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
         let results = block_on(admin(brokers).create_topics([&new], &AdminOptions::new())).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
         Self { name, producer: producer(brokers) }
+    }
+
+    /// Puts a record by a transaction, behind which Kafka has one of its own that nobody sees.
+    pub fn put_in_transaction(&self, payload: &[u8]) {
+        let id = unique("transactions");
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", kafka()).set("transactional.id", &id).create().unwrap();
+        producer.init_transactions(Duration::from_secs(30)).unwrap();
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::<[u8], [u8]>::to(&self.name).partition(0).key(b"key").payload(payload)).unwrap();
+        producer.commit_transaction(Duration::from_secs(30)).unwrap();
     }
 
     /// One that is there already.
@@ -334,10 +353,12 @@ impl TestJob {
     fn write(&self) {
         let brokers =
             if self.source.contains("brokers") { String::new() } else { format!("brokers = \"{}\"", kafka()) };
+        let topic =
+            if self.source.contains("topics = ") { String::new() } else { format!("topic = \"{}\"", self.topic) };
         let text = format!(
-            "name = \"test\"\n[source]\n{brokers}\ntopic = \"{}\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\n{}\n\
+            "name = \"test\"\n[source]\n{brokers}\n{topic}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n{}\n\
              [source.columns]\n{}\n[store]\nurl = \"{}\"\n[sql]\ndir = \"sql\"\n{}",
-            self.topic, self.source, self.columns, self.store, self.more
+            self.source, self.columns, self.store, self.more
         );
         std::fs::write(self.file(), text).unwrap();
     }

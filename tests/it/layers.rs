@@ -53,7 +53,7 @@ fn memory_is_left_to_the_compiler_but_for_two_files() {
         }
     });
     files.sort();
-    assert_eq!(files, ["frame/src/crossing.rs", "kafka/src/topic_id.rs"]);
+    assert_eq!(files, ["frame/src/crossing.rs", "kafka/src/topic_ids.rs"]);
 }
 
 #[test]

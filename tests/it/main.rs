@@ -53,6 +53,7 @@ mod source;
 mod standby;
 mod store_faults;
 mod stores;
+mod topics;
 mod upgrade;
 mod values;
 mod ward_disorder;

@@ -204,7 +204,7 @@ pub struct Watch<'a> {
     pub rejected: &'a BTreeMap<Arc<str>, (Why, String)>,
     /// The rules whose query fails, or one that it reads, each with that in words and since when.
     pub failing: &'a BTreeMap<String, (String, DateTime<Utc>)>,
-    /// What cannot be read of the topic.
+    /// What cannot be read of the topics.
     pub unread: &'a Unread,
     /// In which ward each patient lies.
     pub wards: &'a Wards,
@@ -309,7 +309,7 @@ impl Watch<'_> {
     /// Whether nothing of a partition could be read when its values expired `since` then: that is why they did.
     fn is_unread(&self, partition: Partition, since: DateTime<Utc>) -> bool {
         let away = self.unread.kafka_away.as_ref().map(|(since, _)| *since);
-        let stalled = self.unread.stalled.get(&partition).map(|(since, _)| *since);
+        let stalled = self.unread.stalled.get(&partition).map(|stalled| stalled.since);
         [away, stalled].into_iter().flatten().any(|unread| since >= unread)
     }
 
@@ -332,10 +332,10 @@ impl Watch<'_> {
         if self.unread.stalled.is_empty() {
             return Vec::new();
         }
-        let stalled = streams.partitions().filter_map(|(patient, partition)| {
-            let (since, reason) = self.unread.stalled.get(&partition)?;
-            let detail = format!("partition {partition}, {reason}");
-            Some(unjudged(patient, 1, Why::PartitionStalled, *since, detail))
+        let stalled = streams.partitions().filter_map(|(patient, mut partitions)| {
+            let stalled = partitions.find_map(|partition| self.unread.stalled.get(&partition))?;
+            let detail = format!("partition {}, {}", stalled.shown, stalled.reason);
+            Some(unjudged(patient, 1, Why::PartitionStalled, stalled.since, detail))
         });
         stalled.collect()
     }

@@ -52,7 +52,7 @@ pub use streams::id::StreamId;
 pub use streams::samples::Samples;
 pub use streams::state::Streams;
 pub use streams::{Arrivals, CLOCK_TOLERANCE, Clock, ColumnSet, Known, Needs, Origin, SetId, Shape, Step};
-pub use system::Unread;
+pub use system::{StalledPartition, Unread};
 pub use system_rules::{
     CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, HOST_CLOCK, HOST_CLOCK_TOLERANCE, KAFKA_AWAY,
     LIMIT_MISSING, PARTITION_STALLED, RECORDS_LOST, REFERENCE_LOST, REFERENCE_UNREAD, REJECTED, STORE_AWAY,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use wardwatch_model::terms::{OffsetRange, Partition, Ranges, Severity};
+use wardwatch_model::terms::{OffsetRange, Partition, Severity};
+use wardwatch_model::topics::ShownPartition;
 
 use super::episode::{End, Episode, EpisodeId, Event, EventKind, Handling, Peak, State};
 use super::lifecycle;
@@ -60,13 +61,24 @@ impl OpenEpisodes {
     }
 }
 
-/// What cannot be read of the topic: each since when, and why as far as anybody says.
+/// What cannot be read of the topics: each since when, and why as far as anybody says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unread {
     /// Kafka does not answer, or with what this says: that there is no such topic.
     pub kafka_away: Option<(DateTime<Utc>, String)>,
     /// The partitions of which nothing is read.
-    pub stalled: BTreeMap<Partition, (DateTime<Utc>, String)>,
+    pub stalled: BTreeMap<Partition, StalledPartition>,
+}
+
+/// A partition of which nothing is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StalledPartition {
+    /// As people know it.
+    pub shown: ShownPartition,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Why, as far as anybody says.
+    pub reason: String,
 }
 
 impl OpenEpisodes {
@@ -84,8 +96,8 @@ impl OpenEpisodes {
         };
         self.stand(KAFKA_AWAY, &ward(unread.kafka_away.is_some()), &away, times);
         let stalled = |_: &str| {
-            let told = unread.stalled.iter().map(|(partition, (since, reason))| {
-                format!("partition {partition} since {}, {reason}", written(*since))
+            let told = unread.stalled.values().map(|StalledPartition { shown, since, reason }| {
+                format!("partition {shown} since {}, {reason}", written(*since))
             });
             format!("records wait that cannot be read: {}", told.collect::<Vec<_>>().join("; "))
         };
@@ -94,8 +106,8 @@ impl OpenEpisodes {
 
     /// Has a technical alert of the ward tell that Kafka had deleted records before they were read: what they said of patients nobody
     /// can know any more.
-    pub fn judge_lost(&mut self, lost: &Ranges, moment: &Moment<'_>) {
-        let of = |(partition, range): (&Partition, &OffsetRange)| {
+    pub fn judge_lost(&mut self, lost: &[(ShownPartition, OffsetRange)], moment: &Moment<'_>) {
+        let of = |(partition, range): &(ShownPartition, OffsetRange)| {
             format!("{} of partition {partition}, from offset {} on", range.end.0 - range.start.0, range.start)
         };
         let told = lost.iter().map(of).collect::<Vec<_>>().join("; ");

@@ -2,12 +2,14 @@
 //! become of them by the job file as it is now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::bail;
 
 use wardwatch_config::Job;
 use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
 use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_model::topics::Topics;
 use wardwatch_store::{RejectRow, Store};
 
 use super::arguments::JobFile;
@@ -41,15 +43,14 @@ struct List {
 struct Show {
     #[command(flatten)]
     file: JobFile,
-    /// Where the record stands, as `list` shows it: 0:1234
+    /// Where the record stands, as `list` shows it: 0:1234, or fire/0:1234 where a job reads several topics
     #[arg(value_name = "PARTITION:OFFSET", value_parser = place)]
-    place: (Partition, Offset),
+    place: (String, Offset),
 }
 
-fn place(text: &str) -> Result<(Partition, Offset), String> {
-    let parsed = text
-        .split_once(':')
-        .and_then(|(partition, offset)| Some((Partition(partition.parse().ok()?), Offset(offset.parse().ok()?))));
+fn place(text: &str) -> Result<(String, Offset), String> {
+    let parsed =
+        text.split_once(':').and_then(|(partition, offset)| Some((partition.to_owned(), Offset(offset.parse().ok()?))));
     parsed.ok_or_else(|| "write partition and offset, as in 0:1234".to_owned())
 }
 
@@ -66,7 +67,8 @@ impl List {
     fn run(&self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
         let mut store = Store::connect(&job.store, &job.name)?;
-        let rejects = store.reject_rows(&job.source.topic, self.last)?;
+        let topics = store.topics(&job.source.topics)?;
+        let rejects = store.reject_rows(&topics, self.last)?;
         if rejects.is_empty() {
             println!("no rejects");
             return Ok(());
@@ -80,18 +82,18 @@ impl List {
         // The newest of a kind is its example: they come newest first.
         let row = |(_, rejects): &(String, Vec<&RejectRow>)| {
             let newest = rejects[0];
-            let at = format!("{}:{}", newest.partition, newest.offset);
-            vec![rejects.len().to_string(), at, newest.batch.to_string(), newest.reason.clone()]
+            vec![rejects.len().to_string(), place_of(newest, &topics), newest.batch.to_string(), newest.reason.clone()]
         };
         print!("{}", aligned(&["count", "newest", "batch", "reason"], kinds.iter().map(row)));
-        println!(
-            "\n`wardwatch rejects show {} {}:{}` shows one",
-            self.file.job.display(),
-            rejects[0].partition,
-            rejects[0].offset
-        );
+        println!("\n`wardwatch rejects show {} {}` shows one", self.file.job.display(), place_of(&rejects[0], &topics));
         Ok(())
     }
+}
+
+/// Where a record stands, as `show` takes it.
+fn place_of(reject: &RejectRow, topics: &Topics) -> String {
+    let topic = if topics.names().len() > 1 { format!("{}/", reject.topic) } else { String::new() };
+    format!("{topic}{}:{}", reject.partition, reject.offset)
 }
 
 /// What a reason has in common with others: without the texts and numbers of the record.
@@ -121,20 +123,27 @@ impl Show {
     fn run(&self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
         let mut store = Store::connect(&job.store, &job.name)?;
-        let (partition, offset) = self.place;
-        let rejects = store.rejects_of(&job.source.topic, partition, offset)?;
+        let topics = store.topics(&job.source.topics)?;
+        let (shown, offset) = &self.place;
+        let Some(partition) = topics.find(shown) else {
+            let first = topics.names().first().map_or_else(|| Arc::from("TOPIC"), |(_, name)| Arc::clone(name));
+            bail!(
+                "the job reads no partition \"{shown}\"; write its number, with the topic where there are several: {first}/0"
+            );
+        };
+        let rejects = store.rejects_of(&topics, partition, *offset)?;
         let Some(first) = rejects.iter().find(|reject| !reject.raw.is_empty()).or(rejects.first()) else {
             bail!(
-                "no record at partition {partition}, offset {offset} was rejected; `wardwatch rejects list` shows which were"
+                "no record at partition {shown}, offset {offset} was rejected; `wardwatch rejects list` shows which were"
             );
         };
         for reject in &rejects {
             let item =
                 if rejects.len() > 1 || reject.item > 0 { format!(", item {}", reject.item) } else { String::new() };
-            println!("partition {partition}, offset {offset}{item}, batch {}: {}", reject.batch, reject.reason);
+            println!("partition {shown}, offset {offset}{item}, batch {}: {}", reject.batch, reject.reason);
             println!("{}", marked(&first.raw, &reject.reason));
         }
-        println!("{}", now(&job, self.place, first));
+        println!("{}", now(&job, (partition, *offset), first));
         Ok(())
     }
 }

@@ -39,7 +39,8 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
-        let mut decoder = Decoder::new(&job.source);
+        let topics = job.source.topics.unnumbered();
+        let mut decoder = Decoder::reading(&job.source, &topics);
         let faults = decoder.faults();
         if !faults.is_empty() {
             let fault = |message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message };
@@ -54,11 +55,15 @@ impl Sample {
         let mut seen = Seen::default();
         for record in &records {
             let mut one = RawRecords::default();
-            record.push(&mut one, Offset(i64::try_from(record.line).unwrap_or(0)), decoder.headers());
+            record.push(&mut one, Offset(i64::try_from(record.line).unwrap_or(0)), decoder.headers(), &topics);
             let found = decoder.explain(&one);
             let place = match &self.input {
                 Some(file) => format!("{}:{}", file.display(), record.line),
-                None => format!("partition {}, offset {}", record.partition, record.line),
+                None => {
+                    let topic = record.topic.as_ref().filter(|_| job.source.topics.is_several());
+                    let topic = topic.map(|topic| format!("{topic}/")).unwrap_or_default();
+                    format!("partition {topic}{}, offset {}", record.partition, record.line)
+                }
             };
             show(&job, &place, record, &found);
             seen.note(&found);

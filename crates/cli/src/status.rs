@@ -8,7 +8,7 @@ use serde::Serialize;
 use wardwatch_alert::{Unjudged, Why, unjudged_patients};
 use wardwatch_care::{Cause, Finding};
 use wardwatch_config::Job;
-use wardwatch_kafka::{Bounds, KafkaError, Topic};
+use wardwatch_kafka::{Bounds, Consumer, KafkaError};
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::{Offset, Partition};
 use wardwatch_store::{OutletState, StalledPartition, Store, StoreError};
@@ -80,8 +80,8 @@ impl Status {
         };
         let is_told = |cause| matches!(cause, Cause::PartitionStalled | Cause::NoBatch);
         if let Some(gathered) = &mut gathered {
-            if let Some((was, is)) = &gathered.replaced {
-                found.insert(0, wardwatch_care::topic_replaced(&job.source.topic, was, is));
+            for Replaced { topic, was, is } in &gathered.replaced {
+                found.insert(0, wardwatch_care::topic_replaced(topic, was, is));
             }
             let mut halted = None;
             if !found.iter().any(|finding| is_told(finding.cause)) {
@@ -113,8 +113,8 @@ struct Gathered {
     status: wardwatch_store::Status,
     /// How far Kafka has got, or why that is unknown.
     bounds: Result<Bounds, KafkaError>,
-    /// Kafka's id of the topic that was read, and that of the one there is, where it is another.
-    replaced: Option<(String, String)>,
+    /// The topics that are not those that were read.
+    replaced: Vec<Replaced>,
     stalled: Vec<StalledPartition>,
     /// Whether the job has committed a batch since, and has left these records where they are.
     is_left: bool,
@@ -122,20 +122,37 @@ struct Gathered {
     unjudged: Vec<Unjudged>,
 }
 
+/// A topic that was deleted and made again.
+struct Replaced {
+    topic: String,
+    /// Kafka's id of the one that was read.
+    was: String,
+    /// That of the one there is.
+    is: String,
+}
+
 impl Gathered {
     fn of(job: &Job, store: &mut Store, patience: Duration, now: DateTime<Utc>) -> anyhow::Result<Self> {
-        let status = store.status(&job.source.topic)?;
-        let topic = Topic::connect(&job.source, PATIENCE, &|| false);
-        let is = topic.as_ref().ok().and_then(|topic| topic.id().ok().flatten().map(str::to_owned));
-        let replaced = store.topic_id(&job.source.topic)?.zip(is).filter(|(was, is)| was != is);
-        let bounds = topic.and_then(|topic| topic.bounds());
+        let topics = store.topics(&job.source.topics)?;
+        let consumer =
+            Consumer::connect(&job.source, PATIENCE, &|| false).and_then(|found| found.with_numbers(&topics));
+        let status = store.status(&topics)?;
+        let mut replaced = Vec::new();
+        if consumer.as_ref().is_ok_and(|consumer| consumer.find_ids().is_ok()) {
+            for (_, topic) in topics.names() {
+                let is = topics.id_of(&topic).map(|id| id.to_string());
+                let other = store.topic_id(&topic)?.zip(is).filter(|(was, is)| was != is);
+                replaced.extend(other.map(|(was, is)| Replaced { topic: topic.to_string(), was, is }));
+            }
+        }
+        let bounds = consumer.and_then(|consumer| consumer.bounds());
         let ends = bounds.iter().flatten().map(|(partition, (_, end))| (*partition, *end)).collect();
         let mut stalled = status.stalled(&ends, patience, now);
         let mut is_left = false;
         let looking = Stopwatch::start();
         while !stalled.is_empty() && !is_left && looking.elapsed() < SECOND_LOOK {
             std::thread::sleep(Duration::from_millis(250));
-            let again = store.status(&job.source.topic)?;
+            let again = store.status(&topics)?;
             stalled = again.stalled(&ends, patience, now);
             is_left = again.last.is_some_and(|last| last.now > now + IN_FLIGHT);
         }
@@ -230,6 +247,7 @@ impl Gathered {
                 (None, Err(_)) => "unknown".to_owned(),
             };
             let watermark = status.watermarks.get(partition).map_or("none".to_owned(), |w| w.0.to_rfc3339());
+            let partition = status.topics.show(*partition);
             println!("partition {partition} · next offset {position} · lag {lag} · watermark {watermark}");
         }
         if let Err(error) = &self.bounds {
@@ -290,6 +308,7 @@ struct ShownUnjudged<'a> {
 
 #[derive(Debug, Serialize)]
 struct ShownPartition {
+    topic: String,
     partition: i32,
     next_offset: i64,
     lag: Option<i64>,
@@ -319,7 +338,8 @@ impl<'a> Shown<'a> {
         };
         let partitions = gathered.into_iter().flat_map(|gathered| {
             gathered.status.positions.iter().map(move |(partition, position)| ShownPartition {
-                partition: partition.0,
+                topic: gathered.status.topics.name_of(*partition).to_string(),
+                partition: partition.number(),
                 next_offset: position.0,
                 lag: gathered.lag(*partition, *position),
                 watermark: gathered.status.watermarks.get(partition).map(|watermark| written(watermark.0)),

@@ -12,6 +12,7 @@ use super::columns::Columns;
 use super::dashboard::DashboardSpec;
 use super::form::Form;
 use super::path::KafkaField;
+use super::topics::TopicSelection;
 
 /// One validated job file.
 #[derive(Debug, Clone)]
@@ -56,8 +57,8 @@ pub struct Trigger {
 pub struct SourceSpec {
     /// librdkafka's `bootstrap.servers`.
     pub brokers: String,
-    /// The topic.
-    pub topic: String,
+    /// The topics.
+    pub topics: TopicSelection,
     /// The consumer group under which offsets are shown to lag tools. They are never read back.
     pub group: String,
     /// The name under which queries read the batch's rows.

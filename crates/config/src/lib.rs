@@ -15,6 +15,7 @@ mod path;
 mod pattern;
 mod raw;
 mod spanned;
+mod topics;
 mod units;
 mod written;
 
@@ -32,4 +33,5 @@ pub use path::Template;
 pub use path::{KafkaField, Scope, Search, SourcePath, Step, Way};
 pub use pattern::Pattern;
 pub use raw::schema;
+pub use topics::TopicSelection;
 pub use written::{Condition, FieldTest, Part, TimeUnit, TimeWritten, Units, Written};

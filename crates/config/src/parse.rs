@@ -5,6 +5,7 @@ mod form;
 mod written;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
@@ -14,6 +15,8 @@ use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
 use super::checker::{Checker, not_empty, table_name};
 use super::raw::{RawForm, RawIgnore, RawJob, RawReports, RawSource, RawSql, RawTrigger};
+use super::spanned::Spanned;
+use super::topics::TopicSelection;
 use super::units::{Zero, bytes, duration};
 use super::{Job, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
 use form::Heads;
@@ -163,9 +166,10 @@ impl Checker<'_> {
             (None, Some(columns)) => attach.clone().filter(|attach| *attach != columns.key().name).map(Some),
             _ => None,
         };
+        let topics = self.topics(raw.topic, raw.topics, raw.brokers.span());
         Some(SourceSpec {
             brokers: self.required(raw.brokers, not_empty)?,
-            topic: self.required(raw.topic, not_empty)?,
+            topics: topics?,
             group: self.or_default(raw.group, job_name, not_empty)?,
             table: self.or_default(raw.table, "vitals", table_name)?,
             start: self.or_default(raw.start, "earliest", start)?,
@@ -188,6 +192,34 @@ impl Checker<'_> {
             columns: columns?,
             forms: forms?,
         })
+    }
+
+    /// `place` is that of the source, for what is said of neither.
+    fn topics(
+        &mut self,
+        topic: Option<Spanned<String>>,
+        topics: Option<Vec<Spanned<String>>>,
+        place: Range<usize>,
+    ) -> Option<TopicSelection> {
+        let texts = match (topic, topics) {
+            (Some(topic), None) => vec![topic],
+            (None, Some(topics)) if !topics.is_empty() => topics,
+            (Some(topic), Some(_)) => {
+                return self.refuse(topic.span(), "topic and topics are both set; write one of them".to_owned());
+            }
+            (None, _) => {
+                let message = "[source] names no topic; write topic = \"vitals\", topics = [\"vitals\", \"urgent\"], or a \
+                               pattern: topic = \"^ward[0-9]+$\"";
+                return self.refuse(place, message.to_owned());
+            }
+        };
+        let first = texts.first().map_or(place, Spanned::span);
+        let each = texts
+            .into_iter()
+            .map(|text| self.required(text, |text| TopicSelection::of(vec![text.to_owned()]).map(|_| text.to_owned())));
+        let each: Vec<Option<String>> = each.collect();
+        let each = each.into_iter().collect::<Option<Vec<String>>>()?;
+        TopicSelection::of(each).map_err(|message| self.refuse::<()>(first, message)).ok()
     }
 
     fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {

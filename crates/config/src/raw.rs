@@ -82,11 +82,13 @@ pub(super) struct RawTrigger {
 pub(super) struct RawSource {
     /// librdkafka's bootstrap.servers: "localhost:9092".
     pub(super) brokers: Text,
-    /// The topic.
-    pub(super) topic: Text,
+    /// The topic, or a pattern of topics, which begins with ^: "vitals", `^ward[0-9]+\.vitals$`.
+    pub(super) topic: Option<Text>,
+    /// Several topics: ["heart_data", "oxygen_data"].
+    pub(super) topics: Option<Vec<Text>>,
     /// The consumer group under which offsets are shown to lag tools.
     pub(super) group: Option<Text>,
-    /// The name under which queries read a batch; without it, the topic's.
+    /// The name under which queries read a batch: "vitals".
     pub(super) table: Option<Text>,
     /// The column that names the patient.
     pub(super) key: Text,

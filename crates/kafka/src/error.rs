@@ -25,6 +25,22 @@ pub enum KafkaError {
         /// An existing topic with a similar name.
         near: Option<String>,
     },
+    /// No topic meets a pattern.
+    #[error("no topic at \"{brokers}\" meets \"{pattern}\"")]
+    NoneMeets {
+        /// The job's pattern.
+        pattern: String,
+        /// Where topics were looked for.
+        brokers: String,
+    },
+    /// Records are to be written, and the job reads several topics.
+    #[error(
+        "the job reads several topics, {topics}: nobody knows to which of them to write; name one in a job file of its own"
+    )]
+    SeveralTopics {
+        /// Those.
+        topics: String,
+    },
     /// librdkafka refuses a property.
     #[error("[source.properties]: {0}")]
     Property(String),

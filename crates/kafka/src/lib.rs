@@ -1,16 +1,17 @@
-//! Kafka through librdkafka: a topic and its consumer, a producer, and a broker inside the process.
+//! Kafka through librdkafka: a job's topics and their consumer, a producer, and a broker inside the process.
 //!
 //! The only crate that knows rdkafka. It does not know what stands in a record.
 
+mod client;
+mod consumer;
 mod embedded;
 mod error;
-mod poll;
 mod produce;
-mod topic;
-mod topic_id;
+mod reader;
+mod topic_ids;
 
+pub use consumer::{Bounds, Consumer};
 pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;
-pub use poll::{Polled, Received};
 pub use produce::{ProduceError, Producer};
-pub use topic::{Bounds, Topic};
+pub use reader::{Polled, Reader, Received};

@@ -9,8 +9,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use wardwatch_config::SourceSpec;
 
+use super::client::client_config;
+use super::consumer::Consumer;
 use super::error::KafkaError;
-use super::topic::{Topic, client_config};
 
 /// A producer for one topic. Records with one key keep their order.
 pub struct Producer {
@@ -31,15 +32,18 @@ impl Producer {
     /// A producer for the topic of `spec`, which must exist; waits at most `patience` for a broker.
     ///
     /// # Errors
-    /// No broker answers, the topic does not exist, or librdkafka refuses a property.
+    /// No broker answers, the topic does not exist, there are several, or librdkafka refuses a property.
     pub fn connect(spec: &SourceSpec, patience: Duration, stopped: &dyn Fn() -> bool) -> Result<Self, KafkaError> {
-        drop(Topic::connect(spec, patience, stopped)?);
+        let Some(topic) = spec.topics.only() else {
+            return Err(KafkaError::SeveralTopics { topics: spec.topics.to_string() });
+        };
+        drop(Consumer::connect(spec, patience, stopped)?);
         let producer = client_config(spec)
             .set("linger.ms", "5")
             .set("enable.idempotence", "true")
             .create_with_context(Deliveries::default())
             .map_err(|error| KafkaError::Property(error.to_string()))?;
-        Ok(Self { producer, topic: spec.topic.clone() })
+        Ok(Self { producer, topic: topic.to_owned() })
     }
 
     /// Queues a record, waiting while the queue is full.

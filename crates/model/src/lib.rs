@@ -11,3 +11,4 @@ pub mod record;
 pub mod stored;
 pub mod telemetry;
 pub mod terms;
+pub mod topics;

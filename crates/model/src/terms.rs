@@ -7,7 +7,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-/// A partition of the job's topic.
+/// A partition of one of the job's topics. Of the first topic the number is Kafka's; see [`Topics`](crate::topics::Topics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition(pub i32);
 

@@ -271,7 +271,9 @@ fn rows_of(
         } else if name == ITEM_COLUMN {
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| 0)))
         } else if name == TOPIC_COLUMN {
-            Arc::new(StringViewArray::from_iter_values(rows.iter().map(|_| &source.topic)))
+            Arc::new(StringViewArray::from_iter_values(
+                rows.iter().map(|row| plan.topics.name_of(row.origin.partition)),
+            ))
         } else if source.device.as_ref() == Some(name) {
             Arc::new(StringViewArray::from_iter_values(rows.iter().map(|row| &*row.origin.device)))
         } else if let Some(column) = columns.iter().find(|column| column.name == name) {

@@ -124,7 +124,7 @@ impl JudgedBatch {
         Commit {
             batch: admitted.id,
             now: admitted.now,
-            topic: &plan.job.source.topic,
+            topics: &plan.topics,
             ranges: &batch.ranges,
             event_time: &admitted.event_time,
             spans: &rows.spans,

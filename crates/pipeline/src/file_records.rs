@@ -8,16 +8,19 @@ use serde_json::Value as Json;
 
 use wardwatch_config::{Format, Job};
 use wardwatch_ingest::decode::{RawRecord, RawRecords};
-use wardwatch_kafka::{KafkaError, Polled, Topic};
+use wardwatch_kafka::{Consumer, KafkaError, Polled};
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{Offset, Partition, Positions};
+use wardwatch_model::topics::Topics;
 
 /// A record of a file.
 #[derive(Debug, Clone, Default)]
 pub struct FileRecord {
     /// The line on which it begins, counted from 1.
     pub line: usize,
-    /// Its partition.
+    /// Its topic, where that is known.
+    pub topic: Option<String>,
+    /// Its partition, by its number in the topic.
     pub partition: i32,
     /// When Kafka stamped it, in milliseconds since 1970.
     pub stamp: Option<i64>,
@@ -30,15 +33,20 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// Adds it to `records` as the one at `offset`, with those of `headers` that it has.
-    pub fn push(&self, records: &mut RawRecords, offset: Offset, headers: &[String]) {
+    /// Adds it to `records` as the one at `offset`, with those of `headers` that it has. Its topic is made one of `topics`.
+    pub fn push(&self, records: &mut RawRecords, offset: Offset, headers: &[String], topics: &Topics) {
         let header = |name: &String| {
             let found = self.headers.iter().rev().find(|(known, _)| known == name);
             found.map(|(_, value)| value.as_slice())
         };
         let headers: Vec<Option<&[u8]>> = headers.iter().map(header).collect();
+        let partition = match &self.topic {
+            Some(topic) => topics.read(topic).and_then(|number| Partition::of_topic(number, self.partition)),
+            None => Partition::of_topic(0, self.partition),
+        };
+        let partition = partition.unwrap_or(Partition(0));
         records.push(RawRecord {
-            partition: Partition(self.partition),
+            partition,
             offset,
             stamp: self.stamp,
             key: self.key.as_deref(),
@@ -78,7 +86,7 @@ pub fn records_of_file(job: &Job, file: &Path) -> std::io::Result<Vec<FileRecord
     Ok(lines().map(plain).collect())
 }
 
-/// The newest `count` records of the job's topic, in the order of their stamps, with these headers; their offset stands for the line.
+/// The newest `count` records of the job's topics, in the order of their stamps, with these headers; their offset stands for the line.
 ///
 /// # Errors
 /// Kafka does not answer.
@@ -88,26 +96,29 @@ pub fn newest_records(
     headers: &[String],
     patience: Duration,
 ) -> Result<Vec<FileRecord>, KafkaError> {
-    let topic = Topic::connect(&job.source, patience, &|| false)?;
+    let consumer = Consumer::connect(&job.source, patience, &|| false)?;
     let wanted = i64::try_from(count).unwrap_or(i64::MAX);
-    let bounds = topic.bounds()?;
+    let bounds = consumer.bounds()?;
     let mut open: BTreeMap<Partition, Offset> = BTreeMap::new();
     let mut positions = Positions::new();
     for (partition, (low, end)) in bounds.into_iter().filter(|(_, (low, end))| low < end) {
         positions.insert(partition, Offset(low.0.max(end.0.saturating_sub(wanted))));
         open.insert(partition, end);
     }
-    topic.assign(&positions)?;
+    let mut reader = consumer.read(&positions)?;
     let mut records = Vec::new();
     let waiting = Stopwatch::start();
     while !open.is_empty() && waiting.elapsed() < patience {
-        match topic.poll(Duration::from_millis(50)) {
+        let mut is_to_be_read_anew = false;
+        match reader.poll(Duration::from_millis(50)) {
             Polled::Record(record) => {
                 let (partition, offset) = record.place();
+                positions.insert(partition, Offset(offset.0 + 1));
                 let header = |name: &String| Some((name.clone(), record.header(name)?.to_vec()));
                 records.push(FileRecord {
                     line: usize::try_from(offset.0).unwrap_or_default(),
-                    partition: partition.0,
+                    topic: Some(consumer.topics().name_of(partition).to_string()),
+                    partition: partition.number(),
                     stamp: record.stamp(),
                     key: record.key().map(<[u8]>::to_vec),
                     headers: headers.iter().filter_map(header).collect(),
@@ -118,10 +129,15 @@ pub fn newest_records(
                 }
             }
             Polled::End(partition) => drop(open.remove(&partition)),
+            Polled::SomeEnd => is_to_be_read_anew = true,
             Polled::Nothing => {}
             Polled::OutOfRange(reason) | Polled::NoTopic(reason) | Polled::Refused(reason) | Polled::Away(reason) => {
                 tracing::warn!(reason, "reading samples");
             }
+        }
+        if is_to_be_read_anew {
+            positions.retain(|partition, _| open.contains_key(partition));
+            reader = consumer.read(&positions)?;
         }
     }
     records.sort_by_key(|record| (record.stamp, record.partition, record.line));
@@ -156,6 +172,7 @@ fn kept_record(line: &[u8]) -> Option<FileRecord> {
     let headers = headers.into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), bytes(value)?)));
     Some(FileRecord {
         line: 0,
+        topic: kept.get("topic").and_then(Json::as_str).map(str::to_owned),
         partition: kept
             .get("partition")
             .and_then(Json::as_i64)

@@ -5,9 +5,10 @@ use tracing::{info, warn};
 
 use wardwatch_alert::{
     Answer, Change, Elsewhere, Findings, Judged, Moment, Notification, OpenEpisodes, Outstanding, Reach, Rule,
-    Unjudged, Unread, ValidFor, Watch, address, is_system_rule,
+    StalledPartition, Unjudged, Unread, ValidFor, Watch, address, is_system_rule,
 };
 use wardwatch_ingest::source::{self, Standstill};
+use wardwatch_model::topics::Topics;
 use wardwatch_sql::Outcome;
 use wardwatch_store::{CoverageChanges, Failed, QueryState, Store};
 
@@ -157,10 +158,11 @@ impl AdmittedBatch {
         episodes.let_time_pass(rules, &moment);
         let nobodys = state.attaching.nobodys().into_iter().map(|(patient, (text, _))| (patient, text));
         episodes.judge_unattached(&nobodys.collect(), &moment);
-        episodes.judge_lost(&self.batch.lost, &moment);
+        let lost = self.batch.lost.iter().map(|(partition, range)| (plan.topics.show(*partition), *range));
+        episodes.judge_lost(&lost.collect::<Vec<_>>(), &moment);
         episodes.judge_reference_lost(&state.lost_references, &moment);
         state.coverage.is_due(self.now).then(|| {
-            let (unread, wards) = (self.unread(), state.attaching.wards(plan, moment.event_now));
+            let (unread, wards) = (self.unread(&plan.topics), state.attaching.wards(plan, moment.event_now));
             let valid_for = |column: &str| plan.valid_for(column);
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
             let mut others = state.coverage.others((&state.memory.streams, rules), &counts, &state.attaching, self.now);
@@ -207,7 +209,7 @@ impl AdmittedBatch {
     }
 
     /// What the source could not read, each since when by the job's clock.
-    pub(super) fn unread(&self) -> Unread {
+    pub(super) fn unread(&self, topics: &Topics) -> Unread {
         let since = |stands: &Standstill| {
             let lasts = TimeDelta::from_std(stands.lasts).unwrap_or(TimeDelta::zero());
             (self.now - lasts, stands.reason.clone())
@@ -215,7 +217,13 @@ impl AdmittedBatch {
         let source::Unread { kafka_away, stalled } = &self.batch.unread;
         Unread {
             kafka_away: kafka_away.as_ref().map(since),
-            stalled: stalled.iter().map(|(partition, stands)| (*partition, since(stands))).collect(),
+            stalled: stalled
+                .iter()
+                .map(|(partition, stands)| {
+                    let (since, reason) = since(stands);
+                    (*partition, StalledPartition { shown: topics.show(*partition), since, reason })
+                })
+                .collect(),
         }
     }
 }

@@ -132,8 +132,10 @@ impl Late {
             }
         }
         if let Some((partition, since)) = self.slowest.filter(|(_, since)| now - *since >= LASTS) {
-            let detail =
-                format!("windows wait for partition {partition}, whose records are behind those of the others");
+            let detail = format!(
+                "windows wait for partition {}, whose records are behind those of the others",
+                plan.topics.show(partition)
+            );
             let rules = plan.on_windows.keys();
             found.extend(rules.map(|rule| unjudged(&"".into(), (streams.patients(), rule), since, detail.clone())));
         }

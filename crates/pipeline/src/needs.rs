@@ -58,13 +58,13 @@ impl Needs {
         kept: &Kept<'_>,
         retry: &Retry<'_>,
     ) -> Result<Self, RunError> {
-        let topic = plan.job.source.topic.clone();
+        let topics = &plan.topics;
         let windows = windows(plan, store, kept, retry)?;
         let needs = Self { windows, rows: BTreeMap::new() };
         let mut rows = match remembered(plan, memory) {
             Some(length) => {
                 let times = newest_less(&kept.end.watermarks, length);
-                retry.until_done(|| store.first_batches_since(&topic, &times))?
+                retry.until_done(|| store.first_batches_since(topics, &times))?
             }
             None => BTreeMap::new(),
         };
@@ -78,9 +78,9 @@ impl Needs {
                 (*partition, own.min(all_from))
             });
             let starts: BTreeMap<Partition, BatchId> = starts.filter(|(_, start)| *start != UP_TO_DATE).collect();
-            let reached = retry.until_done(|| store.watermarks_before(&topic, &starts))?;
+            let reached = retry.until_done(|| store.watermarks_before(topics, &starts))?;
             let times = newest_less(&reached, length);
-            for (partition, first) in retry.until_done(|| store.first_batches_since(&topic, &times))? {
+            for (partition, first) in retry.until_done(|| store.first_batches_since(topics, &times))? {
                 let known = rows.entry(partition).or_insert(first);
                 *known = first.min(*known);
             }
@@ -113,7 +113,7 @@ fn windows(
     let first = match rebuilt.iter().map(|(_, time)| *time).min().flatten() {
         Some(time) if !from_earliest => {
             let times = kept.end.watermarks.keys().map(|partition| (*partition, time)).collect();
-            let firsts = retry.until_done(|| store.first_batches_since(&plan.job.source.topic, &times))?;
+            let firsts = retry.until_done(|| store.first_batches_since(&plan.topics, &times))?;
             firsts.into_values().min().unwrap_or(UP_TO_DATE)
         }
         _ => BatchId(0),

@@ -317,7 +317,7 @@ impl OfflineJob {
 }
 
 fn nothing_yet(plan: &Plan) -> JobState {
-    JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]), String::new())
+    JobState::new(Resume::default(), plan, &Positions::from([(PARTITION, Offset(0))]))
 }
 
 impl std::fmt::Debug for OfflineJob {

@@ -14,8 +14,7 @@ use chrono::{DateTime, Utc};
 use wardwatch_config::Job;
 use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords, frame_schema};
 use wardwatch_ingest::source::{SourceError, repeat};
-use wardwatch_kafka::KafkaError;
-use wardwatch_kafka::Topic;
+use wardwatch_kafka::{Consumer, KafkaError};
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::{Offset, OffsetRange, Ranges};
 use wardwatch_store::{Store, StoreError};
@@ -98,7 +97,8 @@ impl Past {
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
         let given = records_of_file(job, file).map_err(|source| PastError::File { file: file.to_owned(), source })?;
-        let mut decoder = Decoder::new(&job.source);
+        let topics = job.source.topics.unnumbered();
+        let mut decoder = Decoder::reading(&job.source, &topics);
         let (mut batches, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
         let mut ignored = 0;
         let headers = decoder.headers().to_vec();
@@ -106,7 +106,7 @@ impl Past {
             let mut records = RawRecords::default();
             for record in chunk {
                 // Its line is where people find it.
-                record.push(&mut records, Offset(i64::try_from(record.line).unwrap_or(i64::MAX)), &headers);
+                record.push(&mut records, Offset(i64::try_from(record.line).unwrap_or(i64::MAX)), &headers, &topics);
             }
             let decoded = decoder.decode(&records);
             batches.push(decoded.rows);
@@ -139,21 +139,22 @@ impl Past {
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
         let schema = frame_schema(&job.source.columns);
+        let topics = store.topics(&job.source.topics)?;
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
-        let artefacts = store.artefacts(&job.source.topic, (from, to))?;
+        let artefacts = store.artefacts(&topics, (from, to))?;
         let rows = with_doubtful(&in_order(&rows, job), job, &artefacts);
         Ok(Self { rows, rejects: 0, first_reject: None, artefacts, ignored: 0 })
     }
 
-    /// Reads the newest `count` records of the job's topic.
+    /// Reads the newest `count` records of the job's topics.
     ///
     /// # Errors
     /// Kafka does not answer.
     pub fn of_topic(job: &Job, count: usize, patience: Duration) -> Result<Self, PastError> {
-        let topic = Topic::connect(&job.source, patience, &|| false)?;
+        let consumer = Consumer::connect(&job.source, patience, &|| false)?;
         let wanted = i64::try_from(count).unwrap_or(i64::MAX);
-        let ranges: Ranges = topic
+        let ranges: Ranges = consumer
             .bounds()?
             .into_iter()
             .map(|(partition, (low, end))| {
@@ -161,7 +162,7 @@ impl Past {
             })
             .collect();
         let mut read = Vec::new();
-        repeat::<PastError>(&topic, &job.source, &[ranges], &|| false, &mut |repeated| {
+        repeat::<PastError>(&consumer, &job.source, &[ranges], &|| false, &mut |repeated| {
             read.push(repeated.batch);
             Ok(())
         })?;
@@ -169,7 +170,12 @@ impl Past {
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
         let rejects: Vec<&Reject> = read.iter().flat_map(|batch| &batch.rejects).collect();
         let first_reject = rejects.first().map(|first| {
-            format!("partition {}, offset {}: {}", first.place.partition, first.place.offset, first.reason)
+            format!(
+                "partition {}, offset {}: {}",
+                consumer.topics().show(first.place.partition),
+                first.place.offset,
+                first.reason
+            )
         });
         // As many were read of each partition; the newest of all are wanted.
         let rows = in_order(&rows, job);

@@ -17,6 +17,7 @@ use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use wardwatch_model::header::RuleHeader;
 use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN};
 use wardwatch_model::terms::Severity;
+use wardwatch_model::topics::Topics;
 use wardwatch_sql::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use wardwatch_store::{SYSTEM_TABLES, TableSpec};
 
@@ -28,6 +29,8 @@ const SELDOM: Duration = Duration::from_secs(60);
 pub struct Plan {
     /// The job.
     pub job: Job,
+    /// The topics that it reads, with the numbers that its store has kept of them.
+    pub topics: Topics,
     /// Its queries.
     pub engine: Engine,
     /// The tables that its table queries fill.
@@ -348,6 +351,7 @@ impl Plan {
             stamp: STAMP_COLUMN.to_owned(),
         };
         Ok(Self {
+            topics: job.source.topics.unnumbered(),
             engine,
             tables,
             references,

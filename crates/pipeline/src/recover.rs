@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use wardwatch_frame::{Attached, decoded_again};
 use wardwatch_ingest::source::{Repeated, repeat};
-use wardwatch_kafka::Topic;
+use wardwatch_kafka::Consumer;
 use wardwatch_model::event_time::EventTime;
 use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
@@ -66,15 +66,14 @@ impl Recovery {
         from_earliest: BTreeSet<String>,
         retry: &Retry<'_>,
     ) -> Result<Self, RunError> {
-        let topic = plan.job.source.topic.clone();
+        let topics = plan.topics.clone();
         let kept = Kept { end, snapshots, from_earliest: &from_earliest };
         let needs = Needs::of(plan, store, &memory, &kept, retry)?;
         // What comes behind the last batch is replayed whole: an edit is made ready while the job goes on.
         let mut next = needs.all_from().min(last.next());
         // A batch that took rows that had waited may have none of its own by which its partitions would find it.
         if let Some(first) = needs.rows.values().min().filter(|first| **first < next) {
-            next =
-                retry.until_done(|| store.first_attached_later(&topic, *first))?.map_or(next, |batch| batch.min(next));
+            next = retry.until_done(|| store.first_attached_later(*first))?.map_or(next, |batch| batch.min(next));
         }
         let earlier: BTreeMap<Partition, BatchId> = needs
             .rows
@@ -86,14 +85,14 @@ impl Recovery {
         let streams_to = snapshots.get(STREAMS).copied().unwrap_or(BatchId(0));
         let starts = end.watermarks.keys().map(|partition| (*partition, *earlier.get(partition).unwrap_or(&next)));
         let starts = starts.collect();
-        memory.event_time.watermarks = retry.until_done(|| store.watermarks_before(&topic, &starts))?;
+        memory.event_time.watermarks = retry.until_done(|| store.watermarks_before(&topics, &starts))?;
         let rebuilt: Vec<String> =
             needs.windows.keys().filter(|query| !snapshots.contains_key(*query)).cloned().collect();
         if let Some(first) = rebuilt.first().and_then(|query| needs.windows.get(query)) {
             let watermark = retry.until_done(|| store.watermark_before((*first).min(last.next())))?;
             rebuilt.iter().for_each(|query| plan.engine.start_at(query, watermark));
         }
-        if let Some(parted) = retry.until_done(|| store.parted_at(&topic))? {
+        if let Some(parted) = retry.until_done(|| store.parted_at(&topics))? {
             // Of a topic that is gone nothing can be read again.
             let lateness = TimeDelta::from_std(plan.job.source.lateness).unwrap_or(TimeDelta::MAX);
             let newest = parted.0.checked_add_signed(lateness).unwrap_or(DateTime::<Utc>::MAX_UTC);
@@ -120,7 +119,7 @@ impl Recovery {
         &mut self,
         plan: &mut Plan,
         store: &mut Store,
-        topic: &Topic,
+        consumer: &Consumer,
         last: BatchId,
         retry: &Retry<'_>,
         on_repeat: &dyn Fn(usize, usize),
@@ -130,19 +129,19 @@ impl Recovery {
             return Ok(());
         }
         let spec = plan.job.source.clone();
-        let log = retry.until_done(|| store.logged_batches(&spec.topic, &earlier, self.next, last))?;
+        let log = retry.until_done(|| store.logged_batches(&plan.topics, &earlier, self.next, last))?;
         self.attaching.know(retry.until_done(|| store.applied_encounters())?);
         let failed = retry.until_done(|| {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
-        let waited = retry.until_done(|| store.attached_later(&spec.topic, (self.next, last)))?;
+        let waited = retry.until_done(|| store.attached_later(&plan.topics, (self.next, last)))?;
         let ranges: Vec<Ranges> = log.iter().map(|batch| batch.ranges.clone()).collect();
         let records: i64 = ranges.iter().flat_map(Ranges::values).map(|range| range.end.0 - range.start.0).sum();
         if records > 0 {
             let from = earlier.values().copied().min().unwrap_or(self.next);
             info!(%from, to = %last, records, "reading again what windows and history need");
         }
-        repeat(topic, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
+        repeat(consumer, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
             let Repeated { index, batch, missing } = &repeated;
             let rows = with_waited(waited.get(&log[*index].batch), &batch.rows);
             self.one(plan, &log[*index], &rows, &failed);
@@ -321,7 +320,7 @@ struct Failed {
 pub(super) fn recover(
     plan: &mut Plan,
     store: &mut Store,
-    topic: &Topic,
+    consumer: &Consumer,
     state: &mut JobState,
     options: &RunOptions<'_>,
     retry: &Retry<'_>,
@@ -345,7 +344,7 @@ pub(super) fn recover(
     // Windows that had to be replayed are saved soon, so that the next start need not do it again.
     let stood_at = recovery.windows.values().filter(|first| **first != UP_TO_DATE).min();
     state.last_snapshot = stood_at.map_or(state.last_batch, |first| BatchId(first.0.saturating_sub(1)));
-    recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;
+    recovery.run(plan, store, consumer, state.last_batch, retry, options.on_repeat)?;
     recovery.finish(plan);
     // What was decided live stands, whatever reading again has made of it.
     recovery.memory.event_time = end;

@@ -16,10 +16,11 @@ use chrono::{DateTime, Utc};
 use tracing::{error, info, warn};
 
 use wardwatch_config::Job;
-use wardwatch_kafka::Topic;
+use wardwatch_kafka::Consumer;
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::telemetry::Panicked;
 use wardwatch_model::terms::BatchId;
+use wardwatch_model::topics::Topics;
 use wardwatch_sql::is_hidden;
 use wardwatch_store::{Edited, Store, StoreError};
 
@@ -168,7 +169,7 @@ pub(super) struct Ready {
 struct Making {
     recovery: Recovery,
     store: Store,
-    topic: Topic,
+    consumer: Consumer,
     /// The last batch when it was found out what is to be repeated.
     begun: BatchId,
 }
@@ -276,6 +277,7 @@ impl Reloader {
             .collect();
         let builder = Builder {
             job: self.job.clone(),
+            topics: plan.topics.clone(),
             kept,
             tables: plan.tables.iter().map(|table| table.name.clone()).collect(),
             has_rules: !plan.rules.is_empty(),
@@ -372,6 +374,7 @@ fn scan(set: &Path) -> Files {
 /// What the thread needs.
 struct Builder {
     job: Job,
+    topics: Topics,
     kept: Kept,
     tables: BTreeSet<String>,
     has_rules: bool,
@@ -398,6 +401,7 @@ impl Pace {
 impl Builder {
     fn build(self) -> Result<Box<Ready>, Refusal> {
         let mut plan = Plan::of(self.job.clone()).map_err(|faults| Refusal::Faults(faults.to_string()))?;
+        plan.topics = self.topics.clone();
         let rules = self.job.sql.dir.join("rules");
         if self.has_rules && plan.rules.is_empty() && !rules.is_dir() {
             let message = format!("{} is gone, and all rules with it; to watch nobody, stop the job", rules.display());
@@ -466,8 +470,8 @@ impl Builder {
     fn make(&self, plan: &mut Plan, mut store: Store, repeated: &BTreeSet<String>) -> Result<Making, RunError> {
         let stopped = || self.pace.is_stopped();
         let retry = Retry::at_start(&self.job.store, PATIENCE, &stopped);
-        let topic = Topic::connect(&self.job.source, PATIENCE, &stopped)?;
-        let resume = retry.until_done(|| store.resume(&self.job.source.topic))?;
+        let consumer = Consumer::connect(&self.job.source, PATIENCE, &stopped)?.with_numbers(&self.topics)?;
+        let resume = retry.until_done(|| store.resume(&self.topics))?;
         let up_to_date: BTreeMap<String, BatchId> = plan
             .engine
             .kept()
@@ -480,14 +484,14 @@ impl Builder {
         let memory = Memory::new(plan, resume.event_time.clone());
         let end = (&resume.event_time, resume.last_batch);
         let recovery = Recovery::plan(plan, &mut store, memory, end, &up_to_date, from_earliest, &retry)?;
-        Ok(Making { recovery, store, topic, begun: resume.last_batch })
+        Ok(Making { recovery, store, consumer, begun: resume.last_batch })
     }
 }
 
 impl Ready {
     /// Repeats batches until the loop can do the rest from what it has at hand.
     fn catch_up(mut self: Box<Self>, job: &Job, pace: &Pace) -> Result<Box<Self>, Refusal> {
-        let Some(Making { recovery, store, topic, begun }) = &mut self.making else { return Ok(self) };
+        let Some(Making { recovery, store, consumer, begun }) = &mut self.making else { return Ok(self) };
         let stopped = || pace.is_stopped();
         let retry = Retry::at_start(&job.store, PATIENCE, &stopped);
         // The loop has at hand what passes from now on, so what is before that is repeated here in any case.
@@ -497,7 +501,7 @@ impl Ready {
             if done.is_some_and(|done| last.0 <= done.0 + ALMOST) || pace.is_stopped() {
                 break;
             }
-            recovery.run(&mut self.plan, store, topic, last, &retry, &|_, _| {})?;
+            recovery.run(&mut self.plan, store, consumer, last, &retry, &|_, _| {})?;
             done = Some(last);
         }
         // People may have changed rows meanwhile.

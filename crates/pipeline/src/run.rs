@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
 use wardwatch_ingest::source::{MicroBatch, Next};
-use wardwatch_kafka::Topic;
+use wardwatch_kafka::Consumer;
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::health::{Complaint, Outage};
 use wardwatch_model::telemetry::{Panicked, caught};
 use wardwatch_model::terms::{BatchId, OffsetRange, Positions, Ranges};
+use wardwatch_model::topics::Topics;
 use wardwatch_notify::Notifier;
 use wardwatch_store::{Snapshot, Store};
 
@@ -55,7 +56,7 @@ fn watch(plan: &mut Plan, options: &mut RunOptions<'_>) -> Result<Summary, RunEr
 /// Holds the lease while it runs the loop, and gives it back.
 fn run_admitted(
     plan: &mut Plan,
-    Admission { mut store, topic, lease }: Admission,
+    Admission { mut store, consumer, lease }: Admission,
     reloader: Reloader,
     options: &mut RunOptions<'_>,
 ) -> Result<Summary, RunError> {
@@ -74,7 +75,7 @@ fn run_admitted(
     (options.on_start)();
     // A panic gives no lease back by a connection on which it may have left a transaction half done. It closes that one, which
     // undoes what was begun, and by which others know at once that the holder is gone.
-    let done = run_as_holder(plan, &mut store, topic, reloader, &mut options);
+    let done = run_as_holder(plan, &mut store, consumer, reloader, &mut options);
     match lease.ended() {
         Some(ended) => Err(ended),
         None => {
@@ -88,11 +89,11 @@ fn run_admitted(
 fn run_as_holder(
     plan: &mut Plan,
     store: &mut Store,
-    topic: Topic,
+    consumer: Consumer,
     mut reloader: Reloader,
     options: &mut RunOptions<'_>,
 ) -> Result<Summary, RunError> {
-    let Started { mut source, mut state, mut clock, mut references, notifier } = start(plan, store, topic, options)?;
+    let Started { mut source, mut state, mut clock, mut references, notifier } = start(plan, store, consumer, options)?;
     let mut summary = Summary::default();
     while !(options.stopped)() {
         match source.next(Duration::from_millis(50))? {
@@ -109,7 +110,7 @@ fn run_as_holder(
                 take_encounters(store, &mut state, now, &options.retry())?;
                 let mut admitted = AdmittedBatch::of(*batch, plan, &mut state, now);
                 admitted.shows_life = state.committed.left_of(SHOWS_LIFE_EVERY).is_zero();
-                options.health.note_kafka(kafka_outage(&admitted));
+                options.health.note_kafka(kafka_outage(&admitted, &plan.topics));
                 let is_read = admitted.batch.records > 0 || admitted.batch.unread.is_nothing();
                 let passing = reloader.is_building().then(|| Passing::of(&admitted, &state));
                 step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
@@ -149,7 +150,7 @@ fn run_as_holder(
     }
     if state.last_batch > state.last_snapshot && state.backfill.is_empty() {
         let snapshots = snapshots(plan, &state.memory);
-        save_at_the_end(store, &plan.job.source.topic, state.last_batch, &snapshots);
+        save_at_the_end(store, state.last_batch, &snapshots);
     }
     summary.failing = state.quarantine.len();
     summary.tables_at_fault = state.tables_at_fault().len();
@@ -171,9 +172,14 @@ fn take_encounters(
 }
 
 /// Since when Kafka has not answered, if it does not.
-fn kafka_outage(admitted: &AdmittedBatch) -> Option<Outage> {
+fn kafka_outage(admitted: &AdmittedBatch, topics: &Topics) -> Option<Outage> {
     let lasts = admitted.batch.unread.kafka_away.as_ref()?.lasts;
-    admitted.unread().kafka_away.map(|(since, reason)| Outage { since, lasts, complaint: Complaint::default(), reason })
+    admitted.unread(topics).kafka_away.map(|(since, reason)| Outage {
+        since,
+        lasts,
+        complaint: Complaint::default(),
+        reason,
+    })
 }
 
 /// A batch without records, by which windows may close or may not.
@@ -185,10 +191,9 @@ fn nothing(plan: &Plan, state: &mut JobState, now: DateTime<Utc>, at_end: AtEnd)
 }
 
 /// Spares the next start some reading; it does well without, too.
-fn save_at_the_end(store: &mut Store, topic: &str, batch: BatchId, snapshots: &[Snapshot]) {
+fn save_at_the_end(store: &mut Store, batch: BatchId, snapshots: &[Snapshot]) {
     // The first statement on a connection that is gone only finds that out.
-    let saved =
-        store.save_snapshots(topic, batch, snapshots).or_else(|_| store.save_snapshots(topic, batch, snapshots));
+    let saved = store.save_snapshots(batch, snapshots).or_else(|_| store.save_snapshots(batch, snapshots));
     if let Err(error) = saved {
         warn!(%error, "no snapshot at the end; the next start reads a little more again");
     }
@@ -237,7 +242,7 @@ fn step(
     Ok(())
 }
 
-/// A partition that the topic got while the job runs has no row in the store yet.
+/// A partition that came while the job runs has no row in the store yet.
 fn claim_new_partitions(
     store: &mut Store,
     plan: &Plan,
@@ -251,7 +256,7 @@ fn claim_new_partitions(
         .map(|(partition, OffsetRange { start, .. })| (*partition, *start))
         .collect();
     if !new.is_empty() {
-        state.claimed = retry.until_done(|| store.claim(&plan.job.source.topic, &state.topic_id, &new))?;
+        state.claimed = retry.until_done(|| store.claim(&plan.topics, &new))?;
     }
     Ok(())
 }

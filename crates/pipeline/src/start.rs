@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use wardwatch_ingest::source::{Source, Until};
-use wardwatch_kafka::{Bounds, KafkaError, Topic};
+use wardwatch_kafka::{Bounds, Consumer, KafkaError};
 use wardwatch_model::clock::SteadyClock;
 use wardwatch_notify::Notifier;
 use wardwatch_store::{Edited, Store, TableSpec};
@@ -23,7 +23,7 @@ use super::state::JobState;
 /// What only one process of a job has at a time.
 pub(super) struct Admission {
     pub(super) store: Store,
-    pub(super) topic: Topic,
+    pub(super) consumer: Consumer,
     pub(super) lease: Lease,
 }
 
@@ -32,20 +32,20 @@ pub(super) fn be_admitted(plan: &Plan, options: &RunOptions<'_>) -> Result<Optio
     let job = &plan.job;
     let retry = Retry::at_start(&job.store, options.connect_timeout, options.stopped);
     let mut store = retry.until_done(|| Store::connect(&job.store, &job.name))?;
-    let topic = Topic::connect(&job.source, options.connect_timeout, options.stopped)?;
+    let consumer = Consumer::connect(&job.source, options.connect_timeout, options.stopped)?;
     let waiting = match options.standby {
         Standby::Stop => retry,
         Standby::Wait => options.retry(),
     };
     let lease = Lease::take(&mut store, job, options.standby, &waiting)?;
-    Ok(lease.map(|lease| Admission { store, topic, lease }))
+    Ok(lease.map(|lease| Admission { store, consumer, lease }))
 }
 
 /// Finds out where to go on.
 pub(super) fn start(
     plan: &mut Plan,
     store: &mut Store,
-    topic: Topic,
+    consumer: Consumer,
     options: &RunOptions<'_>,
 ) -> Result<Started, RunError> {
     let (spec, url) = (plan.job.source.clone(), plan.job.store.clone());
@@ -53,19 +53,21 @@ pub(super) fn start(
     mark_earliest(plan, store, &retry)?;
     retry.until_done(|| store.migrate(&plan.tables))?;
     retry.until_done(|| store.fence_others())?;
-    let topic_id = same_topic(store, &topic, &spec.topic, options, &retry)?;
-    let bounds = topic.bounds()?;
-    let known = retry.until_done(|| store.positions(&spec.topic))?;
-    let starts = topic.starts(spec.start, &bounds, &known)?;
-    let positions = retry.until_done(|| store.claim(&spec.topic, &topic_id, &starts))?;
-    let resume = retry.until_done(|| store.resume(&spec.topic))?;
+    plan.topics.take_over(retry.until_done(|| store.topics(&spec.topics))?);
+    let consumer = consumer.with_numbers(&plan.topics)?;
+    same_topics(store, &consumer, options, &retry)?;
+    let bounds = consumer.bounds()?;
+    let known = retry.until_done(|| store.positions(&plan.topics))?;
+    let starts = consumer.starts(spec.start, &bounds, &known)?;
+    let positions = retry.until_done(|| store.claim(&plan.topics, &starts))?;
+    let resume = retry.until_done(|| store.resume(&plan.topics))?;
     retry.until_done(|| store.keep_snapshots_of(&plan.kept_names()))?;
     let specs: Vec<_> = plan.references.iter().map(|reference| reference.spec.clone()).collect();
     let lost = retry.until_done(|| store.lost_references(specs.iter()))?;
     let (read, odd) = retry.until_done(|| read_references(plan, store))?;
     let references = References::start(&plan.job, read)?;
     let mut clock = SteadyClock::new(Arc::clone(&options.clock), resume.last_now);
-    let mut state = JobState::new(resume, plan, &positions, topic_id);
+    let mut state = JobState::new(resume, plan, &positions);
     for (table, changes) in &lost {
         error!(
             table,
@@ -80,15 +82,15 @@ pub(super) fn start(
     }
     state.waiting_since = (options.until == Until::Stopped).then(|| clock.now());
     retry.until_done(|| state.attaching.read_waiting(store))?;
-    recover(plan, store, &topic, &mut state, options, &retry)?;
-    topic.check_id()?;
+    recover(plan, store, &consumer, &mut state, options, &retry)?;
+    consumer.check_ids()?;
     if let Some(last_now) = state.last_now {
         state.memory.streams.resume(last_now);
     }
     // Recovery may have taken long, and more has come; partitions that are new are found by whoever reads.
-    let later = topic.bounds().unwrap_or_default();
+    let later = consumer.bounds().unwrap_or_default();
     let bounds: Bounds = bounds.into_iter().map(|(p, known)| (p, later.get(&p).copied().unwrap_or(known))).collect();
-    let source = Source::start(topic, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
+    let source = Source::start(consumer, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
     Ok(Started { source, state, clock, references, notifier })
@@ -109,25 +111,37 @@ pub(super) fn mark_earliest(plan: &Plan, store: &mut Store, retry: &Retry<'_>) -
     retry.until_done(|| store.begin_earliest(&new))
 }
 
-/// Makes sure that the topic is the one whose offsets the store keeps, or parts with that one if so asked. Returns Kafka's id of the
-/// topic; empty where the brokers know none.
+/// Makes sure that the topics are those whose offsets the store keeps, or parts with the others if so asked.
 ///
 /// Errors: [`KafkaError::Replaced`]; a service does not answer.
+fn same_topics(
+    store: &mut Store,
+    consumer: &Consumer,
+    options: &RunOptions<'_>,
+    retry: &Retry<'_>,
+) -> Result<(), RunError> {
+    consumer.find_ids()?;
+    for (_, topic) in consumer.topics().names() {
+        same_topic(store, consumer, &topic, options, retry)?;
+    }
+    Ok(())
+}
+
 fn same_topic(
     store: &mut Store,
-    topic: &Topic,
+    consumer: &Consumer,
     name: &str,
     options: &RunOptions<'_>,
     retry: &Retry<'_>,
-) -> Result<String, RunError> {
+) -> Result<(), RunError> {
     let was = retry.until_done(|| store.topic_id(name))?;
-    let is = topic.id()?.map(str::to_owned);
+    let is = consumer.topics().id_of(name).map(|id| id.to_string());
     let is_replaced = was.is_some() && is.is_some() && was != is;
     match (options.new_topic, &was, &is) {
         (ReplacedTopic::Refuse, Some(was), Some(is)) if is_replaced => {
             return Err(KafkaError::Replaced { topic: name.to_owned(), was: was.clone(), is: is.clone() }.into());
         }
-        (ReplacedTopic::GoOn, ..) if is_replaced || (was.is_none() && ends_before(store, topic, name, retry)?) => {
+        (ReplacedTopic::GoOn, ..) if is_replaced || (was.is_none() && ends_before(store, consumer, name, retry)?) => {
             warn!(topic = name, was, is, "going on with the new topic; what was not read of the old one is lost");
             retry.until_done(|| store.part_with_topic(name))?;
         }
@@ -135,13 +149,15 @@ fn same_topic(
         (ReplacedTopic::Refuse, None, Some(is)) => retry.until_done(|| store.note_topic_id(name, is))?,
         (ReplacedTopic::Refuse, ..) => {}
     }
-    Ok(is.unwrap_or_default())
+    Ok(())
 }
 
 /// Whether the store has read further than the topic reaches.
-fn ends_before(store: &mut Store, topic: &Topic, name: &str, retry: &Retry<'_>) -> Result<bool, RunError> {
-    let (bounds, known) = (topic.bounds()?, retry.until_done(|| store.positions(name))?);
-    Ok(known.iter().any(|(partition, position)| bounds.get(partition).is_none_or(|(_, end)| position > end)))
+fn ends_before(store: &mut Store, consumer: &Consumer, name: &str, retry: &Retry<'_>) -> Result<bool, RunError> {
+    let topics = consumer.topics();
+    let (bounds, known) = (consumer.bounds()?, retry.until_done(|| store.positions(topics))?);
+    let mut of_topic = known.iter().filter(|(partition, _)| *topics.name_of(**partition) == *name);
+    Ok(of_topic.any(|(partition, position)| bounds.get(partition).is_none_or(|(_, end)| position > end)))
 }
 
 /// What a run works with.

@@ -59,8 +59,6 @@ pub(super) struct JobState {
     pub(super) shown: Ranges,
     /// The partitions of which the store knows where they go on.
     pub(super) claimed: Positions,
-    /// Kafka's id of the topic; empty where it has none.
-    pub(super) topic_id: String,
 }
 
 /// Why a rule could not be judged on last values.
@@ -95,7 +93,7 @@ impl Edits {
 }
 
 impl JobState {
-    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions, topic_id: String) -> Self {
+    pub(super) fn new(resume: Resume, plan: &Plan, positions: &Positions) -> Self {
         Self {
             last_batch: resume.last_batch,
             last_now: resume.last_now,
@@ -119,7 +117,6 @@ impl JobState {
             committed: Stopwatch::start(),
             shown: Ranges::new(),
             claimed: positions.clone(),
-            topic_id,
         }
     }
 

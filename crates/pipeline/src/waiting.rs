@@ -13,6 +13,7 @@ use tracing::{error, info};
 
 use wardwatch_frame::decoded_again;
 use wardwatch_model::record::Place;
+use wardwatch_model::topics::Topics;
 use wardwatch_store::{Store, StoreError, WaitingRow};
 
 /// So many rows a batch takes at most.
@@ -22,7 +23,7 @@ const MOST_AT_ONCE: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Waiting {
     schema: SchemaRef,
-    topic: String,
+    topics: Topics,
     look_for: LookFor,
     /// The rows that batches to come take.
     due: VecDeque<WaitingRow>,
@@ -54,9 +55,9 @@ impl WaitedRows {
 
 impl Waiting {
     /// A job that starts looks at all that waits: it may have been stopped before it had taken everything.
-    pub(super) fn new(schema: SchemaRef, topic: &str) -> Self {
+    pub(super) fn new(schema: SchemaRef, topics: &Topics) -> Self {
         let next = WaitedRows::none(&schema);
-        Self { schema, topic: topic.to_owned(), look_for: LookFor::All, due: VecDeque::new(), next }
+        Self { schema, topics: topics.clone(), look_for: LookFor::All, due: VecDeque::new(), next }
     }
 
     /// Something was said of a device or, where records name patients, of a patient.
@@ -91,7 +92,7 @@ impl Waiting {
         let devices = match &self.look_for {
             // What waits of a device that nobody speaks of may be much, and is nobody's.
             LookFor::All => {
-                store.waiting_devices(&self.topic)?.into_iter().filter(|device| is_spoken_of(device)).collect()
+                store.waiting_devices(&self.topics)?.into_iter().filter(|device| is_spoken_of(device)).collect()
             }
             LookFor::Devices(devices) => devices.clone(),
         };
@@ -100,7 +101,7 @@ impl Waiting {
         read.into_iter().rev().for_each(|row| self.due.push_front(row));
         let mut found = Vec::new();
         if !devices.is_empty() {
-            found = store.waiting_rows(&self.topic, &devices)?;
+            found = store.waiting_rows(&self.topics, &devices)?;
             let due: HashSet<Place> = self.due.iter().map(|row| row.place).collect();
             let is_new = |row: &WaitingRow| !due.contains(&row.place);
             found.retain(|row| is_somebodys(&row.device, row.event_time) && is_new(row));
@@ -113,7 +114,7 @@ impl Waiting {
             return Ok(found);
         }
         let some: Vec<WaitingRow> = self.due.iter().take(MOST_AT_ONCE).cloned().collect();
-        let read = store.waiting_values(&self.topic, &some)?;
+        let read = store.waiting_values(&self.topics, &some)?;
         self.due.drain(..some.len());
         let (mut places, values): (Vec<WaitingRow>, Vec<String>) = read.into_iter().unzip();
         let (rows, unreadable) = decoded_again(&self.schema, &values);

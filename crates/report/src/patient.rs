@@ -100,7 +100,7 @@ pub fn patient_chart(
     let moment = Moment {
         job: job.name.clone(),
         made,
-        batch: store.status(&job.source.topic)?.last.map_or(0, |last| last.batch.0),
+        batch: store.last_batch()?.map_or(0, |last| last.batch.0),
         newest: Some(newest),
         last: None,
         until: None,

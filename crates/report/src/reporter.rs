@@ -84,7 +84,7 @@ pub fn write_reports(
 ) -> Result<Written, ReportError> {
     let running = Stopwatch::start();
     let (tables, first) = reader(job)?;
-    let last = tables.with(|store| store.status(&job.source.topic))?.last;
+    let last = tables.with(|store| store.last_batch())?;
     let moment = Moment {
         job: job.name.clone(),
         made: SystemClock.now(),

@@ -43,7 +43,7 @@ pub(super) fn given_tables() -> Vec<(String, &'static str, String)> {
     };
     let declared =
         "the job's columns, `<column>_doubtful` of those that may have doubtful values, its features, `_topic`, \
-                    `_partition`, `_offset`, `_stamped_at`"
+                    `_partition`, `_offset`, `_item`, `_stamped_at`"
             .to_owned();
     let latest = "the job's columns, `<column>_age_seconds` of each, `age_seconds`, `has_valid_value`".to_owned();
     let table = |name: String, columns: String| {

@@ -6,6 +6,7 @@ use wardwatch_alert::{Change, Episode, EpisodeId, State};
 use wardwatch_model::record::LateRecord;
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::BatchId;
+use wardwatch_model::topics::Topics;
 use wardwatch_pipeline::{OfflineBatch, Plan};
 use wardwatch_sql::QueryKind;
 use wardwatch_store::{ColumnKind, OwnRow, Value};
@@ -195,7 +196,7 @@ fn own_rows(
         value => value.clone(),
     };
     let picked = rows.map(|row| {
-        let values = row.values("", "", BatchId(0));
+        let values = row.values("", &Topics::default(), BatchId(0));
         places.iter().map(|&place| or_null(&values[place])).collect()
     });
     picked.collect()

@@ -8,6 +8,7 @@ use wardwatch_model::encounter::Version;
 use wardwatch_model::event_time::EventTime;
 use wardwatch_model::record::{Artefact, LateRecord, Reject, Span, Unattached};
 use wardwatch_model::terms::{BatchId, Partition, Ranges};
+use wardwatch_model::topics::Topics;
 
 use super::alerting::Alerting;
 use super::cost::QueryCost;
@@ -24,8 +25,8 @@ pub struct Commit<'a> {
     pub batch: BatchId,
     /// The batch's frozen time.
     pub now: DateTime<Utc>,
-    /// The topic.
-    pub topic: &'a str,
+    /// The topics.
+    pub topics: &'a Topics,
     /// What it covers; empty where only time has passed.
     pub ranges: &'a Ranges,
     /// Event time after it.

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use wardwatch_model::record::Reject;
-use wardwatch_model::terms::{BatchId, Offset, Partition, Positions, Watermark};
+use wardwatch_model::terms::{BatchId, Offset, Positions, Watermark};
+use wardwatch_model::topics::Topics;
 
 use super::Value;
 use super::bad_rows::BadRowsOfBatch;
@@ -20,6 +21,7 @@ use super::system::{
     REFERENCE_CHANGES, REJECTS, UNATTACHED,
 };
 use super::table_rows::Way;
+use super::topics::{partition_of, partition_values};
 
 impl Store {
     /// Writes the batch, whole or not at all.
@@ -56,14 +58,14 @@ impl Store {
             tracing::warn!(batch = %commit.batch, "the reply to COMMIT was lost, but it took place");
             return Ok(());
         }
-        let stored = self.positions(commit.topic)?;
+        let stored = self.positions(commit.topics)?;
         let stands_at = |edge: fn(&wardwatch_model::terms::OffsetRange) -> Offset| {
             commit.ranges.iter().all(|(partition, range)| stored.get(partition) == Some(&edge(range)))
         };
         if stands_at(|range| range.start) {
             Err(lost)
         } else {
-            Err(commit.ranges.keys().next().map_or(lost, |partition| fenced(*partition)))
+            Err(commit.ranges.keys().next().map_or(lost, |partition| fenced(&commit.topics.show(*partition))))
         }
     }
 
@@ -78,7 +80,7 @@ impl Store {
         self.write_table_faults(commit.batch, commit.table_faults)?;
         self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
         self.write_encounters(commit.batch, commit.encounters)?;
-        self.write_attached_later(commit.batch, commit.topic, commit.attached_later)?;
+        self.write_attached_later(commit.batch, commit.topics, commit.attached_later)?;
         self.write_costs(commit.costs)?;
         if let Some(coverage) = commit.coverage {
             self.write_coverage(commit.batch, coverage, &mut bad)?;
@@ -109,7 +111,7 @@ impl Store {
             quoted(OFFSETS)
         );
         if commit.ranges.is_empty() {
-            self.hold_fence(commit.topic)?;
+            self.hold_fence()?;
             // No offset tells whether somebody else was here, so the batch log does.
             let last = self.last_batch()?.map_or(BatchId(0), |last| last.batch);
             if last.next() != commit.batch {
@@ -119,18 +121,19 @@ impl Store {
             }
         }
         for (partition, range) in commit.ranges {
+            let [topic, number] = partition_values(commit.topics, *partition);
             let values = [
                 Value::Int(range.end.0),
                 Value::time(commit.event_time.watermarks.get(partition).map(|watermark| watermark.0)),
                 Value::time(commit.event_time.active.get(partition).copied()),
                 Value::text(&self.job),
-                Value::text(commit.topic),
-                Value::Int(partition.0.into()),
+                topic,
+                number,
                 Value::Int(range.start.0),
                 Value::text(&self.writer),
             ];
             if self.database.execute(&sql, &values)? != 1 {
-                return Err(fenced(*partition));
+                return Err(fenced(&commit.topics.show(*partition)));
             }
         }
         Ok(())
@@ -138,7 +141,7 @@ impl Store {
 
     /// Rejects, artefacts and late rows.
     fn write_refused(&mut self, commit: &Commit<'_>, bad: &mut BadRowsOfBatch) -> Result<(), StoreError> {
-        let row = |row: OwnRow<'_>| row.values(&self.job, commit.topic, commit.batch);
+        let row = |row: OwnRow<'_>| row.values(&self.job, commit.topics, commit.batch);
         let database = self.database.as_mut();
         let (most_bytes, _) = database.statement_limits();
 
@@ -243,16 +246,16 @@ impl Store {
     /// The batch log.
     fn write_log(&mut self, commit: &Commit<'_>, bad_rows: usize) -> Result<(), StoreError> {
         let job = || Value::text(&self.job);
-        let topic = || Value::text(commit.topic);
         let batch = || batch_value(commit.batch);
         let database = self.database.as_mut();
 
         let mut ranges = commit.ranges.iter().map(|(partition, range)| {
+            let [topic, number] = partition_values(commit.topics, *partition);
             vec![
                 job(),
                 batch(),
-                topic(),
-                Value::Int(partition.0.into()),
+                topic,
+                number,
                 Value::Int(range.start.0),
                 Value::Int(range.end.0),
                 Value::time(commit.event_time.watermarks.get(partition).map(|watermark| watermark.0)),
@@ -285,22 +288,22 @@ impl Store {
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }
 
-    /// Where each partition of the topic goes on.
+    /// Where each partition of the topics goes on.
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn positions(&mut self, topic: &str) -> Result<Positions, StoreError> {
-        let sql = format!("SELECT `partition`, `next_offset` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+    pub fn positions(&mut self, topics: &Topics) -> Result<Positions, StoreError> {
+        let sql = format!("SELECT `topic`, `partition`, `next_offset` FROM {} WHERE `job`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         let position = |row: &Vec<Value>| {
-            let mut row = Row::of(OFFSETS, "`partition`, `next_offset`", row);
-            let partition = i32::try_from(row.int()?).unwrap_or(-1);
+            let partition = partition_of(topics, row)?;
             // Where a partition goes on is never guessed: to start it over would count its records twice.
-            let offset =
-                row.int().map_err(|fault| StoreError::Refused(format!("{fault}, of partition {partition}")))?;
-            Ok((Partition(partition), Offset(offset)))
+            let offset = Row::of(OFFSETS, "`next_offset`", &row[2..])
+                .int()
+                .map_err(|fault| StoreError::Refused(format!("{fault}, of partition {}", topics.show(partition))));
+            Some(offset.map(|offset| (partition, Offset(offset))))
         };
-        rows.iter().map(position).collect()
+        rows.iter().filter_map(position).collect()
     }
 
     /// Kafka's id of the topic whose offsets are kept; `None` where none is known.
@@ -348,47 +351,52 @@ impl Store {
         Ok(())
     }
 
-    /// How far the topics of this name that were parted with had got: the greatest of their watermarks.
+    /// How far the topics of these names that were parted with had got: the greatest of their watermarks.
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn parted_at(&mut self, topic: &str) -> Result<Option<Watermark>, StoreError> {
+    pub fn parted_at(&mut self, topics: &Topics) -> Result<Option<Watermark>, StoreError> {
         let sql = format!("SELECT `topic`, `watermark` FROM {} WHERE `job`=?", quoted(OFFSETS));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        let prefix = former_name(topic, "");
-        let former = rows.iter().filter(|row| row[0].as_text().is_some_and(|name| name.starts_with(&prefix)));
+        let prefixes: Vec<String> = topics.names().iter().map(|(_, topic)| former_name(topic, "")).collect();
+        let is_former = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let former = rows.iter().filter(|row| row[0].as_text().is_some_and(is_former));
         Ok(former.filter_map(|row| row.get(1)?.as_time()).max().map(Watermark))
     }
 
-    /// Writes down where the partitions of which nothing is known start, once and for all, and returns where all
-    /// partitions go on.
+    /// Writes down where the partitions of which nothing is known start, once and for all, with the numbers of their topics, and returns
+    /// where all partitions go on.
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn claim(&mut self, topic: &str, topic_id: &str, starts: &Positions) -> Result<Positions, StoreError> {
-        let stored = self.positions(topic)?;
-        if starts.keys().all(|partition| stored.contains_key(partition)) {
+    pub fn claim(&mut self, topics: &Topics, starts: &Positions) -> Result<Positions, StoreError> {
+        let stored = self.positions(topics)?;
+        let numbers = self.unnumbered(topics)?;
+        if starts.keys().all(|partition| stored.contains_key(partition)) && numbers.is_empty() {
             return Ok(stored);
         }
         let mut new =
             starts.iter().filter(|(partition, _)| !stored.contains_key(partition)).map(|(partition, start)| {
+                let [topic, number] = partition_values(topics, *partition);
+                let id = topics.id_of(&topics.name_of(*partition)).unwrap_or_default();
                 vec![
                     Value::text(&self.job),
-                    Value::text(topic),
-                    Value::Int(partition.0.into()),
+                    topic,
+                    number,
                     Value::Int(start.0),
                     Value::Null,
                     Value::Null,
                     Value::text(&self.writer),
-                    Value::text(topic_id),
+                    Value::text(&id),
                 ]
             });
         // All of them or none: those that are missing afterwards count as added since.
         self.database.execute(BEGIN, &[])?;
         let written = insert_system(self.database.as_mut(), OFFSETS, Duplicates::Refused, &mut new);
+        let written = written.and_then(|()| self.write_topic_numbers(numbers));
         self.database.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
         written?;
-        self.positions(topic)
+        self.positions(topics)
     }
 }
 

@@ -8,6 +8,7 @@ use wardwatch_model::diagnostic::unknown;
 use wardwatch_model::encounter::{Given, Kind, Origin, Request, RequestId, Version};
 use wardwatch_model::record::{Item, Place};
 use wardwatch_model::terms::{BatchId, Offset, Partition};
+use wardwatch_model::topics::Topics;
 
 use super::Value;
 use super::connection::Store;
@@ -16,6 +17,7 @@ use super::insert::{Duplicates, batch_value, insert_system};
 use super::quote::quoted;
 use super::row::Row;
 use super::system::{ENCOUNTERS, UNATTACHED};
+use super::topics::{partition_of, partition_values};
 
 /// As many rows of nobody are kept; then the oldest go. So are those that were attached later, of which a replay may have need.
 const MOST_UNATTACHED: i64 = 100_000;
@@ -235,36 +237,40 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn waiting_devices(&mut self, topic: &str) -> Result<Vec<String>, StoreError> {
+    pub fn waiting_devices(&mut self, topics: &Topics) -> Result<BTreeSet<String>, StoreError> {
         let sql = format!(
-            "SELECT DISTINCT `device` FROM {} WHERE `job`=? AND `topic`=? AND `attached_batch` IS NULL",
+            "SELECT DISTINCT `topic`, `partition`, `device` FROM {} WHERE `job`=? AND `attached_batch` IS NULL",
             quoted(UNATTACHED)
         );
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
-        Ok(rows.iter().filter_map(|row| row.first()?.as_text().map(str::to_owned)).collect())
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        let read = rows.iter().filter(|row| partition_of(topics, row).is_some());
+        Ok(read.filter_map(|row| row.get(2)?.as_text().map(str::to_owned)).collect())
     }
 
     /// The rows of these devices that wait in `unattached`, by partition in the order in which they came.
     ///
     /// # Errors
     /// The database does not answer. A row that somebody has made unreadable is left out and told.
-    pub fn waiting_rows(&mut self, topic: &str, devices: &BTreeSet<String>) -> Result<Vec<WaitingRow>, StoreError> {
+    pub fn waiting_rows(&mut self, topics: &Topics, devices: &BTreeSet<String>) -> Result<Vec<WaitingRow>, StoreError> {
         let mut waiting = Vec::new();
         let devices: Vec<&String> = devices.iter().collect();
         for devices in devices.chunks(AT_ONCE) {
             let sql = format!(
-                "SELECT `partition`, `offset`, `item`, `device`, `event_time` FROM {} \
-                 WHERE `job`=? AND `topic`=? AND `attached_batch` IS NULL AND `device` IN ({})",
+                "SELECT `topic`, `partition`, `offset`, `item`, `device`, `event_time` FROM {} \
+                 WHERE `job`=? AND `attached_batch` IS NULL AND `device` IN ({})",
                 quoted(UNATTACHED),
                 places(devices.len())
             );
-            let head = [Value::text(&self.job), Value::text(topic)];
+            let head = [Value::text(&self.job)];
             let values: Vec<Value> = head.into_iter().chain(devices.iter().map(|device| Value::text(device))).collect();
             let rows = self.database.query(&sql, &values)?;
-            waiting.extend(self.odd.leave_out(&rows, |row| {
+            let read = self.odd.leave_out(&rows, |row| {
                 let mut row = Row::new(UNATTACHED, row);
-                Ok(WaitingRow { place: row.place()?, device: row.text()?, event_time: row.time()? })
-            }));
+                let place = row.place(topics)?;
+                let (device, event_time) = (row.text()?, row.time()?);
+                Ok(place.map(|place| WaitingRow { place, device, event_time }))
+            });
+            waiting.extend(read.into_iter().flatten());
         }
         waiting.sort_by_key(|row| row.place);
         Ok(waiting)
@@ -276,7 +282,7 @@ impl Store {
     /// The database does not answer.
     pub fn waiting_values(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         rows: &[WaitingRow],
     ) -> Result<Vec<(WaitingRow, String)>, StoreError> {
         let mut offsets: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
@@ -286,25 +292,28 @@ impl Store {
             offsets.dedup(); // of rows of one record
             for offsets in offsets.chunks(AT_ONCE) {
                 let sql = format!(
-                    "SELECT `partition`, `offset`, `item`, `row_values` FROM {} \
+                    "SELECT `topic`, `partition`, `offset`, `item`, `row_values` FROM {} \
                      WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset` IN ({})",
                     quoted(UNATTACHED),
                     places(offsets.len())
                 );
-                let found = self.database.query(&sql, &self.key_of(topic, partition, offsets))?;
-                values.extend(self.odd.leave_out(&found, |row| {
+                let found = self.database.query(&sql, &self.key_of(topics, partition, offsets))?;
+                let read = self.odd.leave_out(&found, |row| {
                     let mut row = Row::new(UNATTACHED, row);
-                    Ok((row.place()?, row.text()?))
-                }));
+                    let place = row.place(topics)?;
+                    let values = row.text()?;
+                    Ok(place.map(|place| (place, values)))
+                });
+                values.extend(read.into_iter().flatten());
             }
         }
         let of = |row: &WaitingRow| Some((row.clone(), values.remove(&row.place)?));
         Ok(rows.iter().filter_map(of).collect())
     }
 
-    fn key_of(&self, topic: &str, partition: Partition, offsets: &[Offset]) -> Vec<Value> {
-        let head = [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into())];
-        head.into_iter().chain(offsets.iter().map(|offset| Value::Int(offset.0))).collect()
+    fn key_of(&self, topics: &Topics, partition: Partition, offsets: &[Offset]) -> Vec<Value> {
+        let head = std::iter::once(Value::text(&self.job)).chain(partition_values(topics, partition));
+        head.chain(offsets.iter().map(|offset| Value::Int(offset.0))).collect()
     }
 
     /// What stands in the rows that were attached later with batches from `from` up to `to`, both included: by batch, in the
@@ -314,23 +323,26 @@ impl Store {
     /// The database does not answer. A row that somebody has made unreadable is left out and told.
     pub fn attached_later(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         (from, to): (BatchId, BatchId),
     ) -> Result<BTreeMap<BatchId, Vec<String>>, StoreError> {
         let sql = format!(
-            "SELECT `attached_batch`, `row_values` FROM {} \
-             WHERE `job`=? AND `topic`=? AND `attached_batch`>=? AND `attached_batch`<=? \
-             ORDER BY `attached_batch`, `partition`, `offset`, `item`",
+            "SELECT `topic`, `partition`, `offset`, `item`, `attached_batch`, `row_values` FROM {} \
+             WHERE `job`=? AND `attached_batch`>=? AND `attached_batch`<=?",
             quoted(UNATTACHED)
         );
-        let key = [Value::text(&self.job), Value::text(topic), batch_value(from), batch_value(to)];
+        let key = [Value::text(&self.job), batch_value(from), batch_value(to)];
         let rows = self.database.query(&sql, &key)?;
         let rows = self.odd.leave_out(&rows, |row| {
             let mut row = Row::new(UNATTACHED, row);
-            Ok((row.batch()?, row.text()?))
+            let place = row.place(topics)?;
+            let (batch, values) = (row.batch()?, row.text()?);
+            Ok(place.map(|place| (batch, place, values)))
         });
+        let mut rows: Vec<(BatchId, Place, String)> = rows.into_iter().flatten().collect();
+        rows.sort_by_key(|(batch, place, _)| (*batch, *place));
         let mut batches: BTreeMap<BatchId, Vec<String>> = BTreeMap::new();
-        rows.into_iter().for_each(|(batch, values)| batches.entry(batch).or_default().push(values));
+        rows.into_iter().for_each(|(batch, _, values)| batches.entry(batch).or_default().push(values));
         Ok(batches)
     }
 
@@ -338,12 +350,10 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn first_attached_later(&mut self, topic: &str, from: BatchId) -> Result<Option<BatchId>, StoreError> {
-        let sql = format!(
-            "SELECT MIN(`attached_batch`) FROM {} WHERE `job`=? AND `topic`=? AND `attached_batch`>=?",
-            quoted(UNATTACHED)
-        );
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic), batch_value(from)])?;
+    pub fn first_attached_later(&mut self, from: BatchId) -> Result<Option<BatchId>, StoreError> {
+        let sql =
+            format!("SELECT MIN(`attached_batch`) FROM {} WHERE `job`=? AND `attached_batch`>=?", quoted(UNATTACHED));
+        let rows = self.database.query(&sql, &[Value::text(&self.job), batch_value(from)])?;
         let first = rows.first().and_then(|row| row.first()?.as_int()).and_then(|batch| u64::try_from(batch).ok());
         Ok(first.map(BatchId))
     }
@@ -352,7 +362,7 @@ impl Store {
     pub(super) fn write_attached_later(
         &mut self,
         batch: BatchId,
-        topic: &str,
+        topics: &Topics,
         attached: &[AttachedLater],
     ) -> Result<(), StoreError> {
         let mut by_patient: BTreeMap<(&str, Partition, Item), Vec<Offset>> = BTreeMap::new();
@@ -368,7 +378,7 @@ impl Store {
                     places(offsets.len())
                 );
                 let said = [Value::text(patient), batch_value(batch), Value::Int(item.0.into())];
-                let values: Vec<Value> = said.into_iter().chain(self.key_of(topic, partition, offsets)).collect();
+                let values: Vec<Value> = said.into_iter().chain(self.key_of(topics, partition, offsets)).collect();
                 self.database.execute(&sql, &values)?;
             }
         }

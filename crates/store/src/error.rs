@@ -1,7 +1,7 @@
 //! What went wrong with a store, by what can be done about it.
 
 use wardwatch_model::health::Complaint;
-use wardwatch_model::terms::Partition;
+use wardwatch_model::topics::ShownPartition;
 
 /// What went wrong with the store, by what can be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ impl StoreError {
     }
 }
 
-pub(crate) fn fenced(partition: Partition) -> StoreError {
+pub(crate) fn fenced(partition: &ShownPartition) -> StoreError {
     StoreError::Fenced(format!(
         "another process has advanced partition {partition} of this job; it goes on, this one stops"
     ))

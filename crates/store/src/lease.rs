@@ -171,10 +171,10 @@ impl Store {
     }
 
     /// Within a transaction that moves no offset: holds the fence until its end.
-    pub(super) fn hold_fence(&mut self, topic: &str) -> Result<(), StoreError> {
+    pub(super) fn hold_fence(&mut self) -> Result<(), StoreError> {
         let locking = if self.leases_expire() { " LOCK IN SHARE MODE" } else { "" };
-        let sql = format!("SELECT `writer` FROM {} WHERE `job`=? AND `topic`=?{locking}", quoted(OFFSETS));
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
+        let sql = format!("SELECT `writer` FROM {} WHERE `job`=?{locking}", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         let is_ours = |row: &Vec<Value>| row.first().and_then(Value::as_text) == Some(self.writer.as_str());
         if rows.iter().all(is_ours) {
             return Ok(());

@@ -45,6 +45,7 @@ mod sqlite;
 mod statement;
 mod system;
 mod table_rows;
+mod topics;
 mod users;
 mod value;
 

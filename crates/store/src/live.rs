@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::{BatchId, Offset, Partition};
+use wardwatch_model::topics::Topics;
 
 use super::connection::Store;
 use super::database::Dialect;
@@ -14,6 +15,7 @@ use super::quote::quoted;
 use super::row::Row;
 use super::scan::public;
 use super::system::{BATCHES, EDITS, LATE_ROWS, QUERY_COSTS, REJECTS};
+use super::topics::partition_values;
 use super::{BatchSummary, Value};
 
 /// How many patients one statement asks for; the database prepares it once.
@@ -56,7 +58,9 @@ pub struct BatchRow {
 /// A record that became no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectRow {
-    /// Its partition.
+    /// Its topic.
+    pub topic: String,
+    /// Its partition, by its number in the topic.
     pub partition: i64,
     /// Its offset.
     pub offset: i64,
@@ -238,10 +242,13 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
-    pub fn reject_rows(&mut self, topic: &str, most: usize) -> Result<Vec<RejectRow>, StoreError> {
-        let rows = self.newest_by_partition(REJECTS, REJECT_COLUMNS, topic, most)?;
+    pub fn reject_rows(&mut self, topics: &Topics, most: usize) -> Result<Vec<RejectRow>, StoreError> {
+        let rows = self.newest_by_partition(REJECTS, REJECT_COLUMNS, topics, most)?;
         let mut rejects = rows.iter().map(|values| reject(values)).collect::<Result<Vec<_>, StoreError>>()?;
-        rejects.sort_by_key(|reject| (std::cmp::Reverse(reject.batch), reject.partition, reject.offset, reject.item));
+        rejects.sort_by(|a, b| {
+            let place = |reject: &RejectRow| (reject.partition, reject.offset, reject.item);
+            b.batch.cmp(&a.batch).then_with(|| a.topic.cmp(&b.topic)).then_with(|| place(a).cmp(&place(b)))
+        });
         Ok(rejects)
     }
 
@@ -251,7 +258,7 @@ impl Store {
     /// The database does not answer, or holds what this version did not write.
     pub fn rejects_of(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         partition: Partition,
         offset: Offset,
     ) -> Result<Vec<RejectRow>, StoreError> {
@@ -259,7 +266,8 @@ impl Store {
             "SELECT {REJECT_COLUMNS} FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `offset`=? ORDER BY `item`",
             quoted(REJECTS)
         );
-        let values = [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into()), Value::Int(offset.0)];
+        let [topic, number] = partition_values(topics, partition);
+        let values = [Value::text(&self.job), topic, number, Value::Int(offset.0)];
         self.database.query(&sql, &values)?.iter().map(|values| reject(values)).collect()
     }
 
@@ -267,9 +275,9 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
-    pub fn late_rows(&mut self, topic: &str, most: usize) -> Result<Vec<LateRow>, StoreError> {
+    pub fn late_rows(&mut self, topics: &Topics, most: usize) -> Result<Vec<LateRow>, StoreError> {
         let columns = "`patient_id`, `event_time`, `late_by_seconds`, `batch`";
-        let rows = self.newest_by_partition(LATE_ROWS, columns, topic, most)?;
+        let rows = self.newest_by_partition(LATE_ROWS, columns, topics, most)?;
         let late = rows.iter().map(|row| {
             let mut row = Row::new(LATE_ROWS, row);
             Ok(LateRow {
@@ -288,7 +296,7 @@ impl Store {
         &mut self,
         table: &str,
         columns: &str,
-        topic: &str,
+        topics: &Topics,
         most: usize,
     ) -> Result<Vec<Vec<Value>>, StoreError> {
         let sql = format!(
@@ -296,9 +304,9 @@ impl Store {
             quoted(table)
         );
         let mut rows = Vec::new();
-        for partition in self.positions(topic)?.into_keys() {
-            let values =
-                [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into()), Value::count(most)];
+        for partition in self.positions(topics)?.into_keys() {
+            let [topic, number] = partition_values(topics, partition);
+            let values = [Value::text(&self.job), topic, number, Value::count(most)];
             self.database.for_each(&sql, &values, &mut |row| rows.push(row))?;
         }
         Ok(rows)
@@ -346,13 +354,13 @@ impl Store {
 }
 
 /// What is read of a reject.
-const REJECT_COLUMNS: &str = "`partition`, `offset`, `item`, `batch`, `reason`, `stamped_at`, `raw`, `key`";
+const REJECT_COLUMNS: &str = "`topic`, `partition`, `offset`, `item`, `batch`, `reason`, `stamped_at`, `raw`, `key`";
 
 fn reject(values: &[Value]) -> Result<RejectRow, StoreError> {
     let mut row = Row::new(REJECTS, values);
-    let (partition, offset, item) = (row.int()?, row.int()?, row.int()?);
+    let (topic, partition, offset, item) = (row.text()?, row.int()?, row.int()?, row.int()?);
     let (batch, reason, stamped_at) = (row.batch()?, row.text()?, row.optional_time());
     let bytes = |place: usize| values.get(place).and_then(Value::as_bytes).map(<[u8]>::to_vec);
-    let (raw, key) = (bytes(6).unwrap_or_default(), bytes(7));
-    Ok(RejectRow { partition, offset, item, raw, key, stamped_at, reason, batch })
+    let (raw, key) = (bytes(7).unwrap_or_default(), bytes(8));
+    Ok(RejectRow { topic, partition, offset, item, raw, key, stamped_at, reason, batch })
 }

@@ -4,12 +4,14 @@
 use wardwatch_alert::Episode;
 use wardwatch_model::record::{Artefact, LateRecord, Place, Reject, Unattached};
 use wardwatch_model::terms::BatchId;
+use wardwatch_model::topics::Topics;
 
 use super::Value;
 use super::alerting::episode_values;
 use super::column::Kind;
 use super::insert::{batch_value, seconds};
 use super::system::{ALERTS, ARTEFACTS, LATE_ROWS, REJECTS, UNATTACHED, tables};
+use super::topics::partition_values;
 
 /// Something that a batch leaves in one of wardwatch's own tables.
 #[derive(Debug, Clone, Copy)]
@@ -39,10 +41,10 @@ impl OwnRow<'_> {
 
     /// The values of the row, one for each of its table's columns.
     #[must_use]
-    pub fn values(&self, job: &str, topic: &str, batch: BatchId) -> Vec<Value> {
-        let head = || [Value::text(job), Value::text(topic)];
+    pub fn values(&self, job: &str, topics: &Topics, batch: BatchId) -> Vec<Value> {
         let place = |place: Place| {
-            [Value::Int(place.partition.0.into()), Value::Int(place.offset.0), Value::Int(place.item.0.into())]
+            let [topic, number] = partition_values(topics, place.partition);
+            [Value::text(job), topic, number, Value::Int(place.offset.0), Value::Int(place.item.0.into())]
         };
         match self {
             Self::Alert(episode) => episode_values(Value::text(job), batch, episode),
@@ -56,7 +58,7 @@ impl OwnRow<'_> {
                     Value::text(&artefact.text),
                     Value::text(&artefact.reason),
                 ];
-                head().into_iter().chain(place(artefact.place)).chain(rest).collect()
+                place(artefact.place).into_iter().chain(rest).collect()
             }
             Self::Late(late) => {
                 let by = (late.row.watermark.0 - late.row.event_time).num_milliseconds();
@@ -68,7 +70,7 @@ impl OwnRow<'_> {
                     Value::text(&late.values),
                     batch_value(batch),
                 ];
-                head().into_iter().chain(place(late.row.place)).chain(rest).collect()
+                place(late.row.place).into_iter().chain(rest).collect()
             }
             Self::Unattached(row) => {
                 let rest = [
@@ -79,7 +81,7 @@ impl OwnRow<'_> {
                     Value::Null,
                     Value::Null,
                 ];
-                head().into_iter().chain(place(row.place)).chain(rest).collect()
+                place(row.place).into_iter().chain(rest).collect()
             }
             Self::Reject(reject) => {
                 let rest = [
@@ -90,7 +92,7 @@ impl OwnRow<'_> {
                     reject.patient.as_deref().map_or(Value::Null, Value::text),
                     Value::time(reject.stamped_at),
                 ];
-                head().into_iter().chain(place(reject.place)).chain(rest).collect()
+                place(reject.place).into_iter().chain(rest).collect()
             }
         }
     }

@@ -419,7 +419,7 @@ mod tests {
             let commit = Commit {
                 batch: BatchId(self.batch),
                 now: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(self.batch.try_into().unwrap()),
-                topic: "topic",
+                topics: &wardwatch_model::topics::Topics::one("topic"),
                 ranges: &ranges,
                 event_time: &event_time,
                 spans: &spans,

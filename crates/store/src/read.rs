@@ -9,6 +9,7 @@ use wardwatch_alert::{Episode, HOST_CLOCK_TOLERANCE, Silence, Unjudged};
 use wardwatch_model::encounter::{Request, Version};
 use wardwatch_model::event_time::{EventTime, Watermarks};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
+use wardwatch_model::topics::{ShownPartition, Topics};
 
 use super::Value;
 use super::batch::QueryState;
@@ -21,6 +22,7 @@ use super::row::{Row, readable};
 use super::scan::public;
 use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::table_rows::{Incomplete, TableFault};
+use super::topics::{partition_of, partition_values};
 
 /// Where a job goes on.
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ pub struct Resume {
 /// What `status` shows.
 #[derive(Debug, Default)]
 pub struct Status {
+    /// The topics that it is about.
+    pub topics: Topics,
     /// The last batch, if there is one.
     pub last: Option<BatchSummary>,
     /// Where each partition goes on.
@@ -91,10 +95,10 @@ pub struct Status {
 }
 
 /// A partition of which records wait and none is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StalledPartition {
-    /// The partition.
-    pub partition: Partition,
+    /// The partition, as people know it.
+    pub partition: ShownPartition,
     /// How many records wait.
     pub waiting: i64,
     /// When it had a record last; `None` where it never had one.
@@ -111,7 +115,7 @@ impl Status {
             let waiting = ends.get(partition)?.0 - position.0;
             let since = self.active.get(partition).copied();
             let is_stalled = waiting > 0 && since.is_none_or(|since| now - since > patience);
-            is_stalled.then_some(StalledPartition { partition: *partition, waiting, since })
+            is_stalled.then_some(StalledPartition { partition: self.topics.show(*partition), waiting, since })
         };
         self.positions.iter().filter_map(of).collect()
     }
@@ -162,11 +166,11 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
-    pub fn resume(&mut self, topic: &str) -> Result<Resume, StoreError> {
+    pub fn resume(&mut self, topics: &Topics) -> Result<Resume, StoreError> {
         let last = self.last_batch()?;
         let event_time = EventTime {
-            watermarks: self.watermarks(topic)?,
-            active: self.active(topic)?,
+            watermarks: self.watermarks(topics)?,
+            active: self.active(topics)?,
             watermark: last.as_ref().and_then(|last| last.watermark),
             now: last.as_ref().and_then(|last| last.event_now),
         };
@@ -190,12 +194,12 @@ impl Store {
     /// The database does not answer.
     pub fn first_batches_since(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         times: &BTreeMap<Partition, DateTime<Utc>>,
     ) -> Result<BTreeMap<Partition, BatchId>, StoreError> {
         let mut firsts = BTreeMap::new();
         for (partition, time) in times {
-            if let Some(first) = self.first_batch_since(topic, *partition, *time)? {
+            if let Some(first) = self.first_batch_since(topics, *partition, *time)? {
                 firsts.insert(*partition, first);
             }
         }
@@ -204,7 +208,7 @@ impl Store {
 
     fn first_batch_since(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         partition: Partition,
         time: DateTime<Utc>,
     ) -> Result<Option<BatchId>, StoreError> {
@@ -218,7 +222,8 @@ impl Store {
                  ORDER BY `batch` DESC LIMIT {page}",
                 quoted(BATCH_RANGES)
             );
-            let key = [Value::text(&self.job), Value::text(topic), Value::Int(partition.0.into()), Value::Int(below)];
+            let [topic, number] = partition_values(topics, partition);
+            let key = [Value::text(&self.job), topic, number, Value::Int(below)];
             let rows = self.database.query(&sql, &key)?;
             let batches = rows.iter().filter_map(|row| Some((row.first()?.as_int()?, row.get(1)?.as_time())));
             let hit = batches.filter(|(_, newest)| newest.is_some_and(|newest| newest >= time)).map(|(batch, _)| batch);
@@ -241,7 +246,7 @@ impl Store {
     /// The database does not answer, or holds what this version did not write.
     pub fn logged_batches(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         also: &BTreeMap<Partition, BatchId>,
         from: BatchId,
         to: BatchId,
@@ -249,9 +254,9 @@ impl Store {
         let mut ranges: BTreeMap<BatchId, Ranges> = BTreeMap::new();
         for (partition, first) in also.iter().filter(|(_, first)| **first < from) {
             let last = BatchId(from.0 - 1).min(to);
-            self.read_ranges(topic, Some(*partition), (*first, last), &mut ranges)?;
+            self.read_ranges(topics, Some(*partition), (*first, last), &mut ranges)?;
         }
-        self.read_ranges(topic, None, (from, to), &mut ranges)?;
+        self.read_ranges(topics, None, (from, to), &mut ranges)?;
         let mut batches = Vec::new();
         // What stands closely together is read in one pass; a batch's watermark is the next one's before it.
         for (first, last) in runs(ranges.keys().copied().filter(|batch| *batch < from), (from, to)) {
@@ -285,24 +290,25 @@ impl Store {
     /// Adds the ranges of batches within `(first, last)`, both included: of one partition, or of all.
     fn read_ranges(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         partition: Option<Partition>,
         (first, last): (BatchId, BatchId),
         ranges: &mut BTreeMap<BatchId, Ranges>,
     ) -> Result<(), StoreError> {
         let mut sql = format!(
-            "SELECT `batch`, `partition`, `start_offset`, `end_offset` FROM {} \
-             WHERE `job`=? AND `batch`>=? AND `batch`<=? AND `topic`=?",
+            "SELECT `topic`, `partition`, `batch`, `start_offset`, `end_offset` FROM {} \
+             WHERE `job`=? AND `batch`>=? AND `batch`<=?",
             quoted(BATCH_RANGES)
         );
-        let mut key = vec![Value::text(&self.job), batch_value(first), batch_value(last), Value::text(topic)];
+        let mut key = vec![Value::text(&self.job), batch_value(first), batch_value(last)];
         if let Some(partition) = partition {
-            sql.push_str(" AND `partition`=?");
-            key.push(Value::Int(partition.0.into()));
+            sql.push_str(" AND `topic`=? AND `partition`=?");
+            key.extend(partition_values(topics, partition));
         }
         for row in &self.database.query(&sql, &key)? {
-            let mut row = Row::new(BATCH_RANGES, row);
-            let (batch, partition) = (row.batch()?, Partition(i32::try_from(row.int()?).unwrap_or(-1)));
+            let Some(partition) = partition_of(topics, row) else { continue };
+            let mut row = Row::new(BATCH_RANGES, &row[2..]);
+            let batch = row.batch()?;
             let range = OffsetRange { start: Offset(row.int()?), end: Offset(row.int()?) };
             ranges.entry(batch).or_default().insert(partition, range);
         }
@@ -315,19 +321,19 @@ impl Store {
     /// The database does not answer.
     pub fn watermarks_before(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         batches: &BTreeMap<Partition, BatchId>,
     ) -> Result<Watermarks, StoreError> {
         let sql = format!(
-            "SELECT `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `batch`<? \
+            "SELECT `topic`, `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `batch`<? \
              ORDER BY `batch` DESC LIMIT 1",
             quoted(BATCH_RANGES)
         );
         let mut watermarks = Watermarks::new();
         for (partition, batch) in batches {
-            let place = [Value::Int(partition.0.into()), batch_value(*batch)];
-            let key: Vec<Value> = [Value::text(&self.job), Value::text(topic)].into_iter().chain(place).collect();
-            watermarks.extend(self.database.query(&sql, &key)?.first().and_then(|row| watermark_of(row)));
+            let [topic, number] = partition_values(topics, *partition);
+            let key = [Value::text(&self.job), topic, number, batch_value(*batch)];
+            watermarks.extend(self.database.query(&sql, &key)?.first().and_then(|row| watermark_of(topics, row)));
         }
         Ok(watermarks)
     }
@@ -402,7 +408,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer, or has no tables of this job yet.
-    pub fn status(&mut self, topic: &str) -> Result<Status, StoreError> {
+    pub fn status(&mut self, topics: &Topics) -> Result<Status, StoreError> {
         let sql = format!(
             "SELECT SUM(`records`), SUM(`rejects`), SUM(`artefacts`), SUM(`late_rows`), SUM(`duplicates`), \
              SUM(`bad_rows`), SUM(`unattached`), SUM(`attached_later`), SUM(`ignored`) FROM {} WHERE `job`=?",
@@ -413,10 +419,11 @@ impl Store {
         let mut episodes = self.open_episodes()?;
         episodes.sort_by_key(|episode| (std::cmp::Reverse(episode.severity), episode.started_at));
         Ok(Status {
+            topics: topics.clone(),
             last: self.last_batch()?,
-            positions: self.positions(topic)?,
-            watermarks: self.watermarks(topic)?,
-            active: self.active(topic)?,
+            positions: self.positions(topics)?,
+            watermarks: self.watermarks(topics)?,
+            active: self.active(topics)?,
             lease: if self.database.columns(LEASES)?.is_empty() { None } else { self.lease()? },
             episodes,
             queries: self.failing_queries()?,
@@ -436,7 +443,11 @@ impl Store {
         })
     }
 
-    pub(super) fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
+    /// The last batch that was committed.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what this version did not write.
+    pub fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
         const COLUMNS: &str = "`batch`, `now_at`, `records`, `watermark`, `event_now_at`";
         let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1", quoted(BATCHES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
@@ -454,10 +465,10 @@ impl Store {
             .transpose()
     }
 
-    fn watermarks(&mut self, topic: &str) -> Result<BTreeMap<Partition, Watermark>, StoreError> {
-        let sql = format!("SELECT `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
-        Ok(rows.iter().filter_map(|row| watermark_of(row)).collect())
+    fn watermarks(&mut self, topics: &Topics) -> Result<BTreeMap<Partition, Watermark>, StoreError> {
+        let sql = format!("SELECT `topic`, `partition`, `watermark` FROM {} WHERE `job`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        Ok(rows.iter().filter_map(|row| watermark_of(topics, row)).collect())
     }
 
     fn refused_edit(&mut self) -> Result<Option<(DateTime<Utc>, String)>, StoreError> {
@@ -471,10 +482,11 @@ impl Store {
     }
 
     /// When each partition had a record last.
-    fn active(&mut self, topic: &str) -> Result<BTreeMap<Partition, DateTime<Utc>>, StoreError> {
-        let sql = format!("SELECT `partition`, `active_at` FROM {} WHERE `job`=? AND `topic`=?", quoted(OFFSETS));
-        let rows = self.database.query(&sql, &[Value::text(&self.job), Value::text(topic)])?;
-        let times = rows.iter().filter_map(|row| watermark_of(row)).map(|(partition, time)| (partition, time.0));
+    fn active(&mut self, topics: &Topics) -> Result<BTreeMap<Partition, DateTime<Utc>>, StoreError> {
+        let sql = format!("SELECT `topic`, `partition`, `active_at` FROM {} WHERE `job`=?", quoted(OFFSETS));
+        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
+        let times =
+            rows.iter().filter_map(|row| watermark_of(topics, row)).map(|(partition, time)| (partition, time.0));
         Ok(times.collect())
     }
 
@@ -594,10 +606,9 @@ fn runs(batches: impl Iterator<Item = BatchId>, behind: (BatchId, BatchId)) -> V
     runs
 }
 
-/// A partition and its time, where it has one.
-fn watermark_of(row: &[Value]) -> Option<(Partition, Watermark)> {
-    let partition = i32::try_from(row.first()?.as_int()?).ok()?;
-    Some((Partition(partition), Watermark(row.get(1)?.as_time()?)))
+/// A partition that is read and its time, where it has one.
+fn watermark_of(topics: &Topics, row: &[Value]) -> Option<(Partition, Watermark)> {
+    Some((partition_of(topics, row)?, Watermark(row.get(2)?.as_time()?)))
 }
 
 #[cfg(test)]
@@ -612,8 +623,8 @@ mod tests {
         let status = Status { positions: at([5, 5, 5, 0]), active: active.into(), ..Status::default() };
         let found = status.stalled(&at([9, 5, 7, 1]), Duration::from_secs(30), second(115));
         assert_eq!(
-            found.iter().map(|stalled| (stalled.partition.0, stalled.waiting)).collect::<Vec<_>>(),
-            [(2, 2), (3, 1)]
+            found.iter().map(|stalled| (stalled.partition.to_string(), stalled.waiting)).collect::<Vec<_>>(),
+            [("2".to_owned(), 2), ("3".to_owned(), 1)]
         );
         assert_eq!(status.stalled(&at([9, 5, 7, 1]), Duration::from_secs(30), second(131)).len(), 3);
     }

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use wardwatch_model::record::Artefact;
+use wardwatch_model::topics::Topics;
 
 use super::connection::Store;
 use super::database::{BEGIN, Dialect};
@@ -232,14 +233,14 @@ impl Store {
 }
 
 impl Store {
-    /// The values of a topic that could not be read or could not be true, whose event times lie at or after the first of `range` and
+    /// The values that could not be read or could not be true, whose event times lie at or after the first of `range` and
     /// before the second, in the order of those.
     ///
     /// # Errors
     /// The database does not answer. A row that somebody has made unreadable is left out and told.
     pub fn artefacts(
         &mut self,
-        topic: &str,
+        topics: &Topics,
         range: (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
     ) -> Result<Vec<Artefact>, StoreError> {
         let stored = self.database.columns(ARTEFACTS)?;
@@ -252,28 +253,30 @@ impl Store {
             if is_there { quoted(name) } else { "NULL".to_owned() }
         };
         let sql = format!(
-            "SELECT `partition`, `offset`, {}, `patient_id`, `event_time`, `column_name`, `value`, {}, {} FROM {} \
-             WHERE `job`=? AND `topic`=? AND `event_time`>=? AND `event_time`<? ORDER BY `event_time`, `partition`, `offset`",
+            "SELECT `topic`, `partition`, `offset`, {}, `patient_id`, `event_time`, `column_name`, `value`, {}, {} FROM {} \
+             WHERE `job`=? AND `event_time`>=? AND `event_time`<? ORDER BY `event_time`, `topic`, `partition`, `offset`",
             if stored.iter().any(|column| column.name == "item") { "`item`" } else { "0" },
             or_null("text"),
             or_null("reason"),
             quoted(ARTEFACTS)
         );
         let (from, to) = (range.0.unwrap_or(DateTime::UNIX_EPOCH), range.1.unwrap_or(FAR));
-        let values = [Value::text(&self.job), Value::text(topic), Value::Time(from), Value::Time(to)];
+        let values = [Value::text(&self.job), Value::Time(from), Value::Time(to)];
         let rows = self.database.query(&sql, &values)?;
-        Ok(self.odd.leave_out(&rows, |row| {
+        let read = self.odd.leave_out(&rows, |row| {
             let mut row = Row::new(ARTEFACTS, row);
-            Ok(Artefact {
-                place: row.place()?,
+            let Some(place) = row.place(topics)? else { return Ok(None) };
+            Ok(Some(Artefact {
+                place,
                 patient: row.text()?,
                 event_time: row.time()?,
                 column: row.text()?,
                 value: row.optional_float(),
                 text: row.optional_text().unwrap_or_default(),
                 reason: row.optional_text().unwrap_or_default(),
-            })
-        }))
+            }))
+        });
+        Ok(read.into_iter().flatten().collect())
     }
 
     /// The rows of a table that a query fills, as rows of `schema`, whose times lie at or after the first of `range` and

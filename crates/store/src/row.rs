@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use wardwatch_model::record::{Item, Place};
-use wardwatch_model::terms::{BatchId, Offset, Partition};
+use wardwatch_model::terms::{BatchId, Offset};
+use wardwatch_model::topics::Topics;
 
 use super::Value;
 use super::error::StoreError;
@@ -65,14 +66,13 @@ impl<'a> Row<'a> {
         self.take(Value::as_int)
     }
 
-    /// Partition, offset and item, one after the other.
-    pub(super) fn place(&mut self) -> Result<Place, StoreError> {
+    /// Topic, partition, offset and item, one after the other; `None` where the topic is none of those that are read.
+    pub(super) fn place(&mut self, topics: &Topics) -> Result<Option<Place>, StoreError> {
         let narrow = |value: i64| i32::try_from(value).unwrap_or(-1);
-        Ok(Place {
-            partition: Partition(narrow(self.int()?)),
-            offset: Offset(self.int()?),
-            item: Item(narrow(self.int()?)),
-        })
+        let topic = self.text()?;
+        let partition = topics.partition(&topic, narrow(self.int()?));
+        let (offset, item) = (Offset(self.int()?), Item(narrow(self.int()?)));
+        Ok(partition.map(|partition| Place { partition, offset, item }))
     }
 
     pub(super) fn batch(&mut self) -> Result<BatchId, StoreError> {

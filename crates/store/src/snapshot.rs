@@ -126,10 +126,10 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer, or another process writes for the job now; nothing is written then.
-    pub fn save_snapshots(&mut self, topic: &str, batch: BatchId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
+    pub fn save_snapshots(&mut self, batch: BatchId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
         self.database.execute(BEGIN, &[])?;
         let written = self
-            .hold_fence(topic)
+            .hold_fence()
             .and_then(|()| snapshots.iter().try_for_each(|snapshot| self.write_snapshot(batch, snapshot)));
         let end = if written.is_ok() { "COMMIT" } else { "ROLLBACK" };
         self.database.execute(end, &[])?;

@@ -7,6 +7,7 @@ use super::schema::TableSpec;
 
 pub(super) const LEASES: &str = "leases";
 pub(super) const OFFSETS: &str = "offsets";
+pub(super) const TOPIC_NUMBERS: &str = "topic_numbers";
 pub(super) const BATCHES: &str = "batches";
 pub(super) const BATCH_RANGES: &str = "batch_ranges";
 pub(super) const REJECTS: &str = "rejects";
@@ -44,6 +45,7 @@ pub(super) const AUDIT: &str = "audit";
 pub const NAMES: &[&str] = &[
     LEASES,
     OFFSETS,
+    TOPIC_NUMBERS,
     BATCHES,
     BATCH_RANGES,
     REJECTS,
@@ -117,6 +119,12 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("writer", Kind::Text),
                 ("topic_id", Kind::Text),
             ],
+        ),
+        // The number that each topic of the job has, for ever: what is kept by partition is kept by it.
+        TableSpec::system(
+            TOPIC_NUMBERS,
+            &["job", "number"],
+            &[("job", Kind::Text), ("number", Kind::Int), ("topic", Kind::Text)],
         ),
         // The batch log: with `batch_ranges`, what a replay needs to repeat a batch.
         TableSpec::system(

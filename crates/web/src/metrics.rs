@@ -46,7 +46,8 @@ pub(super) fn metrics(
         let of: Vec<Unjudged> = unjudged.iter().filter(|one| one.cause == cause).cloned().collect();
         text.sample("unjudged_patients_by_cause", &[("cause", cause.name())], unjudged_patients(&of));
     }
-    let status = store.status(&job.source.topic)?;
+    let topics = store.topics(&job.source.topics)?;
+    let status = store.status(&topics)?;
     let counters = [
         ("records", "Records that were read", status.records),
         ("rejects", "Records that could not become rows", status.rejects),
@@ -67,11 +68,13 @@ pub(super) fn metrics(
     }
     text.family("next_offset", "gauge", "Where each partition goes on");
     for (partition, offset) in &status.positions {
-        text.sample("next_offset", &[("partition", &partition.to_string())], offset);
+        let (topic, number) = (topics.name_of(*partition), partition.number().to_string());
+        text.sample("next_offset", &[("topic", &topic), ("partition", &number)], offset);
     }
     text.family("watermark_timestamp_seconds", "gauge", "How far event time has got in each partition");
     for (partition, watermark) in &status.watermarks {
-        text.sample("watermark_timestamp_seconds", &[("partition", &partition.to_string())], seconds(watermark.0));
+        let (topic, number) = (topics.name_of(*partition), partition.number().to_string());
+        text.sample("watermark_timestamp_seconds", &[("topic", &topic), ("partition", &number)], seconds(watermark.0));
     }
     text.open_episodes(&status.episodes);
     text.family("query_failing", "gauge", "How often in a row a query has failed; only those that fail");

@@ -2,7 +2,10 @@
 
 use arrow::array::Int32Array;
 
+use wardwatch_model::topics::Topics;
+
 use super::*;
+use crate::StalledPartition;
 
 /// A reading of a saturation.
 #[derive(Debug, Clone, Copy)]
@@ -514,12 +517,17 @@ fn while_records_cannot_be_read_that_is_why_values_are_valid_no_longer() {
 
     assert_eq!(unjudged_at(29, &mut bed, &Unread::default()), []);
     assert_eq!(unjudged_at(40, &mut bed, &Unread::default()), named(Why::NoValue, 30));
-    let stalled = Unread { stalled: BTreeMap::from([(Partition(0), stands(20))]), ..Unread::default() };
+    let of = |number| {
+        let (since, reason) = stands(20);
+        let stalled = StalledPartition { shown: Topics::one("vitals").show(Partition(number)), since, reason };
+        Unread { stalled: BTreeMap::from([(Partition(number), stalled)]), ..Unread::default() }
+    };
+    let stalled = of(0);
     assert_eq!(
         unjudged_at(40, &mut bed, &stalled),
         [("P1".to_owned(), EVERY_RULE.to_owned(), Why::PartitionStalled, 20, 1)]
     );
-    let other = Unread { stalled: BTreeMap::from([(Partition(7), stands(20))]), ..Unread::default() };
+    let other = of(7);
     assert_eq!(unjudged_at(40, &mut bed, &other), named(Why::NoValue, 30), "another partition is no reason");
     let away = Unread { kafka_away: Some(stands(25)), ..Unread::default() };
     assert_eq!(unjudged_at(40, &mut bed, &away), [(String::new(), EVERY_RULE.to_owned(), Why::KafkaAway, 25, 1)]);

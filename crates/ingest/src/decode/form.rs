@@ -19,6 +19,7 @@ use chrono_tz::Tz;
 use wardwatch_config::{Column, Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Item, Reject};
 use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_model::topics::Topics;
 
 use super::avro::{self, AvroReader};
 use super::cells::{self, Beside, Faults, Implausible, LongValues, Misread, Reader};
@@ -65,7 +66,7 @@ struct NotText;
 #[derive(Debug)]
 pub(super) struct FormDecoder {
     form: Form,
-    topic: String,
+    topics: Topics,
     time_zone: Tz,
     max_skew: Duration,
     layout: Layout,
@@ -142,7 +143,7 @@ impl LeftOut {
 
 impl FormDecoder {
     /// `schemas` has those of the form's registry, if it has one.
-    pub(super) fn new(spec: &SourceSpec, form: &Form, schemas: Option<&Schemas>) -> Self {
+    pub(super) fn new(spec: &SourceSpec, form: &Form, schemas: Option<&Schemas>, topics: &Topics) -> Self {
         let layout = Layout::of(form);
         let wrapping = Wrapping::new(&form.unwrap, spec.max_record_bytes);
         Self {
@@ -151,7 +152,7 @@ impl FormDecoder {
             wrapping,
             schema: frame_schema(&form.columns),
             form: form.clone(),
-            topic: spec.topic.clone(),
+            topics: topics.clone(),
             time_zone: spec.time_zone,
             max_skew: spec.max_skew,
             layout,
@@ -390,7 +391,9 @@ impl FormDecoder {
     ) -> Result<Option<Cow<'a, str>>, NotText> {
         let Some(field) = path.beside() else { return Ok(None) };
         let bytes = match field {
-            KafkaField::Topic => return Ok(Some(Cow::Borrowed(&self.topic))),
+            KafkaField::Topic => {
+                return Ok(Some(Cow::Owned(self.topics.name_of(records.partition(record)).to_string())));
+            }
             // In the form of time that no setting changes.
             KafkaField::Stamp => {
                 let at = records.stamp_micros(record).and_then(DateTime::from_timestamp_micros);
@@ -606,9 +609,22 @@ impl FormDecoder {
             .unwrap_or_else(|| found.value.to_string())
     }
 
+    fn topic_column(&self, records: &RawRecords, rows: &[RowOf]) -> StringViewArray {
+        let (mut known, mut name): (Option<Partition>, Arc<str>) = (None, Arc::from(""));
+        let mut column = StringViewBuilder::with_capacity(rows.len()).with_deduplicate_strings();
+        for of in rows {
+            let partition = records.partition(of.record);
+            if known != Some(partition) {
+                (known, name) = (Some(partition), self.topics.name_of(partition));
+            }
+            column.append_value(&*name);
+        }
+        column.finish()
+    }
+
     /// `_topic`, `_partition`, `_offset`, `_item`, `_stamped_at`.
     fn provenance(&self, records: &RawRecords, rows: &[RowOf]) -> [ArrayRef; 5] {
-        let topic = StringViewArray::from_iter_values(rows.iter().map(|_| self.topic.as_str()));
+        let topic = self.topic_column(records, rows);
         let partitions = Int32Array::from_iter_values(rows.iter().map(|of| records.partition(of.record).0));
         let offsets = Int64Array::from_iter_values(rows.iter().map(|of| records.offset(of.record).0));
         let items = Int32Array::from_iter_values(rows.iter().map(|of| of.item.0));

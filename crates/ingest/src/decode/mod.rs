@@ -40,6 +40,7 @@ use arrow::datatypes::{Int32Type, SchemaRef};
 
 use wardwatch_config::SourceSpec;
 use wardwatch_model::record::{Item, Reject};
+use wardwatch_model::topics::Topics;
 
 use crate::schemas::Schemas;
 use form::{FormDecoder, FormRows, Taken};
@@ -72,10 +73,11 @@ struct Own {
     parts: Option<Vec<bool>>,
 }
 
-/// Decodes the records of one job's topic.
+/// Decodes the records of one job's topics.
 #[derive(Debug)]
 pub struct Decoder {
     schema: SchemaRef,
+    event_time: String,
     /// The headers that columns are read from.
     headers: Vec<String>,
     forms: Vec<FormDecoder>,
@@ -85,17 +87,28 @@ impl Decoder {
     /// A decoder for records as `spec` declares them.
     #[must_use]
     pub fn new(spec: &SourceSpec) -> Self {
-        Self::sharing(spec, &registries(spec))
+        Self::reading(spec, &spec.topics.unnumbered())
     }
 
-    /// The same with what is known of schema registries, by their URLs.
+    /// The same for records of these topics.
     #[must_use]
-    pub fn sharing(spec: &SourceSpec, registries: &BTreeMap<String, Schemas>) -> Self {
+    pub fn reading(spec: &SourceSpec, topics: &Topics) -> Self {
+        Self::sharing(spec, &registries(spec), topics)
+    }
+
+    /// The same with what is known of schema registries, by their URLs, and with the topics of partitions.
+    #[must_use]
+    pub fn sharing(spec: &SourceSpec, registries: &BTreeMap<String, Schemas>, topics: &Topics) -> Self {
         let forms = spec.forms.iter().map(|form| {
             let schemas = form.format.registry().and_then(|url| registries.get(url));
-            FormDecoder::new(spec, form, schemas)
+            FormDecoder::new(spec, form, schemas, topics)
         });
-        Self { headers: spec.headers(), schema: frame_schema(&spec.columns), forms: forms.collect() }
+        Self {
+            headers: spec.headers(),
+            schema: frame_schema(&spec.columns),
+            event_time: spec.columns.event_time().name.clone(),
+            forms: forms.collect(),
+        }
     }
 
     /// Why records of some form cannot be read at all: its schema is wrong.
@@ -107,6 +120,12 @@ impl Decoder {
     #[must_use]
     pub fn headers(&self) -> &[String] {
         &self.headers
+    }
+
+    /// The column with the event time.
+    #[must_use]
+    pub fn event_time(&self) -> &str {
+        &self.event_time
     }
 
     /// The schema of the rows.

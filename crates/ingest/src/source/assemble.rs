@@ -12,6 +12,7 @@ use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 use super::batch::{MicroBatch, Unread};
 use super::decoding::Decoding;
 use super::error::SourceError;
+use super::order::in_order;
 use crate::decode::raw::CHUNK;
 use crate::decode::{Decoded, Decoder, RawRecord, RawRecords};
 
@@ -22,6 +23,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Assembly {
     schema: SchemaRef,
+    event_time: String,
     headers: Vec<String>,
     decoding: Decoding,
     /// Where the next batch starts, for each partition: the end of what was closed last.
@@ -37,6 +39,7 @@ impl Assembly {
     pub(super) fn new(decoder: Decoder, starts: Positions) -> Result<Self, SourceError> {
         Ok(Self {
             schema: decoder.schema().clone(),
+            event_time: decoder.event_time().to_owned(),
             headers: decoder.headers().to_vec(),
             decoding: Decoding::start(decoder)?,
             starts,
@@ -70,7 +73,7 @@ impl Assembly {
         self.ends.insert(partition, offset);
     }
 
-    /// A partition that is new to the topic starts at `start`.
+    /// A partition that is new starts at `start`.
     pub(super) fn add_partition(&mut self, partition: Partition, start: Offset) {
         self.starts.entry(partition).or_insert(start);
     }
@@ -117,6 +120,7 @@ impl Assembly {
             Err(chunks) => concat_batches(&self.schema, &chunks)
                 .unwrap_or_else(|error| panic!("chunks of one decoder have one schema: {error}")),
         };
+        let rows = in_order(rows, &self.event_time);
         self.bytes = 0;
         MicroBatch {
             ranges,

@@ -19,7 +19,7 @@ use super::contact::Standstill;
 pub struct MicroBatch {
     /// The offsets it covers, for each partition with a record. A range starts where the one before ended.
     pub ranges: Ranges,
-    /// All partitions of the topic.
+    /// All partitions that are read.
     pub partitions: BTreeSet<Partition>,
     /// The partitions of which nothing waited to be read when it closed.
     pub at_end: BTreeSet<Partition>,

@@ -2,7 +2,7 @@
 
 use wardwatch_kafka::KafkaError;
 use wardwatch_model::telemetry::Panicked;
-use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_model::terms::Offset;
 
 /// Why the source cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,8 @@ pub enum SourceError {
     Recreated {
         /// The job's topic.
         topic: String,
-        /// The partition at fault.
-        partition: Partition,
+        /// The partition at fault, by its number in the topic.
+        partition: i32,
         /// The partition's next offset in Kafka.
         end: Offset,
         /// The next offset in the store.

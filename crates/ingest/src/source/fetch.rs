@@ -13,7 +13,7 @@ use super::merge::{Merge, Situation};
 use super::stall::Stalls;
 
 use wardwatch_config::{SourceSpec, Trigger};
-use wardwatch_kafka::{Bounds, KafkaError, Polled, Received, Topic};
+use wardwatch_kafka::{Bounds, Consumer, KafkaError, Polled, Reader, Received};
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
@@ -39,7 +39,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long to wait when there is something to do soon.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// How often the topic is asked for new partitions.
+/// How often topics are asked for new partitions.
 const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(5);
 
 /// A loop that is behind for this long is stalled: fetching pauses, so that brokers need not serve what waits anyway.
@@ -54,7 +54,8 @@ const RECORDS_PER_LOOK: usize = 256;
 
 /// The fetch thread's state.
 pub(super) struct Fetch {
-    topic: Arc<Topic>,
+    consumer: Arc<Consumer>,
+    reader: Arc<Reader>,
     trigger: Trigger,
     assembly: Assembly,
     merge: Merge,
@@ -84,7 +85,7 @@ type Sender = SyncSender<Result<MicroBatch, SourceError>>;
 
 impl Fetch {
     pub(super) fn new(
-        topic: Arc<Topic>,
+        consumer: Arc<Consumer>,
         spec: &SourceSpec,
         trigger: Trigger,
         positions: &Positions,
@@ -94,13 +95,13 @@ impl Fetch {
         let (mut reading, mut lost) = (positions.clone(), Ranges::new());
         for (partition, position) in &mut reading {
             if let Some((low, high)) = bounds.get(partition) {
-                *position = reachable(&topic, *partition, *position, (*low, *high), &mut lost)?;
+                *position = reachable(&consumer, *partition, *position, (*low, *high), &mut lost)?;
             }
         }
-        topic.assign(&reading)?;
+        let reader = Arc::new(consumer.read(&reading)?);
         let ends: BTreeMap<_, _> = bounds.iter().map(|(partition, (_, high))| (*partition, *high)).collect();
         let registries = registries(spec);
-        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries), positions.clone())?;
+        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries, consumer.topics()), positions.clone())?;
         lost.iter().for_each(|(partition, range)| assembly.skip_to(*partition, range.end));
         let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
         Ok(Self {
@@ -109,7 +110,8 @@ impl Fetch {
             assembly,
             merge: Merge::default(),
             held: Held::new(registries.into_values()),
-            topic,
+            consumer,
+            reader,
             trigger,
             waiting: None,
             started: Stopwatch::start(),
@@ -149,7 +151,7 @@ impl Fetch {
                 // While it goes on, time passes for the loop even if nothing comes.
                 if self.assembly.records() > 0 {
                     // Records of another topic look like those that follow.
-                    self.topic.check_id()?;
+                    self.consumer.check_ids()?;
                     self.contact.is_there();
                 }
                 let worth_telling =
@@ -196,7 +198,7 @@ impl Fetch {
 
     /// Polls until there is a reason to look around: nothing to read, enough read, or an error.
     fn read_some(&mut self) -> Result<(), SourceError> {
-        let topic = Arc::clone(&self.topic);
+        let reader = Arc::clone(&self.reader);
         if self.held.is_holding() {
             self.merge.goes_on();
             match self.held.release() {
@@ -215,7 +217,7 @@ impl Fetch {
             if self.release() {
                 return Ok(());
             }
-            match topic.poll(Duration::ZERO) {
+            match reader.poll(Duration::ZERO) {
                 Polled::Nothing => {
                     self.merge.gave_nothing();
                     // Not a poll that waits: it would wake for every single record.
@@ -296,19 +298,19 @@ impl Fetch {
     fn pause_or_resume(&mut self) {
         if !self.paused {
             let (ahead, wanted) = self.merge.take_pauses();
-            self.topic.set_paused_of(&ahead, true);
-            self.topic.set_paused_of(&wanted, false);
+            self.consumer.set_paused_of(&ahead, true);
+            self.consumer.set_paused_of(&wanted, false);
         }
         if self.is_full() {
             let since = *self.full_since.get_or_insert_with(Stopwatch::start);
             if !self.paused && since.elapsed() >= STALLED {
-                self.topic.set_paused(true);
+                self.consumer.set_paused(true);
                 self.paused = true;
             }
         } else {
             self.full_since = None;
             if std::mem::take(&mut self.paused) {
-                self.topic.set_paused(false);
+                self.consumer.set_paused(false);
                 self.merge.all_resumed();
             }
         }
@@ -319,14 +321,15 @@ impl Fetch {
         match trouble {
             Polled::Nothing | Polled::Record(_) => {}
             Polled::End(partition) => drop(self.at_end.insert(partition)),
+            Polled::SomeEnd => self.assign(&self.assembly.positions())?,
             Polled::OutOfRange(_) => {
-                self.topic.check_id()?;
+                self.consumer.check_ids()?;
                 self.reposition()?;
             }
             Polled::Refused(reason) => return Err(KafkaError::Refused(reason).into()),
             Polled::NoTopic(error) => {
                 if !self.disconnected {
-                    warn!(topic = self.topic.name(), error, "the topic is gone; reading goes on when it is back");
+                    warn!(error, "a topic is gone; reading goes on when it is back");
                 }
                 self.disconnected = true;
             }
@@ -346,9 +349,11 @@ impl Fetch {
         let mut positions = self.assembly.positions();
         let told = self.lost.clone();
         for (partition, position) in &mut positions {
-            match self.topic.bounds_of(*partition) {
-                Ok(bounds) => *position = reachable(&self.topic, *partition, *position, bounds, &mut self.lost)?,
-                Err(error) => warn!(%error, %partition, "its bounds are unknown"),
+            match self.consumer.bounds_of(*partition) {
+                Ok(bounds) => *position = reachable(&self.consumer, *partition, *position, bounds, &mut self.lost)?,
+                Err(error) => {
+                    warn!(%error, partition = %self.consumer.topics().show(*partition), "its bounds are unknown")
+                }
             }
         }
         for (partition, range) in self.lost.iter().filter(|(partition, range)| told.get(partition) != Some(range)) {
@@ -358,7 +363,7 @@ impl Fetch {
     }
 
     fn look_for_partitions(&mut self) -> Result<(), SourceError> {
-        let now = match self.topic.partitions(Duration::from_secs(1)) {
+        let now = match self.consumer.partitions(Duration::from_secs(1)) {
             Ok(now) => now,
             Err(error) => {
                 self.contact.is_refused(&error);
@@ -370,20 +375,26 @@ impl Fetch {
             self.stalls = Stalls::default();
         }
         self.contact.is_there();
-        self.topic.check_id()?;
+        self.consumer.check_ids()?;
         if self.waiting.is_none() && !self.paused {
             // What is buffered waits for other partitions, and not for Kafka.
             let mut positions = self.assembly.positions();
             positions.retain(|partition, _| !self.merge.has_buffered(*partition));
-            self.stalls.look(&self.topic, &positions);
+            self.stalls.look(&self.consumer, &positions);
         }
         let known: BTreeSet<Partition> = self.assembly.partitions().collect();
         let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
+        if !new.is_empty()
+            && let Err(error) = self.consumer.find_ids()
+        {
+            self.contact.is_refused(&error);
+            return Ok(());
+        }
         let mut is_any_added = false;
         for partition in new {
             // Nobody has read it, so it is read from its first record whatever `start` says of the old ones.
-            let Ok((low, high)) = self.topic.bounds_of(partition) else { continue };
-            info!(%partition, start = %low, "new partition");
+            let Ok((low, high)) = self.consumer.bounds_of(partition) else { continue };
+            info!(partition = %self.consumer.topics().show(partition), start = %low, "new partition");
             self.assembly.add_partition(partition, low);
             self.partitions.insert(partition);
             self.ends.insert(partition, high);
@@ -400,7 +411,7 @@ impl Fetch {
     }
 
     fn assign(&mut self, positions: &Positions) -> Result<(), SourceError> {
-        self.topic.assign(positions)?;
+        self.reader = Arc::new(self.consumer.read(positions)?);
         self.paused = false; // an assignment starts unpaused
         // What was buffered is not read by the positions, and comes again.
         self.merge.clear();
@@ -415,17 +426,22 @@ fn now_millis() -> i64 {
 
 /// `position`, or the first offset after it that Kafka still holds, of what lies between its `bounds`; then those before are `lost`.
 fn reachable(
-    topic: &Topic,
+    consumer: &Consumer,
     partition: Partition,
     position: Offset,
     (low, high): (Offset, Offset),
     lost: &mut Ranges,
 ) -> Result<Offset, SourceError> {
     if position > high {
-        return Err(SourceError::Recreated { topic: topic.name().to_owned(), partition, end: high, stored: position });
+        return Err(SourceError::Recreated {
+            topic: consumer.topics().name_of(partition).to_string(),
+            partition: partition.number(),
+            end: high,
+            stored: position,
+        });
     }
     if position < low {
-        warn!(%partition, from = %position, to = %low, records = low.0 - position.0,
+        warn!(partition = %consumer.topics().show(partition), from = %position, to = %low, records = low.0 - position.0,
             "Kafka has deleted records that were not read; they are lost, keep the topic longer");
         lost.insert(partition, OffsetRange { start: position, end: low });
         return Ok(low);

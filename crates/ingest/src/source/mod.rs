@@ -1,4 +1,4 @@
-//! Where micro-batches come from: a Kafka topic, read and decoded ahead of the loop on threads of their own.
+//! Where micro-batches come from: Kafka's topics, read and decoded ahead of the loop on threads of their own.
 //!
 //! Offsets come from the caller (who has them from the store); Kafka's group
 //! offsets are written for lag tools and never read back.
@@ -11,6 +11,7 @@ mod error;
 mod fetch;
 mod held;
 mod merge;
+mod order;
 mod owned;
 mod replay;
 mod stall;
@@ -22,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wardwatch_config::{SourceSpec, Trigger};
-use wardwatch_kafka::{Bounds, Topic};
+use wardwatch_kafka::{Bounds, Consumer};
 use wardwatch_model::telemetry::join;
 use wardwatch_model::terms::{Positions, Ranges};
 
@@ -36,7 +37,7 @@ pub use replay::{Repeated, repeat};
 #[derive(Debug)]
 pub struct Source {
     fetching: Fetching,
-    topic: Arc<Topic>,
+    consumer: Arc<Consumer>,
 }
 
 /// The thread that fetches, and what it has closed.
@@ -59,24 +60,24 @@ pub enum Next {
 }
 
 impl Source {
-    /// Starts reading `topic` at `positions`, of which each must lie within `bounds` or before it.
+    /// Starts reading the topics of `consumer` at `positions`, of which each must lie within `bounds` or before it.
     ///
     /// What a partition no longer holds is skipped, with a warning that says how many records are lost.
     ///
     /// # Errors
     /// A position beyond a partition's end.
     pub fn start(
-        topic: Topic,
+        consumer: Consumer,
         spec: &SourceSpec,
         trigger: Trigger,
         positions: &Positions,
         bounds: &Bounds,
         until: Until,
     ) -> Result<Self, SourceError> {
-        let topic = Arc::new(topic);
-        let fetch = fetch::Fetch::new(Arc::clone(&topic), spec, trigger, positions, bounds, until)?;
+        let consumer = Arc::new(consumer);
+        let fetch = fetch::Fetch::new(Arc::clone(&consumer), spec, trigger, positions, bounds, until)?;
         let fetching = Fetching::start(move |sender, stopped| fetch.run(sender, stopped))?;
-        Ok(Self { fetching, topic })
+        Ok(Self { fetching, consumer })
     }
 
     /// Waits at most `patience` for the next batch.
@@ -89,7 +90,7 @@ impl Source {
 
     /// Tells Kafka how far the store has got, for lag tools. A failure is logged and changes nothing.
     pub fn show_progress(&self, ranges: &Ranges) {
-        self.topic.commit_group_offsets(ranges);
+        self.consumer.commit_group_offsets(ranges);
     }
 }
 

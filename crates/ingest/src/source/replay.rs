@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use wardwatch_config::SourceSpec;
-use wardwatch_kafka::{Polled, Topic};
+use wardwatch_kafka::{Consumer, Polled};
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
@@ -36,13 +36,13 @@ pub struct Repeated {
 
 /// Reads `batches` again, in their order, and hands each to `take`.
 ///
-/// The consumer of `topic` is left with another assignment. Each partition's ranges must follow each other.
+/// Whoever reads by `consumer` gets nothing more. Each partition's ranges must follow each other.
 ///
 /// # Errors
 /// What `take` says, or Kafka refuses. A broker that does not answer is waited for until `stopped`, and the rest is
 /// left out then.
 pub fn repeat<E: From<SourceError>>(
-    topic: &Topic,
+    consumer: &Consumer,
     spec: &SourceSpec,
     batches: &[Ranges],
     stopped: &dyn Fn() -> bool,
@@ -59,8 +59,8 @@ pub fn repeat<E: From<SourceError>>(
             to += 1;
         }
         let group = &batches[from..to];
-        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries), starts(group))?;
-        let (mut read, lows) = read_spans(topic, &spans(group), assembly.headers(), stopped)?;
+        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries, consumer.topics()), starts(group))?;
+        let (mut read, lows) = read_spans(consumer, &spans(group), assembly.headers(), stopped)?;
         for (index, ranges) in (from..).zip(group) {
             let mut missing = 0;
             for (partition, range) in ranges {
@@ -119,7 +119,7 @@ fn take_range(records: &mut Vec<OwnedRecord>, range: OffsetRange) -> Vec<OwnedRe
 type Read = (BTreeMap<Partition, Vec<OwnedRecord>>, Positions);
 
 fn read_spans(
-    topic: &Topic,
+    consumer: &Consumer,
     spans: &Ranges,
     headers: &[String],
     stopped: &dyn Fn() -> bool,
@@ -128,7 +128,7 @@ fn read_spans(
     let mut open: BTreeMap<Partition, Offset> = BTreeMap::new();
     let mut positions = Positions::new();
     for (partition, span) in spans {
-        let (low, high) = topic.bounds_of(*partition)?;
+        let (low, high) = consumer.bounds_of(*partition)?;
         lows.insert(*partition, low);
         let (start, end) = (span.start.max(low), span.end.min(high));
         if start < end {
@@ -136,11 +136,12 @@ fn read_spans(
             open.insert(*partition, end);
         }
     }
-    topic.assign(&positions)?;
+    let mut reader = consumer.read(&positions)?;
     let mut read: BTreeMap<Partition, Vec<OwnedRecord>> = BTreeMap::new();
     let mut waiting = Stopwatch::start();
     while !open.is_empty() && !stopped() {
-        match topic.poll(TICK) {
+        let mut is_to_be_read_anew = false;
+        match reader.poll(TICK) {
             Polled::Nothing if waiting.elapsed() > Duration::from_secs(10) => {
                 warn!("Kafka does not answer; reading again goes on when it does");
                 waiting = Stopwatch::start();
@@ -150,6 +151,7 @@ fn read_spans(
                 waiting = Stopwatch::start();
                 let (partition, offset) = message.place();
                 let Some(end) = open.get(&partition).copied() else { continue };
+                positions.insert(partition, Offset(offset.0 + 1));
                 if offset < end {
                     read.entry(partition).or_default().push(OwnedRecord::of(&message, headers));
                 }
@@ -158,9 +160,14 @@ fn read_spans(
                 }
             }
             Polled::End(partition) => drop(open.remove(&partition)),
+            Polled::SomeEnd => is_to_be_read_anew = true,
             Polled::OutOfRange(error) | Polled::NoTopic(error) | Polled::Refused(error) | Polled::Away(error) => {
                 warn!(error, "reading again");
             }
+        }
+        if is_to_be_read_anew {
+            positions.retain(|partition, _| open.contains_key(partition));
+            reader = consumer.read(&positions)?;
         }
     }
     Ok((read, lows))

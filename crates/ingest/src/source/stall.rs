@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use wardwatch_kafka::Topic;
+use wardwatch_kafka::Consumer;
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{Offset, Partition, Positions};
 
@@ -52,14 +52,14 @@ impl Stalls {
     }
 
     /// Looks at partitions that have not moved for a while, and tells of those that should have.
-    pub(super) fn look(&mut self, topic: &Topic, positions: &Positions) {
+    pub(super) fn look(&mut self, consumer: &Consumer, positions: &Positions) {
         for (partition, position) in positions {
             match self.seen.get(partition) {
                 Some((seen, _)) if seen == position => {}
                 _ => {
                     self.seen.insert(*partition, (*position, Stopwatch::start()));
                     if self.told.remove(partition).is_some() {
-                        info!(%partition, next_offset = %position, "the partition is read again");
+                        info!(partition = %consumer.topics().show(*partition), next_offset = %position, "the partition is read again");
                     }
                 }
             }
@@ -80,9 +80,9 @@ impl Stalls {
                 break;
             }
             self.last = Some(partition);
-            let reason = match topic.held(partition) {
+            let reason = match consumer.held(partition) {
                 Some(reason) => Some(reason),
-                None => match topic.bounds_within(partition, AT_A_TIME) {
+                None => match consumer.bounds_within(partition, AT_A_TIME) {
                     Ok((_, end)) if end > position => Some(format!("{} records wait", end.0 - position.0)),
                     Ok(_) => None,
                     Err(error) => Some(error.reason()),
@@ -95,7 +95,7 @@ impl Stalls {
             let looked = Stopwatch::start();
             let found = self.told.get(&partition).map_or(looked, |told| told.found);
             if self.told.insert(partition, Told { found, looked, reason: reason.clone() }).is_none() {
-                warn!(%partition, next_offset = %position, seconds = since.as_secs(), reason,
+                warn!(partition = %consumer.topics().show(partition), next_offset = %position, seconds = since.as_secs(), reason,
                     "nothing is read of a partition; it is tried again and again");
             }
         }

@@ -165,7 +165,8 @@ pub(super) async fn status(State(app): State<App>) -> Result<Response, Problem> 
     let job = app.job.clone();
     let read = app.stores.with(move |store| {
         let found = findings(store, &job, patience(&job), SystemClock.now())?;
-        Ok::<_, StoreError>((store.status(&job.source.topic)?, found))
+        let topics = store.topics(&job.source.topics)?;
+        Ok::<_, StoreError>((store.status(&topics)?, found))
     });
     let (status, found) = read.await?;
     let found = app.services.trouble().and_then(|trouble| trouble.finding()).into_iter().chain(found);

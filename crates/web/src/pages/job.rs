@@ -54,12 +54,13 @@ pub(crate) async fn job(State(app): State<App>, Extension(visitor): Extension<Vi
         if !store.has_tables()? {
             return Ok(None);
         }
+        let topics = store.topics(&job.source.topics)?;
         Ok::<_, StoreError>(Some(Facts {
             unwatched: findings(store, &job, patience(&job), SystemClock.now())?,
-            status: store.status(&job.source.topic)?,
+            status: store.status(&topics)?,
             batches: store.batch_rows(BatchId(i64::MAX as u64), MOST)?,
-            rejects: store.reject_rows(&job.source.topic, MOST)?,
-            late: store.late_rows(&job.source.topic, MOST)?,
+            rejects: store.reject_rows(&topics, MOST)?,
+            late: store.late_rows(&topics, MOST)?,
             edits: store.edit_rows(MOST)?,
             costs: store.cost_rows()?,
             outlets: store.outlet_states()?,
@@ -105,7 +106,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
         (not_watched(unwatched, now, zone))
         div .columns {
             section .panel { h2 { "Job " (app.job.name) } dl .facts-list {
-                dt { "Topic" } dd { (app.job.source.topic) }
+                dt { (if app.job.source.topics.is_several() { "Topics" } else { "Topic" }) } dd { (app.job.source.topics) }
                 dt { "Records" } dd { (status.records) }
                 dt { "Rejects" } dd { (status.rejects) }
                 dt { "Values left empty" } dd { (status.artefacts) }
@@ -113,7 +114,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
                 dt { "Late rows" } dd { (status.late) }
                 dt { "Duplicates" } dd { (status.duplicates) }
                 dt { "Rows no table takes" } dd { (status.bad_rows) }
-                @for (partition, offset) in &status.positions { dt { "Partition " (partition) } dd {
+                @for (partition, offset) in &status.positions { dt { "Partition " (status.topics.show(*partition)) } dd {
                     "goes on at " (offset)
                     @if let Some(watermark) = status.watermarks.get(partition) { ", watermark " (ago(watermark.0, now, zone)) }
                 } }
