@@ -137,8 +137,11 @@ fn the_settings_of_the_guide_to_forms_are_taken() {
                 columns += &format!("{column} = {{ type = \"{kind}\" }}\n");
             }
         }
+        if !source.contains("topic") {
+            source += "topic = \"t\"\n";
+        }
         let text = format!(
-            "[source]\nbrokers = \"b\"\ntopic = \"t\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\n{source}\n\
+            "[source]\nbrokers = \"b\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\n{source}\n\
              [source.columns]\n{columns}\n{forms}\n[store]\nurl = \"sqlite://x.db\"\n[sql]\ndir = \".\"\n"
         );
         std::fs::write(&file, text).unwrap();

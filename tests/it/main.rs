@@ -42,6 +42,7 @@ mod records;
 mod recovery;
 mod references;
 mod reload;
+mod replays;
 mod report_guide;
 mod reports;
 mod services;

@@ -1,19 +1,19 @@
-//! `wardwatch rejects`: the records that became no rows, by what is wrong with them; one of them, with the place marked; and what would
-//! become of them by the job file as it is now.
+//! `wardwatch rejects`: the records that became no rows, by what is wrong with them; one of them, with the place marked; what would
+//! become of them by the job file as it is now; and that the job is to read them again.
+
+mod chosen;
+mod replay;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use anyhow::bail;
-
-use wardwatch_config::Job;
-use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
-use wardwatch_model::terms::{Offset, Partition};
-use wardwatch_model::topics::Topics;
-use wardwatch_store::{RejectRow, Store};
+use wardwatch_ingest::decode::Decoder;
+use wardwatch_model::terms::Offset;
+use wardwatch_pipeline::{ReadAgain, read_again};
+use wardwatch_store::{RejectRow, ReplayState, Store};
 
 use super::arguments::JobFile;
 use super::table::aligned;
+use chosen::{kind, of_record, place, place_of};
 
 /// The arguments of `rejects`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,8 @@ enum RejectsCommand {
     List(List),
     /// Show a record with the place that is wrong, and what would become of it now
     Show(Show),
+    /// Have the job read rejects again, by its description as it is now
+    Replay(replay::Replay),
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,17 +50,12 @@ struct Show {
     place: (String, Offset),
 }
 
-fn place(text: &str) -> Result<(String, Offset), String> {
-    let parsed =
-        text.split_once(':').and_then(|(partition, offset)| Some((partition.to_owned(), Offset(offset.parse().ok()?))));
-    parsed.ok_or_else(|| "write partition and offset, as in 0:1234".to_owned())
-}
-
 impl Rejects {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
             RejectsCommand::List(list) => list.run(),
             RejectsCommand::Show(show) => show.run(),
+            RejectsCommand::Replay(replay) => replay.run(),
         }
     }
 }
@@ -90,62 +87,48 @@ impl List {
     }
 }
 
-/// Where a record stands, as `show` takes it.
-fn place_of(reject: &RejectRow, topics: &Topics) -> String {
-    let topic = if topics.names().len() > 1 { format!("{}/", reject.topic) } else { String::new() };
-    format!("{topic}{}:{}", reject.partition, reject.offset)
-}
-
-/// What a reason has in common with others: without the texts and numbers of the record.
-fn kind(reason: &str) -> String {
-    let mut kind = String::new();
-    let mut parts = reason.split('"');
-    kind.push_str(&without_digits(parts.next().unwrap_or_default()));
-    let mut is_quoted = true;
-    for part in parts {
-        // The name of a column or field stands behind its word; what a record has stands alone.
-        let is_name = ["column ", "field ", "form ", "vital ", "header "].iter().any(|word| kind.ends_with(word));
-        match is_quoted {
-            true if is_name => kind.push_str(&format!("\"{part}\"")),
-            true => kind.push_str("\"…\""),
-            false => kind.push_str(&without_digits(part)),
-        }
-        is_quoted = !is_quoted;
-    }
-    kind
-}
-
-fn without_digits(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
 impl Show {
     fn run(&self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
         let mut store = Store::connect(&job.store, &job.name)?;
         let topics = store.topics(&job.source.topics)?;
         let (shown, offset) = &self.place;
-        let Some(partition) = topics.find(shown) else {
-            let first = topics.names().first().map_or_else(|| Arc::from("TOPIC"), |(_, name)| Arc::clone(name));
-            bail!(
-                "the job reads no partition \"{shown}\"; write its number, with the topic where there are several: {first}/0"
-            );
-        };
-        let rejects = store.rejects_of(&topics, partition, *offset)?;
-        let Some(first) = rejects.iter().find(|reject| !reject.raw.is_empty()).or(rejects.first()) else {
-            bail!(
-                "no record at partition {shown}, offset {offset} was rejected; `wardwatch rejects list` shows which were"
-            );
-        };
+        let rejects = of_record(&mut store, &topics, &self.place)?;
+        let states = store.replay_states(&topics)?;
+        let mut decoder = Decoder::reading(&job.source, &topics);
         for reject in &rejects {
             let item =
                 if rejects.len() > 1 || reject.item > 0 { format!(", item {}", reject.item) } else { String::new() };
             println!("partition {shown}, offset {offset}{item}, batch {}: {}", reject.batch, reject.reason);
-            println!("{}", marked(&first.raw, &reject.reason));
+            println!("{}", marked(&reject.raw, &reject.reason));
+            let Some(place) = reject.place(&topics) else { continue };
+            println!(
+                "{}",
+                match states.get(&place) {
+                    Some(ReplayState::Rows(batch, rows)) =>
+                        format!("  read again with batch {batch}: {}", counted(*rows)),
+                    Some(ReplayState::Again(batch, reason)) =>
+                        format!("  read again with batch {batch} and rejected: {reason}"),
+                    Some(ReplayState::Asked) => "  it is to be read again; the job has not done so yet".to_owned(),
+                    None =>
+                        format!("  by the job file as it is now: {}", outcome(&read_again(&mut decoder, place, reject))),
+                }
+            );
         }
-        println!("{}", now(&job, (partition, *offset), first));
         Ok(())
     }
+}
+
+/// What would become of a reject.
+fn outcome(again: &ReadAgain) -> String {
+    match again.rows.num_rows() {
+        0 => format!("no row, {}", again.reason),
+        rows => counted(i64::try_from(rows).unwrap_or(i64::MAX)),
+    }
+}
+
+fn counted(rows: i64) -> String {
+    format!("{rows} row{}", if rows == 1 { "" } else { "s" })
 }
 
 /// So much of a record is shown around what is marked.
@@ -179,46 +162,9 @@ fn marked(raw: &[u8], reason: &str) -> String {
     format!("  {before}{shown}{behind}\n{margin}{}", "^".repeat(length.max(1)))
 }
 
-/// What would become of a record by the job file as it is now.
-fn now(job: &Job, (partition, offset): (Partition, Offset), reject: &RejectRow) -> String {
-    let mut records = RawRecords::default();
-    let mut decoder = Decoder::new(&job.source);
-    let headers = vec![None; decoder.headers().len()];
-    records.push(RawRecord {
-        partition,
-        offset,
-        stamp: reject.stamped_at.map(|at| at.timestamp_millis()),
-        key: reject.key.as_deref(),
-        headers: &headers,
-        payload: Some(&reject.raw),
-    });
-    let decoded = decoder.decode(&records);
-    let outcome = format!(
-        "by the job file as it is now: {} rows, {} rejected, {} left out",
-        decoded.rows.num_rows(),
-        decoded.rejects.len(),
-        decoded.ignored
-    );
-    match decoded.rejects.first() {
-        Some(reject) => format!("{outcome}; {}", reject.reason),
-        None => outcome,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_that_differ_in_what_records_have_are_of_one_kind() {
-        let soon = kind("column \"event_time\": \"soon\" is not a valid time; write it like \"2026-01-01T00:00:00Z\"");
-        assert_eq!(
-            soon,
-            kind("column \"event_time\": \"now\" is not a valid time; write it like \"2026-01-01T00:00:00Z\"")
-        );
-        assert_ne!(soon, kind("column \"until\": \"now\" is not a valid time; write it like \"2026-01-01T00:00:00Z\""));
-        assert_eq!(kind("not JSON: expected a colon at position 17"), kind("not JSON: expected a colon at position 3"));
-    }
 
     #[test]
     fn the_place_that_a_reason_names_is_marked() {

@@ -86,6 +86,8 @@ pub struct SourceSpec {
     pub time_zone: Tz,
     /// A record longer than this is a reject.
     pub max_record_bytes: usize,
+    /// So long rejects are kept; `None` is for ever.
+    pub keep_rejects: Option<Duration>,
     /// What is handed to librdkafka as it is.
     pub properties: BTreeMap<String, String>,
     /// The columns a record becomes.

@@ -188,6 +188,9 @@ impl Checker<'_> {
                 .map(|after| (!after.is_zero()).then_some(after))?,
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
             max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
+            keep_rejects: self
+                .or_default(raw.keep_rejects, "90d", |text| duration(text, Zero::Allowed))
+                .map(|keep| (!keep.is_zero()).then_some(keep))?,
             properties,
             columns: columns?,
             forms: forms?,

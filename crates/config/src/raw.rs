@@ -117,6 +117,8 @@ pub(super) struct RawSource {
     pub(super) time_zone: Option<Text>,
     /// A record longer than this is a reject: "1MiB".
     pub(super) max_record_bytes: Option<Text>,
+    /// So long rejects are kept: "90d"; "0s" is for ever.
+    pub(super) keep_rejects: Option<Text>,
     /// Handed to librdkafka as they are.
     #[serde(default)]
     pub(super) properties: BTreeMap<String, Text>,

@@ -115,6 +115,12 @@ pub(super) fn as_json(rows: &RecordBatch, row: usize) -> String {
     String::from_utf8_lossy(&json.into_inner()).trim_end().to_owned()
 }
 
+/// Rows as JSON objects, from which [`decoded_again`](crate::decoded_again) makes them again.
+#[must_use]
+pub fn row_values(rows: &RecordBatch) -> Vec<String> {
+    (0..rows.num_rows()).map(|row| as_json(rows, row)).collect()
+}
+
 /// How far a partition has got within the rows, in microseconds.
 struct Reached {
     watermark: i64,

@@ -37,8 +37,12 @@ pub struct Reject {
     pub place: Place,
     /// Its key, if it has one.
     pub key: Option<Vec<u8>>,
+    /// Those of its headers that the job reads and that are texts.
+    pub headers: Vec<(String, String)>,
     /// The record's bytes, all of them; empty where an earlier reject of the same record has them.
     pub raw: Vec<u8>,
+    /// Whether nothing of the record became a row.
+    pub is_whole: bool,
     /// Why it is no row.
     pub reason: String,
     /// The patient, where the record says whose it is.

@@ -1,5 +1,7 @@
 //! What a batch leaves goes into the store, in one transaction.
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use wardwatch_alert::Change;
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::BatchId;
@@ -86,6 +88,7 @@ impl JudgedBatch {
             && written.alerting.is_empty()
             && written.encounters.is_empty()
             && written.attached_later.is_empty()
+            && written.replays.is_empty()
             && written.failures.is_empty()
             && written.queries.is_empty()
             && written.edits.is_empty()
@@ -129,7 +132,7 @@ impl JudgedBatch {
             event_time: &admitted.event_time,
             spans: &rows.spans,
             records: batch.records,
-            frame_rows: batch.rows.num_rows() - admitted.attached_later.len(),
+            frame_rows: batch.rows.num_rows() - admitted.attached_later.len() - admitted.replayed.len(),
             rejects: &batch.rejects,
             artefacts: &batch.artefacts,
             ignored: batch.ignored,
@@ -140,6 +143,8 @@ impl JudgedBatch {
             most_pending: MOST_PENDING,
             unattached: &admitted.unattached,
             attached_later: &admitted.attached_later,
+            replays: &admitted.replays,
+            forget_rejects: forget_rejects(plan, admitted.now),
             encounters: state.attaching.answers(),
             encounters_version: state.attaching.encounters().version(),
             alerting: Alerting { changes: &self.changes, answers: &self.answers, notifications: &self.notifications },
@@ -153,6 +158,12 @@ impl JudgedBatch {
             prepared_ms: batch.closed.elapsed().as_secs_f64() * 1_000.0,
         }
     }
+}
+
+/// From before which time rejects are let go of.
+fn forget_rejects(plan: &Plan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let keep = plan.job.source.keep_rejects.and_then(|keep| TimeDelta::from_std(keep).ok())?;
+    now.checked_sub_signed(keep)
 }
 
 /// The queries whose state is to be stored: those that fail or do no longer, and those whose table does.

@@ -15,6 +15,7 @@ use wardwatch_frame::{Attached, decoded_again};
 use wardwatch_ingest::source::{Repeated, repeat};
 use wardwatch_kafka::Consumer;
 use wardwatch_model::event_time::EventTime;
+use wardwatch_model::record::Place;
 use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
 use wardwatch_store::{LoggedBatch, Store, StoredSnapshot};
@@ -26,6 +27,7 @@ use super::memory::Memory;
 use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
 use super::options::RunOptions;
 use super::plan::{Plan, STREAMS};
+use super::replays::{behind, judged, places, without_rejected};
 use super::retry::Retry;
 use super::state::JobState;
 
@@ -135,6 +137,9 @@ impl Recovery {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
         let waited = retry.until_done(|| store.attached_later(&plan.topics, (self.next, last)))?;
+        let oldest = log.first().map_or(self.next, |logged| logged.batch);
+        let rejected = retry.until_done(|| store.rejected_places(&plan.topics, (oldest, last)))?;
+        let replayed = retry.until_done(|| store.replayed_rows(&plan.topics, (self.next, last)))?;
         let ranges: Vec<Ranges> = log.iter().map(|batch| batch.ranges.clone()).collect();
         let records: i64 = ranges.iter().flat_map(Ranges::values).map(|range| range.end.0 - range.start.0).sum();
         if records > 0 {
@@ -143,8 +148,11 @@ impl Recovery {
         }
         repeat(consumer, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
             let Repeated { index, batch, missing } = &repeated;
-            let rows = with_waited(waited.get(&log[*index].batch), &batch.rows);
-            self.one(plan, &log[*index], &rows, &failed);
+            let id = &log[*index].batch;
+            let rows = with_waited(waited.get(id), &without_rejected(&batch.rows, rejected.get(id)));
+            let again = replayed.get(id).map(|values| decoded_again(&rows.schema(), values).0);
+            let places = again.iter().flat_map(places).collect();
+            self.one(plan, &log[*index], (&behind(&rows, again.as_slice()), &places), &failed);
             if *missing > 0 {
                 self.lost_to = Some((log[*index].batch, log[*index].event_now));
             }
@@ -157,7 +165,7 @@ impl Recovery {
 
     /// Whether nothing lies between what was repeated and what the loop has at hand.
     pub(super) fn is_reached_by(&self, passed: &Passed, last: BatchId) -> bool {
-        self.next > last || passed.0.front().is_some_and(|(first, _)| first.batch <= self.next)
+        self.next > last || passed.0.front().is_some_and(|(first, ..)| first.batch <= self.next)
     }
 
     /// Repeats the batches behind those that were repeated, as far as the loop has them at hand.
@@ -174,16 +182,23 @@ impl Recovery {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
         self.attaching.know(retry.until_done(|| store.applied_encounters())?);
-        for (logged, rows) in &passed.0 {
+        for (logged, rows, replayed) in &passed.0 {
             if logged.batch >= self.next {
-                self.one(plan, logged, rows, &failed);
+                self.one(plan, logged, (rows, replayed), &failed);
                 self.next = logged.batch.next();
             }
         }
         Ok(())
     }
 
-    fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
+    /// The places in `replayed` are those of rows that were rejects: rules were not judged at them.
+    fn one(
+        &mut self,
+        plan: &mut Plan,
+        logged: &LoggedBatch,
+        (rows, replayed): (&RecordBatch, &BTreeSet<Place>),
+        failed: &Failed,
+    ) {
         // Batches may be left out between two of them.
         self.memory.event_time.watermark = logged.watermark_before;
         self.attaching.bring(logged.encounters);
@@ -193,7 +208,7 @@ impl Recovery {
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
         if logged.batch > self.streams_to {
-            self.memory.note_samples(plan, &rows.all, logged.now);
+            self.memory.note_samples(plan, &judged(&rows.all, replayed), logged.now);
             self.memory.streams.catch_up(&logged.ranges.keys().copied().collect(), logged.now);
         }
         let input = Input {
@@ -258,7 +273,7 @@ fn with_waited(waited: Option<&Vec<String>>, rows: &RecordBatch) -> RecordBatch 
 
 /// The batches that the loop has committed last, with their rows, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Passed(VecDeque<(LoggedBatch, RecordBatch)>);
+pub(super) struct Passed(VecDeque<(LoggedBatch, RecordBatch, BTreeSet<Place>)>);
 
 impl Passed {
     /// So many are kept: more than pass between the last that a thread has repeated and the taking over.
@@ -277,7 +292,7 @@ impl Passed {
             watermark_before: passing.watermark_before,
             encounters: state.attaching.encounters().version(),
         };
-        self.0.push_back((logged, passing.rows));
+        self.0.push_back((logged, passing.rows, passing.replayed));
         if self.0.len() > Self::MOST {
             self.0.pop_front();
         }
@@ -294,6 +309,7 @@ pub(super) struct Passing {
     behind: BatchId,
     watermark_before: Option<Watermark>,
     rows: RecordBatch,
+    replayed: BTreeSet<Place>,
 }
 
 impl Passing {
@@ -302,6 +318,7 @@ impl Passing {
             behind: state.last_batch,
             watermark_before: state.memory.event_time.watermark,
             rows: admitted.decoded.clone(),
+            replayed: admitted.replayed.clone(),
         }
     }
 }

@@ -237,7 +237,9 @@ mod tests {
         Reject {
             place: Place { partition: Partition(0), offset: Offset(stamped), item: Item(0) },
             key: None,
+            headers: Vec::new(),
             raw: Vec::new(),
+            is_whole: true,
             reason: "it is no JSON object".to_owned(),
             patient: patient.map(str::to_owned),
             stamped_at: Some(second(stamped)),

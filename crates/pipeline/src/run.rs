@@ -107,7 +107,7 @@ fn run_as_holder(
                 if let Some(edit) = reloader.poll(plan, state.last_batch)? {
                     take_edit(edit, plan, store, &mut state, &mut references, (now, &options.retry()))?;
                 }
-                take_encounters(store, &mut state, now, &options.retry())?;
+                take_requests(plan, store, &mut state, now, &options.retry())?;
                 let mut admitted = AdmittedBatch::of(*batch, plan, &mut state, now);
                 admitted.shows_life = state.committed.left_of(SHOWS_LIFE_EVERY).is_zero();
                 options.health.note_kafka(kafka_outage(&admitted, &plan.topics));
@@ -133,11 +133,11 @@ fn run_as_holder(
                 admitted.shows_life = summary.batches == 0;
                 step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
                 // Whom people have discharged is gone now, not with the next record.
-                take_encounters(store, &mut state, clock.now(), &options.retry())?;
-                while state.attaching.is_due() && !(options.stopped)() {
+                take_requests(plan, store, &mut state, clock.now(), &options.retry())?;
+                while (state.attaching.is_due() || state.replays.is_due()) && !(options.stopped)() {
                     let admitted = nothing(plan, &mut state, clock.now(), AtEnd::LeaveWindows);
                     step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
-                    take_encounters(store, &mut state, clock.now(), &options.retry())?;
+                    take_requests(plan, store, &mut state, clock.now(), &options.retry())?;
                 }
                 // What waits for a table that takes rows again, or was given out by a new query, is written now, not by the next run.
                 while state.has_due_rows(plan, clock.now()) && !(options.stopped)() {
@@ -158,13 +158,15 @@ fn run_as_holder(
     Ok(summary)
 }
 
-/// Applies what people and systems have said of encounters since the batch before, and reads what waited for that.
-fn take_encounters(
+/// Applies what people and systems have said since the batch before: of encounters, with what waited for that, and of rejects.
+fn take_requests(
+    plan: &Plan,
     store: &mut Store,
     state: &mut JobState,
     now: DateTime<Utc>,
     retry: &Retry<'_>,
 ) -> Result<(), RunError> {
+    retry.until_done(|| state.replays.read(plan, store))?;
     let event_now = state.memory.event_time.now.unwrap_or(now);
     let asked = retry.until_done(|| store.open_encounters(event_now))?;
     state.attaching.apply(asked);

@@ -18,6 +18,7 @@ use super::coverage::Coverage;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::quarantine::Quarantine;
+use super::replays::Replays;
 use super::tables::TableStates;
 
 /// What the loop carries from batch to batch. All of it is in the store too, or can be read again.
@@ -26,6 +27,8 @@ pub(super) struct JobState {
     pub(super) last_now: Option<DateTime<Utc>>,
     pub(super) memory: Memory,
     pub(super) attaching: Attaching,
+    /// The rejects that the next batch reads again.
+    pub(super) replays: Replays,
     pub(super) episodes: OpenEpisodes,
     pub(super) quarantine: Quarantine,
     pub(super) tables: TableStates,
@@ -99,6 +102,7 @@ impl JobState {
             last_now: resume.last_now,
             memory: Memory::new(plan, resume.event_time),
             attaching: Attaching::new(plan, resume.encounters),
+            replays: Replays::new(),
             coverage: Coverage::new(resume.unjudged, &resume.episodes),
             episodes: OpenEpisodes::new(resume.episodes, resume.silences),
             quarantine: Quarantine::new(resume.queries),

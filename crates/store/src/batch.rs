@@ -15,6 +15,7 @@ use super::cost::QueryCost;
 use super::coverage::CoverageChanges;
 use super::encounters::{AttachedLater, EncounterAnswer};
 use super::reference::ReferenceChange;
+use super::rejected::ReplayAnswer;
 use super::snapshot::Snapshot;
 use super::table_rows::{Pending, TableFault, TableRows};
 
@@ -57,6 +58,10 @@ pub struct Commit<'a> {
     pub unattached: &'a [Unattached],
     /// Rows that waited in `unattached` and are somebody's with this batch.
     pub attached_later: &'a [AttachedLater],
+    /// Rejects from before this time are let go of.
+    pub forget_rejects: Option<DateTime<Utc>>,
+    /// What became of rejects that were read again.
+    pub replays: &'a [ReplayAnswer],
     /// What became of requests about encounters.
     pub encounters: &'a [EncounterAnswer],
     /// As of which version rows were attached.

@@ -81,6 +81,7 @@ impl Store {
         self.write_alerting(commit.batch, commit.now, &commit.alerting, &mut bad)?;
         self.write_encounters(commit.batch, commit.encounters)?;
         self.write_attached_later(commit.batch, commit.topics, commit.attached_later)?;
+        self.write_replays(commit.batch, commit.topics, commit.replays)?;
         self.write_costs(commit.costs)?;
         if let Some(coverage) = commit.coverage {
             self.write_coverage(commit.batch, coverage, &mut bad)?;
@@ -157,6 +158,7 @@ impl Store {
                 raw: first(&reject.raw, raw),
                 key: reject.key.as_ref().map(|bytes| first(bytes, key)),
                 patient: reject.patient.clone(),
+                headers: reject.headers.clone(),
                 reason: format!(
                     "{} (only the first {} of {all} bytes fit max_allowed_packet)",
                     reject.reason,
@@ -175,6 +177,9 @@ impl Store {
         // Once in a while is enough: what a batch adds is bounded too.
         if commit.batch.0.is_multiple_of(64) {
             self.bound_unattached()?;
+            if let Some(before) = commit.forget_rejects {
+                self.forget_rejects(before)?;
+            }
         }
         Ok(())
     }

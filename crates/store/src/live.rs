@@ -12,6 +12,7 @@ use super::database::Dialect;
 use super::error::StoreError;
 use super::insert::batch_value;
 use super::quote::quoted;
+use super::rejected::RejectRow;
 use super::row::Row;
 use super::scan::public;
 use super::system::{BATCHES, EDITS, LATE_ROWS, QUERY_COSTS, REJECTS};
@@ -53,29 +54,6 @@ pub struct BatchRow {
     pub failures: i64,
     /// From its closing to its commit, without the latter, milliseconds.
     pub prepared_ms: f64,
-}
-
-/// A record that became no row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectRow {
-    /// Its topic.
-    pub topic: String,
-    /// Its partition, by its number in the topic.
-    pub partition: i64,
-    /// Its offset.
-    pub offset: i64,
-    /// Which of the record's rows it would have been.
-    pub item: i64,
-    /// The record's bytes; empty where an earlier item has them.
-    pub raw: Vec<u8>,
-    /// The record's key, if it has one.
-    pub key: Option<Vec<u8>>,
-    /// When Kafka stamped it.
-    pub stamped_at: Option<DateTime<Utc>>,
-    /// Why.
-    pub reason: String,
-    /// The batch that it came with.
-    pub batch: BatchId,
 }
 
 /// A row that came too late for windows.
@@ -354,7 +332,8 @@ impl Store {
 }
 
 /// What is read of a reject.
-const REJECT_COLUMNS: &str = "`topic`, `partition`, `offset`, `item`, `batch`, `reason`, `stamped_at`, `raw`, `key`";
+const REJECT_COLUMNS: &str =
+    "`topic`, `partition`, `offset`, `item`, `batch`, `reason`, `stamped_at`, `raw`, `key`, `headers`, `whole`";
 
 fn reject(values: &[Value]) -> Result<RejectRow, StoreError> {
     let mut row = Row::new(REJECTS, values);
@@ -362,5 +341,8 @@ fn reject(values: &[Value]) -> Result<RejectRow, StoreError> {
     let (batch, reason, stamped_at) = (row.batch()?, row.text()?, row.optional_time());
     let bytes = |place: usize| values.get(place).and_then(Value::as_bytes).map(<[u8]>::to_vec);
     let (raw, key) = (bytes(7).unwrap_or_default(), bytes(8));
-    Ok(RejectRow { topic, partition, offset, item, raw, key, stamped_at, reason, batch })
+    let headers = values.get(9).and_then(Value::as_text).and_then(|text| serde_json::from_str(text).ok());
+    let headers = headers.unwrap_or_default();
+    let is_whole = values.get(10).and_then(Value::as_int).is_some_and(|whole| whole != 0);
+    Ok(RejectRow { topic, partition, offset, item, raw, key, headers, is_whole, stamped_at, reason, batch })
 }

@@ -91,9 +91,20 @@ impl OwnRow<'_> {
                     batch_value(batch),
                     reject.patient.as_deref().map_or(Value::Null, Value::text),
                     Value::time(reject.stamped_at),
+                    headers_value(&reject.headers),
+                    Value::Int(reject.is_whole.into()),
                 ];
                 place(reject.place).into_iter().chain(rest).collect()
             }
         }
     }
+}
+
+fn headers_value(headers: &[(String, String)]) -> Value {
+    if headers.is_empty() {
+        return Value::Null;
+    }
+    let object: serde_json::Map<String, serde_json::Value> =
+        headers.iter().map(|(name, text)| (name.clone(), text.clone().into())).collect();
+    Value::Text(serde_json::Value::Object(object).to_string())
 }

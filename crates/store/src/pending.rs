@@ -435,6 +435,8 @@ mod tests {
                 most_pending: self.most,
                 unattached: &[],
                 attached_later: &[],
+                replays: &[],
+                forget_rejects: None,
                 encounters: &[],
                 encounters_version: Version::default(),
                 alerting: Alerting { changes: &[], answers: &[], notifications: &[] },

@@ -11,6 +11,7 @@ pub(super) const TOPIC_NUMBERS: &str = "topic_numbers";
 pub(super) const BATCHES: &str = "batches";
 pub(super) const BATCH_RANGES: &str = "batch_ranges";
 pub(super) const REJECTS: &str = "rejects";
+pub(super) const REJECT_REPLAYS: &str = "reject_replays";
 pub(super) const ARTEFACTS: &str = "artefacts";
 pub(super) const LATE_ROWS: &str = "late_rows";
 pub(super) const ENCOUNTERS: &str = "encounters";
@@ -49,6 +50,7 @@ pub const NAMES: &[&str] = &[
     BATCHES,
     BATCH_RANGES,
     REJECTS,
+    REJECT_REPLAYS,
     ARTEFACTS,
     LATE_ROWS,
     ENCOUNTERS,
@@ -185,9 +187,34 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("patient_id", Kind::Text),
                 // NULL where the topic keeps no stamps, and in rows of before 0.2.
                 ("stamped_at", Kind::Time),
+                // A JSON object; NULL where the job reads no headers, and in rows of before 0.3.
+                ("headers", Kind::Text),
+                // NULL in rows of before 0.3.
+                ("whole", Kind::Bool),
             ],
         )
-        .with_added_to_key("item"),
+        .with_added_to_key("item")
+        .indexed_by(&["job", "batch"]),
+        // Rejects that people have asked to be read again. `batch` is the one that did; then `row_values` has what became rows, a JSON
+        // object a line, and `reason` why it was rejected again.
+        TableSpec::system(
+            REJECT_REPLAYS,
+            &["job", "topic", "partition", "offset", "item"],
+            &[
+                ("job", Kind::Text),
+                ("topic", Kind::Text),
+                ("partition", Kind::Int),
+                ("offset", Kind::Int),
+                ("item", Kind::Int),
+                ("asked_at", Kind::Time),
+                ("author", Kind::Text),
+                ("batch", Kind::Int),
+                ("row_count", Kind::Int),
+                ("reason", Kind::Text),
+                ("row_values", Kind::Text),
+            ],
+        )
+        .indexed_by(&["job", "batch"]),
         TableSpec::system(
             ARTEFACTS,
             &["job", "topic", "partition", "offset", "item", "column_name"],

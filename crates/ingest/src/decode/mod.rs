@@ -31,15 +31,15 @@ mod time;
 mod tree;
 mod unwrap;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::{Int32Type, SchemaRef};
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 
 use wardwatch_config::SourceSpec;
-use wardwatch_model::record::{Item, Reject};
+use wardwatch_model::record::{Item, OFFSET_COLUMN, PARTITION_COLUMN, Reject};
 use wardwatch_model::topics::Topics;
 
 use crate::schemas::Schemas;
@@ -137,12 +137,41 @@ impl Decoder {
     /// Decodes at most [`CHUNK`] records.
     pub fn decode(&mut self, records: &RawRecords) -> Decoded {
         debug_assert!(records.len() <= CHUNK, "so many are decoded at once");
-        if let [form] = &mut self.forms[..]
-            && form.takes_all()
-        {
-            return form.decode(records).decoded;
+        let mut decoded = match &mut self.forms[..] {
+            [form] if form.takes_all() => form.decode(records).decoded,
+            _ => self.decode_each_form(records),
+        };
+        self.complete_rejects(records, &mut decoded);
+        decoded
+    }
+
+    /// Says of rejects what is found out from their records: headers, and whether anything of them became a row.
+    fn complete_rejects(&self, records: &RawRecords, decoded: &mut Decoded) {
+        if decoded.rejects.is_empty() {
+            return;
         }
-        self.decode_each_form(records)
+        let partitions = decoded.rows[PARTITION_COLUMN].as_primitive::<Int32Type>().values();
+        let offsets = decoded.rows[OFFSET_COLUMN].as_primitive::<Int64Type>().values();
+        let with_rows: HashSet<(i32, i64)> = partitions.iter().copied().zip(offsets.iter().copied()).collect();
+        let mut counts: HashMap<(i32, i64), usize> = HashMap::new();
+        let place = |reject: &Reject| (reject.place.partition.0, reject.place.offset.0);
+        decoded.rejects.iter().for_each(|reject| *counts.entry(place(reject)).or_default() += 1);
+        let by_place: HashMap<(i32, i64), usize> = match self.headers.is_empty() {
+            true => HashMap::new(),
+            false => (0..records.len())
+                .map(|record| ((records.partition(record).0, records.offset(record).0), record))
+                .collect(),
+        };
+        for reject in &mut decoded.rejects {
+            let place = place(reject);
+            reject.is_whole = reject.place.item.0 == 0 && counts[&place] == 1 && !with_rows.contains(&place);
+            let Some(record) = by_place.get(&place) else { continue };
+            let text = |(index, name): (usize, &String)| {
+                let bytes = records.header(*record, index, self.headers.len())?;
+                Some((name.clone(), std::str::from_utf8(bytes).ok()?.to_owned()))
+            };
+            reject.headers = self.headers.iter().enumerate().filter_map(text).collect();
+        }
     }
 
     /// What becomes of one record, and where each of its values stood; `records` has no other.

@@ -150,7 +150,9 @@ impl RawRecords {
         Reject {
             place: self.place(of),
             key: self.keys.get(record).map(<[u8]>::to_vec),
+            headers: Vec::new(),
             raw: Vec::new(),
+            is_whole: false,
             reason,
             patient,
             event_time: event_time.and_then(DateTime::from_timestamp_micros),
