@@ -31,9 +31,28 @@ fn a_division_by_zero_is_its_own_querys_fault() {
 }
 
 #[test]
-fn two_rows_with_one_key_are_refused_with_the_key() {
-    let error = failure("tables/doubled", "-- @key: patient_id\nSELECT patient_id, heart_rate FROM vitals");
-    assert_eq!(error, "two rows have the key patient_id = \"P1\"");
+fn of_two_rows_with_one_key_the_last_one_counts_however_records_come_together() {
+    let doubled = "-- @key: patient_id\nSELECT patient_id, heart_rate FROM vitals";
+    let (job, topic, database) = TestJob::on_mysql();
+    let job = job.query("tables/doubled", doubled);
+    topic.put_samples("P1", &[(1, 81.0), (2, 82.0), (3, 83.0)]);
+    topic.put_samples("P2", &[(1, 70.0)]);
+    job.run_once();
+    assert_eq!(database.rows("SELECT patient_id, heart_rate FROM doubled ORDER BY 1"), ["P1|83", "P2|70"]);
+    assert_eq!(database.rows("SELECT state FROM queries WHERE query = 'doubled'"), Vec::<String>::new());
+    let aside = database.rows("SELECT reason, row_values FROM bad_rows ORDER BY row_values");
+    let reason = "two rows have the key patient_id = \"P1\": another row of the batch took its place";
+    assert_eq!(aside.len(), 2, "{aside:?}");
+    assert!(
+        aside.iter().zip(["81", "82"]).all(|(row, rate)| row.starts_with(reason) && row.contains(rate)),
+        "{aside:?}"
+    );
+    // As between batches.
+    topic.put_samples("P1", &[(4, 84.0)]);
+    job.run_once();
+    assert_eq!(database.rows("SELECT patient_id, heart_rate FROM doubled ORDER BY 1"), ["P1|84", "P2|70"]);
+    let preview = job.command("preview").args(["doubled", "--last", "10"]).output().unwrap();
+    assert!(crate::fixtures::told(&preview).contains("two rows have the key"), "{}", crate::fixtures::told(&preview));
 }
 
 #[test]

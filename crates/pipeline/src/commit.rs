@@ -119,7 +119,9 @@ impl JudgedBatch {
                 let new = outcome.and_then(|outcome| outcome.rows.as_ref().ok());
                 let rows: Vec<_> = state.backfill.get(&spec.name).into_iter().flatten().chain(new).cloned().collect();
                 let (way, pending) = tables.way(&spec.name, admitted.now);
-                (!rows.is_empty() || way == Way::CatchUp).then_some(TableRows { spec, rows, way, pending })
+                let replaced = outcome.and_then(|outcome| outcome.replaced.as_ref());
+                let replaced = replaced.map(|replaced| (replaced.rows.clone(), replaced.reason.clone()));
+                (!rows.is_empty() || way == Way::CatchUp).then_some(TableRows { spec, rows, replaced, way, pending })
             })
             .collect();
         // A table that may still be at fault says so before much is written.

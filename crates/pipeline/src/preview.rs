@@ -49,7 +49,8 @@ pub fn preview(
     for batch in batches.iter_mut().take(if windowed { 2 } else { 1 }) {
         for outcome in batch.outcomes.drain(..) {
             let rows = outcome.rows.map_err(|failure| told(query, &outcome.query, failure))?;
-            if let Some(trouble) = outcome.trouble {
+            let doubled = outcome.replaced.map(|replaced| QueryFailure(replaced.reason));
+            if let Some(trouble) = outcome.trouble.or(doubled) {
                 return Err(told(query, &outcome.query, trouble));
             }
             if outcome.query == query {

@@ -220,7 +220,17 @@ mod tests {
             trouble => (Ok(RecordBatch::new_empty(std::sync::Arc::new(Schema::empty()))), trouble),
         };
         let took = std::time::Duration::ZERO;
-        Outcome { query: query.to_owned(), rows, samples: None, clear: None, counted, closing, trouble, took }
+        Outcome {
+            query: query.to_owned(),
+            rows,
+            replaced: None,
+            samples: None,
+            clear: None,
+            counted,
+            closing,
+            trouble,
+            took,
+        }
     }
 
     /// The queries that fail after each of these batches, one a second, and those that are left out of the next.

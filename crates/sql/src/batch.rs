@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use wardwatch_model::terms::{BatchId, Partition, Watermark};
 
 use super::execute::QueryFailure;
+use super::keyed::Replaced;
 
 /// One micro-batch as queries see it.
 #[derive(Debug)]
@@ -95,6 +96,8 @@ pub struct Outcome {
     pub query: String,
     /// Its rows; those of a table query are in the order of their key.
     pub rows: Result<RecordBatch, QueryFailure>,
+    /// Of a table query: rows of which others have taken the place.
+    pub replaced: Option<Replaced>,
     /// Of a rule that is judged sample by sample: of which row of [`Judged`] each of its rows is, where each is of one.
     pub samples: Option<Int64Array>,
     /// Of a rule with `@clear_when`: the rows at which that is true, and of which samples they are.

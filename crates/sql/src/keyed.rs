@@ -1,15 +1,26 @@
-//! A table query's rows in the order of their key, which must differ from row to row.
+//! A table query's rows in the order of their key, of each key the last one.
+
+use std::collections::HashSet;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::row::{RowConverter, SortField};
 
-/// `rows` sorted by the columns called `key`.
+/// Rows in whose place others of the same batch stand, which have their keys and come behind them.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// Those rows.
+    pub rows: RecordBatch,
+    /// What is said of them, with the key of the first.
+    pub reason: String,
+}
+
+/// `rows` sorted by the columns called `key`, of each key the last one, and the others.
 ///
-/// Databases insert rows in the order of their key fastest, and two writers in one order cannot deadlock.
-/// A row whose key is NULL somewhere is left to the store, which puts it aside. Errors: two rows with one key, named by its
-/// values.
-pub(super) fn in_key_order(rows: RecordBatch, key: &[String]) -> Result<RecordBatch, String> {
+/// Databases insert rows in the order of their key fastest, and two writers in one order cannot deadlock. That the last one counts is as
+/// between batches, so it does not matter where one ends. A row whose key is NULL somewhere is left to the store, which puts it aside.
+/// Errors: a column of the key is not there.
+pub(super) fn in_key_order(rows: RecordBatch, key: &[String]) -> Result<(RecordBatch, Option<Replaced>), String> {
     let columns: Vec<ArrayRef> = key
         .iter()
         .map(|name| match rows.column_by_name(name) {
@@ -27,10 +38,14 @@ pub(super) fn in_key_order(rows: RecordBatch, key: &[String]) -> Result<RecordBa
     order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
     let is_whole = |row: u32| columns.iter().all(|column| column.is_valid(row as usize));
     let is_doubled = |pair: &&[u32]| keys.row(pair[0] as usize) == keys.row(pair[1] as usize) && is_whole(pair[0]);
-    if let Some(pair) = order.windows(2).find(is_doubled) {
-        return Err(format!("two rows have the key {}", describe(key, &columns, pair[0] as usize)));
-    }
-    take_record_batch(&rows, &UInt32Array::from(order)).map_err(|error| error.to_string())
+    let replaced: Vec<u32> = order.windows(2).filter(is_doubled).map(|pair| pair[0]).collect();
+    let taken =
+        |order: Vec<u32>| take_record_batch(&rows, &UInt32Array::from(order)).map_err(|error| error.to_string());
+    let Some(first) = replaced.first() else { return Ok((taken(order)?, None)) };
+    let reason = format!("two rows have the key {}", describe(key, &columns, *first as usize));
+    let gone: HashSet<u32> = replaced.iter().copied().collect();
+    order.retain(|row| !gone.contains(row));
+    Ok((taken(order)?, Some(Replaced { rows: taken(replaced)?, reason })))
 }
 
 fn describe(key: &[String], columns: &[ArrayRef], row: usize) -> String {

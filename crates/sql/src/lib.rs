@@ -42,6 +42,7 @@ pub use execute::{Limits, QueryFailure};
 pub use file::{QueryFile, QueryKind, files, is_hidden, load_draft, load_set};
 pub use given::{artefacts_schema, encounters_now_schema, given_rows, open_alerts_schema};
 pub use kept::{Kept, SavedQuery};
+pub use keyed::Replaced;
 pub use lint_names::LINTS;
 pub use periods::ReferenceChange;
 pub use query::Planned;

@@ -12,7 +12,7 @@ use wardwatch_model::terms::{BatchId, Watermark};
 use super::batch::{Closing, Input, Outcome};
 use super::execute::{QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
-use super::keyed::in_key_order;
+use super::keyed::{Replaced, in_key_order};
 use super::query::{Body, Planned, Query};
 use super::sampled::split;
 use super::slot::Slot;
@@ -97,7 +97,8 @@ impl Run {
             }
             Body::Plain(plan) => {
                 let mut rows = self.readable(&query.planned).and_then(|()| runner.run(plan));
-                rows = rows.and_then(|rows| keyed(&query.planned.file, rows));
+                let mut replaced = None;
+                rows = rows.and_then(|rows| keyed(&query.planned.file, rows, &mut replaced));
                 let clear = query.clear.as_ref().filter(|_| rows.is_ok()).map(|plan| runner.run(plan));
                 let clear = clear.transpose().unwrap_or_else(|failure| {
                     rows = Err(QueryFailure(format!("@clear_when: {failure}")));
@@ -112,7 +113,7 @@ impl Run {
                     Err(failure) => (Err(failure), None),
                 };
                 let (closing, took) = (Closing::NoneDue, Duration::ZERO);
-                Outcome { query: name, rows, samples, clear, counted: true, closing, trouble: None, took }
+                Outcome { query: name, rows, replaced, samples, clear, counted: true, closing, trouble: None, took }
             }
         };
         self.outcomes.push(outcome);
@@ -188,9 +189,10 @@ impl Run {
             }
         }
         let rows = concat_batches(&planned.schema, &given).map_err(|error| QueryFailure(error.to_string()));
-        let rows = rows.and_then(|rows| keyed(&planned.file, rows));
+        let mut replaced = None;
+        let rows = rows.and_then(|rows| keyed(&planned.file, rows, &mut replaced));
         let (samples, clear, took) = (None, None, Duration::ZERO);
-        Outcome { query: planned.file.name.clone(), rows, samples, clear, counted, closing, trouble, took }
+        Outcome { query: planned.file.name.clone(), rows, replaced, samples, clear, counted, closing, trouble, took }
     }
 
     /// The open windows of a query as they stand. Where it reads another's windows, those that are open count too, but
@@ -210,9 +212,13 @@ impl Run {
     }
 }
 
-fn keyed(file: &QueryFile, rows: RecordBatch) -> Result<RecordBatch, QueryFailure> {
+fn keyed(file: &QueryFile, rows: RecordBatch, replaced: &mut Option<Replaced>) -> Result<RecordBatch, QueryFailure> {
     match &file.kind {
-        QueryKind::Table(header) => in_key_order(rows, &header.key).map_err(QueryFailure),
+        QueryKind::Table(header) => {
+            let (rows, others) = in_key_order(rows, &header.key).map_err(QueryFailure)?;
+            *replaced = others;
+            Ok(rows)
+        }
         QueryKind::Rule(_) | QueryKind::View => Ok(rows),
     }
 }

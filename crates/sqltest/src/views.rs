@@ -128,7 +128,8 @@ impl Held {
         self.views.clear();
         for outcome in batch.outcomes {
             let Some(query) = plan.engine.queries().find(|query| query.file.name == outcome.query) else { continue };
-            let trouble = outcome.trouble.map(|trouble| trouble.to_string());
+            let doubled = outcome.replaced.map(|replaced| replaced.reason);
+            let trouble = outcome.trouble.map(|trouble| trouble.to_string()).or(doubled);
             let rows = match outcome.rows {
                 Ok(batch) => rows(&batch),
                 Err(failure) => {

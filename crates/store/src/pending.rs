@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::BatchId;
 
-use super::bad_rows::BadRowsOfBatch;
+use super::bad_rows::{BadRows, BadRowsOfBatch};
 use super::batch::Commit;
 use super::connection::Store;
 use super::error::StoreError;
@@ -63,6 +63,9 @@ impl Store {
         } else {
             self.keep(commit, table, &mut pending)?;
         }
+        if let Some((rows, reason)) = &table.replaced {
+            bad.add(&table.spec.name, &columns_of(rows), put_aside(rows, reason));
+        }
         match bad.raised_by_all(&table.spec.name) {
             Some(failure) => Err(failure.of_table(&table.spec.name)),
             None => Ok(pending),
@@ -71,7 +74,7 @@ impl Store {
 
     fn write_rows(&mut self, spec: &TableSpec, rows: &RecordBatch, bad: &mut BadRowsOfBatch) -> Result<(), StoreError> {
         // Rows that have waited may be older than an edit of their query, so they bring their own columns.
-        let columns: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let columns = columns_of(rows);
         let target = Target { table: &spec.name, columns: &columns, on_duplicate: OnDuplicate::Replace(&spec.key) };
         let mut values =
             (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| Value::of(column, row)).collect());
@@ -367,6 +370,26 @@ impl Pending {
     }
 }
 
+fn columns_of(rows: &RecordBatch) -> Vec<String> {
+    rows.schema().fields().iter().map(|field| field.name().clone()).collect()
+}
+
+/// Rows that the table is not given; some are named, the others counted.
+fn put_aside(rows: &RecordBatch, reason: &str) -> BadRows {
+    const MOST_NAMED: usize = 10;
+    let mut bad = BadRows::default();
+    for row in 0..rows.num_rows() {
+        match row < MOST_NAMED {
+            true => {
+                let values: Vec<Value> = rows.columns().iter().map(|column| Value::of(column, row)).collect();
+                bad.add(&values, format!("{reason}: another row of the batch took its place"));
+            }
+            false => bad.count_one(),
+        }
+    }
+    bad
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -430,7 +453,7 @@ mod tests {
                 ignored: 0,
                 late: &[],
                 duplicates: 0,
-                tables: vec![TableRows { spec: &self.spec, rows, way, pending: self.pending }],
+                tables: vec![TableRows { spec: &self.spec, rows, replaced: None, way, pending: self.pending }],
                 table_faults: &[],
                 most_pending: self.most,
                 unattached: &[],
