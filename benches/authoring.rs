@@ -36,7 +36,7 @@ fn main() {
     for query in ["tachycardia", "vitals_1m", "news2_1m", "patient_status"] {
         timed(&format!("preview: {query} of {RECORDS} records"), &mut || {
             let plan = Plan::load(&job).unwrap();
-            let past = Past::of_file(&plan.job, file.path(), None, None).unwrap();
+            let past = Past::of_file(&plan, file.path(), None, None).unwrap();
             let previewed = preview(&plan, query, &past, &[]).unwrap();
             assert!(previewed.rows.num_rows() > 0, "{query}");
         });

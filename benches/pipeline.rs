@@ -217,7 +217,8 @@ fn decoded_rows(job: &Job) -> Vec<arrow::array::RecordBatch> {
     let topic = kafka::Consumer::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
     let bounds = topic.bounds().unwrap();
     let positions = topic.starts(job.source.start, &bounds, &Default::default()).unwrap();
-    let mut source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();
+    let mut source =
+        Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp, None).unwrap();
     let mut rows = Vec::new();
     while let Next::Batch(batch) = source.next(Duration::from_secs(10)).unwrap() {
         rows.push(batch.rows);
@@ -318,7 +319,8 @@ fn decode_all(job: &Job) {
     let topic = kafka::Consumer::connect(&job.source, Duration::from_secs(10), &|| false).unwrap();
     let bounds = topic.bounds().unwrap();
     let positions = topic.starts(job.source.start, &bounds, &Default::default()).unwrap();
-    let mut source = Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp).unwrap();
+    let mut source =
+        Source::start(topic, &job.source, job.trigger, &positions, &bounds, Until::CaughtUp, None).unwrap();
     let mut rows = 0;
     loop {
         match source.next(Duration::from_secs(10)).unwrap() {

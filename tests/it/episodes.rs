@@ -103,7 +103,7 @@ fn real_recordings_give_the_episodes_that_were_counted_in_any_batches() {
         let file = job.folder.path().join("records.jsonl");
         std::fs::write(&file, &text).unwrap();
         let plan = || Plan::load(&job.file()).unwrap();
-        let past = Past::of_file(&plan().job, &file, None, None).unwrap();
+        let past = Past::of_file(&plan(), &file, None, None).unwrap();
         assert_eq!((past.rows.num_rows(), past.rejects), (25_493, 0));
 
         let backlog = episodes(plan(), &past.rows, std::iter::empty());

@@ -51,6 +51,7 @@ mod several_devices;
 mod shipped_rules;
 mod simulator;
 mod source;
+mod source_sql;
 mod standby;
 mod store_faults;
 mod stores;

@@ -222,7 +222,7 @@ fn alarms(folder: &Path) -> Vec<Episode> {
     let plan = Plan::load(&job("patient_vitals")).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), records(folder)).unwrap();
-    let past = Past::of_file(&plan.job, file.path(), None, None).unwrap();
+    let past = Past::of_file(&plan, file.path(), None, None).unwrap();
     let mut offline = OfflineJob::new(plan);
     let mut known: BTreeMap<EpisodeId, Episode> = BTreeMap::new();
     let start: DateTime<Utc> = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();

@@ -49,7 +49,7 @@ impl Backtest {
             bail!("--from is not before --to; there is no time between them");
         }
         let past = match &self.input {
-            Some(file) => Past::of_file(&plan.job, file, self.from, self.to)?,
+            Some(file) => Past::of_file(&plan, file, self.from, self.to)?,
             None => {
                 let mut store = Store::connect(&plan.job.store, &plan.job.name)?;
                 Past::of_store(&plan.job, &mut store, self.from, self.to)?

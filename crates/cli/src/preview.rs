@@ -59,8 +59,8 @@ impl Preview {
         let (plan, query) = self.file.with_query(&self.query, Takes::Queries)?;
         let given = self.given(&plan)?;
         let past = match (&self.input, self.last) {
-            (Some(file), _) => Past::of_file(&plan.job, file, None, None)?,
-            (None, last) => Past::of_topic(&plan.job, last.unwrap_or_default(), PATIENCE)?,
+            (Some(file), _) => Past::of_file(&plan, file, None, None)?,
+            (None, last) => Past::of_topic(&plan, last.unwrap_or_default(), PATIENCE)?,
         };
         let previewed = preview(&plan, &query, &past, &given).with_context(|| format!("query \"{query}\" fails"))?;
         self.notes(&previewed, &past);

@@ -6,7 +6,6 @@ mod replay;
 
 use std::collections::BTreeMap;
 
-use wardwatch_ingest::decode::Decoder;
 use wardwatch_model::terms::Offset;
 use wardwatch_pipeline::{ReadAgain, read_again};
 use wardwatch_store::{RejectRow, ReplayState, Store};
@@ -95,7 +94,7 @@ impl Show {
         let (shown, offset) = &self.place;
         let rejects = of_record(&mut store, &topics, &self.place)?;
         let states = store.replay_states(&topics)?;
-        let mut decoder = Decoder::reading(&job.source, &topics);
+        let mut decoder = wardwatch_pipeline::decoder(&job, &topics)?;
         for reject in &rejects {
             let item =
                 if rejects.len() > 1 || reject.item > 0 { format!(", item {}", reject.item) } else { String::new() };

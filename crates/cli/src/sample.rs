@@ -9,7 +9,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
 
 use wardwatch_config::Job;
-use wardwatch_ingest::decode::{Decoder, Found, RawRecords};
+use wardwatch_ingest::decode::{Found, RawRecords};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::Offset;
@@ -40,7 +40,7 @@ impl Sample {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
         let topics = job.source.topics.unnumbered();
-        let mut decoder = Decoder::reading(&job.source, &topics);
+        let mut decoder = wardwatch_pipeline::decoder(&job, &topics)?;
         let faults = decoder.faults();
         if !faults.is_empty() {
             let fault = |message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message };

@@ -107,7 +107,7 @@ impl OfflineJob {
         }
         let state = nothing_yet(&plan);
         let forms = vec![Form { rules: plan.rules.clone(), episodes: OpenEpisodes::default() }];
-        let decoder = Decoder::new(&plan.job.source);
+        let decoder = plan.decoder();
         Self { plan, state, decoder, next: Positions::new(), forms, log: Vec::new() }
     }
 

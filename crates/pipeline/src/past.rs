@@ -12,12 +12,14 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use wardwatch_config::Job;
-use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecords, frame_schema};
+use wardwatch_ingest::decode::{CHUNK, RawRecords, frame_schema};
 use wardwatch_ingest::source::{SourceError, repeat};
 use wardwatch_kafka::{Consumer, KafkaError};
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::{Offset, OffsetRange, Ranges};
 use wardwatch_store::{Store, StoreError};
+
+use super::plan::Plan;
 
 use super::file_records::records_of_file;
 
@@ -91,14 +93,14 @@ impl Past {
     /// # Errors
     /// The file cannot be read, or holds no record of the job's.
     pub fn of_file(
-        job: &Job,
+        plan: &Plan,
         file: &Path,
         from: Option<DateTime<Utc>>,
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
+        let job = &plan.job;
         let given = records_of_file(job, file).map_err(|source| PastError::File { file: file.to_owned(), source })?;
-        let topics = job.source.topics.unnumbered();
-        let mut decoder = Decoder::reading(&job.source, &topics);
+        let mut decoder = plan.decoder();
         let (mut batches, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
         let mut ignored = 0;
         let headers = decoder.headers().to_vec();
@@ -106,7 +108,12 @@ impl Past {
             let mut records = RawRecords::default();
             for record in chunk {
                 // Its line is where people find it.
-                record.push(&mut records, Offset(i64::try_from(record.line).unwrap_or(i64::MAX)), &headers, &topics);
+                record.push(
+                    &mut records,
+                    Offset(i64::try_from(record.line).unwrap_or(i64::MAX)),
+                    &headers,
+                    &plan.topics,
+                );
             }
             let decoded = decoder.decode(&records);
             batches.push(decoded.rows);
@@ -151,7 +158,8 @@ impl Past {
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn of_topic(job: &Job, count: usize, patience: Duration) -> Result<Self, PastError> {
+    pub fn of_topic(plan: &Plan, count: usize, patience: Duration) -> Result<Self, PastError> {
+        let job = &plan.job;
         let consumer = Consumer::connect(&job.source, patience, &|| false)?;
         let wanted = i64::try_from(count).unwrap_or(i64::MAX);
         let ranges: Ranges = consumer
@@ -162,7 +170,7 @@ impl Past {
             })
             .collect();
         let mut read = Vec::new();
-        repeat::<PastError>(&consumer, &job.source, &[ranges], &|| false, &mut |repeated| {
+        repeat::<PastError>(&consumer, (&job.source, plan.reshaping()), &[ranges], &|| false, &mut |repeated| {
             read.push(repeated.batch);
             Ok(())
         })?;

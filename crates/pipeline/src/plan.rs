@@ -12,7 +12,7 @@ use wardwatch_alert::{
 };
 use wardwatch_config::{Form, Job};
 use wardwatch_frame::schema_with;
-use wardwatch_ingest::decode::{Decoder, frame_schema};
+use wardwatch_ingest::decode::{Decoder, Reshaping, frame_schema};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
 use wardwatch_model::header::RuleHeader;
 use wardwatch_model::record::{ITEM_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, STAMP_COLUMN};
@@ -20,6 +20,8 @@ use wardwatch_model::terms::Severity;
 use wardwatch_model::topics::Topics;
 use wardwatch_sql::{Engine, Limits, Planned, QueryFile, QueryKind, Seed, Source, load_draft, load_seeds, load_set};
 use wardwatch_store::{SYSTEM_TABLES, TableSpec};
+
+use crate::reshape::SourceSql;
 
 /// What is valid for longer than this is measured seldom.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -31,6 +33,8 @@ pub struct Plan {
     pub job: Job,
     /// The topics that it reads, with the numbers that its store has kept of them.
     pub topics: Topics,
+    /// What makes rows of what is decoded.
+    pub(super) source_sql: Option<SourceSql>,
     /// Its queries.
     pub engine: Engine,
     /// The tables that its table queries fill.
@@ -54,6 +58,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A decoder of the job's records.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::reading(&self.job.source, &self.topics).reshaped_by(&self.job.source, self.reshaping())
+    }
+
+    /// What makes rows of what is decoded, where the set has that.
+    pub(super) fn reshaping(&self) -> Option<&Reshaping> {
+        self.source_sql.as_ref().map(|sql| &sql.reshaping)
+    }
+
     /// Reads and checks everything that a job is made of. Needs no Kafka and no store.
     ///
     /// # Errors
@@ -301,6 +315,7 @@ impl Plan {
             valid_for: values_valid_for(&job),
         };
         let limits = Limits { time: job.sql.time_limit, memory: job.sql.memory_limit, groups: job.sql.max_groups };
+        let source_sql = SourceSql::of(&job)?;
         let engine = Engine::plan(files, &seeds, &source, limits)?;
         let mut faults: Vec<Diagnostic> = Decoder::new(&job.source)
             .faults()
@@ -352,6 +367,7 @@ impl Plan {
         };
         Ok(Self {
             topics: job.source.topics.unnumbered(),
+            source_sql,
             engine,
             tables,
             references,

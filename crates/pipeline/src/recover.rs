@@ -130,7 +130,7 @@ impl Recovery {
         if self.next > last && earlier.is_empty() {
             return Ok(());
         }
-        let spec = plan.job.source.clone();
+        let (spec, reshaping) = (plan.job.source.clone(), plan.reshaping().cloned());
         let log = retry.until_done(|| store.logged_batches(&plan.topics, &earlier, self.next, last))?;
         self.attaching.know(retry.until_done(|| store.applied_encounters())?);
         let failed = retry.until_done(|| {
@@ -146,19 +146,25 @@ impl Recovery {
             let from = earlier.values().copied().min().unwrap_or(self.next);
             info!(%from, to = %last, records, "reading again what windows and history need");
         }
-        repeat(consumer, &spec, &ranges, retry.stopped, &mut |repeated: Repeated| -> Result<(), RunError> {
-            let Repeated { index, batch, missing } = &repeated;
-            let id = &log[*index].batch;
-            let rows = with_waited(waited.get(id), &without_rejected(&batch.rows, rejected.get(id)));
-            let again = replayed.get(id).map(|values| decoded_again(&rows.schema(), values).0);
-            let places = again.iter().flat_map(places).collect();
-            self.one(plan, &log[*index], (&behind(&rows, again.as_slice()), &places), &failed);
-            if *missing > 0 {
-                self.lost_to = Some((log[*index].batch, log[*index].event_now));
-            }
-            on_repeat(index + 1, log.len());
-            Ok(())
-        })?;
+        repeat(
+            consumer,
+            (&spec, reshaping.as_ref()),
+            &ranges,
+            retry.stopped,
+            &mut |repeated: Repeated| -> Result<(), RunError> {
+                let Repeated { index, batch, missing } = &repeated;
+                let id = &log[*index].batch;
+                let rows = with_waited(waited.get(id), &without_rejected(&batch.rows, rejected.get(id)));
+                let again = replayed.get(id).map(|values| decoded_again(&rows.schema(), values).0);
+                let places = again.iter().flat_map(places).collect();
+                self.one(plan, &log[*index], (&behind(&rows, again.as_slice()), &places), &failed);
+                if *missing > 0 {
+                    self.lost_to = Some((log[*index].batch, log[*index].event_now));
+                }
+                on_repeat(index + 1, log.len());
+                Ok(())
+            },
+        )?;
         self.next = self.next.max(last.next());
         Ok(())
     }

@@ -21,7 +21,7 @@ use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::telemetry::Panicked;
 use wardwatch_model::terms::BatchId;
 use wardwatch_model::topics::Topics;
-use wardwatch_sql::is_hidden;
+use wardwatch_sql::{SOURCE_FILE, is_hidden};
 use wardwatch_store::{Edited, Store, StoreError};
 
 use super::error::RunError;
@@ -278,6 +278,7 @@ impl Reloader {
         let builder = Builder {
             job: self.job.clone(),
             topics: plan.topics.clone(),
+            source_sql: plan.source_sql.as_ref().map(|sql| sql.text.clone()),
             kept,
             tables: plan.tables.iter().map(|table| table.name.clone()).collect(),
             has_rules: !plan.rules.is_empty(),
@@ -362,19 +363,21 @@ fn look(set: &Path, found: &Mutex<Option<Files>>, stop: &AtomicBool) {
 fn scan(set: &Path) -> Files {
     let folders = ["tables", "views", "rules", "seeds"].map(|folder| set.join(folder));
     let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    let file = |entry: std::fs::DirEntry| {
-        let path = entry.path();
+    let source = Some(set.join(SOURCE_FILE)).filter(|path| path.exists());
+    let paths = entries.map(|entry| entry.path()).chain(source);
+    let file = |path: PathBuf| {
         let is_ours = path.extension().is_some_and(|extension| extension == "sql" || extension == "csv");
         let about = std::fs::metadata(&path).ok().filter(|about| is_ours && !is_hidden(&path) && about.is_file())?;
         Some((path, (about.len(), about.modified().ok())))
     };
-    entries.filter_map(file).collect()
+    paths.filter_map(file).collect()
 }
 
 /// What the thread needs.
 struct Builder {
     job: Job,
     topics: Topics,
+    source_sql: Option<String>,
     kept: Kept,
     tables: BTreeSet<String>,
     has_rules: bool,
@@ -402,6 +405,14 @@ impl Builder {
     fn build(self) -> Result<Box<Ready>, Refusal> {
         let mut plan = Plan::of(self.job.clone()).map_err(|faults| Refusal::Faults(faults.to_string()))?;
         plan.topics = self.topics.clone();
+        if plan.source_sql.as_ref().map(|sql| &sql.text) != self.source_sql.as_ref() {
+            let file = self.job.sql.dir.join(SOURCE_FILE);
+            let message = format!(
+                "{}:1:1: what records become is decided when the job starts: start it again to have this take effect",
+                file.display()
+            );
+            return Err(Refusal::Faults(message));
+        }
         let rules = self.job.sql.dir.join("rules");
         if self.has_rules && plan.rules.is_empty() && !rules.is_dir() {
             let message = format!("{} is gone, and all rules with it; to watch nobody, stop the job", rules.display());

@@ -100,7 +100,7 @@ impl Replays {
             self.decoder = None; // what schemas say may be another tomorrow
             return Ok(());
         }
-        let decoder = self.decoder.get_or_insert_with(|| Decoder::reading(&plan.job.source, &plan.topics));
+        let decoder = self.decoder.get_or_insert_with(|| plan.decoder());
         let mut next = Replayed::default();
         for AskedReplay { place, reject } in &asked {
             let ReadAgain { rows, reason } = read_again(decoder, *place, reject);

@@ -90,7 +90,8 @@ pub(super) fn start(
     // Recovery may have taken long, and more has come; partitions that are new are found by whoever reads.
     let later = consumer.bounds().unwrap_or_default();
     let bounds: Bounds = bounds.into_iter().map(|(p, known)| (p, later.get(&p).copied().unwrap_or(known))).collect();
-    let source = Source::start(consumer, &spec, plan.job.trigger, &positions, &bounds, options.until)?;
+    let source =
+        Source::start(consumer, &spec, plan.job.trigger, &positions, &bounds, options.until, plan.reshaping())?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
     info!(job = plan.job.name, batch = %state.last_batch, store = store.address(), "running");
     Ok(Started { source, state, clock, references, notifier })

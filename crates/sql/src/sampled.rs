@@ -10,6 +10,7 @@ use arrow::array::{AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::Column;
 use datafusion::error::Result;
+use datafusion::logical_expr::logical_plan::builder::unnest_with_options;
 use datafusion::logical_expr::logical_plan::{Projection, SubqueryAlias};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -76,6 +77,11 @@ pub(super) fn carry(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
                 None => None,
             },
             _ => None,
+        },
+        // Each of a list's items is of the row that has the list.
+        LogicalPlan::Unnest(unnest) => match carry(&unnest.input)? {
+            Some(input) => Some(unnest_with_options(input, unnest.exec_columns.clone(), unnest.options.clone())?),
+            None => None,
         },
         // A row of two samples is of neither alone.
         LogicalPlan::Join(join) => {

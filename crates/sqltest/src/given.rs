@@ -50,7 +50,7 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
     }
     let Some(form) = source.bare_form() else {
         let message = "this job's records are no bare JSON objects (forms, rows, formats, conditions); give them as texts: \
-                       given = ['{\"…\": …}']";
+                       given = '{\"…\": …}', a record a line";
         faults.extend(table.heading.first().map(|heading| (heading, message.to_owned())));
         return Err(faults);
     };
@@ -75,7 +75,7 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
         for (column, cell) in of_cells.filter(|(column, _)| !column.is_written_plainly()) {
             let message = format!(
                 "column \"{}\" is not written as it is read (units, parts, keys); give such records as texts: \
-                 given = ['{{\"…\": …}}']",
+                 given = '{{\"…\": …}}', a record a line",
                 column.name
             );
             faults.push((cell, message));

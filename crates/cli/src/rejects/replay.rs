@@ -6,7 +6,6 @@ use anyhow::bail;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 
-use wardwatch_ingest::decode::Decoder;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::record::Place;
 use wardwatch_model::terms::Offset;
@@ -62,7 +61,7 @@ impl Replay {
         let status = store.status(&topics)?;
         let watermark =
             status.last.as_ref().and_then(|last| last.watermark).map_or(i64::MIN, |mark| mark.0.timestamp_micros());
-        let mut decoder = Decoder::reading(&job.source, &topics);
+        let mut decoder = wardwatch_pipeline::decoder(&job, &topics)?;
         let mut fates: BTreeMap<String, Fate> = BTreeMap::new();
         let mut places: Vec<Place> = Vec::new();
         for reject in &rejects {

@@ -21,6 +21,7 @@ mod parsed;
 mod pattern;
 mod protobuf;
 pub(crate) mod raw;
+mod reshape;
 mod scan;
 mod schema;
 mod senml;
@@ -39,16 +40,18 @@ use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 
 use wardwatch_config::SourceSpec;
-use wardwatch_model::record::{Item, OFFSET_COLUMN, PARTITION_COLUMN, Reject};
+use wardwatch_model::record::{ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Reject};
 use wardwatch_model::topics::Topics;
 
 use crate::schemas::Schemas;
 use form::{FormDecoder, FormRows, Taken};
 use parsed::RowOf;
+use reshape::Reshaper;
 
 pub use decoded::{Decoded, Found, FoundItem};
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
 pub use raw::{CHUNK, RawRecord, RawRecords};
+pub use reshape::{Reshape, Reshaped, Reshaping};
 pub use schema::frame_schema;
 pub use unwrap::base64 as from_base64;
 
@@ -81,6 +84,7 @@ pub struct Decoder {
     /// The headers that columns are read from.
     headers: Vec<String>,
     forms: Vec<FormDecoder>,
+    reshaper: Option<Reshaper>,
 }
 
 impl Decoder {
@@ -108,7 +112,15 @@ impl Decoder {
             schema: frame_schema(&spec.columns),
             event_time: spec.columns.event_time().name.clone(),
             forms: forms.collect(),
+            reshaper: None,
         }
+    }
+
+    /// The same when somebody else makes rows of what is decoded.
+    #[must_use]
+    pub fn reshaped_by(mut self, spec: &SourceSpec, reshaping: Option<&Reshaping>) -> Self {
+        self.reshaper = reshaping.map(|make| Reshaper::new(make(), spec, &self.schema));
+        self
     }
 
     /// Why records of some form cannot be read at all: its schema is wrong.
@@ -141,6 +153,9 @@ impl Decoder {
             [form] if form.takes_all() => form.decode(records).decoded,
             _ => self.decode_each_form(records),
         };
+        if let Some(reshaper) = &mut self.reshaper {
+            reshaper.reshape(records, &mut decoded);
+        }
         self.complete_rejects(records, &mut decoded);
         decoded
     }
@@ -179,18 +194,22 @@ impl Decoder {
         let of =
             if self.forms.len() == 1 && self.forms[0].takes_all() { Forms::One(0) } else { self.forms_of(records, 0) };
         let form = match of {
-            Forms::One(form) => &mut self.forms[form],
-            Forms::Each(_) | Forms::None => {
-                let decoded = self.decode(records);
-                let items = decoded.rows["_item"].as_primitive::<Int32Type>();
-                let members = items.values().iter().map(|item| vec![Item(*item)]).collect();
-                return Found { form: None, items: Vec::new(), members, decoded };
-            }
+            Forms::One(form) => Some(form),
+            Forms::Each(_) | Forms::None => None,
         };
-        let items = form.places(records);
-        let FormRows { decoded, of, members } = form.decode(records);
-        let members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
-        Found { form: Some(form.name().to_owned()), items, members, decoded }
+        let (name, items) = match form.map(|form| &mut self.forms[form]) {
+            Some(form) => (Some(form.name().to_owned()), form.places(records)),
+            None => (None, Vec::new()),
+        };
+        if let (Some(form), None) = (form, &self.reshaper) {
+            let FormRows { decoded, of, members } = self.forms[form].decode(records);
+            let members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
+            return Found { form: name, items, members, decoded };
+        }
+        let decoded = self.decode(records);
+        let numbers = decoded.rows[ITEM_COLUMN].as_primitive::<Int32Type>();
+        let members = numbers.values().iter().map(|item| vec![Item(*item)]).collect();
+        Found { form: name, items, members, decoded }
     }
 
     /// Of which form a record is or, of a list, each of its items.

@@ -22,7 +22,7 @@ use super::batch::{MicroBatch, Unread};
 use super::error::SourceError;
 use super::held::Held;
 use super::owned::OwnedRecord;
-use crate::decode::{Decoder, RawRecord, registries};
+use crate::decode::{Decoder, RawRecord, Reshaping, registries};
 
 /// Whether the source ends when it has read what was there when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +87,10 @@ impl Fetch {
     pub(super) fn new(
         consumer: Arc<Consumer>,
         spec: &SourceSpec,
-        trigger: Trigger,
+        (trigger, until): (Trigger, Until),
         positions: &Positions,
         bounds: &Bounds,
-        until: Until,
+        reshaping: Option<&Reshaping>,
     ) -> Result<Self, SourceError> {
         let (mut reading, mut lost) = (positions.clone(), Ranges::new());
         for (partition, position) in &mut reading {
@@ -101,7 +101,8 @@ impl Fetch {
         let reader = Arc::new(consumer.read(&reading)?);
         let ends: BTreeMap<_, _> = bounds.iter().map(|(partition, (_, high))| (*partition, *high)).collect();
         let registries = registries(spec);
-        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries, consumer.topics()), positions.clone())?;
+        let decoder = Decoder::sharing(spec, &registries, consumer.topics()).reshaped_by(spec, reshaping);
+        let mut assembly = Assembly::new(decoder, positions.clone())?;
         lost.iter().for_each(|(partition, range)| assembly.skip_to(*partition, range.end));
         let at_end = reading.iter().filter(|(p, position)| ends.get(p).is_none_or(|end| *position >= end));
         Ok(Self {

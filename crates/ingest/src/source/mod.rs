@@ -27,6 +27,8 @@ use wardwatch_kafka::{Bounds, Consumer};
 use wardwatch_model::telemetry::join;
 use wardwatch_model::terms::{Positions, Ranges};
 
+use crate::decode::Reshaping;
+
 pub use batch::{MicroBatch, Unread};
 pub use contact::Standstill;
 pub use error::SourceError;
@@ -73,9 +75,10 @@ impl Source {
         positions: &Positions,
         bounds: &Bounds,
         until: Until,
+        reshaping: Option<&Reshaping>,
     ) -> Result<Self, SourceError> {
         let consumer = Arc::new(consumer);
-        let fetch = fetch::Fetch::new(Arc::clone(&consumer), spec, trigger, positions, bounds, until)?;
+        let fetch = fetch::Fetch::new(Arc::clone(&consumer), spec, (trigger, until), positions, bounds, reshaping)?;
         let fetching = Fetching::start(move |sender, stopped| fetch.run(sender, stopped))?;
         Ok(Self { fetching, consumer })
     }

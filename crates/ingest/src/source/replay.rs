@@ -15,7 +15,7 @@ use super::batch::MicroBatch;
 use super::error::SourceError;
 use super::held::Held;
 use super::owned::OwnedRecord;
-use crate::decode::{Decoder, registries};
+use crate::decode::{Decoder, Reshaping, registries};
 
 /// About so many records are read at a time; they are in memory together.
 const GROUP: i64 = 200_000;
@@ -43,7 +43,7 @@ pub struct Repeated {
 /// left out then.
 pub fn repeat<E: From<SourceError>>(
     consumer: &Consumer,
-    spec: &SourceSpec,
+    (spec, reshaping): (&SourceSpec, Option<&Reshaping>),
     batches: &[Ranges],
     stopped: &dyn Fn() -> bool,
     take: &mut dyn FnMut(Repeated) -> Result<(), E>,
@@ -59,7 +59,8 @@ pub fn repeat<E: From<SourceError>>(
             to += 1;
         }
         let group = &batches[from..to];
-        let mut assembly = Assembly::new(Decoder::sharing(spec, &registries, consumer.topics()), starts(group))?;
+        let decoder = Decoder::sharing(spec, &registries, consumer.topics()).reshaped_by(spec, reshaping);
+        let mut assembly = Assembly::new(decoder, starts(group))?;
         let (mut read, lows) = read_spans(consumer, &spans(group), assembly.headers(), stopped)?;
         for (index, ranges) in (from..).zip(group) {
             let mut missing = 0;
