@@ -52,6 +52,23 @@ fn decode(criterion: &mut Criterion) {
         let mut decoder = Decoder::new(&job.source);
         bencher.iter(|| black_box(decoder.decode(&raw)));
     });
+    group.bench_function("wardwatch with source.sql", |bencher| {
+        // The columns as they are, one of them computed and one looked at.
+        let folder = tempfile::tempdir().unwrap();
+        let names = job.source.columns.all().iter().map(|column| match column.name.as_str() {
+            "temperature" => {
+                "CASE WHEN temperature > 60 THEN (temperature - 32) / 1.8 ELSE temperature END AS temperature"
+            }
+            name => name,
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        let sql = format!("SELECT {names} FROM decoded WHERE heart_rate IS NULL OR heart_rate > 0");
+        std::fs::write(folder.path().join("source.sql"), sql).unwrap();
+        let mut job = job.clone();
+        job.sql.dir = folder.path().to_owned();
+        let mut decoder = wardwatch::job::decoder(&job, &job.source.topics.unnumbered()).expect("a right source.sql");
+        bencher.iter(|| black_box(decoder.decode(&raw)));
+    });
     group.finish();
     forms(criterion, &records);
 }

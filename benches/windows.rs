@@ -122,6 +122,7 @@ fn run(engine: &mut Engine, second: i64, rows: &RecordBatch) -> Duration {
     let now = DateTime::from_timestamp(second, 0).unwrap();
     let input = Input {
         batch: BatchId(second as u64),
+        again: None,
         judged: None,
         periods: &[],
         ages: None,

@@ -41,7 +41,7 @@ fn of_two_rows_with_one_key_the_last_one_counts_however_records_come_together() 
     assert_eq!(database.rows("SELECT patient_id, heart_rate FROM doubled ORDER BY 1"), ["P1|83", "P2|70"]);
     assert_eq!(database.rows("SELECT state FROM queries WHERE query = 'doubled'"), Vec::<String>::new());
     let aside = database.rows("SELECT reason, row_values FROM bad_rows ORDER BY row_values");
-    let reason = "two rows have the key patient_id = \"P1\": another row of the batch took its place";
+    let reason = "another row of its batch has the same key, and took its place";
     assert_eq!(aside.len(), 2, "{aside:?}");
     assert!(
         aside.iter().zip(["81", "82"]).all(|(row, rate)| row.starts_with(reason) && row.contains(rate)),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mysql::prelude::Queryable;
+
 use crate::field::{base64, case};
 use crate::fixtures::{Database, READINGS, TACHYCARDIA, TestJob, Topic, kafka, mysql_url, sample, told, unique};
 
@@ -74,7 +76,7 @@ fn values_of_one_patient_come_by_topics_for_each_vital_and_for_what_is_urgent() 
     split.job.run_once();
     let [readings, minutes, events, offsets] = &split.tables()[..] else { panic!("four tables") };
     assert_eq!(readings.len(), split.records.len());
-    assert_eq!(events, &["P2|pending|10", "P2|firing|20", "P2|recovering|25", "P2|latched|40"]);
+    assert_eq!(events, &["P2|pending|10", "P2|firing|20", "P2|recovering|29", "P2|latched|40"]);
     // Windows wait for all topics: of the four, heart_data and oxygen_data have come to 10:00:02.
     assert_eq!(minutes.len(), 0, "{minutes:?}");
     let next = ["fire", "heart_data", "normal", "oxygen_data"]
@@ -234,4 +236,46 @@ fn topics_that_are_not_there_are_told() {
     let nowhere = unique("nowhere");
     let told = refused(&format!("topics = [\"^{nowhere}\"]"));
     assert!(told.contains(&format!("no topic at \"{}\" meets \"^{nowhere}\"", kafka())), "{told}");
+}
+
+#[test]
+fn a_topic_of_a_pattern_that_is_gone_costs_itself() {
+    let stem = unique("bed");
+    let topics = ["a", "b"].map(|name| Topic::create_named(&format!("{stem}.{name}"), 1));
+    let database = Database::create(&mysql_url());
+    let job = TestJob::new(&format!("^{stem}[.]"), &database.url)
+        .query("tables/readings", READINGS)
+        .query("tables/minutes", MINUTES);
+    topics.iter().for_each(|topic| topic.put_samples("P1", &[(1, 80.0), (2, 81.0)]));
+    job.run_once();
+    topics[1].delete();
+    topics[0].put_samples("P1", &[(3, 82.0), (30, 82.0)]);
+    let run = job.command("run").arg("--once").output().unwrap();
+    assert!(run.status.success(), "{}", told(&run));
+    let gone = format!("partition={stem}.b/0");
+    assert!(told(&run).contains("no such partition any more") && told(&run).contains(&gone), "{}", told(&run));
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["6"]);
+}
+
+#[test]
+fn windows_that_lack_a_topic_which_is_not_read_any_more_are_not_written() {
+    let topics = [Topic::create(1), Topic::create(1)];
+    let database = Database::create(&mysql_url());
+    let with = |topics: &[Topic]| {
+        let job = TestJob::new("", &database.url).source(&listed(topics.iter()));
+        job.query("tables/readings", READINGS).query("tables/minutes", MINUTES)
+    };
+    topics.iter().for_each(|topic| topic.put_samples("P1", &[(1, 80.0), (2, 81.0)]));
+    with(&topics).run_once();
+    // As after a kill, there is no snapshot of what the windows had.
+    database.connect().query_drop("DELETE FROM window_snapshots").unwrap();
+    topics[0].put_samples("P1", &[(3, 82.0), (15, 82.0), (40, 82.0)]);
+    let run = with(&topics[..1]).command("run").arg("--once").output().unwrap();
+    assert!(
+        told(&run).contains("the topics that are read no longer hold records of its open windows"),
+        "{}",
+        told(&run)
+    );
+    let minutes = database.rows("SELECT window_start, records FROM minutes ORDER BY 1");
+    assert!(!minutes.iter().any(|row| row.starts_with("2026-01-01 00:00:00")), "{minutes:?}");
 }

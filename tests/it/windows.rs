@@ -157,6 +157,7 @@ impl Job {
         }
         let input = Input {
             batch: BatchId(self.batch),
+            again: None,
             judged: None,
             periods: &[],
             ages: None,
@@ -479,6 +480,7 @@ proptest! {
 fn run_one(engine: &mut Engine, batch: u64, all: &RecordBatch, watermark: Option<i64>) -> Outcome {
     let input = Input {
         batch: BatchId(batch),
+        again: None,
         judged: None,
         periods: &[],
         ages: None,

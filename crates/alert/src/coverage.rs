@@ -332,8 +332,8 @@ impl Watch<'_> {
         if self.unread.stalled.is_empty() {
             return Vec::new();
         }
-        let stalled = streams.partitions().filter_map(|(patient, mut partitions)| {
-            let stalled = partitions.find_map(|partition| self.unread.stalled.get(&partition))?;
+        let stalled = streams.partitions().filter_map(|(patient, partition)| {
+            let stalled = self.unread.stalled.get(&partition)?;
             let detail = format!("partition {}, {}", stalled.shown, stalled.reason);
             Some(unjudged(patient, 1, Why::PartitionStalled, stalled.since, detail))
         });

@@ -154,8 +154,8 @@ pub(super) fn step(
         }
         Truth::Between => relapse(&mut episode, sample, events),
         Truth::False => {
-            supersede(&mut episode, sample);
-            is_false(&mut episode, rule, sample, others_passed, events);
+            let moved = supersede(&mut episode, sample);
+            is_false(&mut episode, rule, sample, moved, others_passed, events);
         }
         Truth::Unknown => {}
     }
@@ -355,6 +355,7 @@ fn is_false(
     episode: &mut Episode,
     rule: &Rule,
     sample: &Sample<'_>,
+    moved: Option<DateTime<Utc>>,
     others_passed: OthersPassed<'_>,
     events: &mut Vec<Event>,
 ) {
@@ -363,10 +364,13 @@ fn is_false(
         return; // it is still true elsewhere
     }
     if episode.clear_since.is_none() {
-        episode.clear_since = Some(at);
+        // What went on in another topic is gone since this one says so, and not since it was sure that the other says no more.
+        let own = episode.tracks.iter().find(|track| is_of(track, sample)).map(|track| track.since);
+        let gone = own.zip(moved).map_or(at, |(since, moved)| since.max(moved).min(at));
+        episode.clear_since = Some(gone);
         // It is gone from all streams only now, which is another time by the clock of each.
         for track in &mut episode.tracks {
-            let now = if is_of(track, sample) { Some(at) } else { track.clock(sample.stamped) };
+            let now = if is_of(track, sample) { Some(gone) } else { track.clock(sample.stamped) };
             track.since = track.since.max(now.unwrap_or(track.since));
         }
     }
@@ -495,11 +499,42 @@ fn track(tracks: &mut Vec<Track>, sample: &Sample<'_>, holds: Holds) -> Option<u
     Some(known)
 }
 
-/// Lets go of what other streams said last, where that no longer counts: this one has taken their place.
-fn supersede(episode: &mut Episode, sample: &Sample<'_>) {
-    episode
-        .tracks
-        .retain(|track| is_of(track, sample) || track.holds == Holds::No || !track.is_expired(sample.stamped));
+/// Lets go of what other streams said last, where that no longer counts: this one has taken their place. Returns when one said its last
+/// whose place it took because what is said goes on in this one's topic.
+fn supersede(episode: &mut Episode, sample: &Sample<'_>) -> Option<DateTime<Utc>> {
+    let mut moved = None;
+    episode.tracks.retain(|track| {
+        if is_of(track, sample) || track.holds == Holds::No {
+            return true;
+        }
+        let has_moved = goes_on_in_another_topic(track, sample);
+        if has_moved {
+            moved = moved.max(Some(track.at));
+        }
+        !has_moved && !track.is_expired(sample.stamped)
+    });
+    moved
+}
+
+/// Records of measurements that are older than this when they come are recordings: their stamps tell nothing of their clocks.
+const RECORDED: TimeDelta = TimeDelta::hours(24);
+
+/// Whether what was said by one topic goes on in that of `sample`: it has fallen silent, and the other has not. Topics are kinds of
+/// records — what is urgent, or of one ward — and no devices; where devices have topics of their own, the job names them.
+///
+/// A sixth of its validity is silence: five seconds of values that come each second. It is told by the stream's own clock; of recordings, of
+/// which all is stamped at once, by event time.
+fn goes_on_in_another_topic(track: &Track, sample: &Sample<'_>) -> bool {
+    let Some(stream) = &track.stream else { return false };
+    if stream.partition.is_of_topic_of(sample.stream.partition) || stream.device != sample.stream.device {
+        return false;
+    }
+    let silent_at = track.at + (track.valid_until - track.at) / 6;
+    let delay = TimeDelta::microseconds(sample.stamped.saturating_sub(sample.at.timestamp_micros()));
+    match track.delay > RECORDED && delay > RECORDED {
+        true => sample.at >= silent_at,
+        false => sample.at > track.at && track.clock(sample.stamped).is_some_and(|now| now >= silent_at),
+    }
 }
 
 /// A length of time; one that is longer than time itself never passes.

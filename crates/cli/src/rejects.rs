@@ -63,6 +63,10 @@ impl List {
     fn run(&self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
         let mut store = Store::connect(&job.store, &job.name)?;
+        if !store.has_tables()? {
+            println!("no batch yet, and no tables; `wardwatch run {}` makes them", self.file.job.display());
+            return Ok(());
+        }
         let topics = store.topics(&job.source.topics)?;
         let rejects = store.reject_rows(&topics, self.last)?;
         if rejects.is_empty() {

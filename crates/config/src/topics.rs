@@ -116,6 +116,7 @@ fn topic_name(text: String) -> Result<String, String> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match text.chars().find(|c| !is_of_name(*c)) {
         _ if text.trim().is_empty() => Err("this must not be empty".to_owned()),
+        None if text == "." || text == ".." => Err(format!("\"{text}\" is no topic's name")),
         Some('*' | '+' | '[' | '(' | '\\') => {
             Err(format!("\"{text}\" is no topic's name; a pattern of names begins with ^: \"^vitals\\\\..*\""))
         }

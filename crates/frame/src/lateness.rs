@@ -115,10 +115,20 @@ pub(super) fn as_json(rows: &RecordBatch, row: usize) -> String {
     String::from_utf8_lossy(&json.into_inner()).trim_end().to_owned()
 }
 
-/// Rows as JSON objects, from which [`decoded_again`](crate::decoded_again) makes them again.
+/// All rows as late ones, whenever they were measured.
 #[must_use]
-pub fn row_values(rows: &RecordBatch) -> Vec<String> {
-    (0..rows.num_rows()).map(|row| as_json(rows, row)).collect()
+pub fn late_of_all(rows: &RecordBatch, event_time: &str, reached: &Watermarks) -> Vec<LateRow> {
+    let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>();
+    let (offsets, items) =
+        (rows[OFFSET_COLUMN].as_primitive::<Int64Type>(), rows[ITEM_COLUMN].as_primitive::<Int32Type>());
+    let times = rows[event_time].as_primitive::<TimestampMicrosecondType>();
+    let late = |row: usize| {
+        let (partition, event_time) = (Partition(partitions.value(row)), instant(times.value(row)));
+        let place = Place { partition, offset: Offset(offsets.value(row)), item: Item(items.value(row)) };
+        let watermark = reached.get(&partition).copied().unwrap_or(Watermark(event_time));
+        LateRow { row, place, event_time, watermark: watermark.max(Watermark(event_time)) }
+    };
+    (0..rows.num_rows()).map(late).collect()
 }
 
 /// How far a partition has got within the rows, in microseconds.

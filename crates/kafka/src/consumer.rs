@@ -413,9 +413,11 @@ impl Consumer {
 
     fn broken(&self, error: &Refusal) -> KafkaError {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                KafkaError::NoTopic { topic: self.selection.to_string(), brokers: self.brokers.clone(), near: None }
-            }
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => KafkaError::NoTopic { topic: self.selection.to_string(), brokers: self.brokers.clone(), near: None },
             Some(code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)) => {
                 KafkaError::Refused(code.to_string())
             }

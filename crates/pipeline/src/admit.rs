@@ -10,7 +10,7 @@ use wardwatch_alert::{self, Arrivals, Samples};
 use wardwatch_frame::{Attached, attach_artefacts, unattached};
 use wardwatch_ingest::source::MicroBatch;
 use wardwatch_model::event_time::{EventTime, Seen};
-use wardwatch_model::record::{Place, Unattached};
+use wardwatch_model::record::{Artefact, Unattached};
 use wardwatch_model::terms::{BatchId, Partition};
 use wardwatch_store::{AttachedLater, ReplayAnswer};
 
@@ -18,7 +18,7 @@ use super::attaching::attached_later;
 use super::leaving::Leaving;
 use super::memory::{Rows, patience};
 use super::plan::Plan;
-use super::replays::judged;
+use super::replays::Again;
 use super::state::JobState;
 
 /// A partition whose newest record has been stamped within so long is read up to now.
@@ -41,10 +41,10 @@ pub(super) struct AdmittedBatch {
     pub(crate) attached_later: Vec<AttachedLater>,
     /// What became of the rejects that were read again with it.
     pub(crate) replays: Vec<ReplayAnswer>,
-    /// The places of those that became rows.
-    pub(super) replayed: BTreeSet<Place>,
-    /// Its rows at which rules are judged: all but those.
-    pub(super) judged: RecordBatch,
+    /// Those that became rows, which only tables of records see.
+    pub(super) again: Option<RecordBatch>,
+    /// What is no value in these rows.
+    pub(super) artefacts_again: Vec<Artefact>,
     /// The patients who are let go of with it.
     pub(super) leaving: Leaving,
     /// At what its rules are judged.
@@ -62,17 +62,14 @@ impl AdmittedBatch {
         let now = state.after_last(now);
         let attaching = &mut state.attaching;
         let waited = attaching.take_waited();
-        let replayed = state.replays.take();
-        batch.rows = replayed.behind(&in_front(&waited.rows, &batch.rows));
+        batch.rows = in_front(&waited.rows, &batch.rows);
         let Attached { rows: attached, nobody } = attaching.attach(plan, &batch.rows);
         let attached_later = attached_later(waited.places, &attached, &plan.samples.key);
-        let unattached = unattached(&batch.rows, &nobody, (&plan.samples.key, &plan.samples.event_time));
+        let mut unattached = unattached(&batch.rows, &nobody, (&plan.samples.key, &plan.samples.event_time));
         attach_artefacts(&mut batch.artefacts, attaching.keyed(), attaching.encounters());
         let decoded = std::mem::replace(&mut batch.rows, attached);
-        let rows = state.memory.take(plan, &batch.rows, &nobody, now);
-        let replayed_places = replayed.places();
-        let judged = judged(&rows.all, &replayed_places);
-        let samples = state.memory.note_samples(plan, &judged, now);
+        let mut rows = state.memory.take(plan, &batch.rows, &nobody, now);
+        let samples = state.memory.note_samples(plan, &rows.all, now);
         for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
             state.memory.streams.reach(reject.place.partition, stamped.min(now));
         }
@@ -82,7 +79,7 @@ impl AdmittedBatch {
         state.coverage.restore(plan, now);
         state.coverage.note(&batch.artefacts, now);
         state.coverage.note_doubtful(plan, &batch.artefacts, now);
-        state.coverage.note_rejects(&batch.rejects, &judged, (&state.memory.streams, &plan.samples), now);
+        state.coverage.note_rejects(&batch.rejects, &rows.all, (&state.memory.streams, &plan.samples), now);
         let active: BTreeSet<Partition> = batch.ranges.keys().copied().collect();
         let seen = Seen {
             watermarks: &rows.watermarks,
@@ -95,6 +92,10 @@ impl AdmittedBatch {
         };
         let patience = patience(&plan.job.source);
         let event_time = state.memory.event_time.after(&seen, &patience);
+        let Again { rows: again, late, nobodys, artefacts: artefacts_again, answers } =
+            Again::of(plan, state.replays.take(), (&state.memory, &state.attaching), now);
+        rows.late.extend(late);
+        unattached.extend(nobodys);
         let id = state.last_batch.next();
         let slowest = event_time.slowest(&patience).filter(|(partition, _)| {
             batch.at_end.contains(partition) || state.memory.streams.has_reached(*partition, now - READ_UP_TO_NOW)
@@ -121,9 +122,9 @@ impl AdmittedBatch {
             decoded,
             unattached,
             attached_later,
-            replays: replayed.answers,
-            replayed: replayed_places,
-            judged,
+            replays: answers,
+            again,
+            artefacts_again,
             leaving,
             samples,
             rows,

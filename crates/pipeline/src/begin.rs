@@ -156,6 +156,7 @@ fn run_on(
     let beside = admitted.beside(plan, state, &state.episodes);
     let input = Input {
         rows: frame,
+        again: None,
         judged: Some(wardwatch_sql::Judged { rows: frame, composed: &composed }),
         periods: &[],
         on_time: frame,

@@ -119,8 +119,7 @@ impl JudgedBatch {
                 let new = outcome.and_then(|outcome| outcome.rows.as_ref().ok());
                 let rows: Vec<_> = state.backfill.get(&spec.name).into_iter().flatten().chain(new).cloned().collect();
                 let (way, pending) = tables.way(&spec.name, admitted.now);
-                let replaced = outcome.and_then(|outcome| outcome.replaced.as_ref());
-                let replaced = replaced.map(|replaced| (replaced.rows.clone(), replaced.reason.clone()));
+                let replaced = outcome.and_then(|outcome| Some(outcome.replaced.as_ref()?.rows.clone()));
                 (!rows.is_empty() || way == Way::CatchUp).then_some(TableRows { spec, rows, replaced, way, pending })
             })
             .collect();
@@ -134,9 +133,9 @@ impl JudgedBatch {
             event_time: &admitted.event_time,
             spans: &rows.spans,
             records: batch.records,
-            frame_rows: batch.rows.num_rows() - admitted.attached_later.len() - admitted.replayed.len(),
+            frame_rows: batch.rows.num_rows() - admitted.attached_later.len(),
             rejects: &batch.rejects,
-            artefacts: &batch.artefacts,
+            artefacts: [&batch.artefacts, &admitted.artefacts_again],
             ignored: batch.ignored,
             late: &rows.late,
             duplicates: rows.duplicates,

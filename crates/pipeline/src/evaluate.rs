@@ -53,6 +53,7 @@ impl Beside<'_> {
         Input {
             batch: admitted.id,
             rows: &admitted.rows.all,
+            again: admitted.again.as_ref(),
             judged: None,
             periods: &[],
             on_time: &admitted.rows.on_time,
@@ -116,7 +117,7 @@ impl AdmittedBatch {
         let periods = periods(self, plan, state, self.event_now());
         let beside = self.beside(plan, state, episodes);
         let input = Input {
-            judged: Some(wardwatch_sql::Judged { rows: &self.judged, composed: &composed }),
+            judged: Some(wardwatch_sql::Judged { rows: &self.rows.all, composed: &composed }),
             periods: &periods,
             ..beside.input()
         };
@@ -126,7 +127,7 @@ impl AdmittedBatch {
             if let (Some(rule), Ok(rows)) = (rule, &outcome.rows)
                 && let found = (Findings { rows, samples: outcome.samples.as_ref() })
                 && let judged_on = self.samples.composed(rule).filter(|_| found.samples.is_some())
-                && let frame = judged_on.map_or(&self.judged, Composed::rows)
+                && let frame = judged_on.map_or(&self.rows.all, Composed::rows)
                 && let Err(fault) = check_rows(rule, found, frame, &plan.samples)
             {
                 outcome.rows = Err(QueryFailure(fault));

@@ -237,6 +237,7 @@ impl OfflineJob {
             let input = Input {
                 batch: *batch,
                 rows: &rows.all,
+                again: None,
                 judged: None,
                 periods: &[],
                 ages: None,

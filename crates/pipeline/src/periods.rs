@@ -37,7 +37,7 @@ pub(super) fn periods(
     if transfers.is_empty() && changes.is_empty() {
         return Vec::new();
     }
-    let rows = &admitted.judged;
+    let rows = &admitted.rows.all;
     let (Some(patients), Some(times)) = (rows.column_by_name(key), rows.column_by_name(&plan.samples.event_time))
     else {
         return Vec::new();

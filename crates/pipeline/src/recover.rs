@@ -15,7 +15,6 @@ use wardwatch_frame::{Attached, decoded_again};
 use wardwatch_ingest::source::{Repeated, repeat};
 use wardwatch_kafka::Consumer;
 use wardwatch_model::event_time::EventTime;
-use wardwatch_model::record::Place;
 use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
 use wardwatch_store::{LoggedBatch, Store, StoredSnapshot};
@@ -27,7 +26,7 @@ use super::memory::Memory;
 use super::needs::{Kept, Needs, UP_TO_DATE, begins_earliest};
 use super::options::RunOptions;
 use super::plan::{Plan, STREAMS};
-use super::replays::{behind, judged, places, without_rejected};
+use super::replays::without_rejected;
 use super::retry::Retry;
 use super::state::JobState;
 
@@ -50,9 +49,19 @@ pub(super) struct Recovery {
     next: BatchId,
     /// The partitions that are replayed from an earlier batch on.
     earlier: BTreeMap<Partition, BatchId>,
-    /// The last batch of which records are gone, and its event time.
-    lost_to: Option<(BatchId, DateTime<Utc>)>,
+    lost_to: Option<Lost>,
 }
+
+/// The last batch of which records are gone, its event time, and who does not have them any more.
+#[derive(Debug, Clone, Copy)]
+struct Lost {
+    batch: BatchId,
+    until: DateTime<Utc>,
+    why: &'static str,
+}
+
+const DELETED: &str = "Kafka no longer holds";
+const LEFT_OUT: &str = "the topics that are read no longer hold";
 
 impl Recovery {
     /// Finds out which batches must be repeated. `end` is event time as it is now, after batch `last`; queries in `snapshots` go
@@ -139,7 +148,7 @@ impl Recovery {
         let waited = retry.until_done(|| store.attached_later(&plan.topics, (self.next, last)))?;
         let oldest = log.first().map_or(self.next, |logged| logged.batch);
         let rejected = retry.until_done(|| store.rejected_places(&plan.topics, (oldest, last)))?;
-        let replayed = retry.until_done(|| store.replayed_rows(&plan.topics, (self.next, last)))?;
+        let others = retry.until_done(|| store.last_of_other_topics(&plan.topics, (oldest, last)))?;
         let ranges: Vec<Ranges> = log.iter().map(|batch| batch.ranges.clone()).collect();
         let records: i64 = ranges.iter().flat_map(Ranges::values).map(|range| range.end.0 - range.start.0).sum();
         if records > 0 {
@@ -155,16 +164,19 @@ impl Recovery {
                 let Repeated { index, batch, missing } = &repeated;
                 let id = &log[*index].batch;
                 let rows = with_waited(waited.get(id), &without_rejected(&batch.rows, rejected.get(id)));
-                let again = replayed.get(id).map(|values| decoded_again(&rows.schema(), values).0);
-                let places = again.iter().flat_map(places).collect();
-                self.one(plan, &log[*index], (&behind(&rows, again.as_slice()), &places), &failed);
+                self.one(plan, &log[*index], &rows, &failed);
                 if *missing > 0 {
-                    self.lost_to = Some((log[*index].batch, log[*index].event_now));
+                    let (batch, until) = (log[*index].batch, log[*index].event_now);
+                    self.lost_to = Some(Lost { batch, until, why: DELETED });
                 }
                 on_repeat(index + 1, log.len());
                 Ok(())
             },
         )?;
+        if let Some(other) = others.filter(|other| self.lost_to.is_none_or(|lost| lost.batch < *other)) {
+            let time = log.iter().rev().find(|logged| logged.batch <= other).map(|logged| logged.event_now);
+            self.lost_to = time.map(|until| Lost { batch: other, until, why: LEFT_OUT }).or(self.lost_to);
+        }
         self.next = self.next.max(last.next());
         Ok(())
     }
@@ -188,23 +200,16 @@ impl Recovery {
             Ok(Failed { uncounted: store.uncounted(self.next)?, unwritten: store.unwritten(self.next)? })
         })?;
         self.attaching.know(retry.until_done(|| store.applied_encounters())?);
-        for (logged, rows, replayed) in &passed.0 {
+        for (logged, rows) in &passed.0 {
             if logged.batch >= self.next {
-                self.one(plan, logged, (rows, replayed), &failed);
+                self.one(plan, logged, rows, &failed);
                 self.next = logged.batch.next();
             }
         }
         Ok(())
     }
 
-    /// The places in `replayed` are those of rows that were rejects: rules were not judged at them.
-    fn one(
-        &mut self,
-        plan: &mut Plan,
-        logged: &LoggedBatch,
-        (rows, replayed): (&RecordBatch, &BTreeSet<Place>),
-        failed: &Failed,
-    ) {
+    fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
         // Batches may be left out between two of them.
         self.memory.event_time.watermark = logged.watermark_before;
         self.attaching.bring(logged.encounters);
@@ -214,12 +219,13 @@ impl Recovery {
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
         if logged.batch > self.streams_to {
-            self.memory.note_samples(plan, &judged(&rows.all, replayed), logged.now);
+            self.memory.note_samples(plan, &rows.all, logged.now);
             self.memory.streams.catch_up(&logged.ranges.keys().copied().collect(), logged.now);
         }
         let input = Input {
             batch: logged.batch,
             rows: &rows.all,
+            again: None,
             judged: None,
             periods: &[],
             ages: None,
@@ -253,7 +259,7 @@ impl Recovery {
 
     /// What is remembered now. Says which windows can no longer be known, and keeps them from being written.
     pub(super) fn finish(&self, plan: &mut Plan) {
-        let Some((batch, time)) = self.lost_to else { return };
+        let Some(Lost { batch, until: time, why }) = self.lost_to else { return };
         let affected: Vec<String> = plan
             .engine
             .kept()
@@ -262,11 +268,11 @@ impl Recovery {
             .collect();
         for query in &affected {
             warn!(query, until = %time.to_rfc3339(),
-                "Kafka no longer holds records of its open windows; those that began before then are not written");
+                "{why} records of its open windows; those that began before then are not written");
             plan.engine.mark_incomplete_before(query, time);
         }
         if affected.is_empty() {
-            info!(until = %time.to_rfc3339(), "Kafka no longer holds all rows of the last while");
+            info!(until = %time.to_rfc3339(), "{why} all rows of the last while");
         }
     }
 }
@@ -279,7 +285,7 @@ fn with_waited(waited: Option<&Vec<String>>, rows: &RecordBatch) -> RecordBatch 
 
 /// The batches that the loop has committed last, with their rows, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Passed(VecDeque<(LoggedBatch, RecordBatch, BTreeSet<Place>)>);
+pub(super) struct Passed(VecDeque<(LoggedBatch, RecordBatch)>);
 
 impl Passed {
     /// So many are kept: more than pass between the last that a thread has repeated and the taking over.
@@ -298,7 +304,7 @@ impl Passed {
             watermark_before: passing.watermark_before,
             encounters: state.attaching.encounters().version(),
         };
-        self.0.push_back((logged, passing.rows, passing.replayed));
+        self.0.push_back((logged, passing.rows));
         if self.0.len() > Self::MOST {
             self.0.pop_front();
         }
@@ -315,7 +321,6 @@ pub(super) struct Passing {
     behind: BatchId,
     watermark_before: Option<Watermark>,
     rows: RecordBatch,
-    replayed: BTreeSet<Place>,
 }
 
 impl Passing {
@@ -324,7 +329,6 @@ impl Passing {
             behind: state.last_batch,
             watermark_before: state.memory.event_time.watermark,
             rows: admitted.decoded.clone(),
-            replayed: admitted.replayed.clone(),
         }
     }
 }

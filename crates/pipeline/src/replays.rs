@@ -1,35 +1,36 @@
 //! Rejects that people have asked to be read again, by the description that the job has now.
 //!
-//! A batch takes some, behind its own rows, and writes down with them what became of each, so each becomes rows once. From there on they
-//! are rows like others that come late: in tables of records, in windows that are open, in `late_rows` where these have closed. No rule is judged
-//! at them, and streams know nothing of them: what they tell is over. The store keeps the rows as they were made, so a replay takes the same.
-
-use std::collections::BTreeSet;
+//! A batch takes some, beside its own rows, and writes down with them what became of each, so each becomes rows once. They are late rows:
+//! they stand in tables of records and in `late_rows`, and change no window, no last value and no alert. What they tell is over.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
-use wardwatch_frame::row_values;
+use wardwatch_frame::{Attached, attach_artefacts, late_of_all, late_records, unattached};
 use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
-use wardwatch_model::record::{ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Place};
+use wardwatch_model::record::{
+    Artefact, ITEM_COLUMN, Item, LateRecord, OFFSET_COLUMN, PARTITION_COLUMN, Place, Unattached,
+};
 use wardwatch_model::terms::{Offset, Partition};
 use wardwatch_store::{AskedReplay, RejectRow, RejectedPlaces, ReplayAnswer, Store, StoreError};
 
+use super::attaching::Attaching;
+use super::memory::Memory;
 use super::plan::Plan;
 
 /// So many rejects a batch reads again at most.
 const MOST_AT_ONCE: usize = 1_000;
-
-/// What one record may become, as the store takes it.
-const MOST_BYTES: usize = 8 << 20;
 
 /// What becomes of a reject that is read again.
 #[derive(Debug, Clone)]
 pub struct ReadAgain {
     /// Its rows, before they are attached to patients.
     pub rows: RecordBatch,
+    /// The values that cannot be read or cannot be true.
+    pub artefacts: Vec<Artefact>,
     /// Why it is rejected again; empty where it is not.
     pub reason: String,
 }
@@ -38,6 +39,7 @@ pub struct ReadAgain {
 pub fn read_again(decoder: &mut Decoder, place: Place, reject: &RejectRow) -> ReadAgain {
     let nothing = |decoder: &Decoder, reason: &str| ReadAgain {
         rows: RecordBatch::new_empty(decoder.schema().clone()),
+        artefacts: Vec::new(),
         reason: reason.to_owned(),
     };
     if reject.is_cut() {
@@ -65,7 +67,10 @@ pub fn read_again(decoder: &mut Decoder, place: Place, reject: &RejectRow) -> Re
         // Of a record, all becomes rows or nothing: who asks again would have the others twice.
         Some(again) => nothing(decoder, &again.reason),
         None if rows.num_rows() == 0 => nothing(decoder, "it is left out now"),
-        None => ReadAgain { rows, reason: String::new() },
+        None => {
+            let artefacts = decoded.artefacts.into_iter().filter(|artefact| is_own(artefact.place.item)).collect();
+            ReadAgain { rows, artefacts, reason: String::new() }
+        }
     }
 }
 
@@ -77,10 +82,12 @@ pub(super) struct Replays {
 }
 
 /// Rejects that became rows, and what became of all that were read again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Replayed {
     rows: Vec<RecordBatch>,
-    pub(super) answers: Vec<ReplayAnswer>,
+    /// Of these rows.
+    artefacts: Vec<Artefact>,
+    answers: Vec<ReplayAnswer>,
 }
 
 impl Replays {
@@ -103,15 +110,11 @@ impl Replays {
         let decoder = self.decoder.get_or_insert_with(|| plan.decoder());
         let mut next = Replayed::default();
         for AskedReplay { place, reject } in &asked {
-            let ReadAgain { rows, reason } = read_again(decoder, *place, reject);
-            let values = row_values(&rows);
-            let is_too_much = values.iter().map(String::len).sum::<usize>() > MOST_BYTES;
-            let answer = match is_too_much {
-                true => ReplayAnswer { place: *place, rows: Vec::new(), reason: "it becomes too many rows".to_owned() },
-                false => ReplayAnswer { place: *place, rows: values, reason },
-            };
-            if !answer.rows.is_empty() {
+            let ReadAgain { rows, artefacts, reason } = read_again(decoder, *place, reject);
+            let answer = ReplayAnswer { place: *place, rows: rows.num_rows(), reason };
+            if answer.rows > 0 {
                 next.rows.push(rows);
+                next.artefacts.extend(artefacts);
             }
             next.answers.push(answer);
         }
@@ -132,28 +135,42 @@ impl Replays {
     }
 }
 
-impl Replayed {
-    /// `rows` with these behind them.
-    pub(super) fn behind(&self, rows: &RecordBatch) -> RecordBatch {
-        behind(rows, &self.rows)
-    }
-
-    pub(super) fn places(&self) -> BTreeSet<Place> {
-        self.rows.iter().flat_map(places).collect()
-    }
+/// Rejects that became rows, as a batch takes them: late, whenever they were measured, and seen by tables of records alone. What windows, last
+/// values, histories and rules go by does not change with them, so recovery has no need of them.
+pub(super) struct Again {
+    pub(super) rows: Option<RecordBatch>,
+    pub(super) late: Vec<LateRecord>,
+    pub(super) nobodys: Vec<Unattached>,
+    pub(super) artefacts: Vec<Artefact>,
+    pub(super) answers: Vec<ReplayAnswer>,
 }
 
-/// Rows with others behind them.
-pub(super) fn behind(rows: &RecordBatch, last: &[RecordBatch]) -> RecordBatch {
-    if last.iter().all(|last| last.num_rows() == 0) {
-        return rows.clone();
+impl Again {
+    pub(super) fn of(
+        plan: &Plan,
+        replayed: Replayed,
+        (memory, attaching): (&Memory, &Attaching),
+        now: DateTime<Utc>,
+    ) -> Self {
+        let Replayed { rows, mut artefacts, answers } = replayed;
+        let nothing =
+            |answers| Self { rows: None, late: Vec::new(), nobodys: Vec::new(), artefacts: Vec::new(), answers };
+        let Some(first) = rows.first() else { return nothing(answers) };
+        let decoded = concat_batches(&first.schema(), &rows)
+            .unwrap_or_else(|error| panic!("all are of a decoder's schema: {error}"));
+        attach_artefacts(&mut artefacts, attaching.keyed(), attaching.encounters());
+        let Attached { rows: attached, nobody } = attaching.attach(plan, &decoded);
+        let nobodys = unattached(&decoded, &nobody, (&plan.samples.key, &plan.samples.event_time));
+        // A memory of its own: the job's is not to remember them.
+        let taken = memory.clone().take(plan, &attached, &nobody, now);
+        let late = late_of_all(&taken.all, &plan.samples.event_time, &memory.event_time.watermarks);
+        let late = late_records(&taken.all, &late, &plan.samples.key);
+        Self { rows: Some(taken.all), late, nobodys, artefacts, answers }
     }
-    concat_batches(&rows.schema(), std::iter::once(rows).chain(last))
-        .unwrap_or_else(|error| panic!("all are of a decoder's schema: {error}"))
 }
 
 /// Where each row stands.
-pub(super) fn places(rows: &RecordBatch) -> Vec<Place> {
+fn places(rows: &RecordBatch) -> Vec<Place> {
     let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>().values();
     let offsets = rows[OFFSET_COLUMN].as_primitive::<Int64Type>().values();
     let items = rows[ITEM_COLUMN].as_primitive::<Int32Type>().values();
@@ -163,15 +180,6 @@ pub(super) fn places(rows: &RecordBatch) -> Vec<Place> {
         item: Item(items[row]),
     };
     (0..rows.num_rows()).map(place).collect()
-}
-
-/// The rows of a batch at which rules are judged: all but those behind, which were rejects.
-pub(super) fn judged(rows: &RecordBatch, replayed: &BTreeSet<Place>) -> RecordBatch {
-    if replayed.is_empty() {
-        return rows.clone();
-    }
-    let behind = places(rows).iter().rev().take_while(|place| replayed.contains(place)).count();
-    rows.slice(0, rows.num_rows() - behind)
 }
 
 /// The rows of a batch that is read again, without what it had rejected: what a registry, or the job, says of it now does not change what

@@ -7,6 +7,8 @@ use tracing::{error, info, warn};
 use wardwatch_ingest::source::{Source, Until};
 use wardwatch_kafka::{Bounds, Consumer, KafkaError};
 use wardwatch_model::clock::SteadyClock;
+use wardwatch_model::terms::Positions;
+use wardwatch_model::topics::Topics;
 use wardwatch_notify::Notifier;
 use wardwatch_store::{Edited, Store, TableSpec};
 
@@ -90,6 +92,7 @@ pub(super) fn start(
     // Recovery may have taken long, and more has come; partitions that are new are found by whoever reads.
     let later = consumer.bounds().unwrap_or_default();
     let bounds: Bounds = bounds.into_iter().map(|(p, known)| (p, later.get(&p).copied().unwrap_or(known))).collect();
+    let positions = of_topics_that_are_there(positions, &bounds, &plan.topics);
     let source =
         Source::start(consumer, &spec, plan.job.trigger, &positions, &bounds, options.until, plan.reshaping())?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
@@ -159,6 +162,16 @@ fn ends_before(store: &mut Store, consumer: &Consumer, name: &str, retry: &Retry
     let (bounds, known) = (consumer.bounds()?, retry.until_done(|| store.positions(topics))?);
     let mut of_topic = known.iter().filter(|(partition, _)| *topics.name_of(**partition) == *name);
     Ok(of_topic.any(|(partition, position)| bounds.get(partition).is_none_or(|(_, end)| position > end)))
+}
+
+/// The positions of partitions that Kafka has. A topic of a pattern may be gone; what it had is told, and the others are read.
+fn of_topics_that_are_there(positions: Positions, bounds: &Bounds, topics: &Topics) -> Positions {
+    let (there, gone): (Positions, Positions) =
+        positions.into_iter().partition(|(partition, _)| bounds.contains_key(partition));
+    for (partition, position) in gone {
+        error!(partition = %topics.show(partition), next_offset = %position, "Kafka has no such partition any more; the others are read");
+    }
+    there
 }
 
 /// What a run works with.

@@ -19,6 +19,8 @@ pub struct Input<'a> {
     pub batch: BatchId,
     /// Every row of it.
     pub rows: &'a RecordBatch,
+    /// Rows that were rejects, which only tables see.
+    pub again: Option<&'a RecordBatch>,
     /// What rules see of it that are judged at its samples; a batch that is repeated is not judged again.
     pub judged: Option<Judged<'a>>,
     /// The periods into which changes of what rules look up cut the batch; none where nothing changed.

@@ -63,6 +63,9 @@ impl Engine {
         self.slots.history.fill_all(input.history);
         let mut run = Run::new(Giving::Rows);
         run.unreadable = self.keep_latest(input, Giving::Rows).err();
+        if let Some(again) = input.again {
+            self.slots.all.fill_all(&[input.rows.clone(), again.clone()]);
+        }
         for query in &mut self.queries {
             let running = Stopwatch::start();
             run.query(query, &self.runner, input, skip);

@@ -91,7 +91,7 @@ impl Run {
             Body::Windowed(_) => self.windowed(query, runner, input, left_out),
             Body::Plain(_) if left_out => return,
             // Without rows of the batch, a query over them has nothing to say; others may read that it says nothing.
-            Body::Plain(_) if query.planned.needs_rows && input.rows.num_rows() == 0 => {
+            Body::Plain(_) if query.planned.needs_rows && input.rows.num_rows() == 0 && input.again.is_none() => {
                 self.silent.insert(name);
                 return;
             }

@@ -42,11 +42,6 @@ impl BadRows {
         }
     }
 
-    /// One more that is not named.
-    pub(super) fn count_one(&mut self) {
-        self.count += 1;
-    }
-
     pub(super) fn count(&self) -> usize {
         self.count
     }

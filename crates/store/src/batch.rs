@@ -40,8 +40,8 @@ pub struct Commit<'a> {
     pub frame_rows: usize,
     /// The records that are no rows.
     pub rejects: &'a [Reject],
-    /// The values that cannot be read or true.
-    pub artefacts: &'a [Artefact],
+    /// The values that cannot be read or true: of its records, and of rejects that were read again.
+    pub artefacts: [&'a [Artefact]; 2],
     /// How many records, and items of them, are no rows on purpose.
     pub ignored: usize,
     /// The rows that came too late for windows.

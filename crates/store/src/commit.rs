@@ -168,7 +168,7 @@ impl Store {
             }))
         });
         insert_own(database, REJECTS, Duplicates::Refused, &mut rejects, bad)?;
-        let mut artefacts = commit.artefacts.iter().map(|artefact| row(OwnRow::Artefact(artefact)));
+        let mut artefacts = commit.artefacts.into_iter().flatten().map(|artefact| row(OwnRow::Artefact(artefact)));
         insert_own(database, ARTEFACTS, Duplicates::Refused, &mut artefacts, bad)?;
         let mut late = commit.late.iter().map(|late| row(OwnRow::Late(late)));
         insert_own(database, LATE_ROWS, Duplicates::Refused, &mut late, bad)?;
@@ -277,7 +277,7 @@ impl Store {
             Value::count(commit.records),
             Value::count(commit.frame_rows),
             Value::count(commit.rejects.len()),
-            Value::count(commit.artefacts.len()),
+            Value::count(commit.artefacts.iter().map(|found| found.len()).sum()),
             Value::count(commit.late.len()),
             Value::count(commit.duplicates),
             Value::count(commit.failures.len()),

@@ -224,8 +224,8 @@ impl Store {
         let rows = self.newest_by_partition(REJECTS, REJECT_COLUMNS, topics, most)?;
         let mut rejects = rows.iter().map(|values| reject(values)).collect::<Result<Vec<_>, StoreError>>()?;
         rejects.sort_by(|a, b| {
-            let place = |reject: &RejectRow| (reject.partition, reject.offset, reject.item);
-            b.batch.cmp(&a.batch).then_with(|| a.topic.cmp(&b.topic)).then_with(|| place(a).cmp(&place(b)))
+            let place = |reject: &RejectRow| (reject.batch, reject.offset, reject.item);
+            place(b).cmp(&place(a)).then_with(|| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)))
         });
         Ok(rejects)
     }

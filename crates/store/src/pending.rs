@@ -63,8 +63,8 @@ impl Store {
         } else {
             self.keep(commit, table, &mut pending)?;
         }
-        if let Some((rows, reason)) = &table.replaced {
-            bad.add(&table.spec.name, &columns_of(rows), put_aside(rows, reason));
+        if let Some(rows) = &table.replaced {
+            bad.add(&table.spec.name, &columns_of(rows), put_aside(rows));
         }
         match bad.raised_by_all(&table.spec.name) {
             Some(failure) => Err(failure.of_table(&table.spec.name)),
@@ -374,18 +374,12 @@ fn columns_of(rows: &RecordBatch) -> Vec<String> {
     rows.schema().fields().iter().map(|field| field.name().clone()).collect()
 }
 
-/// Rows that the table is not given; some are named, the others counted.
-fn put_aside(rows: &RecordBatch, reason: &str) -> BadRows {
-    const MOST_NAMED: usize = 10;
+/// Rows that the table is not given.
+fn put_aside(rows: &RecordBatch) -> BadRows {
     let mut bad = BadRows::default();
     for row in 0..rows.num_rows() {
-        match row < MOST_NAMED {
-            true => {
-                let values: Vec<Value> = rows.columns().iter().map(|column| Value::of(column, row)).collect();
-                bad.add(&values, format!("{reason}: another row of the batch took its place"));
-            }
-            false => bad.count_one(),
-        }
+        let values: Vec<Value> = rows.columns().iter().map(|column| Value::of(column, row)).collect();
+        bad.add(&values, "another row of its batch has the same key, and took its place".to_owned());
     }
     bad
 }
@@ -449,7 +443,7 @@ mod tests {
                 records: 0,
                 frame_rows: 0,
                 rejects: &[],
-                artefacts: &[],
+                artefacts: [&[], &[]],
                 ignored: 0,
                 late: &[],
                 duplicates: 0,

@@ -315,6 +315,27 @@ impl Store {
         Ok(())
     }
 
+    /// The last of the batches from `from` up to `to`, both included, that had records of topics which are not read any more.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn last_of_other_topics(
+        &mut self,
+        topics: &Topics,
+        (from, to): (BatchId, BatchId),
+    ) -> Result<Option<BatchId>, StoreError> {
+        let sql = format!(
+            "SELECT `topic`, MAX(`batch`) FROM {} WHERE `job`=? AND `batch`>=? AND `batch`<=? GROUP BY `topic`",
+            quoted(BATCH_RANGES)
+        );
+        let rows = self.database.query(&sql, &[Value::text(&self.job), batch_value(from), batch_value(to)])?;
+        // Topics that were parted with are told of by themselves.
+        let is_other = |topic: &str| !topic.contains('@') && topics.partition(topic, 0).is_none();
+        let others = rows.iter().filter(|row| row.first().and_then(Value::as_text).is_some_and(is_other));
+        let last = others.filter_map(|row| row.get(1)?.as_int()).max();
+        Ok(last.and_then(|batch| u64::try_from(batch).ok()).map(BatchId))
+    }
+
     /// The watermark of each of these partitions as it was before the batch that stands there; those without one are left out.
     ///
     /// # Errors

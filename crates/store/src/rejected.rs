@@ -68,8 +68,8 @@ pub struct AskedReplay {
 pub struct ReplayAnswer {
     /// Where it stands.
     pub place: Place,
-    /// What became rows, a JSON object each.
-    pub rows: Vec<String>,
+    /// How many rows it became.
+    pub rows: usize,
     /// Why it was rejected again; empty where it was not.
     pub reason: String,
 }

@@ -195,8 +195,8 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
         )
         .with_added_to_key("item")
         .indexed_by(&["job", "batch"]),
-        // Rejects that people have asked to be read again. `batch` is the one that did; then `row_values` has what became rows, a JSON
-        // object a line, and `reason` why it was rejected again.
+        // Rejects that people have asked to be read again. `batch` is the one that did; then `row_count` says how many rows it became,
+        // and `reason` why it was rejected again.
         TableSpec::system(
             REJECT_REPLAYS,
             &["job", "topic", "partition", "offset", "item"],
@@ -211,7 +211,6 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("batch", Kind::Int),
                 ("row_count", Kind::Int),
                 ("reason", Kind::Text),
-                ("row_values", Kind::Text),
             ],
         )
         .indexed_by(&["job", "batch"]),

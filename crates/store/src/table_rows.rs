@@ -14,8 +14,8 @@ pub struct TableRows<'a> {
     pub spec: &'a TableSpec,
     /// Its rows; a later batch's replace an earlier one's.
     pub rows: Vec<RecordBatch>,
-    /// Those in whose place others of the same batch stand, and why.
-    pub replaced: Option<(RecordBatch, String)>,
+    /// Those in whose place others of the same batch stand.
+    pub replaced: Option<RecordBatch>,
     /// What becomes of them.
     pub way: Way,
     /// What waits for the table before this batch.

@@ -1,7 +1,6 @@
 //! The streams of each patient: what orders samples, how each device's clock stands, and until when each vital is known.
 //!
-//! A *stream* is a patient's records of one partition and, where the job names one, one device. Where a job reads several topics,
-//! it is one partition of each: vitals, or what is urgent, go to topics of their own, whatever device they are of. Within it, order is a
+//! A *stream* is a patient's records of one partition and, where the job names one, one device. Within it, order is a
 //! matter of the columns that a rule depends on: a saturation is not older than a saturation because a heart rate of
 //! another device has a later time. Rules with the same columns share a [`ColumnSet`], and each set of a stream is
 //! cut into *lanes*, runs of samples whose event times ascend:

@@ -15,7 +15,7 @@ use super::{ColumnSet, LastValue, Shape, Step, Stream};
 use crate::map::HashMap;
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 13;
+const FORM: u8 = 12;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -83,7 +83,6 @@ impl Streams {
 
 fn stream(to: &mut Vec<u8>, stream: &Stream) {
     to.extend(stream.partition.to_le_bytes());
-    list(to, &stream.joined, |to, partition| to.extend(partition.to_le_bytes()));
     text(to, &stream.device);
     number(to, stream.newest);
     number(to, stream.stamped);
@@ -234,9 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     fn stream(&mut self, shape: &Shape) -> Option<Stream> {
-        let partition = i32::from_le_bytes(self.take()?);
-        let joined = self.list(|from| Some(i32::from_le_bytes(from.take()?)))?;
-        let device = self.text()?;
+        let (partition, device) = (i32::from_le_bytes(self.take()?), self.text()?);
         let (newest, stamped) = (self.number()?, self.number()?);
         let count = u64::from_le_bytes(self.take()?);
         let columns = self.list(|from| Some(LastValue { at: from.number()?, stamped: from.number()? }))?;
@@ -256,7 +253,6 @@ impl<'a> Reader<'a> {
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {
             partition,
-            joined,
             device,
             newest,
             stamped,

@@ -251,20 +251,10 @@ impl Streams {
 
 impl Patient {
     fn position(&self, partition: i32, device: &str) -> Option<usize> {
-        let has = |stream: &Stream| stream.partition == partition || stream.joined.contains(&partition);
-        self.streams.iter().position(|stream| *stream.device == *device && has(stream))
+        self.streams.iter().position(|stream| stream.partition == partition && *stream.device == *device)
     }
 
-    /// The stream of a partition that none has yet: one that has no partition of its topic, for topics are kinds of records and no
-    /// devices, or a new one.
     fn begin(&mut self, partition: i32, device: &str, shape: &Shape) -> usize {
-        let is_of_others =
-            |stream: &Stream| !stream.partitions().any(|known| known.is_of_topic_of(Partition(partition)));
-        let open = self.streams.iter().position(|stream| *stream.device == *device && is_of_others(stream));
-        if let Some(open) = open {
-            self.streams[open].joined.push(partition);
-            return open;
-        }
         self.streams.push(Stream::begin(partition, device, shape));
         self.streams.len() - 1
     }

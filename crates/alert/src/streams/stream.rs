@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array};
 
-use wardwatch_model::terms::Partition;
-
 use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed, Source};
 use super::pace::Pace;
 use super::record::Record;
@@ -50,10 +48,7 @@ impl HeldUp {
 
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
-    /// The partition that its first record came by.
     pub(super) partition: i32,
-    /// Those of other topics by which its records come, too.
-    pub(super) joined: Vec<i32>,
     pub(super) device: Arc<str>,
     /// The greatest event time of any record.
     pub(super) newest: i64,
@@ -99,7 +94,6 @@ impl Stream {
     pub(super) fn begin(partition: i32, device: &str, shape: &Shape) -> Self {
         Self {
             partition,
-            joined: Vec::new(),
             device: device.into(),
             newest: i64::MIN,
             stamped: i64::MIN,
@@ -113,11 +107,6 @@ impl Stream {
             held_up: HeldUp::default(),
             alone: 0,
         }
-    }
-
-    /// The partitions by which its records come.
-    pub(super) fn partitions(&self) -> impl Iterator<Item = Partition> {
-        std::iter::once(&self.partition).chain(&self.joined).map(|number| Partition(*number))
     }
 
     /// Takes note of a record; `numbers` are the values of each set of one vital. Returns when it was measured, if it tells

@@ -249,11 +249,11 @@ impl Streams {
         DateTime::from_timestamp_micros(newest)
     }
 
-    /// The patients, each with the partitions of the stream that had its last record.
-    pub fn partitions(&self) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = Partition>)> {
+    /// The patients, each with the partition that had its last record.
+    pub fn partitions(&self) -> impl Iterator<Item = (&Arc<str>, Partition)> {
         self.patients.iter().filter_map(|(patient, known)| {
             let last = known.streams.iter().max_by_key(|stream| stream.stamped)?;
-            Some((patient, last.partitions()))
+            Some((patient, Partition(last.partition)))
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
+use wardwatch_model::diagnostic::nearest;
 use wardwatch_model::terms::Offset;
 use wardwatch_model::topics::Topics;
 use wardwatch_store::{RejectRow, Store};
@@ -40,8 +41,17 @@ pub(super) fn kind(reason: &str) -> String {
     kind
 }
 
+/// Each number as one sign.
 fn without_digits(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+    let mut short = String::new();
+    for c in text.chars() {
+        match c {
+            '0'..='9' if short.ends_with('…') => {}
+            '0'..='9' => short.push('…'),
+            c => short.push(c),
+        }
+    }
+    short
 }
 
 /// The rejects of a record, each with its bytes.
@@ -51,9 +61,12 @@ pub(super) fn of_record(
     (shown, offset): &(String, Offset),
 ) -> anyhow::Result<Vec<RejectRow>> {
     let Some(partition) = topics.find(shown) else {
-        let first = topics.names().first().map_or_else(|| Arc::from("TOPIC"), |(_, name)| Arc::clone(name));
+        let names: Vec<Arc<str>> = topics.names().into_iter().map(|(_, name)| name).collect();
+        let written = shown.rsplit_once('/').map_or("", |(topic, _)| topic);
+        let meant = nearest(written, names.iter().map(|name| &**name)).or(names.first().map(|name| &**name));
         bail!(
-            "the job reads no partition \"{shown}\"; write its number, with the topic where there are several: {first}/0"
+            "the job reads no partition \"{shown}\"; write its number, with the topic where there are several: {}/0",
+            meant.unwrap_or("TOPIC")
         );
     };
     let mut rejects = store.rejects_of(topics, partition, *offset)?;

@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use arrow::array::AsArray;
-use arrow::datatypes::TimestampMicrosecondType;
-
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::record::Place;
 use wardwatch_model::terms::Offset;
@@ -46,8 +43,6 @@ pub(super) struct Replay {
 struct Fate {
     rejects: usize,
     rows: usize,
-    /// Those of them whose windows have closed.
-    late: usize,
     example: String,
 }
 
@@ -59,8 +54,6 @@ impl Replay {
         let rejects = self.chosen(&mut store, &topics)?;
         let states = store.replay_states(&topics)?;
         let status = store.status(&topics)?;
-        let watermark =
-            status.last.as_ref().and_then(|last| last.watermark).map_or(i64::MIN, |mark| mark.0.timestamp_micros());
         let mut decoder = wardwatch_pipeline::decoder(&job, &topics)?;
         let mut fates: BTreeMap<String, Fate> = BTreeMap::new();
         let mut places: Vec<Place> = Vec::new();
@@ -84,29 +77,22 @@ impl Replay {
                 fate.example = place_of(reject, &topics);
             }
             let Some(ReadAgain { rows, .. }) = again.filter(|again| again.rows.num_rows() > 0) else { continue };
-            let times = rows[decoder.event_time()].as_primitive::<TimestampMicrosecondType>();
             fate.rows += rows.num_rows();
-            fate.late += times.values().iter().filter(|time| **time < watermark).count();
             places.push(place);
         }
         let row = |(fate, of): (&String, &Fate)| {
             vec![of.rejects.to_string(), of.rows.to_string(), of.example.clone(), fate.clone()]
         };
         print!("{}", aligned(&["rejects", "rows", "one", "by the job file as it is now"], fates.iter().map(row)));
-        let late: usize = fates.values().map(|fate| fate.late).sum();
-        if late > 0 {
-            println!(
-                "\n{late} of the rows are of windows that have closed: these stay as they are, and late_rows will have the rows"
-            );
-        }
         if self.dry_run || places.is_empty() {
             return Ok(());
         }
         let by = self.by.as_deref().unwrap_or("unknown");
         let asked = store.ask_replays(&topics, &places, by, SystemClock.now())?;
         let when = if status.lease.is_some() { "with the job's next batch" } else { "when the job runs" };
+        println!("\n{asked} rejects will be read again {when}, by its job file as it is at its start");
         println!(
-            "\n{asked} rejects will be read again {when}, by its job file as it is at its start; no alert is raised by them"
+            "their rows go into tables of records and late_rows; windows, last values and alerts stay as they are"
         );
         Ok(())
     }

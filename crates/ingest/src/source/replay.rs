@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use wardwatch_config::SourceSpec;
-use wardwatch_kafka::{Consumer, Polled};
+use wardwatch_kafka::{Consumer, KafkaError, Polled};
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::terms::{Offset, OffsetRange, Partition, Positions, Ranges};
 
@@ -129,7 +129,11 @@ fn read_spans(
     let mut open: BTreeMap<Partition, Offset> = BTreeMap::new();
     let mut positions = Positions::new();
     for (partition, span) in spans {
-        let (low, high) = consumer.bounds_of(*partition)?;
+        let (low, high) = match consumer.bounds_of(*partition) {
+            // Its topic is gone, and with it all that it had.
+            Err(KafkaError::NoTopic { .. }) => (span.end, span.end),
+            bounds => bounds?,
+        };
         lows.insert(*partition, low);
         let (start, end) = (span.start.max(low), span.end.min(high));
         if start < end {

@@ -12,6 +12,7 @@ use wardwatch_care::{Finding, findings, patience};
 use wardwatch_config::SqlSpec;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::{BatchId, Role};
+use wardwatch_model::topics::Topics;
 use wardwatch_sql::load_set;
 use wardwatch_store::{BatchRow, CostRow, EditRow, LateRow, OutletState, RejectRow, ReportState, Status, StoreError};
 
@@ -167,7 +168,7 @@ fn content(app: &App, visitor: &Visitor, facts: &Facts, files: &[File]) -> Marku
             @if rejects.is_empty() { (nothing("None.")) } @else { div .scroll tabindex="0" { table {
                 thead { tr { th { "Batch" } th { "Partition" } th { "Offset" } th { "Why" } th { "Bytes" } } }
                 tbody { @for reject in rejects { tr {
-                    td { (reject.batch) } td { (reject.partition) } td { (reject.offset) } td { (reject.reason) }
+                    td { (reject.batch) } td { (partition_of(reject, &status.topics)) } td { (reject.offset) } td { (reject.reason) }
                     // A record may name its patient.
                     td { @if visitor.may(Role::Nurse) { code { (bytes(&reject.raw)) } } @else { (reject.raw.len()) " bytes" } }
                 } } }
@@ -209,6 +210,12 @@ fn not_watched(unwatched: &[Finding], now: DateTime<Utc>, zone: Tz) -> Markup {
 }
 
 /// The bytes of a record as text, what is no text as its escape.
+/// The partition of a reject, with its topic where the job reads several.
+fn partition_of(reject: &RejectRow, topics: &Topics) -> String {
+    let shown = reject.place(topics).map(|place| topics.show(place.partition).to_string());
+    shown.unwrap_or_else(|| reject.partition.to_string())
+}
+
 fn bytes(raw: &[u8]) -> String {
     let shown = raw[..raw.len().min(MOST_BYTES)].utf8_chunks().map(|chunk| {
         let rest: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
