@@ -214,7 +214,7 @@ fn rejects_are_listed_by_what_is_wrong_and_shown_with_the_place() {
     assert!(list.contains("\"later\" is not a valid time") && !list.contains("\"soon\""), "{list}");
     let item = told(&["show", "0:3"]);
     assert!(item.contains("partition 0, offset 3, item 1") && item.contains("^^^^"), "{item}");
-    assert!(item.contains("by the job file as it is now: 1 rows, 1 rejected"), "{item}");
+    assert!(item.contains("by the job file as it is now: no row, column \"event_time\""), "{item}");
     let colon = told(&["show", "0:5"]);
     assert!(colon.contains("expected a colon at position 14") && colon.contains("\n                ^\n"), "{colon}");
     assert!(told(&["show", "0:0"]).contains("no record at partition 0, offset 0 was rejected"));

@@ -29,8 +29,8 @@ MUTATIONS = {
     ),
     "of two devices the one that says no wins": (
         "crates/alert/src/lifecycle.rs",
-        "            supersede(&mut episode, sample);",
-        "            episode.tracks.retain(|track| is_of(track, sample));\n            supersede(&mut episode, sample);",
+        "            let moved = supersede(&mut episode, sample);",
+        "            episode.tracks.retain(|track| is_of(track, sample));\n            let moved = supersede(&mut episode, sample);",
     ),
     "what is sent again is judged again": (
         "crates/alert/src/streams/seen.rs",
@@ -104,8 +104,8 @@ OF_THE_STORE = {
     ),
     "a restart forgets what windows had counted": (
         "crates/pipeline/src/recover.rs",
-        "    recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;",
-        "    if state.last_batch.0 == 0 {\n        recovery.run(plan, store, topic, state.last_batch, retry, options.on_repeat)?;\n    }",
+        "    recovery.run(plan, store, consumer, state.last_batch, retry, options.on_repeat)?;",
+        "    if state.last_batch.0 == 0 {\n        recovery.run(plan, store, consumer, state.last_batch, retry, options.on_repeat)?;\n    }",
     ),
 }
 

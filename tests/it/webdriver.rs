@@ -26,6 +26,27 @@ pub enum Screen {
     Phone,
 }
 
+/// A driver and its port; `None` where it has ended without one.
+fn start_driver() -> Option<(std::process::Child, String)> {
+    let mut command = Command::new("chromedriver");
+    let mut driver = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines.find_map(|line| {
+        let line = line.unwrap();
+        let (_, port) = line.split_once("started successfully on port ")?;
+        Some(port.trim_end_matches('.').to_owned())
+    });
+    // Whatever it says later is not to block it.
+    std::thread::spawn(move || lines.for_each(drop));
+    match port {
+        Some(port) => Some((driver, port)),
+        None => {
+            driver.wait().unwrap();
+            None
+        }
+    }
+}
+
 impl Browser {
     pub fn start(screen: Screen) -> Self {
         Self::start_in(screen, "light")
@@ -33,17 +54,8 @@ impl Browser {
 
     /// The same on a system that prefers light or dark.
     pub fn start_in(screen: Screen, scheme: &str) -> Self {
-        let mut driver =
-            Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines.find_map(|line| {
-            let line = line.unwrap();
-            let (_, port) = line.split_once("started successfully on port ")?;
-            Some(port.trim_end_matches('.').to_owned())
-        });
-        // Whatever it says later is not to block it.
-        std::thread::spawn(move || lines.for_each(drop));
-        let port = port.expect("chromedriver tells its port");
+        // The port that it finds free by IPv6 may be taken by IPv4; then it ends, and is started again.
+        let (driver, port) = (0..5).find_map(|_| start_driver()).expect("chromedriver tells its port");
         let profile = tempfile::tempdir().unwrap();
         let dark = if scheme == "dark" { "--force-dark-mode" } else { "--lang=en" };
         let mut options = json!({ "args": [

@@ -66,15 +66,19 @@ pub(super) fn metrics(
     if let Some(last) = &status.last {
         text.last_batch(last);
     }
+    // A job of one topic has had no label of it.
+    let of_topic = usize::from(topics.names().len() <= 1);
     text.family("next_offset", "gauge", "Where each partition goes on");
     for (partition, offset) in &status.positions {
         let (topic, number) = (topics.name_of(*partition), partition.number().to_string());
-        text.sample("next_offset", &[("topic", &topic), ("partition", &number)], offset);
+        let labels = [("topic", &*topic), ("partition", &*number)];
+        text.sample("next_offset", &labels[of_topic..], offset);
     }
     text.family("watermark_timestamp_seconds", "gauge", "How far event time has got in each partition");
     for (partition, watermark) in &status.watermarks {
         let (topic, number) = (topics.name_of(*partition), partition.number().to_string());
-        text.sample("watermark_timestamp_seconds", &[("topic", &topic), ("partition", &number)], seconds(watermark.0));
+        let labels = [("topic", &*topic), ("partition", &*number)];
+        text.sample("watermark_timestamp_seconds", &labels[of_topic..], seconds(watermark.0));
     }
     text.open_episodes(&status.episodes);
     text.family("query_failing", "gauge", "How often in a row a query has failed; only those that fail");
