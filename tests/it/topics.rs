@@ -255,6 +255,14 @@ fn a_topic_of_a_pattern_that_is_gone_costs_itself() {
     let gone = format!("partition={stem}.b/0");
     assert!(told(&run).contains("no such partition any more") && told(&run).contains(&gone), "{}", told(&run));
     assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["6"]);
+    // Who lies there is not watched, which is told.
+    let mut running = job.start();
+    running.wait_until("the ward is told", || {
+        let told = database.rows("SELECT text FROM alerts WHERE rule = 'partition_stalled'");
+        told.iter().any(|text| text.contains(&format!("{stem}.b/0")))
+    });
+    topics[0].put_samples("P1", &[(31, 82.0)]);
+    running.wait_until("the others are read", || database.rows("SELECT COUNT(*) FROM readings") == ["7"]);
 }
 
 #[test]

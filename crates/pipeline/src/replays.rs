@@ -5,16 +5,13 @@
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::Int32Type;
 use chrono::{DateTime, Utc};
 use tracing::info;
 
 use wardwatch_frame::{Attached, attach_artefacts, late_of_all, late_records, unattached};
-use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
-use wardwatch_model::record::{
-    Artefact, ITEM_COLUMN, Item, LateRecord, OFFSET_COLUMN, PARTITION_COLUMN, Place, Unattached,
-};
-use wardwatch_model::terms::{Offset, Partition};
+use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords, places};
+use wardwatch_model::record::{Artefact, ITEM_COLUMN, Item, LateRecord, Place, Unattached};
 use wardwatch_store::{AskedReplay, RejectRow, RejectedPlaces, ReplayAnswer, Store, StoreError};
 
 use super::attaching::Attaching;
@@ -167,19 +164,6 @@ impl Again {
         let late = late_records(&taken.all, &late, &plan.samples.key);
         Self { rows: Some(taken.all), late, nobodys, artefacts, answers }
     }
-}
-
-/// Where each row stands.
-fn places(rows: &RecordBatch) -> Vec<Place> {
-    let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>().values();
-    let offsets = rows[OFFSET_COLUMN].as_primitive::<Int64Type>().values();
-    let items = rows[ITEM_COLUMN].as_primitive::<Int32Type>().values();
-    let place = |row: usize| Place {
-        partition: Partition(partitions[row]),
-        offset: Offset(offsets[row]),
-        item: Item(items[row]),
-    };
-    (0..rows.num_rows()).map(place).collect()
 }
 
 /// The rows of a batch that is read again, without what it had rejected: what a registry, or the job, says of it now does not change what

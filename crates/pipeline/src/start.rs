@@ -92,7 +92,7 @@ pub(super) fn start(
     // Recovery may have taken long, and more has come; partitions that are new are found by whoever reads.
     let later = consumer.bounds().unwrap_or_default();
     let bounds: Bounds = bounds.into_iter().map(|(p, known)| (p, later.get(&p).copied().unwrap_or(known))).collect();
-    let positions = of_topics_that_are_there(positions, &bounds, &plan.topics);
+    tell_of_gone(&positions, &bounds, &plan.topics);
     let source =
         Source::start(consumer, &spec, plan.job.trigger, &positions, &bounds, options.until, plan.reshaping())?;
     let notifier = retry.until_done(|| Notifier::start(&plan.job, store, options.health, &options.clock))?;
@@ -164,14 +164,12 @@ fn ends_before(store: &mut Store, consumer: &Consumer, name: &str, retry: &Retry
     Ok(of_topic.any(|(partition, position)| bounds.get(partition).is_none_or(|(_, end)| position > end)))
 }
 
-/// The positions of partitions that Kafka has. A topic of a pattern may be gone; what it had is told, and the others are read.
-fn of_topics_that_are_there(positions: Positions, bounds: &Bounds, topics: &Topics) -> Positions {
-    let (there, gone): (Positions, Positions) =
-        positions.into_iter().partition(|(partition, _)| bounds.contains_key(partition));
-    for (partition, position) in gone {
-        error!(partition = %topics.show(partition), next_offset = %position, "Kafka has no such partition any more; the others are read");
+/// Tells of partitions that Kafka does not have any more: a topic of a pattern may be gone. They are asked for all the same, so that time
+/// passes for their patients, whose values grow old, and the ward is told that nothing is read of them.
+fn tell_of_gone(positions: &Positions, bounds: &Bounds, topics: &Topics) {
+    for (partition, position) in positions.iter().filter(|(partition, _)| !bounds.contains_key(partition)) {
+        error!(partition = %topics.show(*partition), next_offset = %position, "Kafka has no such partition any more; the others are read");
     }
-    there
 }
 
 /// What a run works with.

@@ -1,8 +1,10 @@
 //! What records became.
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
 
-use wardwatch_model::record::{Artefact, Item, Reject};
+use wardwatch_model::record::{Artefact, ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Place, Reject};
+use wardwatch_model::terms::{Offset, Partition};
 
 /// What records became. Every item of a record is a row or a reject, in the order in which they came, or is left out on purpose
 /// and counted.
@@ -38,4 +40,18 @@ pub struct FoundItem {
     pub item: Item,
     /// Column, place and text of each value, in the order of columns.
     pub values: Vec<(String, String, String)>,
+}
+
+/// Where each row of a frame stands.
+#[must_use]
+pub fn places(rows: &RecordBatch) -> Vec<Place> {
+    let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>().values();
+    let offsets = rows[OFFSET_COLUMN].as_primitive::<Int64Type>().values();
+    let items = rows[ITEM_COLUMN].as_primitive::<Int32Type>().values();
+    let place = |row: usize| Place {
+        partition: Partition(partitions[row]),
+        offset: Offset(offsets[row]),
+        item: Item(items[row]),
+    };
+    (0..rows.num_rows()).map(place).collect()
 }

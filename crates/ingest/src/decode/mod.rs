@@ -48,7 +48,7 @@ use form::{FormDecoder, FormRows, Taken};
 use parsed::RowOf;
 use reshape::Reshaper;
 
-pub use decoded::{Decoded, Found, FoundItem};
+pub use decoded::{Decoded, Found, FoundItem, places};
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use reshape::{Reshape, Reshaped, Reshaping};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, UInt64Array};
 use arrow::compute::{filter, take};
-use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, SchemaRef, TimestampMicrosecondType};
 use chrono::DateTime;
 
 use wardwatch_config::{Columns, SourceSpec};
@@ -20,7 +20,7 @@ use wardwatch_model::record::{
 use wardwatch_model::terms::{Offset, Partition};
 
 use super::cells::{self, Faults};
-use super::decoded::Decoded;
+use super::decoded::{Decoded, places};
 use super::form::MOST_KEY_CHARS;
 use super::parsed::RowOf;
 use super::raw::RawRecords;
@@ -188,18 +188,6 @@ impl Reshaper {
         };
         refused.into_iter().filter_map(reject).collect()
     }
-}
-
-fn places(rows: &RecordBatch) -> Vec<Place> {
-    let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>().values();
-    let offsets = rows[OFFSET_COLUMN].as_primitive::<Int64Type>().values();
-    let items = rows[ITEM_COLUMN].as_primitive::<Int32Type>().values();
-    let place = |row: usize| Place {
-        partition: Partition(partitions[row]),
-        offset: Offset(offsets[row]),
-        item: Item(items[row]),
-    };
-    (0..rows.num_rows()).map(place).collect()
 }
 
 /// Rows numbered anew within their records.

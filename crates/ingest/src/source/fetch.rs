@@ -140,7 +140,8 @@ impl Fetch {
     fn fetch(&mut self, batches: &Sender, stop: &AtomicBool) -> Result<(), SourceError> {
         while !stop.load(Ordering::Relaxed) {
             self.read_some()?;
-            let is_all_read = self.at_end.len() >= self.ends.len() && self.merge.is_empty() && !self.held.is_holding();
+            let is_at_end = self.ends.keys().all(|partition| self.at_end.contains(partition));
+            let is_all_read = is_at_end && self.merge.is_empty() && !self.held.is_holding();
             if self.until == Until::CaughtUp
                 && let Some(reason) = self.held.waits_longer_than(LONGEST_HOLD)
             {
