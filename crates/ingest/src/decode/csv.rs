@@ -1,6 +1,7 @@
 //! Comma-separated values (RFC 4180): each line is an item.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
@@ -13,8 +14,8 @@ use super::text::quoted;
 /// Reads lines by a header that the job names, or by the first line of each record.
 #[derive(Debug)]
 pub(super) struct CsvReader {
-    /// At the beginning of a line; its table is made once, which costs more than to read one.
-    reader: Reader,
+    /// Its table is made once, which costs more than to read a line.
+    values: RefCell<Values>,
     header: Vec<String>,
     quote: u8,
     /// The column of the header that each place reads.
@@ -25,7 +26,8 @@ impl CsvReader {
     pub(super) fn new(format: &CsvFormat, layout: &Layout) -> Self {
         let reader = ReaderBuilder::new().delimiter(format.delimiter).quote(format.quote).build();
         let names = layout.searched().iter().map(|searched| searched.fields().join("."));
-        Self { reader, header: format.header.clone(), quote: format.quote, names: names.collect() }
+        let values = RefCell::new(Values { reader, output: Vec::new(), ends: Vec::new(), read: 0, count: 0 });
+        Self { values, header: format.header.clone(), quote: format.quote, names: names.collect() }
     }
 
     pub(super) fn read(&self, content: &[u8], take: &mut dyn FnMut(Line<'_>)) {
@@ -57,8 +59,9 @@ impl CsvReader {
     }
 
     fn read_lines(&self, content: &str, reading: &mut Reading, take: &mut dyn FnMut(Line<'_>)) {
-        let mut values = Values::of(self.reader.clone(), content.as_bytes());
-        while values.next() {
+        let mut values = self.values.borrow_mut();
+        values.begin(content);
+        while values.next(content) {
             let line: Vec<&str> = values.all().collect();
             if reading.header.is_empty() {
                 reading.header = line.iter().map(|name| (*name).to_owned()).collect();
@@ -93,29 +96,42 @@ impl CsvReader {
     }
 }
 
+/// So much room is kept from record to record.
+const KEPT: usize = 1 << 16;
+
 /// The values of one line after the other.
-struct Values<'a> {
+#[derive(Debug)]
+struct Values {
+    /// Asked again and again: a copy of it has another table (csv-core 0.1.13 copies it in part).
     reader: Reader,
-    input: &'a [u8],
     output: Vec<u8>,
     ends: Vec<usize>,
+    /// So many bytes of the content have been read.
+    read: usize,
     /// How many values the line has.
     count: usize,
 }
 
-impl<'a> Values<'a> {
-    fn of(reader: Reader, input: &'a [u8]) -> Self {
-        // No value is longer than the text that it stands in, and no line has more values than it has bytes, and one.
-        Self { reader, input, output: vec![0; input.len()], ends: vec![0; input.len() + 1], count: 0 }
+impl Values {
+    /// Goes to the beginning of what is read.
+    fn begin(&mut self, content: &str) {
+        self.reader.reset();
+        self.read = 0;
+        // No line's values are longer than the text that it stands in. What one long record took is given back.
+        self.output.truncate(KEPT);
+        self.output.shrink_to(KEPT);
+        self.output.resize(content.len() + 1, 0);
+        self.ends.truncate(KEPT);
+        self.ends.shrink_to(KEPT);
     }
 
     /// Reads the next line; `false` where there is none.
-    fn next(&mut self) -> bool {
+    fn next(&mut self, content: &str) -> bool {
         let (mut written, mut count) = (0, 0);
         loop {
             let (output, ends) = (&mut self.output[written..], &mut self.ends[count..]);
-            let (result, read, out, more) = self.reader.read_record(self.input, output, ends);
-            self.input = &self.input[read..];
+            let (result, read, out, more) = self.reader.read_record(&content.as_bytes()[self.read..], output, ends);
+            self.read += read;
             (written, count) = (written + out, count + more);
             match result {
                 ReadRecordResult::InputEmpty => {} // asked again, it knows that nothing follows
@@ -123,9 +139,9 @@ impl<'a> Values<'a> {
                     self.count = count;
                     return true;
                 }
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull | ReadRecordResult::End => {
-                    return false;
-                }
+                ReadRecordResult::OutputEndsFull => self.ends.resize(2 * count + 16, 0),
+                ReadRecordResult::OutputFull => self.output.resize(2 * written + 16, 0),
+                ReadRecordResult::End => return false,
             }
         }
     }
