@@ -39,6 +39,7 @@ bench:
 	cargo bench --locked --bench windows
 	cargo bench --locked --bench authoring
 	tests/services/with cargo bench --locked --bench alerts
+	tests/services/with cargo bench --locked --bench gateway
 	tests/services/with cargo bench --locked --bench pipeline
 	tests/services/with cargo bench --locked --bench reports
 	tests/services/with cargo bench --locked --bench interference

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::fixtures::repository;
 
 /// Libraries that some of our crates alone may use.
-const OWNED: [(&str, &[&str]); 12] = [
+const OWNED: [(&str, &[&str]); 13] = [
     ("rdkafka", &["kafka"]),
     ("datafusion", &["sql"]),
     ("mysql", &["store"]),
@@ -18,6 +18,7 @@ const OWNED: [(&str, &[&str]); 12] = [
     ("prost-reflect", &["ingest"]),
     ("hl7-parser", &["ingest"]),
     ("lettre", &["config", "notify"]),
+    ("rumqttc", &["gateway"]),
 ];
 
 /// The folders of our crates, by name.

@@ -13,6 +13,7 @@ mod check;
 mod demo;
 mod encounters;
 mod explain;
+mod gateway;
 mod limits;
 mod new;
 mod preview;
@@ -34,8 +35,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use wardwatch_gateway::GatewayError;
 use wardwatch_ingest::source::SourceError;
 use wardwatch_kafka::KafkaError;
+use wardwatch_model::diagnostic::Diagnostics;
 use wardwatch_model::telemetry::Panicked;
 use wardwatch_pipeline::{PastError, RunError};
 use wardwatch_report::ReportError;
@@ -77,6 +80,8 @@ enum Command {
     Report(report::Report),
     /// Serve the live page from what the store holds
     Serve(serve::Serve),
+    /// Take messages of devices by MLLP, HTTP and MQTT, and put them on the job's topic
+    Gateway(gateway::Gateway),
     /// Say who may see the page and do what, and show who did
     Users(users::Users),
     /// Produce realistic patients, or recordings, to the job's topic
@@ -110,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Test(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Serve(command) => command.run(),
+        Command::Gateway(command) => command.run(),
         Command::Users(command) => command.run(),
         Command::Simulate(command) => command.run(),
         Command::Status(command) => command.run(),
@@ -122,7 +128,12 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Faults of files start with their place and stand alone.
-            if let Some(faults) = error.downcast_ref::<wardwatch_model::diagnostic::Diagnostics>() {
+            let faults = match error.downcast_ref::<GatewayError>() {
+                Some(GatewayError::Forms(faults)) => Some(faults),
+                _ => error.downcast_ref(),
+            };
+            if let Some(faults) = faults {
+                let faults: &Diagnostics = faults;
                 faults.0.iter().for_each(|fault| eprint!("{}", show::fault(fault)));
             } else {
                 eprintln!("error: {error}");
@@ -155,6 +166,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let unreachable = error.chain().any(|cause| {
         cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient)
             || cause.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_transient)
+            || matches!(cause.downcast_ref::<GatewayError>(), Some(GatewayError::Kafka(error)) if error.is_transient())
             || cause.downcast_ref::<SourceError>().is_some_and(SourceError::is_transient)
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_transient)
             || cause.downcast_ref::<ReportError>().is_some_and(ReportError::is_transient)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::checker::{Checker, not_empty, table_name};
 use super::raw::RawDashboard;
+use super::spanned::Spanned;
 use super::units::{Zero, duration};
 
 /// The live page.
@@ -46,22 +47,11 @@ pub enum Privacy {
 impl Checker<'_> {
     pub(super) fn dashboard(&mut self, raw: RawDashboard) -> Option<DashboardSpec> {
         let listen = raw.listen.map(|listen| self.required(listen, address));
-        let privacy = match (raw.certificate, raw.key) {
-            (None, None) if raw.behind_proxy => Some(Privacy::Proxy),
-            (None, None) => Some(Privacy::Plain),
-            (Some(certificate), Some(key)) => {
-                let (certificate, key) = (self.required(certificate, not_empty), self.required(key, not_empty));
-                certificate.zip(key).map(|(certificate, key)| Privacy::Tls {
-                    certificate: self.relative(&certificate),
-                    key: self.relative(&key),
-                })
-            }
-            (Some(certificate), None) => {
-                self.refuse(certificate.span(), "a certificate needs its key: key = \"key.pem\"".to_owned())
-            }
-            (None, Some(key)) => {
-                self.refuse(key.span(), "a key needs its certificate: certificate = \"certificate.pem\"".to_owned())
-            }
+        let privacy = match self.certificate(raw.certificate, raw.key) {
+            Some(None) if raw.behind_proxy => Some(Privacy::Proxy),
+            Some(None) => Some(Privacy::Plain),
+            Some(Some((certificate, key))) => Some(Privacy::Tls { certificate, key }),
+            None => None,
         };
         let max_connections = self.count_or(raw.max_connections, 1_000, "connections");
         let title = self.text_or(raw.title, "Ward");
@@ -78,8 +68,30 @@ impl Checker<'_> {
             session: self.or_default(raw.session, "12h", |text| duration(text, Zero::Refused))?,
         })
     }
+
+    /// The files of a certificate and its key, if they are named.
+    pub(super) fn certificate(
+        &mut self,
+        certificate: Option<Spanned<String>>,
+        key: Option<Spanned<String>>,
+    ) -> Option<Option<(PathBuf, PathBuf)>> {
+        match (certificate, key) {
+            (None, None) => Some(None),
+            (Some(certificate), Some(key)) => {
+                let (certificate, key) = (self.required(certificate, not_empty), self.required(key, not_empty));
+                certificate.zip(key).map(|(certificate, key)| Some((self.relative(&certificate), self.relative(&key))))
+            }
+            (Some(certificate), None) => {
+                self.refuse(certificate.span(), "a certificate needs its key: key = \"key.pem\"".to_owned())
+            }
+            (None, Some(key)) => {
+                self.refuse(key.span(), "a key needs its certificate: certificate = \"certificate.pem\"".to_owned())
+            }
+        }
+    }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// An address with a port.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("\"{text}\" is no address with a port; write \"127.0.0.1:8080\""))
 }

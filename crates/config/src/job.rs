@@ -11,6 +11,7 @@ use super::alerts::{AlertSpec, Outlet};
 use super::columns::Columns;
 use super::dashboard::DashboardSpec;
 use super::form::Form;
+use super::gateway::GatewaySpec;
 use super::path::KafkaField;
 use super::topics::TopicSelection;
 
@@ -39,6 +40,8 @@ pub struct Job {
     pub reports: ReportSpec,
     /// The live page, and the metrics.
     pub dashboard: DashboardSpec,
+    /// Where the gateway takes messages for the job's topic.
+    pub gateway: GatewaySpec,
 }
 
 /// When a micro-batch closes: at the latest `every`, earlier when it is full.

@@ -9,6 +9,7 @@ mod columns;
 mod conversion;
 mod dashboard;
 mod form;
+mod gateway;
 mod job;
 mod parse;
 mod path;
@@ -24,6 +25,7 @@ pub use columns::{Column, ColumnType, Columns, Words};
 pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
 pub use form::{Counts, CsvFormat, Form, Format, LongForm, SchemaSource, Undeclared, Unwrap};
+pub use gateway::{GatewaySpec, MqttUrl};
 pub use job::{
     FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, QueryFolder, ReportSpec, SourceSpec, SqlSpec, Start,
     StoreUrl, Trigger,

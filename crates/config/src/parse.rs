@@ -97,6 +97,7 @@ impl Checker<'_> {
         let alerts = self.alerts(raw.alerts, raw.notify);
         let reports = self.reports(raw.reports);
         let dashboard = self.dashboard(raw.dashboard);
+        let gateway = self.gateway(raw.gateway, source.as_ref().map(|source| &source.topics));
         let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
         let (alerts, notify) = alerts?;
         Some(Job {
@@ -111,6 +112,7 @@ impl Checker<'_> {
             notify,
             reports: reports?,
             dashboard: dashboard?,
+            gateway: gateway?,
         })
     }
 

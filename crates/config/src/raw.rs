@@ -1,5 +1,7 @@
 //! A job file as it was typed: the shape that TOML may have, nothing of it checked yet.
 
+mod served;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -8,6 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 
 use super::spanned::Spanned;
+
+pub(super) use served::{RawDashboard, RawGateway};
 
 type Text = Spanned<String>;
 
@@ -40,30 +44,9 @@ pub(super) struct RawJob {
     /// The page and the metrics.
     #[serde(default)]
     pub(super) dashboard: RawDashboard,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawDashboard {
-    /// Where they are served: "127.0.0.1:8080". Elsewhere than on loopback there must be users.
-    pub(super) listen: Option<Text>,
-    /// The heading: "Ward 4".
-    pub(super) title: Option<Text>,
-    /// A patient without a reading for so long is shown as stale: "5s".
-    pub(super) stale_after: Option<Text>,
-    /// The table with a score of each patient and minute; it has `window_start`, `score` and `label`.
-    pub(super) score: Option<Text>,
-    /// The certificate, with those that lead to it, as PEM; with `key`, pages are served by TLS.
-    pub(super) certificate: Option<Text>,
-    /// The certificate's key as PEM.
-    pub(super) key: Option<Text>,
-    /// Whether a proxy stands in front that speaks TLS and says in X-Forwarded-For who asks.
+    /// Where `wardwatch gateway` takes messages for the topic.
     #[serde(default)]
-    pub(super) behind_proxy: bool,
-    /// The most connections at a time.
-    pub(super) max_connections: Option<Spanned<i64>>,
-    /// After so long one must log in again: "12h".
-    pub(super) session: Option<Text>,
+    pub(super) gateway: RawGateway,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -3,6 +3,8 @@
 //! A record of the registry's begins with a zero byte and the schema's id. A schema never changes under its id, so each is asked for
 //! once. A registry that does not answer is [`Away`]; what becomes of the record is then up to whoever asks.
 
+mod inlined;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -281,32 +283,44 @@ impl Schemas {
         }
     }
 
+    /// The schemas that an answer refers to, and those that they do, by the names by which they are referred to.
+    fn referred(&self, answer: &Json) -> Result<Result<BTreeMap<String, String>, String>, Away> {
+        let references = |of: &Json| of["references"].as_array().cloned().unwrap_or_default();
+        let mut texts = BTreeMap::new();
+        let mut open = references(answer);
+        while let Some(reference) = open.pop() {
+            let field = |name: &str| reference[name].as_str().unwrap_or_default().to_owned();
+            if texts.contains_key(&field("name")) {
+                continue;
+            }
+            let path = format!("subjects/{}/versions/{}", encoded(&field("subject")), reference["version"]);
+            let referred = match self.ask(&path)? {
+                Ok(referred) => referred,
+                Err(reason) => return Ok(Err(format!("it refers to \"{}\": {reason}", field("name")))),
+            };
+            texts.insert(field("name"), referred["schema"].as_str().unwrap_or_default().to_owned());
+            open.extend(references(&referred));
+        }
+        Ok(Ok(texts))
+    }
+
     fn schema(&self, answer: &Json) -> Result<Result<Schema, String>, Away> {
         let Some(text) = answer["schema"].as_str() else { return Ok(Err("its answer has no schema".to_owned())) };
-        let references = answer["references"].as_array().cloned().unwrap_or_default();
+        let short = |reason: String| reason.chars().take(300).collect::<String>();
         match answer["schemaType"].as_str().unwrap_or("AVRO") {
-            "AVRO" if references.is_empty() => Ok(Ok(Schema::Avro(text.to_owned()))),
-            "AVRO" => Ok(Err("it refers to other schemas, which is not read".to_owned())),
+            "AVRO" => Ok(match self.referred(answer)? {
+                Ok(referred) if referred.is_empty() => Ok(Schema::Avro(text.to_owned())),
+                Ok(referred) => inlined::inlined(text, &referred).map(Schema::Avro).map_err(short),
+                Err(reason) => Err(reason),
+            }),
             "JSON" => Ok(Ok(Schema::Json)),
             "PROTOBUF" => {
                 const NAME: &str = "schema.proto";
-                let mut texts = BTreeMap::from([(NAME.to_owned(), text.to_owned())]);
-                let mut open = references;
-                while let Some(reference) = open.pop() {
-                    let field = |name: &str| reference[name].as_str().unwrap_or_default().to_owned();
-                    if texts.contains_key(&field("name")) {
-                        continue;
-                    }
-                    let version = &reference["version"];
-                    let referred =
-                        match self.ask(&format!("subjects/{}/versions/{version}", encoded(&field("subject"))))? {
-                            Ok(referred) => referred,
-                            Err(reason) => return Ok(Err(format!("it refers to \"{}\": {reason}", field("name")))),
-                        };
-                    texts.insert(field("name"), referred["schema"].as_str().unwrap_or_default().to_owned());
-                    open.extend(referred["references"].as_array().cloned().unwrap_or_default());
-                }
-                let short = |reason: String| reason.chars().take(300).collect::<String>();
+                let mut texts = match self.referred(answer)? {
+                    Ok(texts) => texts,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                texts.insert(NAME.to_owned(), text.to_owned());
                 Ok(ProtoFile::of_texts(NAME, texts).map(Schema::Protobuf).map_err(short))
             }
             other => Ok(Err(format!("it is of the type {other}, which is not read"))),

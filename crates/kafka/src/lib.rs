@@ -7,6 +7,7 @@ mod consumer;
 mod embedded;
 mod error;
 mod produce;
+mod publish;
 mod reader;
 mod topic_ids;
 
@@ -14,4 +15,5 @@ pub use consumer::{Bounds, Consumer};
 pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;
 pub use produce::{ProduceError, Producer};
+pub use publish::{Outgoing, PublishError, Publisher, Written};
 pub use reader::{Polled, Reader, Received};

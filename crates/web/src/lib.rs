@@ -16,7 +16,6 @@ mod app;
 mod assets;
 mod error;
 mod event;
-mod listen;
 mod live;
 mod metrics;
 mod pages;
@@ -37,7 +36,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use wardwatch_config::Job;
+use wardwatch_config::{Job, Privacy};
+use wardwatch_listen::{Listener, Tls};
 use wardwatch_model::health::Health;
 use wardwatch_model::telemetry::{Panicked, join};
 use wardwatch_store::{Registered, Store};
@@ -45,7 +45,6 @@ use wardwatch_store::{Registered, Store};
 use access::audit::LateAudit;
 use access::state::Access;
 use app::{App, Shared};
-use listen::Listener;
 use live::Live;
 use services::Services;
 use stores::Stores;
@@ -110,7 +109,11 @@ pub fn serve(job: &Job, listen: SocketAddr, health: Option<&Health>) -> Result<P
             Err(error) => tracing::warn!(%error, "nobody is let in until the store answers"),
         }
     }
-    let listener = Listener::bind(listen, &job.dashboard.privacy, job.dashboard.max_connections)?;
+    let tls = match &job.dashboard.privacy {
+        Privacy::Tls { certificate, key } => Some(Tls { certificate, key }),
+        Privacy::Plain | Privacy::Proxy => None,
+    };
+    let listener = Listener::bind(listen, tls, job.dashboard.max_connections)?;
     let address = listener.address()?;
     let (stop, stopping) = watch::channel(false);
     let stopped = Arc::new(AtomicBool::new(false));
@@ -132,6 +135,6 @@ pub fn serve(job: &Job, listen: SocketAddr, health: Option<&Health>) -> Result<P
         }
         runtime.shutdown_background();
     })?;
-    let scheme = if matches!(job.dashboard.privacy, wardwatch_config::Privacy::Tls { .. }) { "https" } else { "http" };
+    let scheme = if matches!(job.dashboard.privacy, Privacy::Tls { .. }) { "https" } else { "http" };
     Ok(Page { address, scheme, stop, stopped, threads: vec![reading, thread] })
 }

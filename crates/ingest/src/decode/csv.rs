@@ -16,7 +16,8 @@ use super::text::quoted;
 pub(super) struct CsvReader {
     /// Its table is made once, which costs more than to read a line.
     values: RefCell<Values>,
-    header: Vec<String>,
+    /// The header that the job names, and where it has what is read.
+    header: Header,
     quote: u8,
     /// The column of the header that each place reads.
     names: Vec<String>,
@@ -25,9 +26,9 @@ pub(super) struct CsvReader {
 impl CsvReader {
     pub(super) fn new(format: &CsvFormat, layout: &Layout) -> Self {
         let reader = ReaderBuilder::new().delimiter(format.delimiter).quote(format.quote).build();
-        let names = layout.searched().iter().map(|searched| searched.fields().join("."));
+        let names: Vec<String> = layout.searched().iter().map(|searched| searched.fields().join(".")).collect();
         let values = RefCell::new(Values { reader, output: Vec::new(), ends: Vec::new(), read: 0, count: 0 });
-        Self { values, header: format.header.clone(), quote: format.quote, names: names.collect() }
+        Self { values, header: Header::new(format.header.clone(), &names), quote: format.quote, names }
     }
 
     pub(super) fn read(&self, content: &[u8], take: &mut dyn FnMut(Line<'_>)) {
@@ -35,7 +36,7 @@ impl CsvReader {
             Ok(content) => content,
             Err(reason) => return take(Line::Fault(reason)),
         };
-        let mut reading = Reading { places: self.places(&self.header), header: self.header.clone(), has_lines: false };
+        let mut reading = Reading { header: Cow::Borrowed(&self.header), has_lines: false };
         let quote = char::from(self.quote);
         if !content.contains(quote) {
             self.read_lines(content, &mut reading, take);
@@ -58,17 +59,15 @@ impl CsvReader {
         }
     }
 
-    fn read_lines(&self, content: &str, reading: &mut Reading, take: &mut dyn FnMut(Line<'_>)) {
+    fn read_lines<'r>(&'r self, content: &str, reading: &mut Reading<'r>, take: &mut dyn FnMut(Line<'_>)) {
         let mut values = self.values.borrow_mut();
         values.begin(content);
         while values.next(content) {
-            let line: Vec<&str> = values.all().collect();
-            if reading.header.is_empty() {
-                reading.header = line.iter().map(|name| (*name).to_owned()).collect();
-                reading.places = self.places(&reading.header);
-                if reading.places.iter().all(Option::is_none) {
+            if reading.header.columns.is_empty() {
+                reading.header = Cow::Owned(Header::new(values.all().map(str::to_owned).collect(), &self.names));
+                if reading.header.places.iter().all(Option::is_none) {
                     reading.has_lines = true;
-                    let named = reading.header.join(", ");
+                    let named = reading.header.columns.join(", ");
                     return take(Line::Fault(format!(
                         "no column is read from its header ({named}); where no line has the names, say csv = {{ header = […] }}"
                     )));
@@ -76,23 +75,35 @@ impl CsvReader {
                 continue;
             }
             reading.has_lines = true;
-            if line.iter().copied().eq(reading.header.iter().map(String::as_str)) {
+            let Header { columns, places } = &*reading.header;
+            if values.all().eq(columns.iter().map(String::as_str)) {
                 take(Line::Nothing); // some producers send it with each file
-            } else if line.len() != reading.header.len() {
+            } else if values.count != columns.len() {
                 take(Line::Fault(format!(
                     "the line has {} values, and the header {}: {}",
-                    line.len(),
-                    reading.header.len(),
-                    reading.header.join(", ")
+                    values.count,
+                    columns.len(),
+                    columns.join(", ")
                 )));
             } else {
-                take(Line::Item(&|place: usize| line.get(reading.places[place]?).map(|value| Cow::Borrowed(*value))));
+                take(Line::Item(&|place: usize| Some(Cow::Borrowed(values.get(places[place]?)))));
             }
         }
     }
+}
 
-    fn places(&self, header: &[String]) -> Vec<Option<usize>> {
-        self.names.iter().map(|name| header.iter().position(|column| column == name)).collect()
+/// The names of columns.
+#[derive(Debug, Clone)]
+struct Header {
+    columns: Vec<String>,
+    /// Where it has what each place reads.
+    places: Vec<Option<usize>>,
+}
+
+impl Header {
+    fn new(columns: Vec<String>, names: &[String]) -> Self {
+        let places = names.iter().map(|name| columns.iter().position(|column| column == name)).collect();
+        Self { columns, places }
     }
 }
 
@@ -146,19 +157,20 @@ impl Values {
         }
     }
 
-    /// The values of the line, without what is around them.
+    /// The values of the line.
     fn all(&self) -> impl Iterator<Item = &str> {
-        (0..self.count).map(|index| {
-            let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-            std::str::from_utf8(&self.output[start..self.ends[index]]).unwrap_or_default().trim()
-        })
+        (0..self.count).map(|index| self.get(index))
+    }
+
+    /// A value of the line, without what is around it.
+    fn get(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        std::str::from_utf8(&self.output[start..self.ends[index]]).unwrap_or_default().trim()
     }
 }
 
 /// How far a record of CSV has been read.
-struct Reading {
-    header: Vec<String>,
-    /// Where the header has what each place reads.
-    places: Vec<Option<usize>>,
+struct Reading<'r> {
+    header: Cow<'r, Header>,
     has_lines: bool,
 }

@@ -26,7 +26,7 @@ pub(super) struct LineReader {
 
 #[derive(Debug)]
 enum LineFormat {
-    Csv(CsvReader),
+    Csv(Box<CsvReader>),
     Hl7(Hl7Reader),
     Pattern(PatternReader),
 }
@@ -36,7 +36,7 @@ impl LineReader {
     pub(super) fn of(form: &Form, layout: &Layout, wrapping: &Wrapping) -> Option<Self> {
         let format = match &form.format {
             Format::Json | Format::Avro(_) | Format::Protobuf { .. } => return None,
-            Format::Csv(csv) => LineFormat::Csv(CsvReader::new(csv, layout)),
+            Format::Csv(csv) => LineFormat::Csv(Box::new(CsvReader::new(csv, layout))),
             Format::Hl7v2 => LineFormat::Hl7(Hl7Reader::new(layout)),
             Format::Text(pattern) => LineFormat::Pattern(PatternReader::new(pattern, layout)),
         };

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use wardwatch_config::Privacy;
+use wardwatch_listen::Peer;
 use wardwatch_model::clock::{Clock, SystemClock};
 use wardwatch_model::terms::Role;
 use wardwatch_store::{Registered, Store, StoreError};
@@ -31,10 +32,6 @@ const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// The most bytes of a request; forms and JSON are short.
 const LONGEST_BODY: usize = 64 * 1024;
-
-/// Where a connection comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Finds out who asks, and hands the request on with that, or says why not.
 pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {

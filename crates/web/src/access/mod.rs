@@ -16,6 +16,6 @@ mod throttle;
 pub(crate) mod viewing;
 pub(crate) mod visitor;
 
-pub(super) use guard::{Peer, address, guard, same_site, told};
+pub(super) use guard::{address, guard, same_site, told};
 pub(super) use log_in::{log_in, log_out};
 pub use password::{PasswordError, hash_password};

@@ -1,8 +1,12 @@
 //! Connections: as many as are allowed, each with as much time as an honest client needs, by TLS where there is a
-//! certificate.
+//! certificate; and HTTP on them.
+//!
+//! It does not know who may ask for what.
+
+mod error;
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +18,7 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -25,10 +30,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tower::ServiceExt;
 
-use wardwatch_config::Privacy;
-
-use super::access::Peer;
-use super::error::ServeError;
+pub use error::ListenError;
 
 /// How long a client may take for a TLS handshake, and for the head of a request; also how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -46,33 +48,84 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// Room for connections, and a little for files and the store.
 const FILES_BESIDE: u64 = 256;
 
+/// A connection that others do not mind losing is looked after so often, once nothing has come for so long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Who is at the other end of a connection; each request has it among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// What connections are encrypted by.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls<'a> {
+    /// The certificate, and those that lead to it, as PEM.
+    pub certificate: &'a Path,
+    /// Its key, as PEM.
+    pub key: &'a Path,
+}
+
+/// A connection, with or without TLS.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// Where connections come in.
-pub(super) struct Listener {
+pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     most: usize,
 }
 
 impl Listener {
-    /// Takes the address; port 0 is any free one.
-    pub(super) fn bind(address: SocketAddr, privacy: &Privacy, most: usize) -> Result<Self, ServeError> {
-        let taken = |source| ServeError::Address { address, source };
+    /// Takes the address; port 0 is any free one. At most `most` connections are open at a time.
+    ///
+    /// # Errors
+    /// The address is not there, or is taken; the certificate or its key is of no use.
+    pub fn bind(address: SocketAddr, tls: Option<Tls<'_>>, most: usize) -> Result<Self, ListenError> {
+        let taken = |source| ListenError::Address { address, source };
         let socket = TcpListener::bind(address).map_err(taken)?;
         socket.set_nonblocking(true).map_err(taken)?;
-        let tls = match privacy {
-            Privacy::Tls { certificate, key } => Some(acceptor(certificate, key)?),
-            Privacy::Plain | Privacy::Proxy => None,
-        };
+        let tls = tls.map(|Tls { certificate, key }| acceptor(certificate, key)).transpose()?;
         make_room_for(most as u64 + FILES_BESIDE);
         Ok(Self { socket, tls, most })
     }
 
-    pub(super) fn address(&self) -> std::io::Result<SocketAddr> {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Serves until it is told to stop.
-    pub(super) async fn serve(self, routes: Router, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    /// Answers requests of HTTP until it is told to stop.
+    ///
+    /// # Errors
+    /// The system no longer lets it listen.
+    pub async fn serve(self, routes: Router, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let stopping = stop.clone();
+        let answer = move |stream, peer| answer(stream, peer, routes.clone(), stopping.clone());
+        self.each(stop, answer, Full::Told).await
+    }
+
+    /// Has `take` see to each connection until it is told to stop; those for which there is no room are hung up on.
+    ///
+    /// # Errors
+    /// The system no longer lets it listen.
+    pub async fn each_connection<F: Future<Output = ()> + Send + 'static>(
+        self,
+        stop: watch::Receiver<bool>,
+        take: impl Fn(Box<dyn Stream>, SocketAddr) -> F + Clone + Send + 'static,
+    ) -> std::io::Result<()> {
+        self.each(stop, take, Full::HungUp).await
+    }
+
+    async fn each<F: Future<Output = ()> + Send + 'static>(
+        self,
+        mut stop: watch::Receiver<bool>,
+        take: impl Fn(Box<dyn Stream>, SocketAddr) -> F + Clone + Send + 'static,
+        full: Full,
+    ) -> std::io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(self.socket)?;
         let (room, told) = (Arc::new(Semaphore::new(self.most)), Arc::new(Semaphore::new(TOLD_AT_A_TIME)));
         loop {
@@ -90,7 +143,7 @@ impl Listener {
                 }
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                if let Ok(permit) = Arc::clone(&told).try_acquire_owned() {
+                if let (Full::Told, Ok(permit)) = (full, Arc::clone(&told).try_acquire_owned()) {
                     tokio::spawn(async move {
                         drop(timeout(TOLD_WITHIN, say_full(stream)).await);
                         drop(permit);
@@ -98,14 +151,17 @@ impl Listener {
                 }
                 continue;
             };
-            let (routes, tls, stop) = (routes.clone(), self.tls.clone(), stop.clone());
+            let (take, tls) = (take.clone(), self.tls.clone());
             tokio::spawn(async move {
                 drop(stream.set_nodelay(true));
+                // Or a peer that was switched off would keep its place for ever.
+                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+                drop(SockRef::from(&stream).set_tcp_keepalive(&keepalive));
                 match tls {
-                    None => answer(stream, peer, routes, stop).await,
+                    None => take(Box::new(stream), peer).await,
                     Some(tls) => {
                         if let Ok(Ok(stream)) = timeout(PATIENCE, tls.accept(stream)).await {
-                            answer(stream, peer, routes, stop).await;
+                            take(Box::new(stream), peer).await;
                         }
                     }
                 }
@@ -115,13 +171,21 @@ impl Listener {
     }
 }
 
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("socket", &self.socket).field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of those for whom there is no room.
+#[derive(Debug, Clone, Copy)]
+enum Full {
+    Told,
+    HungUp,
+}
+
 /// Answers what comes on one connection.
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
-    routes: Router,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn answer(stream: Box<dyn Stream>, peer: SocketAddr, routes: Router, mut stop: watch::Receiver<bool>) {
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer.ip()));
@@ -150,8 +214,8 @@ async fn say_full(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
-    let wrong = |file: &Path, reason: String| ServeError::Certificate { file: PathBuf::from(file), reason };
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
+    let wrong = |file: &Path, reason: String| ListenError::Certificate { file: PathBuf::from(file), reason };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificate, error.to_string()))?;
