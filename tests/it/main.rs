@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod admissions;
 mod alerts;
 mod authoring;
 mod begin;

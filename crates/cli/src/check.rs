@@ -1,13 +1,16 @@
 //! `wardwatch check`: every fault of a job, as `file:line:column: message`, and what is mostly a mistake.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 
-use wardwatch_model::diagnostic::Diagnostics;
+use wardwatch_model::diagnostic::{Diagnostics, Warning};
 use wardwatch_pipeline::Plan;
 use wardwatch_store::Store;
 
 use super::arguments::JobFile;
 use super::report::check_reports;
+use super::samples::{Samples, Seen};
 use super::show;
 
 /// The arguments of `check`.
@@ -21,6 +24,12 @@ pub(super) struct Check {
     /// Print faults and warnings as a JSON array, for editors
     #[arg(long)]
     json: bool,
+    /// Warn of what no record of this file has: columns, places, forms
+    #[arg(long, value_name = "FILE", conflicts_with = "last")]
+    input: Option<PathBuf>,
+    /// The same of the newest records of the job's topic
+    #[arg(long, value_name = "COUNT")]
+    last: Option<usize>,
     /// Take warnings for faults
     #[arg(long)]
     deny_warnings: bool,
@@ -37,7 +46,8 @@ impl Check {
                 return Err(faults.into());
             }
         };
-        let warnings = plan.warnings();
+        let mut warnings = plan.warnings();
+        warnings.extend(self.of_samples(&plan)?);
         if self.json {
             println!("{}", show::json(&[], &warnings));
         } else {
@@ -58,6 +68,30 @@ impl Check {
             println!("{job}: {} tables, {} rules, no fault", plan.tables.len(), plan.rules.len());
         }
         Ok(())
+    }
+
+    /// What samples, if there are any, lack of what the job reads.
+    fn of_samples(&self, plan: &Plan) -> anyhow::Result<Vec<Warning>> {
+        if self.input.is_none() && self.last.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut samples = Samples::of(&plan.job)?;
+        let records = match (&self.input, self.last) {
+            (Some(file), _) => samples.of_file(file)?,
+            (None, last) => samples.newest(last.unwrap_or_default())?,
+        };
+        if records.is_empty() {
+            bail!("there is no record to compare with");
+        }
+        let mut seen = Seen::default();
+        for record in &records {
+            let found = samples.explain(record);
+            seen.note(&plan.job, record, &found, &samples.forms_that_take(record));
+        }
+        if !self.json {
+            println!("{}", seen.summary(records.len()));
+        }
+        Ok(seen.warnings(&plan.job))
     }
 
     /// The job with its tests and reports, which are checked too.

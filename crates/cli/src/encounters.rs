@@ -181,6 +181,7 @@ impl Asking {
             at: self.at.unwrap_or(now),
             until,
             given,
+            merged: String::new(),
             stay: String::new(),
             origin: Origin::Manual,
             by: self.by,

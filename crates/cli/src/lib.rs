@@ -21,6 +21,7 @@ mod rejects;
 mod report;
 mod run;
 mod sample;
+mod samples;
 mod schema;
 mod serve;
 mod show;

@@ -124,7 +124,7 @@ impl Show {
 
 /// What would become of a reject.
 fn outcome(again: &ReadAgain) -> String {
-    match again.rows.num_rows() {
+    match again.rows.num_rows() + again.encounters.len() {
         0 => format!("no row, {}", again.reason),
         rows => counted(i64::try_from(rows).unwrap_or(i64::MAX)),
     }

@@ -1,24 +1,19 @@
 //! `wardwatch sample`: what becomes of sample records, value by value, before a job is run on them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::bail;
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
+use chrono::SecondsFormat;
 
 use wardwatch_config::Job;
-use wardwatch_ingest::decode::{Found, RawRecords};
-use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
+use wardwatch_ingest::decode::Found;
+use wardwatch_model::encounter::Request;
 use wardwatch_model::record::{Artefact, Reject};
-use wardwatch_model::terms::Offset;
-use wardwatch_pipeline::{FileRecord, newest_records, records_of_file};
+use wardwatch_pipeline::FileRecord;
 
 use super::arguments::JobFile;
-
-/// How long Kafka may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::samples::{Noted, Samples, Seen, UNSEEN};
 
 /// So much of a record is shown.
 const SHOWN: usize = 600;
@@ -39,24 +34,14 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let job = wardwatch_config::load(&self.file.job)?;
-        let topics = job.source.topics.unnumbered();
-        let mut decoder = wardwatch_pipeline::decoder(&job, &topics)?;
-        let faults = decoder.faults();
-        if !faults.is_empty() {
-            let fault = |message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message };
-            bail!(Diagnostics(faults.into_iter().map(fault).collect()));
-        }
+        let mut samples = Samples::of(&job)?;
         let records = match &self.input {
-            Some(file) => {
-                records_of_file(&job, file).map_err(|error| anyhow::anyhow!("\"{}\": {error}", file.display()))?
-            }
-            None => newest_records(&job, self.last, decoder.headers(), PATIENCE)?,
+            Some(file) => samples.of_file(file)?,
+            None => samples.newest(self.last)?,
         };
         let mut seen = Seen::default();
         for record in &records {
-            let mut one = RawRecords::default();
-            record.push(&mut one, Offset(i64::try_from(record.line).unwrap_or(0)), decoder.headers(), &topics);
-            let found = decoder.explain(&one);
+            let found = samples.explain(record);
             let place = match &self.input {
                 Some(file) => format!("{}:{}", file.display(), record.line),
                 None => {
@@ -66,9 +51,13 @@ impl Sample {
                 }
             };
             show(&job, &place, record, &found);
-            seen.note(&found);
+            seen.note(&job, record, &found, &samples.forms_that_take(record));
         }
-        seen.tell(&job, records.len());
+        println!("{}", seen.summary(records.len()));
+        for Noted { name, message, .. } in seen.findings(&job) {
+            // Places that devices of another make would use are no reason to worry here.
+            println!("{}: {message}", if name == UNSEEN { "note" } else { "warning" });
+        }
         Ok(())
     }
 }
@@ -106,6 +95,9 @@ fn show(job: &Job, place: &str, record: &FileRecord, found: &Found) {
             }
         }
     }
+    for said in &found.decoded.encounters {
+        println!("    {}", in_words(&said.request));
+    }
     for Artefact { column, text, reason, place, .. } in &found.decoded.artefacts {
         println!("    {column} of item {} is left empty: \"{text}\" {reason}", place.item.0);
     }
@@ -117,7 +109,11 @@ fn show(job: &Job, place: &str, record: &FileRecord, found: &Found) {
 
 fn outcome(found: &Found) -> String {
     let rows = found.decoded.rows.num_rows();
+    let said = found.decoded.encounters.len();
     let mut parts = vec![format!("{rows} row{}", if rows == 1 { "" } else { "s" })];
+    if said > 0 {
+        parts = vec![format!("{said} encounter{}", if said == 1 { "" } else { "s" })];
+    }
     if !found.decoded.rejects.is_empty() {
         parts.push(format!("{} rejected", found.decoded.rejects.len()));
     }
@@ -127,75 +123,28 @@ fn outcome(found: &Found) -> String {
     parts.join(", ")
 }
 
+/// What a record says of who comes, moves and goes.
+fn in_words(request: &Request) -> String {
+    let Request { kind, patient, at, until, given, merged, stay, .. } = request;
+    let mut text = format!("{} of {patient} at {}", kind.name(), at.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+    let said = [
+        ("until", until.map(|until| until.to_rfc3339_opts(SecondsFormat::AutoSi, true)).unwrap_or_default()),
+        ("device", given.device.clone()),
+        ("ward", given.ward.clone()),
+        ("place", given.place.clone()),
+        ("name", given.name.clone()),
+        ("born", given.born.clone()),
+        ("age band", given.age_band.clone()),
+        ("merged", merged.clone()),
+        ("stay", stay.clone()),
+    ];
+    for (what, value) in said.iter().filter(|(_, value)| !value.is_empty()) {
+        text.push_str(&format!(", {what} {value}"));
+    }
+    text
+}
+
 fn value(rows: &RecordBatch, column: &str, row: usize) -> Option<String> {
     let array = &rows[column];
     array.is_valid(row).then(|| array_value_to_string(array, row).unwrap_or_default())
-}
-
-/// What samples had.
-#[derive(Debug, Default)]
-struct Seen {
-    /// The places of each column, with how many values.
-    places: BTreeMap<String, BTreeMap<String, usize>>,
-    columns: BTreeSet<String>,
-    forms: BTreeSet<String>,
-    rows: usize,
-    rejects: usize,
-    ignored: usize,
-}
-
-impl Seen {
-    fn note(&mut self, found: &Found) {
-        self.forms.extend(found.form.clone());
-        for (column, place, _) in found.items.iter().flat_map(|item| &item.values) {
-            // In the long form, a place says of which name it is.
-            *self.places.entry(column.clone()).or_default().entry(place.clone()).or_default() += 1;
-        }
-        let rows = &found.decoded.rows;
-        let schema = rows.schema();
-        let with_value =
-            schema.fields().iter().zip(rows.columns()).filter(|(_, array)| array.null_count() < array.len());
-        let with_value = with_value.map(|(field, _)| field.name().clone());
-        self.columns.extend(with_value);
-        self.rows += rows.num_rows();
-        self.rejects += found.decoded.rejects.len();
-        self.ignored += found.decoded.ignored;
-    }
-
-    fn tell(&self, job: &Job, records: usize) {
-        println!("{records} records: {} rows, {} rejected, {} left out", self.rows, self.rejects, self.ignored);
-        for form in &job.source.forms {
-            if !self.forms.contains(&form.name) && !form.name.is_empty() {
-                println!("warning: no record is of the form \"{}\"", form.name);
-            }
-        }
-        for column in job.source.columns.all() {
-            if self.rows > 0 && !self.columns.contains(&column.name) {
-                println!("warning: column \"{}\" is always empty", column.name);
-                continue;
-            }
-            let seen = self.places.get(&column.name);
-            let is_seen = |place: &str| {
-                seen.is_some_and(|places| {
-                    places.keys().any(|known| {
-                        known == place || known.strip_suffix(place).is_some_and(|rest| rest.ends_with(" of "))
-                    })
-                })
-            };
-            let never: Vec<String> = job
-                .source
-                .forms
-                .iter()
-                .filter_map(|form| form.columns.get(&column.name))
-                .flat_map(|column| column.from.iter().map(ToString::to_string).chain(column.named.iter().cloned()))
-                .collect::<BTreeSet<String>>()
-                .into_iter()
-                .filter(|place| !is_seen(place))
-                .map(|place| format!("\"{place}\""))
-                .collect();
-            if self.rows > 0 && !never.is_empty() {
-                println!("note: column \"{}\" was never read at {}", column.name, never.join(", "));
-            }
-        }
-    }
 }

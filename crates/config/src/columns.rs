@@ -116,6 +116,11 @@ impl Words {
         Self(words)
     }
 
+    /// What words become.
+    pub(super) fn meanings(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, meaning)| meaning.as_str())
+    }
+
     /// What a text means, whether its letters are large or small; `None` where it is not a word of the column's.
     #[must_use]
     pub fn meaning(&self, text: &str) -> Option<&str> {

@@ -22,8 +22,39 @@ pub struct Form {
     pub long: Option<LongForm>,
     /// Which of its rows count.
     pub counts: Counts,
-    /// Its columns; they differ from those of the other forms only in where and how they stand.
+    /// What its records are about.
+    pub subject: Subject,
+    /// Its columns; of readings they differ from those of the other forms only in where and how they stand.
     pub columns: Columns,
+}
+
+/// What records are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Measurements: they become rows.
+    Readings,
+    /// Who comes, moves and goes: they become requests, whose columns are those of the table of encounters.
+    Encounters,
+}
+
+impl Subject {
+    /// The columns of an encounter that a form may say where to read, as a job file would declare them. `kind` takes the names of kinds of
+    /// requests.
+    pub(super) const OF_ENCOUNTERS: &str = r#"
+        kind = { type = "text", required = true, map = { admit = "admit", move = "move", discharge = "discharge", update = "update", cancel_admit = "cancel_admit", cancel_move = "cancel_move", cancel_discharge = "cancel_discharge", merge = "merge" } }
+        patient_id = { type = "text" }
+        from_at = { type = "time" }
+        until_at = { type = "time" }
+        device = { type = "text" }
+        ward = { type = "text" }
+        place = { type = "text" }
+        name = { type = "text" }
+        born = { type = "text" }
+        age_band = { type = "text" }
+        merged_id = { type = "text" }
+        stay = { type = "text" }
+        note = { type = "text" }
+    "#;
 }
 
 impl Form {

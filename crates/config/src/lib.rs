@@ -24,7 +24,7 @@ pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, 
 pub use columns::{Column, ColumnType, Columns, Words};
 pub use conversion::Conversion;
 pub use dashboard::{DashboardSpec, Privacy};
-pub use form::{Counts, CsvFormat, Form, Format, LongForm, SchemaSource, Undeclared, Unwrap};
+pub use form::{Counts, CsvFormat, Form, Format, LongForm, SchemaSource, Subject, Undeclared, Unwrap};
 pub use gateway::{GatewaySpec, MqttUrl};
 pub use job::{
     FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, QueryFolder, ReportSpec, SourceSpec, SqlSpec, Start,

@@ -14,6 +14,7 @@ use chrono_tz::Tz;
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
 use super::checker::{Checker, not_empty, table_name};
+use super::form::Subject;
 use super::raw::{RawForm, RawIgnore, RawJob, RawReports, RawSource, RawSql, RawTrigger};
 use super::spanned::Spanned;
 use super::topics::TopicSelection;
@@ -135,6 +136,7 @@ impl Checker<'_> {
             name: None,
             r#use: None,
             when: None,
+            encounters: None,
             ignore: raw.ignore.map(RawIgnore::Some),
             only: raw.only,
             format: raw.format,
@@ -152,7 +154,8 @@ impl Checker<'_> {
         let (mut columns, mut forms) = self.forms(&base, raw.form, raw.columns, heads).unzip();
         let attach = match (raw.attach, &mut columns) {
             (Some(attach), Some(columns)) => {
-                forms.iter_mut().flatten().for_each(|form| form.columns.read_key_as(attach.get_ref()));
+                let of_readings = forms.iter_mut().flatten().filter(|form| form.subject == Subject::Readings);
+                of_readings.for_each(|form| form.columns.read_key_as(attach.get_ref()));
                 Some(self.attach(attach, columns))
             }
             _ => None,

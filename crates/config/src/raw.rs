@@ -144,6 +144,8 @@ pub(super) struct RawForm {
     pub(super) r#use: Option<Text>,
     /// A record is of this form if it meets all of these: { field = "type", is = "vitals" }, { field = "@topic", is = "labs" }.
     pub(super) when: Option<RawConditions>,
+    /// true: records of this form say who comes, moves and goes; its columns are those of the table of encounters.
+    pub(super) encounters: Option<bool>,
     /// true: records of this form are left out and counted. Or conditions, as of the source.
     pub(super) ignore: Option<RawIgnore>,
     /// What does not meet all of these is left out and counted.

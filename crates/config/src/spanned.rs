@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer};
 pub(super) struct Spanned<T>(toml::Spanned<T>);
 
 impl<T> Spanned<T> {
+    pub(super) fn new(place: Range<usize>, value: T) -> Self {
+        Self(toml::Spanned::new(place, value))
+    }
+
     pub(super) fn span(&self) -> Range<usize> {
         self.0.span()
     }

@@ -75,10 +75,12 @@ impl Reading {
             let is_one = values.len() == 1 && texts.null_count() == 0;
             values.first().filter(|_| is_one).map(|value| (*value).to_owned())
         };
+        let spoken_of: BTreeSet<&str> = decoded.encounters.iter().map(|said| said.request.patient.as_str()).collect();
+        let spoken_of = spoken_of.first().filter(|_| spoken_of.len() == 1).map(|patient| (*patient).to_owned());
         let reasons: BTreeSet<&str> = decoded.rejects.iter().map(|reject| reject.reason.as_str()).collect();
         WillBe {
-            of: only(&self.patient).or_else(|| self.device.as_ref().and_then(only)),
-            rows: decoded.rows.num_rows(),
+            of: only(&self.patient).or_else(|| self.device.as_ref().and_then(only)).or(spoken_of),
+            rows: decoded.rows.num_rows() + decoded.encounters.len(),
             rejected: decoded.rejects.len(),
             reasons: reasons.into_iter().take(TOLD).map(str::to_owned).collect(),
         }

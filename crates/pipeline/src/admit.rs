@@ -61,6 +61,9 @@ impl AdmittedBatch {
     pub(super) fn of(mut batch: MicroBatch, plan: &Plan, state: &mut JobState, now: DateTime<Utc>) -> Self {
         let now = state.after_last(now);
         let attaching = &mut state.attaching;
+        // What records of the batch say of who comes and goes counts for all of them: each goes by its own event time.
+        attaching.apply_records(&batch.encounters);
+        attaching.apply_records(&state.replays.take_encounters());
         let waited = attaching.take_waited();
         batch.rows = in_front(&waited.rows, &batch.rows);
         let Attached { rows: attached, nobody } = attaching.attach(plan, &batch.rows);

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use wardwatch_alert::{Arrivals, OpenEpisodes, Wards};
 use wardwatch_frame::{Attached, Keyed, attach, patient};
-use wardwatch_ingest::decode::frame_schema;
+use wardwatch_ingest::decode::{EncounterRecord, frame_schema};
 use wardwatch_model::encounter::{Encounters, Journal, Presence, Request, Version};
 use wardwatch_model::record::Unattached;
 use wardwatch_model::terms::BatchId;
@@ -99,22 +99,38 @@ impl Attaching {
     pub(super) fn apply(&mut self, asked: Vec<AskedEncounter>) {
         for AskedEncounter { id, request } in asked {
             let at = request.as_ref().ok().map(|request| request.at);
-            let outcome = request.and_then(|request| {
-                let remark = self.encounters.apply(&request)?;
-                let version = self.encounters.version();
-                self.waiting.look_for(match self.keyed {
-                    Keyed::ByDevice => &request.given.device,
-                    Keyed::ByPatient => &request.patient,
-                });
-                self.journal.push(version, request);
-                Ok((version, remark))
-            });
-            match &outcome {
-                Ok((version, _)) => info!(request = %id, %version, "encounter applied"),
-                Err(_) => warn!(request = %id, "encounter refused; `wardwatch encounters history` tells why"),
-            }
-            self.answers.push(EncounterAnswer { id, at, outcome });
+            let outcome = request.and_then(|request| self.apply_one(request));
+            self.answer(EncounterAnswer { id, at, outcome, new: None });
         }
+    }
+
+    /// Applies what records of a batch say, with that batch, which writes it down too.
+    pub(super) fn apply_records(&mut self, records: &[EncounterRecord]) {
+        for EncounterRecord { request, stamped_at, .. } in records {
+            let outcome = self.apply_one(request.clone());
+            let new = Some((request.clone(), *stamped_at));
+            self.answer(EncounterAnswer { id: request.id.clone(), at: Some(request.at), outcome, new });
+        }
+    }
+
+    fn apply_one(&mut self, request: Request) -> Result<(Version, String), String> {
+        let remark = self.encounters.apply(&request)?;
+        let version = self.encounters.version();
+        self.waiting.look_for(match self.keyed {
+            Keyed::ByDevice => &request.given.device,
+            Keyed::ByPatient => &request.patient,
+        });
+        self.journal.push(version, request);
+        Ok((version, remark))
+    }
+
+    fn answer(&mut self, answer: EncounterAnswer) {
+        let id = &answer.id;
+        match &answer.outcome {
+            Ok((version, _)) => info!(request = %id, %version, "encounter applied"),
+            Err(_) => warn!(request = %id, "encounter refused; `wardwatch encounters history` tells why"),
+        }
+        self.answers.push(answer);
     }
 
     /// Reads the rows that waited in `unattached` and that the next batch takes, because they are somebody's now; people are told how

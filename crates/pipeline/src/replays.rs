@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use tracing::info;
 
 use wardwatch_frame::{Attached, attach_artefacts, late_of_all, late_records, unattached};
-use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords, places};
+use wardwatch_ingest::decode::{Decoder, EncounterRecord, RawRecord, RawRecords, places};
 use wardwatch_model::record::{Artefact, ITEM_COLUMN, Item, LateRecord, Place, Unattached};
 use wardwatch_store::{AskedReplay, RejectRow, RejectedPlaces, ReplayAnswer, Store, StoreError};
 
@@ -28,6 +28,8 @@ pub struct ReadAgain {
     pub rows: RecordBatch,
     /// The values that cannot be read or cannot be true.
     pub artefacts: Vec<Artefact>,
+    /// Who comes, moves and goes, where that is what it says.
+    pub encounters: Vec<EncounterRecord>,
     /// Why it is rejected again; empty where it is not.
     pub reason: String,
 }
@@ -37,6 +39,7 @@ pub fn read_again(decoder: &mut Decoder, place: Place, reject: &RejectRow) -> Re
     let nothing = |decoder: &Decoder, reason: &str| ReadAgain {
         rows: RecordBatch::new_empty(decoder.schema().clone()),
         artefacts: Vec::new(),
+        encounters: Vec::new(),
         reason: reason.to_owned(),
     };
     if reject.is_cut() {
@@ -63,10 +66,14 @@ pub fn read_again(decoder: &mut Decoder, place: Place, reject: &RejectRow) -> Re
     match again {
         // Of a record, all becomes rows or nothing: who asks again would have the others twice.
         Some(again) => nothing(decoder, &again.reason),
-        None if rows.num_rows() == 0 => nothing(decoder, "it is left out now"),
         None => {
             let artefacts = decoded.artefacts.into_iter().filter(|artefact| is_own(artefact.place.item)).collect();
-            ReadAgain { rows, artefacts, reason: String::new() }
+            let encounters = decoded.encounters.into_iter().filter(|said| is_own(said.place.item));
+            let encounters: Vec<EncounterRecord> = encounters.collect();
+            if rows.num_rows() == 0 && encounters.is_empty() {
+                return nothing(decoder, "it is left out now");
+            }
+            ReadAgain { rows, artefacts, encounters, reason: String::new() }
         }
     }
 }
@@ -84,6 +91,8 @@ pub(super) struct Replayed {
     rows: Vec<RecordBatch>,
     /// Of these rows.
     artefacts: Vec<Artefact>,
+    /// Rejects that say who comes, moves and goes.
+    encounters: Vec<EncounterRecord>,
     answers: Vec<ReplayAnswer>,
 }
 
@@ -107,12 +116,13 @@ impl Replays {
         let decoder = self.decoder.get_or_insert_with(|| plan.decoder());
         let mut next = Replayed::default();
         for AskedReplay { place, reject } in &asked {
-            let ReadAgain { rows, artefacts, reason } = read_again(decoder, *place, reject);
-            let answer = ReplayAnswer { place: *place, rows: rows.num_rows(), reason };
-            if answer.rows > 0 {
+            let ReadAgain { rows, artefacts, encounters, reason } = read_again(decoder, *place, reject);
+            let answer = ReplayAnswer { place: *place, rows: rows.num_rows() + encounters.len(), reason };
+            if rows.num_rows() > 0 {
                 next.rows.push(rows);
                 next.artefacts.extend(artefacts);
             }
+            next.encounters.extend(encounters);
             next.answers.push(answer);
         }
         let rows: usize = next.rows.iter().map(RecordBatch::num_rows).sum();
@@ -124,6 +134,11 @@ impl Replays {
     /// Whether the next batch has something to write, also when nothing comes.
     pub(super) fn is_due(&self) -> bool {
         !self.next.answers.is_empty()
+    }
+
+    /// Of what the next batch takes, who comes, moves and goes: that is applied first.
+    pub(super) fn take_encounters(&mut self) -> Vec<EncounterRecord> {
+        std::mem::take(&mut self.next.encounters)
     }
 
     /// What the next batch takes.
@@ -149,7 +164,7 @@ impl Again {
         (memory, attaching): (&Memory, &Attaching),
         now: DateTime<Utc>,
     ) -> Self {
-        let Replayed { rows, mut artefacts, answers } = replayed;
+        let Replayed { rows, mut artefacts, answers, .. } = replayed;
         let nothing =
             |answers| Self { rows: None, late: Vec::new(), nobodys: Vec::new(), artefacts: Vec::new(), answers };
         let Some(first) = rows.first() else { return nothing(answers) };

@@ -26,7 +26,7 @@ const MOST_UNATTACHED: i64 = 100_000;
 const AT_ONCE: usize = 500;
 
 const COLUMNS: &str = "`id`, `kind`, `patient_id`, `device`, `from_at`, `until_at`, `ward`, `place`, `name`, `born`, \
-    `age_band`, `stay`, `source`, `author`, `note`";
+    `age_band`, `merged_id`, `stay`, `source`, `author`, `note`";
 
 /// A request that the job has not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct EncounterAnswer {
     pub at: Option<DateTime<Utc>>,
     /// Its version and what people should know beside, or why it was refused.
     pub outcome: Result<(Version, String), String>,
+    /// The request, where it came by the topic and stands nowhere yet, and when.
+    pub new: Option<(Request, DateTime<Utc>)>,
 }
 
 /// A row that waits in `unattached`.
@@ -100,8 +102,14 @@ impl Store {
         at: Option<DateTime<Utc>>,
         asked_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        let values = self.encounter_values(request, at, asked_at);
+        insert_system(self.database.as_mut(), ENCOUNTERS, Duplicates::Refused, &mut std::iter::once(values))
+    }
+
+    /// A row of a request that has not been answered.
+    fn encounter_values(&self, request: &Request, at: Option<DateTime<Utc>>, asked_at: DateTime<Utc>) -> Vec<Value> {
         let given = &request.given;
-        let values = vec![
+        vec![
             Value::text(&self.job),
             Value::text(&request.id.0),
             Value::Int(1),
@@ -124,8 +132,8 @@ impl Store {
             Value::text(""),
             Value::text(""),
             Value::Null,
-        ];
-        insert_system(self.database.as_mut(), ENCOUNTERS, Duplicates::Refused, &mut std::iter::once(values))
+            Value::text(&request.merged),
+        ]
     }
 
     /// The requests that the job has not answered, in the order in which they were asked. One that names no time holds from
@@ -219,7 +227,11 @@ impl Store {
              WHERE `job`=? AND `id`=?",
             quoted(ENCOUNTERS)
         );
-        for EncounterAnswer { id, at, outcome } in answers {
+        let new = answers.iter().filter_map(|answer| answer.new.as_ref());
+        let rows: Vec<Vec<Value>> =
+            new.map(|(request, asked_at)| self.encounter_values(request, Some(request.at), *asked_at)).collect();
+        insert_system(self.database.as_mut(), ENCOUNTERS, Duplicates::Replaced, &mut rows.into_iter())?;
+        for EncounterAnswer { id, at, outcome, .. } in answers {
             let (version, refusal, remark) = match outcome {
                 Ok((version, remark)) => {
                     (Value::Int(i64::try_from(version.0).unwrap_or(i64::MAX)), "", remark.as_str())
@@ -424,7 +436,7 @@ fn asked(row: &[Value], now: Option<DateTime<Utc>>) -> AskedEncounter {
     let (id, kind, patient, device) = (RequestId(text()), text(), text(), text());
     let (at, until) = (row.optional_time(), row.optional_time());
     let mut text = || row.optional_text().unwrap_or_default();
-    let (ward, place, name, born, age_band) = (text(), text(), text(), text(), text());
+    let (ward, place, name, born, age_band, merged) = (text(), text(), text(), text(), text(), text());
     let (stay, origin, by, note) = (text(), text(), text(), text());
     let request = || {
         let kind = match kind.as_str() {
@@ -442,6 +454,7 @@ fn asked(row: &[Value], now: Option<DateTime<Utc>>) -> AskedEncounter {
             at: at.or(now).ok_or_else(|| "it names no time".to_owned())?,
             until,
             given: Given { device, ward, place, name, born, age_band },
+            merged,
             stay,
             origin: Origin::from_name(&origin).unwrap_or(Origin::Manual),
             by,

@@ -282,6 +282,7 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("refusal", Kind::Text),
                 ("remark", Kind::Text),
                 ("batch", Kind::Int),
+                ("merged_id", Kind::Text),
             ],
         )
         .indexed_by(&["job", "is_open"])

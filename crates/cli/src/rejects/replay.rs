@@ -64,7 +64,7 @@ impl Replay {
                 Some(ReplayState::Asked) => ("is to be read again already".to_owned(), None),
                 Some(ReplayState::Again(..)) | None => {
                     let again = read_again(&mut decoder, place, reject);
-                    let fate = match again.rows.num_rows() {
+                    let fate = match again.rows.num_rows() + again.encounters.len() {
                         0 => format!("no row: {}", kind(&again.reason)),
                         _ => "rows".to_owned(),
                     };
@@ -76,8 +76,9 @@ impl Replay {
             if fate.example.is_empty() {
                 fate.example = place_of(reject, &topics);
             }
-            let Some(ReadAgain { rows, .. }) = again.filter(|again| again.rows.num_rows() > 0) else { continue };
-            fate.rows += rows.num_rows();
+            let made = |again: &ReadAgain| again.rows.num_rows() + again.encounters.len();
+            let Some(again) = again.filter(|again| made(again) > 0) else { continue };
+            fate.rows += made(&again);
             places.push(place);
         }
         let row = |(fate, of): (&String, &Fate)| {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use wardwatch_model::diagnostic::unknown;
+use wardwatch_model::encounter::Kind;
 
 use super::super::checker::{Checker, not_empty};
 use super::super::raw::{RawColumn, RawConditions, RawForm, RawFormColumn, RawIgnore, RawLong, RawPlaces, RawUnwrap};
@@ -12,16 +13,17 @@ use super::super::spanned::Spanned;
 use super::super::units::{Zero, duration};
 use super::super::{
     Columns, Condition, Counts, CsvFormat, Form, Format, LongForm, Pattern, SchemaSource, Scope, Search, SourcePath,
-    Undeclared, Unwrap,
+    Subject, Undeclared, Unwrap,
 };
 
 /// The forms that come with wardwatch.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("fhir-observation", include_str!("../../../../jobs/forms/fhir-observation.toml")),
     ("fhir-bundle", include_str!("../../../../jobs/forms/fhir-observation.toml")),
     ("senml", include_str!("../../../../jobs/forms/senml.toml")),
     ("open-mhealth", include_str!("../../../../jobs/forms/open-mhealth.toml")),
     ("hl7v2-oru", include_str!("../../../../jobs/forms/hl7v2-oru.toml")),
+    ("hl7v2-adt", include_str!("../../../../jobs/forms/hl7v2-adt.toml")),
 ];
 
 /// What may be taken off.
@@ -99,9 +101,17 @@ impl Checker<'_> {
                 format!("form \"{first}\" has no conditions and takes every record, so \"{name}\" takes none");
             return self.refuse(places[last + 1].clone(), message);
         }
+        if !is_valid {
+            return None;
+        }
+        let of_readings = || checked.iter().filter(|form| form.subject == Subject::Readings);
+        let Some(first) = of_readings().next() else {
+            let message = "all forms are of encounters, and none has readings; add a [[source.form]] for those";
+            return self.refuse(places[0].clone(), message.to_owned());
+        };
         // A form that comes with wardwatch may know a unit that the source leaves open.
-        let mut frame = checked.first().filter(|_| is_valid)?.columns.clone();
-        for form in &checked {
+        let mut frame = first.columns.clone();
+        for form in of_readings() {
             if let Some((column, (one, other))) = frame.take_units_of(&form.columns) {
                 let message =
                     format!("column \"{column}\" is in \"{one}\" and in \"{other}\"; say its unit in [source.columns]");
@@ -121,9 +131,18 @@ impl Checker<'_> {
     ) -> Option<Form> {
         let mut columns = columns.clone();
         let mut name = format!("form {}", index + 1);
-        if let Some(used) = raw.r#use.take() {
-            name = used.get_ref().rsplit('/').next().unwrap_or_default().trim_end_matches(".toml").to_owned();
-            let mut used = self.used(&used)?;
+        let used = match raw.r#use.take() {
+            None => None,
+            Some(used) => {
+                name = used.get_ref().rsplit('/').next().unwrap_or_default().trim_end_matches(".toml").to_owned();
+                Some(self.used(&used)?)
+            }
+        };
+        let is_of_encounters = raw.encounters.or(used.as_ref().and_then(|used| used.encounters)) == Some(true);
+        if is_of_encounters {
+            return self.form_of_encounters((raw, used), base, name, place);
+        }
+        if let Some(mut used) = used {
             let said = std::mem::take(&mut used.columns);
             let known: Vec<Spanned<String>> = columns.keys().cloned().collect();
             lay_over(&mut columns, under_names_of(said, &known, heads));
@@ -152,6 +171,70 @@ impl Checker<'_> {
             name = self.required(given, not_empty)?;
         }
         self.form(over(raw, base.clone()), (name, Alone::of(are_several)), columns, heads, place)
+    }
+
+    /// A form whose records say who comes, moves and goes.
+    fn form_of_encounters(
+        &mut self,
+        (mut raw, used): (RawForm, Option<RawForm>),
+        base: &RawForm,
+        mut name: String,
+        place: Range<usize>,
+    ) -> Option<Form> {
+        let declared: RawColumns =
+            toml::from_str(Subject::OF_ENCOUNTERS).unwrap_or_else(|error| panic!("these columns are valid: {error}"));
+        let mut columns: RawColumns =
+            declared.into_iter().map(|(name, column)| (name.at(place.clone()), column)).collect();
+        let (mut said, own) = (BTreeMap::new(), std::mem::take(&mut raw.columns));
+        if let Some(mut used) = used {
+            said = std::mem::take(&mut used.columns);
+            raw = over(raw, used);
+        }
+        // In place of what the form says that is used, not beside it.
+        said.retain(|name: &Spanned<String>, _| !own.keys().any(|own| own.get_ref() == name.get_ref()));
+        said.extend(own);
+        if let Some(column) = said.keys().find(|name| !columns.contains_key(*name)) {
+            let message = unknown(
+                "column of an encounter",
+                column.get_ref(),
+                columns.keys().map(|known| known.get_ref().as_str()),
+            );
+            return self.refuse(column.span(), message);
+        }
+        let is_json = raw.format.as_ref().or(base.format.as_ref()).is_none_or(|format| format.get_ref() == "json");
+        if !is_json {
+            // Where fields have no names, only what is said is read.
+            columns.retain(|name, _| said.contains_key(name));
+            if let Some(missing) =
+                ["kind", "patient_id", "from_at"].iter().find(|name| !said.keys().any(|said| said.get_ref() == **name))
+            {
+                let message = format!("a form of encounters must say where \"{missing}\" stands");
+                return self.refuse(place, message);
+            }
+        }
+        lay_over(&mut columns, said);
+        if let Some(given) = raw.name.take() {
+            name = self.required(given, not_empty)?;
+        }
+        // What the source says of single vitals is of no encounter.
+        let base = RawForm { long: None, rows: None, only: None, ignore: None, ..base.clone() };
+        let (key, event_time) =
+            (Spanned::new(place.clone(), "patient_id".to_owned()), Spanned::new(place.clone(), "from_at".to_owned()));
+        let heads = Heads { key: &key, event_time: &event_time };
+        let raw = RawForm { encounters: Some(true), ..over(raw, base) };
+        let form = self.form(raw, (name, Alone::No), columns, heads, place.clone())?;
+        let kinds = form
+            .columns
+            .get("kind")
+            .and_then(|kind| kind.words.as_ref())
+            .map(|words| words.meanings().collect::<Vec<_>>());
+        for kind in kinds.unwrap_or_default() {
+            if Kind::from_name(kind).is_none() {
+                return self
+                    .refuse(place, unknown("kind of encounter", kind, Kind::ALL.iter().map(|kind| kind.name())));
+            }
+        }
+        Some(form)
     }
 
     /// A form of a file, or one of those that come with wardwatch; of a place in the job file.
@@ -193,16 +276,22 @@ impl Checker<'_> {
     ) -> Option<Form> {
         let when = self.conditions(raw.when.clone(), place.clone());
         let format = self.format(&raw, place.clone());
-        let is_json = matches!(format, None | Some(Format::Json));
-        if let Some(condition) = when.iter().flatten().find(|condition| {
-            !is_json && condition.fields.iter().flat_map(SourcePath::places).any(|path| path.beside().is_none())
-        }) {
+        let tells = |path: &SourcePath| match (&format, path) {
+            (None | Some(Format::Json), _) => true,
+            (Some(Format::Hl7v2), SourcePath::Fields(names)) => names.first().is_some_and(|segment| segment == "MSH"),
+            (Some(_), path) => path.beside().is_some(),
+        };
+        if let Some(condition) =
+            when.iter().flatten().find(|condition| !condition.fields.iter().flat_map(SourcePath::places).all(tells))
+        {
             let message = format!(
-                "only forms of JSON are told by a field, {}; tell this one by @topic, @key or @header.NAME",
+                "only forms of JSON are told by a field, {}, and forms of HL7 v2 by one of MSH; tell this one by @topic, @key or \
+                 @header.NAME",
                 condition.field()
             );
             return self.refuse(place, message);
         }
+        let subject = if raw.encounters == Some(true) { Subject::Encounters } else { Subject::Readings };
         let unwrap: Option<Vec<Unwrap>> = raw
             .unwrap
             .into_iter()
@@ -219,7 +308,7 @@ impl Checker<'_> {
         let format = format?;
         let long = match (raw.long, &format) {
             (Some(long), _) => Some(self.long(long)?),
-            (None, Format::Hl7v2) => Some(long_of_hl7()),
+            (None, Format::Hl7v2) if subject == Subject::Readings => Some(long_of_hl7()),
             (None, _) => None,
         };
         let columns = self.columns(columns, heads.key, heads.event_time, long.as_ref());
@@ -233,7 +322,8 @@ impl Checker<'_> {
                 ignore: self.conditions(Some(ignore), place.clone())?,
             },
         };
-        let form = Form { name, when: when?, unwrap: unwrap?, format, rows: rows?, long, counts, columns: columns? };
+        let (unwrap, rows, columns) = (unwrap?, rows?, columns?);
+        let form = Form { name, when: when?, unwrap, format, rows, long, counts, subject, columns };
         self.check_paths(&form, alone, place)?;
         Some(form)
     }
@@ -450,6 +540,7 @@ fn over(first: RawForm, second: RawForm) -> RawForm {
         name: first.name,
         r#use: None,
         when: first.when.or(second.when),
+        encounters: first.encounters.or(second.encounters),
         ignore: first.ignore.or(second.ignore),
         only: first.only.or(second.only),
         format: first.format.or(second.format),

@@ -2,7 +2,9 @@
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
+use chrono::{DateTime, Utc};
 
+use wardwatch_model::encounter::Request;
 use wardwatch_model::record::{Artefact, ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Place, Reject};
 use wardwatch_model::terms::{Offset, Partition};
 
@@ -16,8 +18,28 @@ pub struct Decoded {
     pub rejects: Vec<Reject>,
     /// The values that cannot be read or cannot be true.
     pub artefacts: Vec<Artefact>,
+    /// Who comes, moves and goes, as records say it, in their order.
+    pub encounters: Vec<EncounterRecord>,
     /// How many records, and items of them, are no rows on purpose.
     pub ignored: usize,
+}
+
+impl Decoded {
+    /// Rows alone.
+    pub(super) fn of_rows(rows: RecordBatch) -> Self {
+        Self { rows, rejects: Vec::new(), artefacts: Vec::new(), encounters: Vec::new(), ignored: 0 }
+    }
+}
+
+/// A record, or an item of one, that says who comes, moves or goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncounterRecord {
+    /// Where it stands.
+    pub place: Place,
+    /// Kafka's stamp or, without one, the time from which it holds.
+    pub stamped_at: DateTime<Utc>,
+    /// What it asks for. Its id is made of where it stands.
+    pub request: Request,
 }
 
 /// What became of one record, and where each of its values stood.

@@ -16,7 +16,7 @@ use bumpalo::Bump;
 use chrono::{DateTime, Offset as _, SecondsFormat, TimeZone};
 use chrono_tz::Tz;
 
-use wardwatch_config::{Column, Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec};
+use wardwatch_config::{Column, Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec, Subject};
 use wardwatch_model::record::{AHEAD_OF_STAMP, Artefact, Item, Reject};
 use wardwatch_model::terms::{Offset, Partition};
 use wardwatch_model::topics::Topics;
@@ -24,6 +24,7 @@ use wardwatch_model::topics::Topics;
 use super::avro::{self, AvroReader};
 use super::cells::{self, Beside, Faults, Implausible, LongValues, Misread, Reader};
 use super::decoded::{Decoded, FoundItem};
+use super::hl7;
 use super::items::{Part, outer_text, parts_of, text_of};
 use super::join::join;
 use super::json::{self, JsonDecoder};
@@ -173,6 +174,14 @@ impl FormDecoder {
         &self.form.name
     }
 
+    pub(super) fn subject(&self) -> Subject {
+        self.form.subject
+    }
+
+    pub(super) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     /// Whether every record is of this form.
     pub(super) fn takes_all(&self) -> bool {
         self.form.when.is_empty()
@@ -195,6 +204,12 @@ impl FormDecoder {
         let arena = Bump::new();
         let opened = self.wrapping.open(records.payload(record), &arena);
         let Unwrapped::Content { content, around } = opened else { return Taken::Whole(false) };
+        if matches!(self.form.format, Format::Hl7v2) {
+            return Taken::Whole(self.is_met(&mut |path| match path.beside() {
+                Some(_) => beside(path),
+                None => hl7::text_of_header(content, path),
+            }));
+        }
         let parts = parts_of(content).into_iter().map(|part| match part {
             Part::Other => false,
             Part::Object(root) => self.is_met(&mut |path| match path.beside() {
@@ -226,7 +241,7 @@ impl FormDecoder {
     pub(super) fn decode(&mut self, records: &RawRecords) -> FormRows {
         if matches!(self.form.counts, Counts::None) {
             let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
-            let decoded = Decoded { rows, rejects: Vec::new(), artefacts: Vec::new(), ignored: records.len() };
+            let decoded = Decoded { ignored: records.len(), ..Decoded::of_rows(rows) };
             return FormRows { decoded, of: Vec::new(), members: None };
         }
         let parsed = self.parse(records);
@@ -264,7 +279,7 @@ impl FormDecoder {
             }
         }
         let ignored = parsed.ignored + faults.ignored();
-        FormRows { decoded: Decoded { rows, rejects, artefacts, ignored }, of, members }
+        FormRows { decoded: Decoded { rejects, artefacts, ignored, ..Decoded::of_rows(rows) }, of, members }
     }
 
     /// Where the values of each item of a record stand; `records` has no other.

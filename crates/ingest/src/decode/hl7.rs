@@ -8,14 +8,26 @@ use std::collections::BTreeMap;
 use hl7_parser::message::{Field, Segment, Separators};
 use hl7_parser::parser::{parse_msh, parse_segment_with_separators};
 
+use wardwatch_config::SourcePath;
+
 use super::line::Line;
-use super::schema::Layout;
+use super::schema::{Layout, Searched};
 use super::text::shortened;
 
 /// Reads observations.
 #[derive(Debug)]
 pub(super) struct Hl7Reader {
     places: Vec<Place>,
+    items: Items,
+}
+
+/// What of a message becomes an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Items {
+    /// Each observation.
+    Observations,
+    /// Each patient that is spoken of.
+    Patients,
 }
 
 /// A field of a segment, or a component of one.
@@ -28,13 +40,9 @@ struct Place {
 }
 
 impl Hl7Reader {
-    pub(super) fn new(layout: &Layout) -> Self {
-        let place = |fields: &[String], is_time: bool| {
-            let (segment, numbers) = fields.split_first().map_or((String::new(), &[][..]), |(s, n)| (s.clone(), n));
-            Place { segment, numbers: numbers.iter().filter_map(|number| number.parse().ok()).collect(), is_time }
-        };
-        let places = layout.searched().iter().map(|searched| place(searched.fields(), searched.is_time)).collect();
-        Self { places }
+    pub(super) fn new(layout: &Layout, items: Items) -> Self {
+        let place = |searched: &Searched| Place::of(searched.fields(), searched.is_time);
+        Self { places: layout.searched().iter().map(place).collect(), items }
     }
 
     pub(super) fn read(&self, content: &[u8], take: &mut dyn FnMut(Line<'_>)) {
@@ -52,6 +60,7 @@ impl Hl7Reader {
                 continue;
             }
             if line.starts_with("MSH") {
+                has_any |= self.take_patient(message.as_ref(), take);
                 message = match parse_msh(line) {
                     Ok((separators, segment)) => Some(Read::new(separators, segment)),
                     Err(error) => {
@@ -65,7 +74,10 @@ impl Hl7Reader {
             let Some(read) = &mut message else { continue };
             match parse_segment_with_separators(line, read.separators) {
                 Ok(segment) if is_segment(line, read.separators.field) => {
-                    if read.note(segment) {
+                    if segment.name == "PID" {
+                        has_any |= self.take_patient(Some(read), take);
+                    }
+                    if read.note(segment) && self.items == Items::Observations {
                         has_any = true;
                         take(Line::Item(&|place: usize| self.places[place].text(read)));
                     }
@@ -76,10 +88,28 @@ impl Hl7Reader {
                 }
             }
         }
+        has_any |= self.take_patient(message.as_ref(), take);
         if !has_any && !is_faulty {
             take(Line::Nothing);
         }
     }
+
+    /// Takes the patient of whom a message has spoken so far, if these are wanted and there is one.
+    fn take_patient(&self, read: Option<&Read<'_>>, take: &mut dyn FnMut(Line<'_>)) -> bool {
+        let of_patients = read.filter(|_| self.items == Items::Patients);
+        let Some(read) = of_patients.filter(|read| read.segments.contains_key("PID")) else { return false };
+        take(Line::Item(&|place: usize| self.places[place].text(read)));
+        true
+    }
+}
+
+/// The text at a place of a record's first MSH, by which forms are told apart.
+pub(super) fn text_of_header(content: &[u8], path: &SourcePath) -> Option<String> {
+    let SourcePath::Fields(names) = path else { return None };
+    let text = text_of(content).ok()?;
+    let line = text.split(['\r', '\n']).map(|line| line.trim_matches(FRAME)).find(|line| line.starts_with("MSH"))?;
+    let (separators, segment) = parse_msh(line).ok()?;
+    Place::of(names, false).text(&Read::new(separators, segment)).map(Cow::into_owned)
 }
 
 /// What stands around messages: MLLP's frame, and what pads.
@@ -102,7 +132,7 @@ impl<'m> Read<'m> {
     fn note(&mut self, segment: Segment<'m>) -> bool {
         match segment.name {
             // Another patient, or another group of observations: what was said of the one before is over.
-            "PID" => self.segments.retain(|name, _| *name == "MSH"),
+            "PID" => self.segments.retain(|name, _| matches!(*name, "MSH" | "EVN")),
             "OBR" => self.segments.retain(|name, _| !matches!(*name, "OBX" | "NTE" | "OBR")),
             _ => {}
         }
@@ -120,6 +150,11 @@ fn is_segment(line: &str, bar: char) -> bool {
 }
 
 impl Place {
+    fn of(fields: &[String], is_time: bool) -> Self {
+        let (segment, numbers) = fields.split_first().map_or((String::new(), &[][..]), |(s, n)| (s.clone(), n));
+        Self { segment, numbers: numbers.iter().filter_map(|number| number.parse().ok()).collect(), is_time }
+    }
+
     fn text<'m>(&self, read: &Read<'m>) -> Option<Cow<'m, str>> {
         let Read { separators, zone, segments } = read;
         let (number, inside) = self.numbers.split_first()?;

@@ -5,11 +5,11 @@ use bumpalo::Bump;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wardwatch_config::{Form, Format};
+use wardwatch_config::{Form, Format, Subject};
 use wardwatch_model::record::Item;
 
 use super::csv::CsvReader;
-use super::hl7::Hl7Reader;
+use super::hl7::{Hl7Reader, Items};
 use super::line::Line;
 use super::parsed::{Parsed, RowOf};
 use super::pattern::PatternReader;
@@ -37,7 +37,13 @@ impl LineReader {
         let format = match &form.format {
             Format::Json | Format::Avro(_) | Format::Protobuf { .. } => return None,
             Format::Csv(csv) => LineFormat::Csv(Box::new(CsvReader::new(csv, layout))),
-            Format::Hl7v2 => LineFormat::Hl7(Hl7Reader::new(layout)),
+            Format::Hl7v2 => {
+                let items = match form.subject {
+                    Subject::Readings => Items::Observations,
+                    Subject::Encounters => Items::Patients,
+                };
+                LineFormat::Hl7(Hl7Reader::new(layout, items))
+            }
             Format::Text(pattern) => LineFormat::Pattern(PatternReader::new(pattern, layout)),
         };
         Some(Self { format, wrapping: wrapping.clone() })

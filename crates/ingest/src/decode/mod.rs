@@ -9,6 +9,7 @@ mod avro;
 mod cells;
 mod csv;
 mod decoded;
+mod encounters;
 mod form;
 mod hl7;
 mod items;
@@ -39,7 +40,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 
-use wardwatch_config::SourceSpec;
+use wardwatch_config::{SourceSpec, Subject};
 use wardwatch_model::record::{ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Reject};
 use wardwatch_model::topics::Topics;
 
@@ -48,7 +49,7 @@ use form::{FormDecoder, FormRows, Taken};
 use parsed::RowOf;
 use reshape::Reshaper;
 
-pub use decoded::{Decoded, Found, FoundItem, places};
+pub use decoded::{Decoded, EncounterRecord, Found, FoundItem, places};
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use reshape::{Reshape, Reshaped, Reshaping};
@@ -201,7 +202,8 @@ impl Decoder {
             Some(form) => (Some(form.name().to_owned()), form.places(records)),
             None => (None, Vec::new()),
         };
-        if let (Some(form), None) = (form, &self.reshaper) {
+        let of_readings = form.filter(|form| self.forms[*form].subject() == Subject::Readings);
+        if let (Some(form), None) = (of_readings, &self.reshaper) {
             let FormRows { decoded, of, members } = self.forms[form].decode(records);
             let members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
             return Found { form: name, items, members, decoded };
@@ -210,6 +212,16 @@ impl Decoder {
         let numbers = decoded.rows[ITEM_COLUMN].as_primitive::<Int32Type>();
         let members = numbers.values().iter().map(|item| vec![Item(*item)]).collect();
         Found { form: name, items, members, decoded }
+    }
+
+    /// The forms whose conditions a record meets, or some item of it, though the first counts; `records` has no other.
+    #[must_use]
+    pub fn forms_that_take(&self, records: &RawRecords) -> Vec<&str> {
+        let takes = |form: &&FormDecoder| match form.takes(records, 0) {
+            Taken::Whole(takes) => takes,
+            Taken::Parts(parts) => parts.contains(&true),
+        };
+        self.forms.iter().filter(takes).map(FormDecoder::name).collect()
     }
 
     /// Of which form a record is or, of a list, each of its items.
@@ -271,7 +283,7 @@ impl Decoder {
             }
         }
         let (mut batches, mut order) = (Vec::new(), Vec::new());
-        let (mut artefacts, mut ignored) = (Vec::new(), 0);
+        let (mut artefacts, mut encounters, mut ignored) = (Vec::new(), Vec::new(), 0);
         for (form, own) in self.forms.iter_mut().zip(of_form) {
             if own.is_empty() {
                 continue;
@@ -283,12 +295,16 @@ impl Decoder {
                 raw.take_parts(parts);
             }
             let FormRows { decoded, of, .. } = form.decode(&raw);
-            let batch = batches.len();
-            order.extend(of.iter().enumerate().map(|(row, of)| ((places[of.record], of.item), (batch, row))));
-            batches.push(decoded.rows);
             rejects.extend(decoded.rejects);
             artefacts.extend(decoded.artefacts);
             ignored += decoded.ignored;
+            if form.subject() == Subject::Encounters {
+                encounters.extend(encounters::encounters(&decoded.rows, form.topics()));
+                continue;
+            }
+            let batch = batches.len();
+            order.extend(of.iter().enumerate().map(|(row, of)| ((places[of.record], of.item), (batch, row))));
+            batches.push(decoded.rows);
         }
         // In the order of the records, whatever their forms.
         order.sort_by_key(|(place, _)| *place);
@@ -307,6 +323,7 @@ impl Decoder {
             _ => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &rows)
                 .unwrap_or_else(|error| panic!("all forms have the columns of the frame: {error}")),
         };
-        Decoded { rows, rejects, artefacts, ignored }
+        encounters.sort_by_key(|encounter: &EncounterRecord| encounter.place);
+        Decoded { rows, rejects, artefacts, encounters, ignored }
     }
 }

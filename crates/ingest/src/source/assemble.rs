@@ -108,12 +108,15 @@ impl Assembly {
                 (partition, OffsetRange { start, end })
             })
             .collect();
-        let (mut chunks, mut rejects, mut artefacts, mut ignored) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        for Decoded { rows, rejects: refused, artefacts: found, ignored: left_out } in self.decoding.finish() {
+        let (mut chunks, mut rejects, mut artefacts, mut encounters, mut ignored) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+        for decoded in self.decoding.finish() {
+            let Decoded { rows, rejects: refused, artefacts: found, encounters: said, ignored: left_out } = decoded;
             ignored += left_out;
             chunks.push(rows);
             rejects.extend(refused);
             artefacts.extend(found);
+            encounters.extend(said);
         }
         let rows = match <[RecordBatch; 1]>::try_from(chunks) {
             Ok([only]) => only,
@@ -130,6 +133,7 @@ impl Assembly {
             rows,
             rejects,
             artefacts,
+            encounters,
             ignored,
             records: std::mem::take(&mut self.records),
             unread: Unread::default(),

@@ -9,7 +9,7 @@ use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::record::{Artefact, Reject};
 use wardwatch_model::terms::{Partition, Ranges};
 
-use crate::decode::frame_schema;
+use crate::decode::{EncounterRecord, frame_schema};
 
 use super::contact::Standstill;
 
@@ -31,6 +31,8 @@ pub struct MicroBatch {
     pub rejects: Vec<Reject>,
     /// The values that cannot be read or true.
     pub artefacts: Vec<Artefact>,
+    /// Who comes, moves and goes, as records say it.
+    pub encounters: Vec<EncounterRecord>,
     /// How many records, and items of them, are no rows on purpose.
     pub ignored: usize,
     /// How many records were read.
@@ -74,6 +76,7 @@ impl MicroBatch {
             rows: RecordBatch::new_empty(frame_schema(&spec.columns)),
             rejects: Vec::new(),
             artefacts: Vec::new(),
+            encounters: Vec::new(),
             ignored: 0,
             records: 0,
             unread: Unread::default(),

@@ -156,6 +156,7 @@ mod tests {
             rows: arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())),
             rejects: Vec::new(),
             artefacts: Vec::new(),
+            encounters: Vec::new(),
             ignored: 0,
             records: 0,
             unread: Unread::default(),

@@ -1,4 +1,4 @@
-//! What people and hospital systems ask for: that somebody comes, moves or goes.
+//! What people and hospital systems ask for: that somebody comes, moves or goes, or did not.
 
 use std::fmt;
 
@@ -30,6 +30,8 @@ pub struct Request {
     pub until: Option<DateTime<Utc>>,
     /// What is said beside.
     pub given: Given,
+    /// Of a merge: the id that is no patient's any more. Otherwise empty.
+    pub merged: String,
     /// The stay that it is about, as the hospital's system calls it; empty where nobody says.
     pub stay: String,
     /// Who says so.
@@ -68,6 +70,13 @@ pub struct Given {
 }
 
 impl Given {
+    /// What is said of the patient, wherever they lie.
+    #[must_use]
+    pub fn details(&self) -> Self {
+        let Self { name, born, age_band, .. } = self.clone();
+        Self { name, born, age_band, ..Self::default() }
+    }
+
     /// Whether nothing is said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -84,11 +93,30 @@ pub enum Kind {
     Move,
     /// The patient goes.
     Discharge,
+    /// What is known of the patient is other than was said; where the patient lies stays as it is.
+    Update,
+    /// The patient did not come, or not yet.
+    CancelAdmit,
+    /// The patient lies where they lay before the last move.
+    CancelMove,
+    /// The patient did not go.
+    CancelDischarge,
+    /// Another id is the same patient's: what was said of it was said of them.
+    Merge,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Admit, Self::Move, Self::Discharge];
+    pub const ALL: [Self; 8] = [
+        Self::Admit,
+        Self::Move,
+        Self::Discharge,
+        Self::Update,
+        Self::CancelAdmit,
+        Self::CancelMove,
+        Self::CancelDischarge,
+        Self::Merge,
+    ];
 
     /// The name used in the store and at the command line.
     #[must_use]
@@ -97,6 +125,11 @@ impl Kind {
             Self::Admit => "admit",
             Self::Move => "move",
             Self::Discharge => "discharge",
+            Self::Update => "update",
+            Self::CancelAdmit => "cancel_admit",
+            Self::CancelMove => "cancel_move",
+            Self::CancelDischarge => "cancel_discharge",
+            Self::Merge => "merge",
         }
     }
 

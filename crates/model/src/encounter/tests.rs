@@ -17,6 +17,7 @@ fn request(kind: Kind, patient: &str, device: &str, from: i64, until: Option<i64
         at: at(from),
         until: until.map(at),
         given: Given { device: device.to_owned(), ..Given::default() },
+        merged: String::new(),
         stay: String::new(),
         origin: Origin::Manual,
         by: "nurse".to_owned(),
@@ -176,6 +177,7 @@ impl Model {
                 self.here[patient][from..end].fill(false);
                 self.let_go(patient, from, end);
             }
+            other => panic!("{other:?} is not drawn"),
         }
         self.was_named[patient] = true;
     }
@@ -216,4 +218,56 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_was_said_by_mistake_is_taken_back() {
+    let mut encounters = Encounters::default();
+    let mut apply = |request: Request| encounters.apply(&request);
+    apply(in_ward(request(Kind::Admit, "A", "", 0, None), "ICU", "1")).expect("applied");
+    apply(in_ward(request(Kind::Move, "A", "", 10, None), "North", "2")).expect("applied");
+    apply(request(Kind::CancelMove, "A", "", 12, None)).expect("applied");
+    apply(request(Kind::Discharge, "A", "", 20, None)).expect("applied");
+    apply(in_ward(request(Kind::CancelDischarge, "A", "", 25, None), "ICU", "3")).expect("applied");
+    apply(in_ward(request(Kind::Admit, "B", "D1", 0, None), "ICU", "4")).expect("applied");
+    apply(request(Kind::CancelAdmit, "B", "", 5, None)).expect("applied");
+    for (kind, who, at, why) in [
+        (Kind::CancelDischarge, "A", 30, "A is here"),
+        (Kind::CancelAdmit, "B", 30, "B has not come by then"),
+        (Kind::CancelAdmit, "C", 30, "nobody spoke of C before"),
+        (Kind::Update, "A", 30, "it changes nothing"),
+        (Kind::Merge, "A", 30, "names no other id"),
+    ] {
+        let told = apply(request(kind, who, "", at, None)).expect_err(why);
+        assert!(told.contains(why), "{told}");
+    }
+    let place = |minute| encounters.whereabouts("A", at(minute)).expect("known").place.clone();
+    assert_eq!([5, 11, 22].map(place), ["1", "1", "1"]);
+    assert_eq!(encounters.presence("A", at(22)), Presence::Here);
+    assert_eq!(encounters.presence("B", at(5)), Presence::Left(at(0)));
+    assert_eq!(of(&encounters, "D1", 5), "");
+}
+
+#[test]
+fn two_ids_of_one_patient_become_one_from_then_on() {
+    let mut encounters = Encounters::default();
+    let named = |name: &str, request: Request| Request {
+        given: Given { name: name.to_owned(), ..request.given.clone() },
+        ..request
+    };
+    encounters.apply(&named("Ada", in_ward(request(Kind::Admit, "TMP1", "", 0, None), "ICU", "1"))).expect("applied");
+    encounters.apply(&request(Kind::Admit, "TMP1", "D1", 0, None)).expect("applied");
+    let merge = Request { merged: "TMP1".to_owned(), ..request(Kind::Merge, "P1", "", 10, None) };
+    encounters.apply(&merge).expect("applied");
+    assert_eq!([5, 10, 20].map(|minute| of(&encounters, "D1", minute)), ["TMP1", "P1", "P1"]);
+    assert_eq!(encounters.presence("TMP1", at(11)), Presence::Left(at(10)));
+    assert_eq!(encounters.presence("P1", at(5)), Presence::Here);
+    let present = encounters.present(at(11));
+    assert_eq!(present.len(), 1);
+    assert_eq!(
+        (&*present[0].patient, present[0].details.name.as_str(), present[0].whereabouts.place.as_str()),
+        ("P1", "Ada", "1")
+    );
+    let unknown = Request { merged: "TMP9".to_owned(), ..request(Kind::Merge, "P1", "", 12, None) };
+    assert_eq!(encounters.apply(&unknown).expect("applied"), "nobody spoke of TMP9 before");
 }

@@ -407,3 +407,54 @@ fn rows_may_be_lists_and_a_list_of_one_may_be_written_as_what_is_in_it() {
     let decoded = decode_bytes("rows = \"$.obs[*]\"", PLAIN, &[single.as_bytes()]);
     assert_eq!(rows(&decoded), [("P1".to_owned(), 1, Some(80.0), None)]);
 }
+
+#[test]
+fn admissions_of_hl7_are_told_from_observations_and_become_requests() {
+    let columns = r#"
+        patient_id = { type = "text" }
+        event_time = { type = "time" }
+        heart_rate = { type = "float", unit = "/min" }
+    "#;
+    let source = "[[source.form]]\nuse = \"hl7v2-adt\"\n[[source.form]]\nuse = \"hl7v2-oru\"";
+    let admit = b"MSH|^~\\&|HIS||||20260101000000+0100||ADT^A01|7|P|2.5\rEVN|A01|202601010030+0100\rPID|||P1||Meyer^Ada||19800504\r\
+        PV1||I|ICU^R1^3||||||||||||||||stay\rOBX|1|NM|8867-4||70|/min|||||F";
+    let merge = b"MSH|^~\\&|HIS||||20260101000000+0000||ADT^A40|8|P|2.5\rEVN|A40|20260101000100+0000\rPID|||P1\rMRG|T1\rPID|||P2\rMRG|T2";
+    let other = b"MSH|^~\\&|HIS||||20260101000000+0000||ADT^A31|9|P|2.5\rPID|||P1";
+    let observed = b"MSH|^~\\&|MON||||20260101000002+0000||ORU^R01|10|P|2.5\rPID|||P1\rOBX|1|NM|8867-4||71|/min|||||F";
+    let broken = b"MSH|^~\\&|HIS||||20260101000000+0000||ADT^A03|11|P|2.5\rEVN|A03|20260101000100+0000\rPID|||";
+    let decoded = decode_bytes(source, columns, &[admit, merge, other, observed, broken]);
+    assert_eq!(decoded.rows.num_rows(), 1);
+    assert_eq!(decoded.ignored, 1, "A31");
+    assert!(reasons(&decoded)[0].contains("\"patient_id\" is required"), "{:?}", reasons(&decoded));
+    let said: Vec<String> = decoded
+        .encounters
+        .iter()
+        .map(|said| {
+            let request = &said.request;
+            let given = &request.given;
+            format!(
+                "{} {} {} {}/{} {} {} {} {}",
+                request.kind.name(),
+                request.patient,
+                request.at.format("%H:%M:%S"),
+                given.ward,
+                given.place,
+                given.name,
+                given.born,
+                request.stay,
+                request.merged
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "admit P1 23:30:00 ICU/3 Meyer, Ada 1980-05-04 stay ",
+            "merge P1 00:01:00 /    T1",
+            "merge P2 00:01:00 /    T2"
+        ]
+    );
+    let ids: std::collections::BTreeSet<&str> =
+        decoded.encounters.iter().map(|said| said.request.id.0.as_str()).collect();
+    assert_eq!(ids.len(), 3);
+}

@@ -1,0 +1,263 @@
+//! What sample records have of what a job reads: for `sample`, which shows it, and `check`, which warns of what they lack.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde_json::Value;
+
+use wardwatch_config::{Form, Format, Job, SourcePath, Subject};
+use wardwatch_ingest::decode::{Decoder, Found, RawRecords};
+use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning};
+use wardwatch_model::terms::Offset;
+use wardwatch_model::topics::Topics;
+use wardwatch_pipeline::{FileRecord, newest_records, records_of_file};
+
+/// How long Kafka may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The warning that no sample has a value at one of a column's places.
+pub(super) const UNSEEN: &str = "unseen-place";
+
+/// Reads sample records as the job does.
+pub(super) struct Samples<'j> {
+    job: &'j Job,
+    topics: Topics,
+    decoder: Decoder,
+}
+
+impl<'j> Samples<'j> {
+    /// Errors: every fault of the job's schemas and of its `source.sql`.
+    pub(super) fn of(job: &'j Job) -> anyhow::Result<Self> {
+        let topics = job.source.topics.unnumbered();
+        let mut decoder = wardwatch_pipeline::decoder(job, &topics)?;
+        let faults = decoder.faults();
+        if !faults.is_empty() {
+            let fault = |message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message };
+            bail!(Diagnostics(faults.into_iter().map(fault).collect()));
+        }
+        Ok(Self { job, topics, decoder })
+    }
+
+    pub(super) fn of_file(&self, file: &Path) -> anyhow::Result<Vec<FileRecord>> {
+        records_of_file(self.job, file).map_err(|error| anyhow::anyhow!("\"{}\": {error}", file.display()))
+    }
+
+    pub(super) fn newest(&self, count: usize) -> anyhow::Result<Vec<FileRecord>> {
+        Ok(newest_records(self.job, count, self.decoder.headers(), PATIENCE)?)
+    }
+
+    /// What becomes of a record.
+    pub(super) fn explain(&mut self, record: &FileRecord) -> Found {
+        let one = self.raw(record);
+        self.decoder.explain(&one)
+    }
+
+    /// The forms whose conditions it meets.
+    pub(super) fn forms_that_take(&self, record: &FileRecord) -> Vec<&str> {
+        self.decoder.forms_that_take(&self.raw(record))
+    }
+
+    fn raw(&self, record: &FileRecord) -> RawRecords {
+        let mut one = RawRecords::default();
+        let offset = Offset(i64::try_from(record.line).unwrap_or(0));
+        record.push(&mut one, offset, self.decoder.headers(), &self.topics);
+        one
+    }
+}
+
+/// What samples had.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The places of each column, with how many values.
+    places: BTreeMap<String, BTreeMap<String, usize>>,
+    columns: BTreeSet<String>,
+    forms: BTreeSet<String>,
+    /// Forms that some record meets beside the one that counts.
+    both: BTreeSet<(String, String)>,
+    /// Of a column: a path, and where in it a list stands.
+    into_lists: BTreeMap<String, (String, String)>,
+    rows: usize,
+    encounters: usize,
+    rejects: usize,
+    ignored: usize,
+}
+
+/// What is noted of samples.
+#[derive(Debug)]
+pub(super) struct Noted {
+    /// Of which kind it is.
+    pub(super) name: &'static str,
+    /// The column, or else the form, that it is about.
+    about: About,
+    pub(super) message: String,
+}
+
+#[derive(Debug)]
+enum About {
+    Column(String),
+    Form(String),
+}
+
+impl Seen {
+    pub(super) fn note(&mut self, job: &Job, record: &FileRecord, found: &Found, forms: &[&str]) {
+        self.forms.extend(found.form.clone());
+        for (column, place, _) in found.items.iter().flat_map(|item| &item.values) {
+            // In the long form, a place says of which name it is.
+            *self.places.entry(column.clone()).or_default().entry(place.clone()).or_default() += 1;
+        }
+        let rows = &found.decoded.rows;
+        let schema = rows.schema();
+        let with_value =
+            schema.fields().iter().zip(rows.columns()).filter(|(_, array)| array.null_count() < array.len());
+        let with_value = with_value.map(|(field, _)| field.name().clone());
+        self.columns.extend(with_value);
+        self.rows += rows.num_rows();
+        self.encounters += found.decoded.encounters.len();
+        self.rejects += found.decoded.rejects.len();
+        self.ignored += found.decoded.ignored;
+        if let [first, others @ ..] = forms {
+            // A last form without conditions takes what the others leave: that is what it is for.
+            let has_conditions =
+                |name: &&&str| job.source.forms.iter().any(|form| form.name == **name && !form.when.is_empty());
+            let pairs = others.iter().filter(has_conditions).map(|other| ((*first).to_owned(), (*other).to_owned()));
+            self.both.extend(pairs);
+        }
+        let of_readings = |form: &&Form| form.subject == Subject::Readings;
+        let form = job.source.forms.iter().find(|form| found.form.as_deref().is_none_or(|name| form.name == name));
+        let form = form.filter(of_readings);
+        if let (Some(form), Some(payload)) = (form, &record.payload) {
+            self.into_lists.extend(into_lists(form, payload));
+        }
+    }
+
+    pub(super) fn summary(&self, records: usize) -> String {
+        let encounters = if self.encounters > 0 { format!(" {} encounters,", self.encounters) } else { String::new() };
+        format!(
+            "{records} records: {} rows,{encounters} {} rejected, {} left out",
+            self.rows, self.rejects, self.ignored
+        )
+    }
+
+    /// What of the job no sample has.
+    pub(super) fn findings(&self, job: &Job) -> Vec<Noted> {
+        let forms = job.source.forms.iter().filter(|form| !form.name.is_empty() && !self.forms.contains(&form.name));
+        let unmet = forms.map(|form| Noted {
+            name: "unseen-form",
+            about: About::Form(form.name.clone()),
+            message: format!("no record is of the form \"{}\"", form.name),
+        });
+        let both = self.both.iter().map(|(first, other)| Noted {
+            name: "two-forms",
+            about: About::Form(other.clone()),
+            message: format!(
+                "a record of the form \"{first}\" meets the conditions of \"{other}\" too; the first of them counts"
+            ),
+        });
+        let columns = job.source.columns.all().iter().filter_map(|column| self.of_column(job, &column.name));
+        unmet.chain(both).chain(columns).collect()
+    }
+
+    fn of_column(&self, job: &Job, column: &str) -> Option<Noted> {
+        let noted = |name, message| Some(Noted { name, about: About::Column(column.to_owned()), message });
+        let has_value = self.columns.contains(column);
+        if let Some((path, list)) = self.into_lists.get(column).filter(|_| !has_value) {
+            return noted(
+                "path-into-list",
+                format!(
+                    "column \"{column}\" is read at \"{path}\", and at \"{list}\" records have a list: \"{list}[0]\" is its first item, and \
+                     rows = \"$.{list}[*]\" makes a row of each"
+                ),
+            );
+        }
+        if self.rows > 0 && !has_value {
+            return noted("always-empty", format!("column \"{column}\" is always empty"));
+        }
+        let seen = self.places.get(column);
+        let is_seen = |place: &str| {
+            let is_of =
+                |known: &str| known == place || known.strip_suffix(place).is_some_and(|rest| rest.ends_with(" of "));
+            seen.is_some_and(|places| places.keys().any(|known| is_of(known)))
+        };
+        let of_readings = job.source.forms.iter().filter(|form| form.subject == Subject::Readings);
+        let columns = of_readings.filter_map(|form| form.columns.get(column));
+        let places =
+            columns.flat_map(|column| column.from.iter().map(ToString::to_string).chain(column.named.iter().cloned()));
+        let never: BTreeSet<String> =
+            places.filter(|place| !is_seen(place)).map(|place| format!("\"{place}\"")).collect();
+        if self.rows == 0 || never.is_empty() {
+            return None;
+        }
+        let never: Vec<String> = never.into_iter().collect();
+        noted(UNSEEN, format!("column \"{column}\" was never read at {}", never.join(", ")))
+    }
+
+    /// The same, each with its place in the job file.
+    pub(super) fn warnings(&self, job: &Job) -> Vec<Warning> {
+        let text = std::fs::read_to_string(&job.file).unwrap_or_default();
+        let warning = |noted: Noted| {
+            let offset = match &noted.about {
+                About::Column(column) => offset_of(&text, "columns", |line| is_key(line, column)),
+                About::Form(form) => {
+                    offset_of(&text, "form", |line| is_key(line, "name") && line.contains(&format!("\"{form}\"")))
+                        .or_else(|| {
+                            offset_of(&text, "form", |line| is_key(line, "use") && line.contains(form.as_str()))
+                        })
+                }
+            };
+            Warning {
+                diagnostic: Diagnostic::at(&job.file, &text, offset.unwrap_or(0), noted.message),
+                name: noted.name,
+            }
+        };
+        self.findings(job).into_iter().map(warning).collect()
+    }
+}
+
+fn is_key(line: &str, key: &str) -> bool {
+    let line = line.trim_start_matches('"');
+    line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with('='))
+}
+
+/// Where a line stands below a table of the job file whose name has `table` in it.
+fn offset_of(text: &str, table: &str, is_it: impl Fn(&str) -> bool) -> Option<usize> {
+    let (mut offset, mut is_inside) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with('[') {
+            is_inside = trimmed.contains(table);
+        } else if is_inside && is_it(trimmed) {
+            return Some(offset + line.len() - trimmed.len());
+        }
+        offset += line.len();
+    }
+    None
+}
+
+/// The columns that are read at a path which leads into a list of the record.
+fn into_lists(form: &Form, payload: &[u8]) -> Vec<(String, (String, String))> {
+    let is_plain = matches!(form.format, Format::Json) && form.unwrap.is_empty() && form.rows.is_empty();
+    let Some(record) = is_plain.then(|| serde_json::from_slice::<Value>(payload).ok()).flatten() else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for column in form.columns.all() {
+        for path in column.from.iter().filter(|path| matches!(path, SourcePath::Fields(_))) {
+            let SourcePath::Fields(names) = path else { continue };
+            let mut value = &record;
+            for (depth, name) in names.iter().enumerate() {
+                match value.get(name) {
+                    Some(Value::Array(_)) if depth + 1 < names.len() => {
+                        let list = names[..=depth].join(".");
+                        found.push((column.name.clone(), (path.to_string(), list)));
+                        break;
+                    }
+                    Some(inner) => value = inner,
+                    None => break,
+                }
+            }
+        }
+    }
+    found
+}
