@@ -146,13 +146,22 @@ impl Topic {
         Self::make(brokers, unique("topic"), partitions)
     }
 
+    /// One that three brokers have.
+    pub fn create_replicated(brokers: &str, partitions: i32) -> Self {
+        Self::make_as(brokers, unique("topic"), partitions, 3)
+    }
+
     /// One of this name.
     pub fn create_named(name: &str, partitions: i32) -> Self {
         Self::make(&kafka(), name.to_owned(), partitions)
     }
 
     fn make(brokers: &str, name: String, partitions: i32) -> Self {
-        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        Self::make_as(brokers, name, partitions, 1)
+    }
+
+    fn make_as(brokers: &str, name: String, partitions: i32, replicas: i32) -> Self {
+        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(replicas));
         let results = block_on(admin(brokers).create_topics([&new], &AdminOptions::new())).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
         Self { name, producer: producer(brokers) }

@@ -1,7 +1,7 @@
 //! The forms of the field, through the real broker as they were sent: lists, envelopes, FHIR, HL7 v2, CSV, several in one topic.
 
 use crate::field::Sent;
-use crate::fixtures::TestJob;
+use crate::fixtures::{Database, READINGS, TestJob, Topic, mysql_url, told};
 
 /// The rows of a case by its own job, how many records were rejected, and how many left out.
 fn check(case: &str, columns: &str, expected: &[&str], rejects: usize, ignored: usize) -> Sent {
@@ -190,6 +190,53 @@ fn samples_are_shown_value_by_value_with_the_places_where_they_stood() {
         told.contains("2 records: 1 rows, 1 rejected, 1 left out") && told.contains("partition 0, offset 3"),
         "{told}"
     );
+}
+
+#[test]
+fn check_warns_of_what_no_sample_has_with_its_place_in_the_job_file() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let forms = "[[source.form]]\nname = \"lab\"\nwhen = { field = \"type\", is = \"lab\" }\n[[source.form]]\nname = \"vitals\"\n\
+        when = { field = \"v\", is = 1 }\n[[source.form]]\nname = \"second\"\nwhen = { field = \"patient_id\", is = \"P1\" }";
+    let job = TestJob::new(&topic.name, &database.url)
+        .source(forms)
+        .columns(
+            "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\nheart_rate = { type = \"float\", from = [\"hr\", \"pulse\"] }\n\
+             spo2 = { type = \"float\", from = \"readings.spo2\" }\ntemperature = { type = \"float\" }",
+        )
+        .query("tables/readings", READINGS);
+    let samples = job.folder.path().join("samples.jsonl");
+    let record =
+        r#"{"v": 1, "patient_id": "P1", "event_time": "2026-01-01T00:00:01Z", "hr": 70, "readings": [{"spo2": 97}]}"#;
+    std::fs::write(&samples, format!("{record}\n")).unwrap();
+    let output = job.command("check").args(["--input", "samples.jsonl"]).output().unwrap();
+    let warned = told(&output);
+    assert!(output.status.success(), "{warned}");
+    let text = std::fs::read_to_string(job.file()).unwrap();
+    let line = |of: &str| 1 + text.lines().position(|line| line.starts_with(of)).unwrap();
+    for (place, message) in [
+        (line("name = \"lab\""), "no record is of the form \"lab\" [unseen-form]"),
+        (
+            line("name = \"second\""),
+            "a record of the form \"vitals\" meets the conditions of \"second\" too; the first of them counts [two-forms]",
+        ),
+        (line("heart_rate"), "column \"heart_rate\" was never read at \"pulse\" [unseen-place]"),
+        (line("spo2"), "column \"spo2\" is read at \"readings.spo2\", and at \"readings\" records have a list"),
+        (line("temperature"), "column \"temperature\" is always empty [always-empty]"),
+    ] {
+        assert!(warned.contains(&format!("job.toml:{place}:1: warning: {message}")), "{place} {message}: {warned}");
+    }
+    assert_eq!(
+        job.command("check").args(["--input", "samples.jsonl", "--deny-warnings"]).output().unwrap().status.code(),
+        Some(1)
+    );
+    topic.put(0, None, record.as_bytes());
+    topic.flush();
+    assert!(told(&job.command("check").args(["--last", "5"]).output().unwrap()).contains("[path-into-list]"));
+    let none = job.command("check").args(["--input", "nothing.jsonl"]).output().unwrap();
+    assert!(!none.status.success() && told(&none).contains("nothing.jsonl"), "{}", told(&none));
+    let json = job.command("check").args(["--input", "samples.jsonl", "--json"]).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(found.as_array().unwrap().iter().filter(|one| one["name"] == "always-empty").count(), 1, "{found}");
 }
 
 #[test]

@@ -63,9 +63,14 @@ impl Gateway {
 
     /// The answer to a request of HTTP, whole.
     fn http(&self, request: &str) -> String {
+        self.http_by(request, |_| {})
+    }
+
+    fn http_by(&self, request: &str, then: impl Fn(&TcpStream)) -> String {
         let mut stream = TcpStream::connect(self.http.as_deref().unwrap()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
+        then(&stream);
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -241,6 +246,20 @@ fn a_sender_by_mllp_is_told_what_is_wrong_and_costs_nobody_else() {
         std::thread::sleep(Duration::from_millis(30));
     }
     assert!(other.answer().contains("\rMSA|AA|4"));
+    // A byte of its end within a message is a part of it, and one that breaks off and begins again costs itself.
+    let with_end = oru("P5", "7", "84").replace("PID|||", "NTE|1||a\u{1c}b\rPID|||");
+    assert!(other.ask(&with_end).contains("\rMSA|AA|7"));
+    other.put(format!("\u{b}{}\u{b}{}\u{1c}\r", &oru("P5", "8", "85")[..60], oru("P5", "9", "86")).as_bytes());
+    assert!(other.answer().contains("\rMSA|AA|9"));
+    // One that ends without the last byte is taken once nothing follows.
+    other.put(format!("\u{b}{}\u{1c}", oru("P5", "10", "87")).as_bytes());
+    assert!(other.answer().contains("\rMSA|AA|10"));
+    // In the middle of a message, the sender hangs up: it is told, and may send it again.
+    let mut cut = gateway.connect();
+    cut.put(&format!("\u{b}{}", oru("P5", "11", "88")).as_bytes()[..50]);
+    cut.0.shutdown(std::net::Shutdown::Write).unwrap();
+    let answer = cut.answer();
+    assert!(answer.contains("MSA|AE||the message has begun, and its sender has ended"), "{answer}");
     // No frame, and a frame without an end that is too long: told, and hung up on.
     let mut stranger = gateway.connect();
     stranger.put(b"GET / HTTP/1.1\r\n\r\n");
@@ -256,15 +275,68 @@ fn a_sender_by_mllp_is_told_what_is_wrong_and_costs_nobody_else() {
     assert!(answer.contains("MSA|AR||the message is longer than 65536 bytes"), "{answer}");
     assert!(well.ask(&oru("P1", "6", "84")).contains("\rMSA|AA|6"));
     drop(other);
-    assert_eq!(on_topic(&kafka(), &topic.name).len(), 5);
-    assert_eq!(gateway.metric("wardwatch_gateway_messages_total{via=\"mllp\"}"), "5");
+    let records = on_topic(&kafka(), &topic.name);
+    assert_eq!(records.len(), 8);
+    assert!(records.iter().any(|record| record.payload == with_end));
+    assert_eq!(gateway.metric("wardwatch_gateway_messages_total{via=\"mllp\"}"), "8");
+    assert_eq!(gateway.metric("wardwatch_gateway_refused_total{via=\"mllp\",reason=\"unfinished\"}"), "2");
     assert_eq!(gateway.metric("wardwatch_gateway_rejects_total{via=\"mllp\"}"), "1");
     assert_eq!(gateway.metric("wardwatch_gateway_refused_total{via=\"mllp\",reason=\"unreadable\"}"), "2");
     assert_eq!(gateway.metric("wardwatch_gateway_refused_total{via=\"mllp\",reason=\"too_long\"}"), "1");
     wait_until("only one sender is connected", || {
         gateway.metric("wardwatch_gateway_connections{via=\"mllp\"}") == "1"
             && gateway.metric("wardwatch_gateway_waiting_bytes") == "0"
+            && gateway.metric("wardwatch_gateway_arriving_bytes") == "0"
     });
+}
+
+#[test]
+fn senders_who_do_not_end_what_they_begin_keep_nobody_else_out() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let more = "[gateway]\nmax_message = \"64KiB\"\nmax_waiting = \"256KiB\"\npatience = \"3s\"\nmax_connections = 30";
+    let job = hl7_job(&topic, &database, &kafka()).more(more);
+    let gateway = Gateway::start_with(&job, &["--mllp", "127.0.0.1:0", "--http", "127.0.0.1:0"], "t", 2);
+    let half = format!("\u{b}{}", oru("P9", "1", &"8".repeat(40_000)));
+    let mut endless: Vec<Mllp> = (0..20).map(|_| gateway.connect()).collect();
+    endless.iter_mut().for_each(|sender| sender.put(half.as_bytes()));
+    wait_until("their room is taken", || gateway.metric("wardwatch_gateway_arriving_bytes") == "131072");
+    let mut well = gateway.connect();
+    for number in 0..10 {
+        assert!(well.ask(&oru("P1", &format!("w{number}"), "80")).contains(&format!("\rMSA|AA|w{number}")));
+    }
+    assert!(gateway.post("/records", "t", "text/plain", &oru("P1", "h", "81")).starts_with("HTTP/1.1 202 "));
+    // Who comes when there is no connection left is seen in the metrics.
+    let others: Vec<Mllp> = (0..20).map(|_| gateway.connect()).collect();
+    wait_until("some are turned away", || gateway.metric("wardwatch_gateway_turned_away_total{via=\"mllp\"}") != "0");
+    drop((endless, others));
+    wait_until("all is given back", || {
+        gateway.metric("wardwatch_gateway_arriving_bytes") == "0"
+            && gateway.metric("wardwatch_gateway_connections{via=\"mllp\"}") == "1"
+    });
+}
+
+#[test]
+fn a_job_with_a_query_of_its_records_and_forms_by_door_is_read_as_the_job_reads() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let job = TestJob::new(&topic.name, &database.url)
+        .source("[[source.form]]\nname = \"bedside\"\nwhen = { field = \"@header.via\", is = \"http\" }\n[source.form.columns]\nevent_time = \"@header.received\"")
+        .query("tables/readings", READINGS)
+        .sql_file("source.sql", "SELECT upper(patient_id) AS patient_id, event_time, heart_rate, spo2 FROM decoded");
+    let mut gateway = Gateway::start_with(&job, &["--http", "127.0.0.1:0"], "t", 1);
+    let answer = gateway.post("/records", "t", "application/json", r#"{"patient_id": "p1", "heart_rate": 80}"#);
+    assert!(answer.ends_with(r#""rejected":0,"rows":1}"#), "{answer}");
+    for (body, expected) in [("{\"a\": 1e400, \"patient_id\": \"p1\"}", "202"), ("{\"a\":}", "400")] {
+        let answer = gateway.post("/records", "t", "application/json", body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{answer}");
+    }
+    let request = "POST / HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t\r\nConnection: close\r\nContent-Length: 9\r\n\r\nabc";
+    let cut = gateway.http_by(request, |stream| stream.shutdown(std::net::Shutdown::Write).unwrap());
+    assert!(cut.starts_with("HTTP/1.1 400 ") && cut.contains("ends before its end"), "{cut}");
+    assert_eq!(on_topic(&kafka(), &topic.name)[0].key, "P1");
+    gateway.signal("TERM");
+    assert_eq!(gateway.ends(), Some(0));
+    job.run_once();
+    assert!(database.rows("SELECT patient_id, heart_rate FROM readings").contains(&"P1|80".to_owned()));
 }
 
 #[test]
@@ -390,11 +462,16 @@ fn what_a_broker_of_mqtt_acknowledged_comes_through_kills_and_outages() {
     publish("ward/P1/other", &[], "no vitals\n");
     // Killed in the middle, with the broker going on without it.
     drop(gateway);
-    publish("ward/P1/vitals", &[], &lines("P1", 100, 200));
+    publish("ward/P1/vitals", &[], &lines("P1", 100, 3_000));
     let gateway = Gateway::start(&job, &arguments);
     connected(&gateway);
     // The broker is killed and comes back.
-    wait_until("what waited has come", || on_topic(&kafka(), &topic.name).len() >= 200);
+    let of_topic = || on_topic(&kafka(), &topic.name).into_iter().map(|record| record.payload).collect::<Vec<String>>();
+    let last = sample("P1", 2_999, 80.0);
+    wait_until("what waited has come", || of_topic().contains(&last));
+    let came = of_topic();
+    let first = |second: u32| came.iter().position(|payload| *payload == sample("P1", second, 80.0)).unwrap();
+    assert!((1..3_000).all(|second| first(second - 1) < first(second)), "in the order in which they were sent");
     std::thread::sleep(Duration::from_millis(1_500)); // it writes its sessions down each second
     broker.kill();
     wait_until("it is seen to be away", || gateway.metric("wardwatch_gateway_connections{via=\"mqtt\"}") == "0");
@@ -405,7 +482,7 @@ fn what_a_broker_of_mqtt_acknowledged_comes_through_kills_and_outages() {
         let records = on_topic(&kafka(), &topic.name);
         records.into_iter().map(|record| record.payload).collect::<BTreeSet<String>>().len()
     };
-    wait_until("all have come", || distinct() == 220);
+    wait_until("all have come", || distinct() == 3_020);
     let records = on_topic(&kafka(), &topic.name);
     assert!(
         records.iter().all(|record| record
@@ -417,8 +494,46 @@ fn what_a_broker_of_mqtt_acknowledged_comes_through_kills_and_outages() {
     job.run_once();
     assert_eq!(
         database.rows("SELECT patient_id, COUNT(DISTINCT event_time) FROM readings GROUP BY 1 ORDER BY 1"),
-        ["P1|200", "P2|20"]
+        ["P1|3000", "P2|20"]
     );
+    // Another filter: what the broker still sends by the one of before is left out.
+    drop(gateway);
+    let url = format!("{}/other/#", broker.address);
+    let gateway = Gateway::start(&job, &["--mqtt", url.as_str(), "--http", "127.0.0.1:0"]);
+    connected(&gateway);
+    publish("ward/P3/vitals", &[], &lines("P3", 0, 1));
+    publish("other/P4", &[], &lines("P4", 0, 1));
+    wait_until("the new one has come", || on_topic(&kafka(), &topic.name).last().unwrap().key == "P4");
+    assert_eq!(gateway.metric("wardwatch_gateway_foreign_total"), "1");
+}
+
+#[test]
+fn a_gateway_ends_when_it_is_told_to_though_kafka_is_away() {
+    let (Some(broker), Some(kafka)) = (OwnService::start("mosquitto"), OwnService::start("kafka")) else {
+        return println!("skipped: the services are the user's");
+    };
+    let topic = Topic::create_at(&kafka.address, 1);
+    let job = TestJob::new(&topic.name, "sqlite://s.db")
+        .source(&format!("brokers = \"{}\"", kafka.address))
+        .more("[gateway]\npatience = \"2s\"");
+    let url = format!("{}/#", broker.address);
+    let arguments = ["--mqtt", url.as_str(), "--http", "127.0.0.1:0"];
+    let mut gateway = Gateway::start(&job, &arguments);
+    wait_until("it is connected", || gateway.metric("wardwatch_gateway_connections{via=\"mqtt\"}") == "1");
+    kafka.signal("STOP");
+    let port = broker.address.rsplit_once(':').unwrap().1;
+    let sent = Command::new("mosquitto_pub")
+        .args(["-h", "127.0.0.1", "-p", port, "-q", "1", "-t", "a", "-m", &sample("P1", 1, 80.0)])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    std::thread::sleep(Duration::from_millis(300));
+    gateway.signal("TERM");
+    assert_eq!(gateway.ends(), Some(0));
+    kafka.signal("CONT");
+    // It was not acknowledged, and comes by the next one.
+    let _gateway = Gateway::start(&job, &arguments);
+    wait_until("it has come", || !on_topic(&kafka.address, &topic.name).is_empty());
 }
 
 #[test]

@@ -31,9 +31,19 @@ impl OwnService {
         wait_until("the service is gone", || !Path::new(&format!("/proc/{pid}")).exists());
     }
 
+    /// SIGKILL to one of its processes.
+    pub fn kill_member(&self, member: &str) {
+        let pid = self.signal_member(member, "KILL");
+        wait_until("the member is gone", || !Path::new(&format!("/proc/{pid}")).exists());
+    }
+
     /// Sends it a signal, and returns its process id.
     pub fn signal(&self, signal: &str) -> String {
-        let pid = std::fs::read_to_string(self.folder.path().join(format!("{}.pid", self.name))).unwrap();
+        self.signal_member(self.name, signal)
+    }
+
+    fn signal_member(&self, member: &str, signal: &str) -> String {
+        let pid = std::fs::read_to_string(self.folder.path().join(format!("{member}.pid"))).unwrap();
         let sent = Command::new("kill").args([format!("-{signal}").as_str(), pid.trim()]).status().unwrap();
         assert!(sent.success());
         pid.trim().to_owned()

@@ -3,6 +3,7 @@
 //! Source: HL7 v2.5.1, chapter 2: original and enhanced mode (2.9), MSH (2.15.9), MSA (2.15.8), ERR (2.15.5), table 0008; chapter
 //! 2.C.3 on which answers a sender wants.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
@@ -24,9 +25,14 @@ pub(crate) struct Header {
     accept: Wanted,
     application: Wanted,
     charset: Option<String>,
+    /// Whether its characters are those of ISO 8859-1: it is no UTF-8, and its sender is to find its own bytes in the answer.
+    is_latin: bool,
     /// Whether it names either.
     is_enhanced: bool,
 }
+
+/// The longest control id; the standard's is 199.
+const LONGEST_ID: usize = 1_000;
 
 /// When an answer is wanted (table 0155).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +46,11 @@ enum Wanted {
 impl Wanted {
     fn of(code: &str) -> Self {
         match code {
-            "AL" => Self::Always,
+            "NE" | "" => Self::Never,
             "ER" => Self::OnError,
             "SU" => Self::OnSuccess,
-            _ => Self::Never,
+            // "AL"; and a sender whose word nobody knows would wait for ever without an answer.
+            _ => Self::Always,
         }
     }
 
@@ -62,6 +69,7 @@ impl Header {
     ///
     /// Errors: why it is no HL7 v2.
     pub(crate) fn read(content: &[u8]) -> Result<Self, String> {
+        let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let mut lines = content.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii);
         let Some(first) = lines.clone().find(|line| !line.is_empty()) else { return Err("it is empty".to_owned()) };
         // What stands around several messages.
@@ -71,15 +79,26 @@ impl Header {
             false if first.starts_with(b"MSH") => first,
             false => return Err("it is not HL7 v2: it does not begin with \"MSH\"".to_owned()),
         };
-        let line = String::from_utf8_lossy(line);
+        let (line, is_latin) = match std::str::from_utf8(line) {
+            Ok(line) => (line.to_owned(), false),
+            // Its characters have the places of Unicode's first 256.
+            Err(_) => (line.iter().map(|byte| char::from(*byte)).collect(), true),
+        };
         let rest = &line[3..];
         let bar = rest.chars().next().filter(|bar| !bar.is_alphanumeric()).ok_or("its MSH has no field separator")?;
         let fields: Vec<&str> = rest.split(bar).collect();
         // MSH-1 is the bar itself, so field n stands at n - 1, behind the nothing in front of the bar.
         let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
         let marks = field(2);
-        if marks.chars().count() < 4 {
-            return Err(format!("MSH-2 must name four separators, as in MSH|^~\\&|, and is \"{marks}\""));
+        let separators: BTreeSet<char> = marks.chars().chain([bar]).collect();
+        let are_signs = separators.iter().all(|sign| !sign.is_alphanumeric() && !sign.is_control());
+        if marks.chars().count() < 4 || separators.len() != marks.chars().count() + 1 || !are_signs {
+            let shown: String = marks.chars().take(20).collect();
+            return Err(format!("MSH-2 must name four separators that differ, as in MSH|^~\\&|, and is \"{shown}\""));
+        }
+        let id = field(10).chars().count();
+        if id > LONGEST_ID {
+            return Err(format!("its control id (MSH-10) has {id} characters; {LONGEST_ID} are allowed"));
         }
         let component = marks.chars().next().unwrap_or('^');
         Ok(Self {
@@ -93,6 +112,7 @@ impl Header {
             accept: Wanted::of(field(15)),
             application: Wanted::of(field(16)),
             charset: Some(field(18)).filter(|charset| !charset.is_empty()).map(str::to_owned),
+            is_latin,
             is_enhanced: !field(15).is_empty() || !field(16).is_empty(),
         })
     }
@@ -110,6 +130,7 @@ impl Header {
             accept: Wanted::Never,
             application: Wanted::Never,
             charset: None,
+            is_latin: false,
             is_enhanced: false,
         }
     }
@@ -125,7 +146,7 @@ impl Header {
     }
 
     /// The answer, without a frame; `None` where the sender wants none. `note` is told beside it.
-    pub(crate) fn answer(&self, outcome: Result<(), &Refusal>, note: &str, now: DateTime<Utc>) -> Option<String> {
+    pub(crate) fn answer(&self, outcome: Result<(), &Refusal>, note: &str, now: DateTime<Utc>) -> Option<Vec<u8>> {
         let refused = outcome.is_err();
         let kind = match (self.is_enhanced, self.application.is_when(refused), self.accept.is_when(refused)) {
             (false, ..) | (true, true, _) => 'A',
@@ -172,7 +193,8 @@ impl Header {
             let bars = bar.to_string();
             let _ = write!(answer, "ERR{}{number}{bar}E{}{text}\r", bars.repeat(3), bars.repeat(4));
         }
-        Some(answer)
+        let as_latin = |c: char| u8::try_from(u32::from(c)).unwrap_or(b'?');
+        Some(if self.is_latin { answer.chars().map(as_latin).collect() } else { answer.into_bytes() })
     }
 
     /// A text whose separators are written as escapes (2.7), on one line.
@@ -215,7 +237,8 @@ mod tests {
 
     fn answer(accept: &str, app: &str, outcome: Result<(), &Refusal>) -> Option<String> {
         let message = MESSAGE.replace("{accept}", accept).replace("{app}", app);
-        Header::read(message.as_bytes()).unwrap().answer(outcome, "", now())
+        let answer = Header::read(message.as_bytes()).unwrap().answer(outcome, "", now());
+        answer.map(|answer| String::from_utf8(answer).unwrap())
     }
 
     #[test]
@@ -245,19 +268,33 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_the_bytes_of_the_senders_own_character_set() {
+        let message = b"\xef\xbb\xbfMSH|^~\\&|MON|K\xd6LN|||20260101||ORU^R01|K\xd6NIG-7|P|2.5||||||8859/1\r";
+        let answer =
+            Header::read(message).unwrap().answer(Err(&Refusal::Unreadable("\u{201c}x".to_owned())), "", now());
+        let answer = answer.unwrap();
+        let has = |bytes: &[u8]| answer.windows(bytes.len()).any(|found| found == bytes);
+        assert!(has(b"\rMSA|AR|K\xd6NIG-7|?x\r") && has(b"|MON|K\xd6LN|") && has(b"8859/1\r"), "{answer:?}");
+        let long = format!("MSH|^~\\&|A|B|C|D|||ORU|{}|P|2.5\r", "9".repeat(1_001));
+        assert!(Header::read(long.as_bytes()).unwrap_err().contains("has 1001 characters"));
+    }
+
+    #[test]
     fn what_is_no_message_is_named_and_separators_are_the_senders() {
         for (content, expected) in [
             ("", "it is empty"),
             ("GET / HTTP/1.1", "does not begin with \"MSH\""),
             ("MSH", "no field separator"),
             ("MSH|^~", "must name four separators"),
+            ("MSH|^^^^|", "four separators that differ"),
+            ("MSH|^~\\a|", "four separators that differ"),
             ("BHS|^~\\&|A\rBTS|0", "no message in it"),
         ] {
             let told = Header::read(content.as_bytes()).unwrap_err();
             assert!(told.contains(expected), "{content}: {told}");
         }
         let other = Header::read(b"BHS$!~\\%$A\nMSH$!~\\%$A$B$C$D$$$ORU!R01$7\n").unwrap();
-        let told = other.answer(Ok(()), "3 rows", now()).unwrap();
+        let told = String::from_utf8(other.answer(Ok(()), "3 rows", now()).unwrap()).unwrap();
         assert!(told.starts_with("MSH$!~\\%$C$D$A$B$"), "{told}");
         assert!(told.contains("$ACK!R01!ACK$") && told.contains("\rMSA$AA$7$3 rows\r"), "{told}");
     }

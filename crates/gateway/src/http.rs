@@ -1,14 +1,19 @@
 //! Messages by HTTP: JSON, FHIR or anything, each body a record; and what Prometheus reads.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Path, Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::LengthLimitError;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -41,7 +46,7 @@ pub(crate) fn routes(intake: Arc<Intake>, token: Option<&str>) -> Router {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = shared.intake.metrics.text(shared.intake.waiting());
+    let text = shared.intake.metrics.text(shared.intake.taken());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -168,8 +173,8 @@ impl Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
-            Refusal::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Unreadable(_) => StatusCode::BAD_REQUEST,
+            Refusal::TooLong { .. } | Refusal::TooLongForKafka { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Unreadable(_) | Refusal::Unfinished(_) => StatusCode::BAD_REQUEST,
             Refusal::Full | Refusal::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, refusal.to_string())
@@ -182,6 +187,22 @@ fn problem(status: StatusCode, reason: &str) -> Response {
     (status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
 }
 
+/// A request that is looked after, as long as it is.
+struct Counted<'i>(&'i Intake);
+
+impl<'i> Counted<'i> {
+    fn new(intake: &'i Intake) -> Self {
+        intake.metrics.connected(Via::Http);
+        Self(intake)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.disconnected(Via::Http);
+    }
+}
+
 /// Takes the body of a request.
 async fn take(
     shared: &Shared,
@@ -191,32 +212,37 @@ async fn take(
     check: Check<'_>,
 ) -> Result<InKafka, Refused> {
     let intake = &shared.intake;
+    let _counted = Counted::new(intake);
     let (head, body) = request.into_parts();
     may_send(shared.token.as_ref(), &head.headers)?;
     let refused = |refusal: Refusal| {
         intake.metrics.refused(Via::Http, &refusal);
         Refused::from(refusal)
     };
-    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let declared: Option<usize> = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let longest = intake.longest();
     if declared.is_some_and(|length| length > longest) {
         return Err(refused(Refusal::TooLong { longest }));
     }
-    let _room = intake.room(declared.unwrap_or(longest)).await.map_err(refused)?;
+    let arriving = intake.room_to_arrive(declared.unwrap_or(longest)).await.map_err(refused)?;
     let body = to_bytes(Body::new(body), longest);
     let body = match tokio::time::timeout(BODY_WITHIN, body).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(refused(Refusal::TooLong { longest })),
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            return Err(refused(Refusal::TooLong { longest }));
+        }
+        Ok(Err(_)) => return Err(refused(Refusal::Unfinished("the body ends before its end"))),
         Err(_) => return Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "the body does not come")),
     };
-    let kind = text(CONTENT_TYPE).unwrap_or_default().to_owned();
-    check.look(&kind, &body).map_err(|reason| refused(Refusal::Unreadable(reason)))?;
+    let _waiting = intake.room_to_wait(body.len()).await.map_err(refused)?;
+    drop(arriving);
+    let (kind, encoding) = (text(CONTENT_TYPE).unwrap_or_default(), text(CONTENT_ENCODING).unwrap_or_default());
+    check.look(&kind, &encoding, &body).map_err(|reason| refused(Refusal::Unreadable(reason)))?;
     let sender = sender(peer);
     let mut headers = vec![("peer", sender.clone())];
-    if !kind.is_empty() {
-        headers.push(("content-type", kind));
-    }
+    headers.extend((!kind.is_empty()).then_some(("content-type", kind)));
+    headers.extend((!encoding.is_empty()).then_some(("content-encoding", encoding)));
     let arrived = Arrived { via: Via::Http, key, sender: &sender, headers, payload: &body };
     Ok(intake.put(&arrived).await?)
 }
@@ -246,21 +272,29 @@ impl Check<'_> {
     /// Looks at a body.
     ///
     /// Errors: what is wrong with it.
-    fn look(&self, kind: &str, body: &[u8]) -> Result<(), String> {
+    fn look(&self, kind: &str, encoding: &str, body: &[u8]) -> Result<(), String> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err("the body is empty".to_owned());
         }
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let is_encoded = !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity");
         match self {
-            Self::AsDeclared if kind == "application/json" || kind.ends_with("+json") => values(body).map(drop),
+            // The job's form says what is taken off.
+            Self::AsDeclared if is_encoded => Ok(()),
+            Self::AsDeclared if kind == "application/json" || kind.ends_with("+json") => {
+                values::<IgnoredAny>(body).map(drop)
+            }
             Self::AsDeclared => Ok(()),
+            Self::Fhir(_) if is_encoded => Err(format!("FHIR is taken as it is, not as {encoding}")),
             Self::Fhir(_) if kind.contains("xml") => {
                 Err("FHIR is taken as JSON: Content-Type: application/fhir+json".to_owned())
             }
             Self::Fhir(wanted) => {
-                let values = values(body)?;
-                let [resource] = &values[..] else { return Err("the body must be one resource of FHIR".to_owned()) };
-                match (resource.get("resourceType").and_then(Value::as_str), wanted) {
+                let resources = values::<Resource>(body)?;
+                let [Resource { kind: found }] = &resources[..] else {
+                    return Err("the body must be one resource of FHIR".to_owned());
+                };
+                match (found, wanted) {
                     (None, _) => Err("the body is no resource of FHIR: it has no resourceType".to_owned()),
                     (Some(found), Some(wanted)) if found != *wanted => {
                         Err(format!("the address says {wanted}, and the body is a resource of type {found}"))
@@ -272,9 +306,16 @@ impl Check<'_> {
     }
 }
 
+/// What is looked at of a resource of FHIR.
+#[derive(serde::Deserialize)]
+struct Resource {
+    #[serde(rename = "resourceType")]
+    kind: Option<String>,
+}
+
 /// The values of JSON in a body: one, or one behind the other.
-fn values(body: &[u8]) -> Result<Vec<Value>, String> {
+fn values<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let values = serde_json::Deserializer::from_slice(body).into_iter().collect::<Result<Vec<Value>, _>>();
+    let values = serde_json::Deserializer::from_slice(body).into_iter().collect::<Result<Vec<T>, _>>();
     values.map_err(|error| format!("the body is not valid JSON: {error}"))
 }

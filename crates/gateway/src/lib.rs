@@ -31,7 +31,7 @@ use wardwatch_listen::{ListenError, Listener, Tls};
 use wardwatch_model::diagnostic::Diagnostics;
 use wardwatch_model::telemetry::{Panicked, join};
 
-use intake::Intake;
+use intake::{Intake, Via};
 
 /// Threads that look after connections.
 const WORKERS: usize = 2;
@@ -83,6 +83,7 @@ pub struct Gateway {
     is_encrypted: bool,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -102,7 +103,13 @@ impl Gateway {
         // Addresses first: what is wrong with them is known at once.
         let mllp = spec.mllp.map(bind).transpose()?;
         let http = spec.http.map(bind).transpose()?;
-        let intake = Arc::new(Intake::new(job, spec, &topic, stopped)?);
+        let (intake, reading) = Intake::new(job, spec, &topic, stopped)?;
+        let intake = Arc::new(intake);
+        if spec.http.is_some() && spec.token.is_none() {
+            tracing::warn!(
+                "nothing is taken by HTTP: there is no token; set WARDWATCH_GATEWAY_TOKEN, or [gateway] token"
+            );
+        }
         let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address).transpose();
         let (mllp_address, http_address) = (address(&mllp)?, address(&http)?);
         let (stop, stopping) = watch::channel(false);
@@ -117,7 +124,9 @@ impl Gateway {
                 if let Some(listener) = http {
                     let routes = http::routes(Arc::clone(&intake), token.as_deref());
                     let stopping = stopping.clone();
-                    doors.spawn(async move { listener.serve(routes, stopping).await });
+                    let counted = Arc::clone(&intake);
+                    let full = move || counted.metrics.turned_away(Via::Http);
+                    doors.spawn(async move { listener.serve(routes, stopping, full).await });
                 }
                 if let Some(broker) = mqtt {
                     doors.spawn(mqtt::fetch(broker, name, Arc::clone(&intake), stopping));
@@ -133,7 +142,14 @@ impl Gateway {
             });
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
-        Ok(Self { mllp: mllp_address, http: http_address, is_encrypted: spec.certificate.is_some(), stop, thread })
+        Ok(Self {
+            mllp: mllp_address,
+            http: http_address,
+            is_encrypted: spec.certificate.is_some(),
+            stop,
+            thread,
+            reading,
+        })
     }
 
     /// Where it takes HL7 v2 by MLLP.
@@ -165,6 +181,7 @@ impl Gateway {
         // Nobody listens where the thread has ended already.
         let _ = self.stop.send(true);
         join(self.thread)?;
+        self.reading.map_or(Ok(()), join)?;
         if had_ended { Err(Panicked::of("gateway")) } else { Ok(()) }
     }
 }

@@ -1,24 +1,41 @@
 //! What the job will make of a message: whose it is, and what of it cannot be read. By its own decoder, so that both say the same.
+//!
+//! On a thread of its own: queries of a `source.sql` have a runtime of theirs, and a message that takes long to read keeps no connection
+//! from being looked after.
 
 use std::collections::BTreeSet;
+use std::thread::JoinHandle;
 
 use arrow::array::{Array, AsArray};
+use tokio::sync::{mpsc, oneshot};
 
 use wardwatch_config::Job;
 use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
 use wardwatch_model::terms::{Offset, Partition};
 
-use crate::intake::Arrived;
+use crate::GatewayError;
 
 /// So many reasons are told to a sender.
 const TOLD: usize = 3;
 
-/// Reads messages as the job does.
-pub(crate) struct Reading {
-    decoder: Decoder,
-    patient: String,
-    device: Option<String>,
+/// A longer message is not read: what it becomes may take a hundred times its memory, and here it is wanted for its key only.
+const LONGEST_READ: usize = 64 * 1_024;
+
+/// So many messages wait to be read; whoever brings more waits.
+const QUEUE: usize = 16;
+
+/// Has messages read.
+#[derive(Debug)]
+pub(crate) struct Reader(mpsc::Sender<Asked>);
+
+/// A message that is to be read.
+struct Asked {
+    payload: Vec<u8>,
+    headers: Vec<(String, String)>,
+    key: String,
+    stamp: i64,
+    answer: oneshot::Sender<WillBe>,
 }
 
 /// What the job will make of a message.
@@ -32,14 +49,54 @@ pub(crate) struct WillBe {
     pub(crate) reasons: Vec<String>,
 }
 
-impl Reading {
-    /// As `job` reads; `None` where records are read by schemas of a registry, which would have to be asked first.
+impl Reader {
+    /// Reads as `job` does, on a thread that ends with it; `None` where records are read by schemas of a registry, which would have to be
+    /// asked first.
     ///
-    /// Errors: its `source.sql` or a schema is wrong.
-    pub(crate) fn of(job: &Job) -> Result<Option<Self>, Diagnostics> {
+    /// Errors: its `source.sql` or a schema is wrong; no thread.
+    pub(crate) fn start(job: &Job) -> Result<Option<(Self, JoinHandle<()>)>, GatewayError> {
         if job.source.forms.iter().any(|form| form.format.registry().is_some()) {
             return Ok(None);
         }
+        let mut reading = Reading::of(job).map_err(GatewayError::Forms)?;
+        let (ask, mut asked) = mpsc::channel::<Asked>(QUEUE);
+        let thread = std::thread::Builder::new().name("reading".to_owned()).spawn(move || {
+            while let Some(message) = asked.blocking_recv() {
+                let will_be = reading.read(&message);
+                // Nobody waits any more where the sender has gone.
+                let _ = message.answer.send(will_be);
+            }
+        })?;
+        Ok(Some((Self(ask), thread)))
+    }
+
+    /// What becomes of a message that has `key`; `None` where it is too long to be read here.
+    pub(crate) async fn read(&self, payload: &[u8], headers: &[(&str, &str)], key: &str, stamp: i64) -> Option<WillBe> {
+        if payload.len() > LONGEST_READ {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked {
+            payload: payload.to_vec(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            key: key.to_owned(),
+            stamp,
+            answer,
+        };
+        self.0.send(asked).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// Reads messages as the job does.
+struct Reading {
+    decoder: Decoder,
+    patient: String,
+    device: Option<String>,
+}
+
+impl Reading {
+    fn of(job: &Job) -> Result<Self, Diagnostics> {
         let mut decoder = wardwatch_pipeline::decoder(job, &job.source.topics.unnumbered())?;
         let fault = |message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message };
         let faults: Vec<Diagnostic> = decoder.faults().into_iter().map(fault).collect();
@@ -48,13 +105,12 @@ impl Reading {
         }
         let patient = job.source.columns.key().name.clone();
         let device = job.source.device.clone().or_else(|| job.source.attach.clone());
-        Ok(Some(Self { decoder, patient, device }))
+        Ok(Self { decoder, patient, device })
     }
 
-    /// What becomes of a message that has `key`.
-    pub(crate) fn read(&mut self, arrived: &Arrived<'_>, key: &str, stamp: i64) -> WillBe {
+    fn read(&mut self, message: &Asked) -> WillBe {
         let value = |name: &String| {
-            let found = arrived.headers.iter().find(|(header, _)| header == name);
+            let found = message.headers.iter().find(|(header, _)| header == name);
             found.map(|(_, value)| value.as_bytes())
         };
         let headers: Vec<Option<&[u8]>> = self.decoder.headers().iter().map(value).collect();
@@ -62,10 +118,10 @@ impl Reading {
         records.push(RawRecord {
             partition: Partition(0),
             offset: Offset(0),
-            stamp: Some(stamp),
-            key: Some(key.as_bytes()),
+            stamp: Some(message.stamp),
+            key: Some(message.key.as_bytes()),
             headers: &headers,
-            payload: Some(arrived.payload),
+            payload: Some(&message.payload),
         });
         let decoded = self.decoder.decode(&records);
         let only = |column: &String| {

@@ -239,7 +239,8 @@ impl Consumer {
             Err(error) => return self.broken(&error),
         };
         KafkaError::NoTopic {
-            near: nearest(topic, names.iter().map(String::as_str)).map(str::to_owned),
+            // One that has just been made is listed before it can be read.
+            near: nearest(topic, names.iter().map(String::as_str).filter(|name| *name != topic)).map(str::to_owned),
             topic: topic.to_owned(),
             brokers: self.brokers.clone(),
         }

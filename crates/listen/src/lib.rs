@@ -42,6 +42,9 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nCont
 /// To so many it is said at a time; the others are just hung up on.
 const TOLD_AT_A_TIME: usize = 100;
 
+/// That there is no room is logged once in so long.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// How long they may take to hear it.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -98,17 +101,23 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Answers requests of HTTP until it is told to stop.
+    /// Answers requests of HTTP until it is told to stop. `full` hears of each connection for which there is no room.
     ///
     /// # Errors
     /// The system no longer lets it listen.
-    pub async fn serve(self, routes: Router, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    pub async fn serve(
+        self,
+        routes: Router,
+        stop: watch::Receiver<bool>,
+        full: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<()> {
         let stopping = stop.clone();
         let answer = move |stream, peer| answer(stream, peer, routes.clone(), stopping.clone());
-        self.each(stop, answer, Full::Told).await
+        self.each(stop, answer, (Full::Told, &full)).await
     }
 
-    /// Has `take` see to each connection until it is told to stop; those for which there is no room are hung up on.
+    /// Has `take` see to each connection until it is told to stop; those for which there is no room are hung up on, and `full` hears of
+    /// each.
     ///
     /// # Errors
     /// The system no longer lets it listen.
@@ -116,18 +125,20 @@ impl Listener {
         self,
         stop: watch::Receiver<bool>,
         take: impl Fn(Box<dyn Stream>, SocketAddr) -> F + Clone + Send + 'static,
+        full: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<()> {
-        self.each(stop, take, Full::HungUp).await
+        self.each(stop, take, (Full::HungUp, &full)).await
     }
 
     async fn each<F: Future<Output = ()> + Send + 'static>(
         self,
         mut stop: watch::Receiver<bool>,
         take: impl Fn(Box<dyn Stream>, SocketAddr) -> F + Clone + Send + 'static,
-        full: Full,
+        (full, is_full): (Full, &(impl Fn() + Sync)),
     ) -> std::io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(self.socket)?;
         let (room, told) = (Arc::new(Semaphore::new(self.most)), Arc::new(Semaphore::new(TOLD_AT_A_TIME)));
+        let mut said: Option<tokio::time::Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
@@ -143,6 +154,11 @@ impl Listener {
                 }
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                is_full();
+                if said.is_none_or(|said| said.elapsed() > SAID_AGAIN_AFTER) {
+                    said = Some(tokio::time::Instant::now());
+                    tracing::warn!(connections = self.most, %peer, "there is no room for a connection");
+                }
                 if let (Full::Told, Ok(permit)) = (full, Arc::clone(&told).try_acquire_owned()) {
                     tokio::spawn(async move {
                         drop(timeout(TOLD_WITHIN, say_full(stream)).await);

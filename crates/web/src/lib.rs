@@ -130,7 +130,7 @@ pub fn serve(job: &Job, listen: SocketAddr, health: Option<&Health>) -> Result<P
     let reading = app.live.start(job, Arc::clone(&stopped), move |registered| asked.access.note_users(&registered))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("page".to_owned()).spawn(move || {
-        if let Err(error) = runtime.block_on(listener.serve(routes::routes(app), stopping)) {
+        if let Err(error) = runtime.block_on(listener.serve(routes::routes(app), stopping, || {})) {
             tracing::error!(%error, "the page is not served any more");
         }
         runtime.shutdown_background();

@@ -74,8 +74,9 @@ pub(super) async fn coverage(
     });
     let (last, unjudged) = read.await?;
     // Somebody who is here without a record has no tile, and is missed all the same.
-    if app.live.ward().patient(&id).is_none() && !unjudged.iter().any(|one| *one.patient == *id) {
-        return Err(no_patient());
+    let ward = app.live.ward();
+    if ward.patient(&id).is_none() && !unjudged.iter().any(|one| *one.patient == *id) {
+        return Err(no_patient(&ward));
     }
     audit_view(&app, &visitor, &id).await?;
     let set = app.job.sql.clone();

@@ -109,7 +109,8 @@ async fn bundle(app: &App, visitor: &Visitor, query: &str) -> Result<Value, Prob
     let observations = readings.iter().flat_map(|reading| of_reading(&search.patient, reading, &is_wanted));
     let entries: Vec<Value> = observations
         .map(|resource| {
-            let url = format!("Observation/{}", resource["id"].as_str().unwrap_or_default());
+            // An absolute URL is wanted, and nobody can ask for one of them by its id.
+            let url = format!("urn:uuid:{}", resource["id"].as_str().unwrap_or_default());
             json!({ "fullUrl": url, "resource": resource, "search": { "mode": "match" } })
         })
         .collect();
@@ -224,7 +225,7 @@ fn observation(patient: &str, at: DateTime<Utc>, codes: &[(&str, &str)]) -> Valu
     }] });
     json!({
         "resourceType": "Observation",
-        "id": &id[..32],
+        "id": uuid(&id),
         "meta": { "profile": ["http://hl7.org/fhir/StructureDefinition/vitalsigns"] },
         "status": "final",
         "category": [category],
@@ -232,6 +233,11 @@ fn observation(patient: &str, at: DateTime<Utc>, codes: &[(&str, &str)]) -> Valu
         "subject": subject(patient),
         "effectiveDateTime": instant(at),
     })
+}
+
+/// The first digits of a digest, as UUIDs are written.
+fn uuid(digest: &str) -> String {
+    [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digest[part]).join("-")
 }
 
 /// A reference, where the id is one that FHIR allows; else what the patient is called.

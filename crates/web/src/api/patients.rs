@@ -168,13 +168,17 @@ pub(super) async fn patient(
 ) -> Result<Response, Problem> {
     let id = part(path)?;
     let ward = app.live.ward();
-    let (Some(bed), Some(vitals)) = (ward.patient(&id), &ward.vitals) else { return Err(no_patient()) };
+    let (Some(bed), Some(vitals)) = (ward.patient(&id), &ward.vitals) else { return Err(no_patient(&ward)) };
     audit_view(&app, &visitor, &id).await?;
     Ok(Json(shown(bed, vitals, &ward, &visitor, app.job.dashboard.stale_after)).into_response())
 }
 
-pub(super) fn no_patient() -> Problem {
-    Problem::not_found("there is no such patient")
+/// Of somebody whom the ward does not have: while it has never been read, nobody can say that there is no such patient.
+pub(super) fn no_patient(ward: &Ward) -> Problem {
+    match ward.sequence {
+        0 => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the ward has not been read yet; ask again in a second"),
+        _ => Problem::not_found("there is no such patient"),
+    }
 }
 
 /// Which readings.
@@ -276,7 +280,7 @@ pub(super) async fn readings(
     most: usize,
 ) -> Result<Vec<Reading>, Problem> {
     let ward = app.live.ward();
-    let (Some(_), Some(vitals)) = (ward.patient(id), ward.vitals.clone()) else { return Err(no_patient()) };
+    let (Some(_), Some(vitals)) = (ward.patient(id), ward.vitals.clone()) else { return Err(no_patient(&ward)) };
     let (job, id) = (app.job.clone(), id.to_owned());
     let read = app.stores.with(move |store: &mut Store| {
         let wanted = Readings {
@@ -343,7 +347,7 @@ pub(super) async fn limits(
 ) -> Result<Response, Problem> {
     let id = part(path)?;
     let ward = app.live.ward();
-    let person = ward.patient(&id).map(|bed| bed.person.clone()).ok_or_else(no_patient)?;
+    let person = ward.patient(&id).map(|bed| bed.person.clone()).ok_or_else(|| no_patient(&ward))?;
     audit_view(&app, &visitor, &id).await?;
     let table = app.job.alerts.limits.clone();
     let rows = app.stores.with(move |store| store.whole_table(&table)).await?;
@@ -419,8 +423,9 @@ pub(super) async fn set_limit(
 ) -> Result<Response, Problem> {
     let (id, wanted) = (part(path)?, body(wanted)?);
     actions::require(&visitor, wardwatch_model::terms::Role::Admin)?;
-    if app.live.ward().patient(&id).is_none() {
-        return Err(no_patient());
+    let ward = app.live.ward();
+    if ward.patient(&id).is_none() {
+        return Err(no_patient(&ward));
     }
     let LimitToSet { vital, low, high, until, reason } = wanted;
     let until = until.map(|until| known_time(until.0)).transpose()?;
