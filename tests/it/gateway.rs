@@ -329,7 +329,8 @@ fn a_job_with_a_query_of_its_records_and_forms_by_door_is_read_as_the_job_reads(
         let answer = gateway.post("/records", "t", "application/json", body);
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{answer}");
     }
-    let request = "POST / HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t\r\nConnection: close\r\nContent-Length: 9\r\n\r\nabc";
+    let request =
+        "POST / HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t\r\nConnection: close\r\nContent-Length: 9\r\n\r\nabc";
     let cut = gateway.http_by(request, |stream| stream.shutdown(std::net::Shutdown::Write).unwrap());
     assert!(cut.starts_with("HTTP/1.1 400 ") && cut.contains("ends before its end"), "{cut}");
     assert_eq!(on_topic(&kafka(), &topic.name)[0].key, "P1");

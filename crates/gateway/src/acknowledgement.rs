@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 
-use crate::intake::Refusal;
+use crate::door::Refusal;
 
 /// What is read of a message to answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,8 @@ use sha2::{Digest, Sha256};
 
 use wardwatch_listen::Peer;
 
-use crate::intake::{Arrived, InKafka, Intake, Refusal, Via, sender};
+use crate::door::{Refusal, Via};
+use crate::intake::{Arrived, InKafka, Intake, sender};
 
 /// What requests share.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::intake::{Refusal, Via};
+use crate::door::{Refusal, Via};
 
 /// What is counted of one door.
 #[derive(Debug, Default)]

@@ -14,7 +14,8 @@ use wardwatch_listen::{Listener, Stream};
 use wardwatch_model::clock::{Clock, SystemClock};
 
 use crate::acknowledgement::Header;
-use crate::intake::{Arrived, Intake, Refusal, Room, SMALL, Via, sender};
+use crate::door::{Refusal, Via};
+use crate::intake::{Arrived, Intake, Room, SMALL, sender};
 
 /// What a message begins with.
 const START: u8 = 0x0b;

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use wardwatch_config::MqttUrl;
 
-use crate::intake::{Arrived, Intake, Refusal, Via};
+use crate::door::{Refusal, Via};
+use crate::intake::{Arrived, Intake};
 
 /// So many messages are on their way to Kafka at a time; the broker keeps the others.
 const AT_A_TIME: usize = 256;

@@ -14,7 +14,7 @@ use wardwatch_ingest::decode::{Decoder, RawRecord, RawRecords};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics};
 use wardwatch_model::terms::{Offset, Partition};
 
-use crate::GatewayError;
+use crate::error::GatewayError;
 
 /// So many reasons are told to a sender.
 const TOLD: usize = 3;

@@ -28,6 +28,11 @@ impl Problem {
         }
     }
 
+    /// Nobody can say yet who is here.
+    pub(super) fn not_read_yet() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the ward has not been read yet; ask again in a second")
+    }
+
     pub(super) fn not_found(detail: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }

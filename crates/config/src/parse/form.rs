@@ -497,6 +497,12 @@ impl Checker<'_> {
                 (SourcePath::Beside(_) | SourcePath::Template(_), _) => continue,
                 (SourcePath::Search(_), _) => format!("\"{path}\" searches in JSON, and this is none"),
                 (SourcePath::Fields(names), Format::Hl7v2) if is_hl7(names) => continue,
+                // Of several forms, each has some of the columns: one that nothing is said of would be read by its name.
+                (SourcePath::Fields(names), Format::Hl7v2)
+                    if alone == Alone::No && form.columns.get(&names.join(".")).is_some() =>
+                {
+                    continue;
+                }
                 (SourcePath::Fields(_), Format::Hl7v2) => {
                     format!("\"{path}\" is no place in HL7 v2; write segment and field, as \"PID.3\" or \"OBX.5.1\"")
                 }

@@ -3,56 +3,55 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::spanned::Spanned;
-use super::Text;
+use crate::spanned::Spanned;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct RawDashboard {
+pub(crate) struct RawDashboard {
     /// Where they are served: "127.0.0.1:8080". Elsewhere than on loopback there must be users.
-    pub(in super::super) listen: Option<Text>,
+    pub(crate) listen: Option<Spanned<String>>,
     /// The heading: "Ward 4".
-    pub(in super::super) title: Option<Text>,
+    pub(crate) title: Option<Spanned<String>>,
     /// A patient without a reading for so long is shown as stale: "5s".
-    pub(in super::super) stale_after: Option<Text>,
+    pub(crate) stale_after: Option<Spanned<String>>,
     /// The table with a score of each patient and minute; it has `window_start`, `score` and `label`.
-    pub(in super::super) score: Option<Text>,
+    pub(crate) score: Option<Spanned<String>>,
     /// The certificate, with those that lead to it, as PEM; with `key`, pages are served by TLS.
-    pub(in super::super) certificate: Option<Text>,
+    pub(crate) certificate: Option<Spanned<String>>,
     /// The certificate's key as PEM.
-    pub(in super::super) key: Option<Text>,
+    pub(crate) key: Option<Spanned<String>>,
     /// Whether a proxy stands in front that speaks TLS and says in X-Forwarded-For who asks.
     #[serde(default)]
-    pub(in super::super) behind_proxy: bool,
+    pub(crate) behind_proxy: bool,
     /// The most connections at a time.
-    pub(in super::super) max_connections: Option<Spanned<i64>>,
+    pub(crate) max_connections: Option<Spanned<i64>>,
     /// After so long one must log in again: "12h".
-    pub(in super::super) session: Option<Text>,
+    pub(crate) session: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct RawGateway {
+pub(crate) struct RawGateway {
     /// Where HL7 v2 is taken by MLLP: "127.0.0.1:2575".
-    pub(in super::super) mllp: Option<Text>,
+    pub(crate) mllp: Option<Spanned<String>>,
     /// Where FHIR, JSON and other messages are taken by HTTP, and where metrics are: "127.0.0.1:8090".
-    pub(in super::super) http: Option<Text>,
+    pub(crate) http: Option<Spanned<String>>,
     /// The broker of MQTT that messages are fetched from, and a filter of its topics: "mqtt://user:${MQTT_PASSWORD}@broker:1883/ward/+/vitals".
-    pub(in super::super) mqtt: Option<Text>,
+    pub(crate) mqtt: Option<Spanned<String>>,
     /// The topic that messages are put on, where the job reads several.
-    pub(in super::super) topic: Option<Text>,
+    pub(crate) topic: Option<Spanned<String>>,
     /// What a sender by HTTP must know. Without it, and without WARDWATCH_GATEWAY_TOKEN in the environment, nothing is taken by HTTP.
-    pub(in super::super) token: Option<Text>,
+    pub(crate) token: Option<Spanned<String>>,
     /// The certificate, with those that lead to it, as PEM; with `key`, MLLP and HTTP are taken by TLS only.
-    pub(in super::super) certificate: Option<Text>,
+    pub(crate) certificate: Option<Spanned<String>>,
     /// The certificate's key as PEM.
-    pub(in super::super) key: Option<Text>,
+    pub(crate) key: Option<Spanned<String>>,
     /// A longer message is refused: "1MiB".
-    pub(in super::super) max_message: Option<Text>,
+    pub(crate) max_message: Option<Spanned<String>>,
     /// So much waits for Kafka at most; others wait before the door: "64MiB".
-    pub(in super::super) max_waiting: Option<Text>,
+    pub(crate) max_waiting: Option<Spanned<String>>,
     /// The most connections at a time, of MLLP and of HTTP each.
-    pub(in super::super) max_connections: Option<Spanned<i64>>,
+    pub(crate) max_connections: Option<Spanned<i64>>,
     /// So long Kafka may take before a sender is told that it does not answer: "10s".
-    pub(in super::super) patience: Option<Text>,
+    pub(crate) patience: Option<Spanned<String>>,
 }

@@ -176,7 +176,7 @@ pub(super) async fn patient(
 /// Of somebody whom the ward does not have: while it has never been read, nobody can say that there is no such patient.
 pub(super) fn no_patient(ward: &Ward) -> Problem {
     match ward.sequence {
-        0 => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the ward has not been read yet; ask again in a second"),
+        0 => Problem::not_read_yet(),
         _ => Problem::not_found("there is no such patient"),
     }
 }

@@ -82,6 +82,9 @@ pub(crate) async fn patient(
     let ward = app.live.ward();
     let now = SystemClock.now();
     let Some(bed) = ward.patient(&id).cloned() else {
+        if ward.sequence == 0 {
+            return Err(Problem::not_read_yet().into());
+        }
         let near = wardwatch_model::diagnostic::nearest(&id, ward.beds.iter().map(|bed| bed.id.as_str()));
         let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
         return Err(Problem::not_found(&format!("there is no patient \"{id}\"{hint}")).into());
