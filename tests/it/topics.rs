@@ -266,6 +266,33 @@ fn a_topic_of_a_pattern_that_is_gone_costs_itself() {
 }
 
 #[test]
+fn a_topic_of_a_pattern_that_is_made_anew_is_gone_on_with_and_costs_no_other_one() {
+    let stem = unique("bay");
+    let topics = ["a", "b"].map(|name| Topic::create_named(&format!("{stem}.{name}"), 1));
+    let database = Database::create(&mysql_url());
+    let job = TestJob::new(&format!("^{stem}[.]"), &database.url).query("tables/readings", READINGS);
+    topics.iter().for_each(|topic| topic.put_samples("P1", &[(1, 80.0), (2, 81.0)]));
+    job.run_once();
+    topics[1].make_anew(1);
+    topics[0].put_samples("P1", &[(3, 82.0)]);
+    topics[1].put_samples("P2", &[(3, 83.0)]);
+    let run = job.command("run").arg("--once").output().unwrap();
+    assert!(run.status.success() && told(&run).contains("going on with the new topic"), "{}", told(&run));
+    let count = || database.so_far("SELECT COUNT(*) FROM (SELECT DISTINCT patient_id, event_time FROM readings) AS r");
+    assert_eq!(count(), "4");
+    // While the job runs it ends, with a code by which it is started again.
+    let mut running = job.start();
+    topics[0].put_samples("P1", &[(4, 84.0)]);
+    running.wait_until("it reads", || count() == "5");
+    topics[1].make_anew(1);
+    assert_eq!(running.wait(), Some(3), "{}", running.log());
+    assert!(running.log().contains("the next start goes on with the new one"), "{}", running.log());
+    topics[1].put_samples("P2", &[(5, 85.0)]);
+    let mut running = job.start();
+    running.wait_until("it goes on", || count() == "6");
+}
+
+#[test]
 fn windows_that_lack_a_topic_which_is_not_read_any_more_are_not_written() {
     let topics = [Topic::create(1), Topic::create(1)];
     let database = Database::create(&mysql_url());

@@ -2,6 +2,7 @@
 
 mod columns;
 mod form;
+mod overlay;
 mod written;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use super::spanned::Spanned;
 use super::topics::TopicSelection;
 use super::units::{Zero, bytes, duration};
 use super::{Job, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
-use form::Heads;
+use overlay::Heads;
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -59,8 +60,16 @@ fn not_found(path: &Path) -> String {
 pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Job, Diagnostics> {
     let mut checker = Checker { file: path, text, environment, errors: Vec::new() };
     let raw: RawJob = toml::from_str(text).map_err(|error| {
-        let message = with_nearest_key(error.message());
-        checker.refuse::<()>(error.span().unwrap_or(0..0), message);
+        let place = error.span().unwrap_or(0..0);
+        let line = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
+        let is_topic = text[line..].trim_start().strip_prefix("topic").is_some_and(|rest| rest.trim_start().starts_with('='));
+        let message = match error.message() {
+            message if is_topic && message.contains("invalid type: sequence") => {
+                "several topics are topics = [\"vitals\", \"urgent\"]; topic is one, or a pattern: topic = \"^ward[0-9]+$\"".to_owned()
+            }
+            message => with_nearest_key(message),
+        };
+        checker.refuse::<()>(place, message);
         Diagnostics(std::mem::take(&mut checker.errors))
     })?;
     let job = checker.job(raw);
@@ -206,10 +215,11 @@ impl Checker<'_> {
     fn topics(
         &mut self,
         topic: Option<Spanned<String>>,
-        topics: Option<Vec<Spanned<String>>>,
+        topics: Option<Spanned<Vec<Spanned<String>>>>,
         place: Range<usize>,
     ) -> Option<TopicSelection> {
-        let texts = match (topic, topics) {
+        let place = topics.as_ref().map_or(place, Spanned::span);
+        let texts = match (topic, topics.map(Spanned::into_inner)) {
             (Some(topic), None) => vec![topic],
             (None, Some(topics)) if !topics.is_empty() => topics,
             (Some(topic), Some(_)) => {

@@ -68,7 +68,7 @@ pub(super) struct RawSource {
     /// The topic, or a pattern of topics, which begins with ^: "vitals", `^ward[0-9]+\.vitals$`.
     pub(super) topic: Option<Text>,
     /// Several topics: ["heart_data", "oxygen_data"].
-    pub(super) topics: Option<Vec<Text>>,
+    pub(super) topics: Option<Spanned<Vec<Text>>>,
     /// The consumer group under which offsets are shown to lag tools.
     pub(super) group: Option<Text>,
     /// The name under which queries read a batch: "vitals".

@@ -159,7 +159,7 @@ impl Consumer {
     /// topic that is gone, has no other one.
     ///
     /// # Errors
-    /// [`KafkaError::Replaced`].
+    /// [`KafkaError::Replaced`], or [`KafkaError::MadeAnew`] where a pattern found it.
     pub fn check_ids(&self) -> Result<(), KafkaError> {
         let known = |(_, name): (i32, Arc<str>)| Some((Arc::clone(&name), self.topics.id_of(&name)?));
         let known: BTreeMap<Arc<str>, Arc<str>> = self.topics.names().into_iter().filter_map(known).collect();
@@ -168,10 +168,17 @@ impl Consumer {
         let replaced = |(topic, was): &(&Arc<str>, &Arc<str>)| now.get(&***topic).is_some_and(|is| **is != ***was);
         match known.iter().find(replaced) {
             None => Ok(()),
+            Some((topic, _)) if !self.is_named(topic) => Err(KafkaError::MadeAnew { topic: topic.to_string() }),
             Some((topic, was)) => {
                 Err(KafkaError::Replaced { topic: topic.to_string(), was: was.to_string(), is: now[&**topic].clone() })
             }
         }
+    }
+
+    /// Whether the job names a topic; others are found by its patterns, and come and go.
+    #[must_use]
+    pub fn is_named(&self, topic: &str) -> bool {
+        self.selection.names().any(|name| name == topic)
     }
 
     fn ask_for_ids(&self, topics: &[Arc<str>], patience: Duration) -> Result<BTreeMap<String, String>, KafkaError> {

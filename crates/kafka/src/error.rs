@@ -57,6 +57,14 @@ pub enum KafkaError {
         /// The id that it has.
         is: String,
     },
+    /// A topic that a pattern found has another id than the one that the store has read.
+    #[error(
+        "topic \"{topic}\", which the job's pattern finds, was deleted and made anew; the next start goes on with the new one"
+    )]
+    MadeAnew {
+        /// The topic.
+        topic: String,
+    },
     /// Kafka answers, but not with what was asked.
     #[error("Kafka refuses: {0}")]
     Refused(String),
@@ -66,7 +74,7 @@ impl KafkaError {
     /// Whether it may work when it is tried again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::MadeAnew { .. })
     }
 
     /// What Kafka says, without our words around it.

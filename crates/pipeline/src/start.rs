@@ -141,7 +141,12 @@ fn same_topic(
     let was = retry.until_done(|| store.topic_id(name))?;
     let is = consumer.topics().id_of(name).map(|id| id.to_string());
     let is_replaced = was.is_some() && is.is_some() && was != is;
-    match (options.new_topic, &was, &is) {
+    let way = match options.new_topic {
+        // Whoever reads by a pattern takes topics as they come, and one that was made anew is to cost no other one.
+        ReplacedTopic::Refuse if is_replaced && !consumer.is_named(name) => ReplacedTopic::GoOn,
+        way => way,
+    };
+    match (way, &was, &is) {
         (ReplacedTopic::Refuse, Some(was), Some(is)) if is_replaced => {
             return Err(KafkaError::Replaced { topic: name.to_owned(), was: was.clone(), is: is.clone() }.into());
         }

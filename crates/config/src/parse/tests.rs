@@ -229,6 +229,17 @@ fn a_step_of_the_escalation_names_outlets_that_there_are() {
 }
 
 #[test]
+fn topics_that_are_written_wrongly_are_named_with_their_line() {
+    let refuse = |topics: &str, expected: &str| {
+        let told = read(&SMALLEST.replace("topic = \"vitals\"", topics)).expect_err(topics).join("\n");
+        assert!(told.contains(expected), "{told}");
+    };
+    let line = SMALLEST.lines().position(|line| line.starts_with("topic")).expect("a topic") + 1;
+    refuse("topic = [\"a\", \"b\"]", &format!("job.toml:{line}:9: several topics are topics = ["));
+    refuse("topics = []", &format!("job.toml:{line}:10: [source] names no topic"));
+}
+
+#[test]
 fn settings_of_what_values_mean_are_checked() {
     for (column, fault) in [
         (r#"t = { type = "float", unit_in = "°F" }"#, "the column's own unit, which is missing: unit = \"°C\""),
