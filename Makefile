@@ -21,7 +21,7 @@ check:
 threads := $(shell expr $$(nproc) + 1)
 
 # What depends on the broker, which runs once more with Kafka 3.9 and ZooKeeper.
-of_kafka := source:: topics:: exactly_once::
+of_kafka := source:: topics:: fifty_kills a_second_job_is_fenced
 
 # All of it. Unit tests are in what the services are started for, so that they are built once.
 test:

@@ -46,8 +46,8 @@ pub(super) enum Source {
     Registry(Schemas),
 }
 
-/// The id under which a file's schema is known.
-const OF_FILE: SchemaId = SchemaId(0);
+/// The id under which a file's schema is known: one whose bytes few datums end with.
+const OF_FILE: SchemaId = SchemaId(0x6176_726f);
 
 impl AvroReader {
     pub(super) fn new(source: Source, json: Option<JsonDecoder>, wrapping: Wrapping) -> Self {
@@ -166,7 +166,12 @@ impl OfSchema {
 
     /// The rows of `datums`, which of them these are, and why the others are none.
     fn decode(&mut self, datums: &[Vec<u8>]) -> (RecordBatch, Vec<usize>, Vec<(usize, String)>) {
-        let all = feed(&mut self.all, self.id, datums.iter().map(Vec::as_slice));
+        // Behind a datum, the bytes that stand before one are taken for the beginning of the next; only alone it is seen that none comes.
+        let begins_another = |datum: &Vec<u8>| datum.ends_with(&prefix(self.id));
+        let all = match datums.iter().any(begins_another) {
+            true => Err("one may be followed by another one".to_owned()),
+            false => feed(&mut self.all, self.id, datums.iter().map(Vec::as_slice)),
+        };
         if self.has_union || all.is_err() {
             self.renew();
         }
@@ -223,6 +228,12 @@ fn decoder(id: SchemaId, store: &SchemaStore, most: usize) -> Result<ArrowAvro, 
         .build_decoder()
 }
 
+/// What stands before a datum: a zero byte, and the id of its schema.
+fn prefix(id: SchemaId) -> [u8; 5] {
+    let [a, b, c, d] = id.0.to_be_bytes();
+    [0, a, b, c, d]
+}
+
 fn feed<'a>(
     decoder: &mut ArrowAvro,
     id: SchemaId,
@@ -231,8 +242,7 @@ fn feed<'a>(
     let mut message = Vec::new();
     for datum in datums {
         message.clear();
-        message.push(0);
-        message.extend_from_slice(&id.0.to_be_bytes());
+        message.extend_from_slice(&prefix(id));
         message.extend_from_slice(datum);
         let room = decoder.capacity();
         let read = decoder.decode(&message).map_err(|error| error.to_string())?;

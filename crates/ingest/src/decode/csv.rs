@@ -54,6 +54,9 @@ impl CsvReader {
             }
             self.read_lines(&whole, &mut reading, take);
         }
+        if content.trim().is_empty() {
+            return take(Line::Fault("the record is empty".to_owned()));
+        }
         if !reading.has_lines {
             take(Line::Nothing); // a header, and nothing below it
         }

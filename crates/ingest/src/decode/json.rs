@@ -119,6 +119,9 @@ impl JsonDecoder {
                 }
                 of.item.0 += 1;
             });
+            if of.item == Item(0) {
+                rejects.push((of, "not JSON: there is no value in it".to_owned()));
+            }
             are_objects &= of.item == Item(1) && content.trim_ascii_start().starts_with(b"{");
         }
         self.shape = if are_objects { Shape::Objects } else { Shape::Several };

@@ -55,7 +55,9 @@ impl LineReader {
         let (mut rows, mut rejects, mut ignored) = (Vec::new(), Vec::new(), 0);
         for record in 0..records.len() {
             let mut of = RowOf { record, item: Item(0) };
+            let mut has_told = false;
             let mut take = |line: Line<'_>| {
+                has_told = true;
                 match line {
                     Line::Item(text) => {
                         rows.push(of);
@@ -89,6 +91,10 @@ impl LineReader {
                 LineFormat::Csv(csv) => csv.read(content, &mut take),
                 LineFormat::Hl7(hl7) => hl7.read(content, &mut take),
                 LineFormat::Pattern(pattern) => pattern.read(content, &mut take),
+            }
+            if !has_told {
+                // A byte order mark, say, and nothing behind it.
+                rejects.push((of, "the record is empty".to_owned()));
             }
         }
         let columns = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();

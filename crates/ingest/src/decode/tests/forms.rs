@@ -409,6 +409,31 @@ fn rows_may_be_lists_and_a_list_of_one_may_be_written_as_what_is_in_it() {
 }
 
 #[test]
+fn a_record_with_nothing_in_it_is_a_reject_in_every_form() {
+    let columns = "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\nheart_rate = { type = \"float\", from = \"hr\" }";
+    for (source, payloads) in [
+        ("", &[&b","[..], b" , ,\n", b"\xef\xbb\xbf", b""][..]),
+        ("rows = \"$.list[*]\"", &[b",", b"\xef\xbb\xbf,"]),
+        ("format = \"csv\"", &[b"\xef\xbb\xbf", b"\n\n"]),
+        ("format = \"text\"\npattern = \"(?<hr>[0-9]+)\"", &[b"\xef\xbb\xbf", b"\r\n"]),
+    ] {
+        let columns = if source.contains("text") {
+            "patient_id = { type = \"text\", from = \"@key\" }\nevent_time = { type = \"time\", from = \"@stamp\" }\nheart_rate = { type = \"float\", from = \"hr\" }"
+        } else {
+            columns
+        };
+        let decoded = decode_bytes(source, columns, payloads);
+        assert_eq!(
+            decoded.rejects.len(),
+            payloads.len(),
+            "{source}: {:?}, {} left out",
+            reasons(&decoded),
+            decoded.ignored
+        );
+    }
+}
+
+#[test]
 fn admissions_of_hl7_are_told_from_observations_and_become_requests() {
     let columns = r#"
         patient_id = { type = "text" }

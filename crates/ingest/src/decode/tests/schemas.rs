@@ -142,6 +142,13 @@ fn avro_of_a_file_is_read_with_a_prefix_or_without_and_what_is_none_costs_itself
     assert_eq!(rows(&decoded), expected.map(|(patient, rate)| (patient.to_owned(), rate, None)));
     assert_eq!(decoded.rejects.iter().map(|reject| reject.place.offset.0).collect::<Vec<_>>(), [2, 4, 5]);
     assert!(reasons(&decoded).iter().all(|reason| reason.contains("not valid Avro")), "{:?}", reasons(&decoded));
+    // Bytes behind a datum that look like the beginning of another one are left over too, with neighbours and without.
+    let dangling = [datum("P6", Some(83.0)), b"\0avro".to_vec()].concat();
+    for payloads in [vec![&dangling[..]], vec![&dangling[..], payloads[0]]] {
+        let decoded = decoder.decode(&records(&payloads));
+        assert_eq!((decoded.rejects.len(), decoded.rows.num_rows()), (1, payloads.len() - 1));
+        assert!(reasons(&decoded)[0].contains("5 bytes are left over"), "{:?}", reasons(&decoded));
+    }
     // Paths that are searched for come to the same.
     let searched = PLAIN.replace("type = \"float\" }", "type = \"float\", from = \"$.heart_rate\" }");
     let again = self::decoder(&searched, &source).decode(&records(&payloads));
