@@ -1,6 +1,6 @@
 //! Admissions, transfers and discharges that a hospital's system sends to the job's topic, exactly once and in the time that they tell.
 
-use crate::fixtures::{Database, READINGS, TestJob, Topic, mysql_url, told};
+use crate::fixtures::{Database, READINGS, TestJob, Topic, mysql_url, sample, told};
 
 const COLUMNS: &str = r#"
 patient_id = { type = "text" }
@@ -204,5 +204,71 @@ fn a_form_of_encounters_in_json_and_one_that_is_wrong() {
         "encounters = true",
         "encounters = true\nformat = \"hl7v2\"",
         "a form of encounters must say where \"patient_id\" stands",
+    );
+}
+
+#[test]
+fn samples_of_the_first_batch_are_judged_by_the_ward_of_their_time() {
+    let rule = "-- @severity: high\n-- @latch: no\n-- @message: HR {heart_rate:.0}\nSELECT v.patient_id, v.event_time, v.heart_rate FROM vitals AS v\n\
+        JOIN encounters_now AS e ON e.patient_id = v.patient_id WHERE v.heart_rate > CASE WHEN e.ward = 'ICU' THEN 140 ELSE 110 END";
+    for trigger in ["", "[trigger]\nmax_rows = 1"] {
+        let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+        let form = "[[source.form]]\nname = \"moves\"\nwhen = { field = \"kind\", exists = true }\nencounters = true\n\
+            [source.form.columns]\nfrom_at = \"event_time\"\n[[source.form]]\nname = \"vitals\"";
+        let job = TestJob::new(&topic.name, &database.url).source(form).query("rules/fast", rule).more(trigger);
+        // Measured and stamped two hours ago, and read now in one go.
+        let begin = chrono::Utc::now() - chrono::TimeDelta::hours(2);
+        let put = |second: u32, said: &str| {
+            let at = begin + chrono::TimeDelta::seconds(second.into());
+            let shown = at.format("%Y-%m-%dT%H:%M:%SZ");
+            let record = format!(r#"{{"patient_id":"P1","event_time":"{shown}",{said}}}"#);
+            topic.put(0, Some(at.timestamp_millis() + 1_000), record.as_bytes());
+        };
+        let put_fast = |seconds: std::ops::Range<u32>| seconds.for_each(|second| put(second, r#""heart_rate":115"#));
+        put(0, r#""kind":"admit","ward":"ICU""#);
+        put_fast(1..10);
+        put(14, r#""kind":"move","ward":"Sud""#);
+        put_fast(15..40);
+        put(41, r#""kind":"move","ward":"ICU""#);
+        put_fast(42..60);
+        topic.flush();
+        job.run_once();
+        let length = "TIMESTAMPDIFF(SECOND, started_at, ended_at)";
+        assert_eq!(
+            database.rows_of_rules(&format!("SELECT rule, state, {length} FROM alerts")),
+            ["fast|ended|27"],
+            "{trigger}"
+        );
+    }
+}
+
+#[test]
+fn what_a_topic_says_of_the_past_or_once_more_does_not_bring_back_who_has_left() {
+    let (topic, database) = (Topic::create(2), Database::create(&mysql_url()));
+    let form = "[[source.form]]\nname = \"moves\"\nwhen = { field = \"kind\", exists = true }\nencounters = true\n\
+        [source.form.columns]\nfrom_at = \"event_time\"\n[[source.form]]\nname = \"vitals\"";
+    let job = TestJob::new(&topic.name, &database.url).source(form).query("tables/readings", READINGS);
+    let said = |patient: &str, kind: &str, second: u32| {
+        sample(patient, second, 0.0).replace("\"heart_rate\":0", &format!("\"kind\":\"{kind}\",\"ward\":\"ICU\""))
+    };
+    // A: the end before the begin. B: the begin once more, by a gateway that was not sure.
+    for record in [
+        said("A", "discharge", 60),
+        said("A", "admit", 0),
+        sample("A", 70, 80.0),
+        said("B", "admit", 0),
+        said("B", "discharge", 60),
+        said("B", "admit", 0),
+        sample("B", 70, 81.0),
+    ] {
+        topic.put(0, None, record.as_bytes());
+    }
+    topic.flush();
+    job.run_once();
+    assert_eq!(database.rows("SELECT COUNT(*) FROM readings"), ["0"]);
+    assert_eq!(database.rows("SELECT device FROM unattached ORDER BY 1"), ["A", "B"]);
+    assert_eq!(
+        database.rows("SELECT patient_id, kind, version FROM encounters ORDER BY version"),
+        ["A|discharge|1", "A|admit|2", "B|admit|3", "B|discharge|4"]
     );
 }

@@ -232,6 +232,18 @@ fn check_warns_of_what_no_sample_has_with_its_place_in_the_job_file() {
     topic.put(0, None, record.as_bytes());
     topic.flush();
     assert!(told(&job.command("check").args(["--last", "5"]).output().unwrap()).contains("[path-into-list]"));
+    // Where nothing can be read, that is said.
+    std::fs::write(
+        job.folder.path().join("bad.jsonl"),
+        "{\"v\": 1, \"patient_id\": \"P1\", \"event_time\": \"soon\"}\n",
+    )
+    .unwrap();
+    let bad = told(&job.command("check").args(["--input", "bad.jsonl"]).output().unwrap());
+    assert!(
+        bad.contains("1 rejected; the first: column \"event_time\": \"soon\" is not a valid time")
+            && bad.contains("[rejected]"),
+        "{bad}"
+    );
     let none = job.command("check").args(["--input", "nothing.jsonl"]).output().unwrap();
     assert!(!none.status.success() && told(&none).contains("nothing.jsonl"), "{}", told(&none));
     let json = job.command("check").args(["--input", "samples.jsonl", "--json"]).output().unwrap();

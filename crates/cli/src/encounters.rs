@@ -269,14 +269,14 @@ fn row(row: &EncounterRow) -> Vec<String> {
             format!("{} {}", request.kind.name(), request.patient),
             second(request.at),
             time(request.until),
-            said(&request.given),
+            said(&request.given, &request.merged),
             request.by.clone(),
             answer,
         ],
     }
 }
 
-fn said(given: &Given) -> String {
+fn said(given: &Given, merged: &String) -> String {
     let parts = [
         ("device", &given.device),
         ("ward", &given.ward),
@@ -284,6 +284,7 @@ fn said(given: &Given) -> String {
         ("name", &given.name),
         ("born", &given.born),
         ("age band", &given.age_band),
+        ("merged", merged),
     ];
     let named: Vec<String> =
         parts.iter().filter(|(_, value)| !value.is_empty()).map(|(what, value)| format!("{what} {value}")).collect();

@@ -78,9 +78,13 @@ pub(super) struct Seen {
     both: BTreeSet<(String, String)>,
     /// Of a column: a path, and where in it a list stands.
     into_lists: BTreeMap<String, (String, String)>,
+    /// Of a form of encounters and a column: the places that were read.
+    said: BTreeMap<(String, String), BTreeSet<String>>,
     rows: usize,
     encounters: usize,
     rejects: usize,
+    /// The reason of the first of them.
+    reason: Option<String>,
     ignored: usize,
 }
 
@@ -96,6 +100,7 @@ pub(super) struct Noted {
 
 #[derive(Debug)]
 enum About {
+    All,
     Column(String),
     Form(String),
 }
@@ -103,6 +108,14 @@ enum About {
 impl Seen {
     pub(super) fn note(&mut self, job: &Job, record: &FileRecord, found: &Found, forms: &[&str]) {
         self.forms.extend(found.form.clone());
+        let form = job.source.forms.iter().find(|form| found.form.as_deref().is_none_or(|name| form.name == name));
+        if let Some(form) = form.filter(|form| form.subject == Subject::Encounters) {
+            for (column, place, _) in found.items.iter().flat_map(|item| &item.values) {
+                self.said.entry((form.name.clone(), column.clone())).or_default().insert(place.clone());
+            }
+            self.note_counts(found);
+            return;
+        }
         for (column, place, _) in found.items.iter().flat_map(|item| &item.values) {
             // In the long form, a place says of which name it is.
             *self.places.entry(column.clone()).or_default().entry(place.clone()).or_default() += 1;
@@ -113,10 +126,7 @@ impl Seen {
             schema.fields().iter().zip(rows.columns()).filter(|(_, array)| array.null_count() < array.len());
         let with_value = with_value.map(|(field, _)| field.name().clone());
         self.columns.extend(with_value);
-        self.rows += rows.num_rows();
-        self.encounters += found.decoded.encounters.len();
-        self.rejects += found.decoded.rejects.len();
-        self.ignored += found.decoded.ignored;
+        self.note_counts(found);
         if let [first, others @ ..] = forms {
             // A last form without conditions takes what the others leave: that is what it is for.
             let has_conditions =
@@ -124,11 +134,18 @@ impl Seen {
             let pairs = others.iter().filter(has_conditions).map(|other| ((*first).to_owned(), (*other).to_owned()));
             self.both.extend(pairs);
         }
-        let of_readings = |form: &&Form| form.subject == Subject::Readings;
-        let form = job.source.forms.iter().find(|form| found.form.as_deref().is_none_or(|name| form.name == name));
-        let form = form.filter(of_readings);
         if let (Some(form), Some(payload)) = (form, &record.payload) {
             self.into_lists.extend(into_lists(form, payload));
+        }
+    }
+
+    fn note_counts(&mut self, found: &Found) {
+        self.rows += found.decoded.rows.num_rows();
+        self.encounters += found.decoded.encounters.len();
+        self.rejects += found.decoded.rejects.len();
+        self.ignored += found.decoded.ignored;
+        if self.reason.is_none() {
+            self.reason = found.decoded.rejects.first().map(|reject| reject.reason.clone());
         }
     }
 
@@ -156,7 +173,38 @@ impl Seen {
             ),
         });
         let columns = job.source.columns.all().iter().filter_map(|column| self.of_column(job, &column.name));
-        unmet.chain(both).chain(columns).collect()
+        let of_encounters = job.source.forms.iter().filter(|form| form.subject == Subject::Encounters);
+        let said = of_encounters.flat_map(|form| self.of_encounters(form));
+        self.of_all().into_iter().chain(unmet).chain(both).chain(columns).chain(said).collect()
+    }
+
+    /// That nothing, or not all, could be read.
+    fn of_all(&self) -> Option<Noted> {
+        let noted = |name, message| Some(Noted { name, about: About::All, message });
+        match &self.reason {
+            Some(reason) => noted("rejected", format!("{} rejected; the first: {reason}", self.rejects)),
+            None if self.rows + self.encounters == 0 => {
+                noted("no-rows", format!("no record became a row; {} are left out on purpose", self.ignored))
+            }
+            None => None,
+        }
+    }
+
+    /// The places of encounters where no record had anything.
+    fn of_encounters<'s>(&'s self, form: &'s Form) -> impl Iterator<Item = Noted> + 's {
+        let is_met = self.forms.contains(&form.name);
+        form.columns.all().iter().filter(move |_| is_met).filter_map(|column| {
+            let seen = self.said.get(&(form.name.clone(), column.name.clone()));
+            let places = column.from.iter().filter(|path| path.beside().is_none()).map(ToString::to_string);
+            // Of an own name nothing was said, and what is not told is not told.
+            let never: Vec<String> = places
+                .filter(|place| *place != column.name && seen.is_none_or(|seen| !seen.contains(place)))
+                .map(|place| format!("\"{place}\""))
+                .collect();
+            let message =
+                format!("\"{}\" of form \"{}\" was never read at {}", column.name, form.name, never.join(", "));
+            (!never.is_empty()).then(|| Noted { name: UNSEEN, about: About::Form(form.name.clone()), message })
+        })
     }
 
     fn of_column(&self, job: &Job, column: &str) -> Option<Noted> {
@@ -182,8 +230,14 @@ impl Seen {
         };
         let of_readings = job.source.forms.iter().filter(|form| form.subject == Subject::Readings);
         let columns = of_readings.filter_map(|form| form.columns.get(column));
-        let places =
-            columns.flat_map(|column| column.from.iter().map(ToString::to_string).chain(column.named.iter().cloned()));
+        let places = columns.flat_map(|column| {
+            // Files of samples have neither keys nor headers, and a stamp is there always.
+            let from = column.from.iter().filter(|path| path.beside().is_none());
+            from.map(ToString::to_string).chain(column.named.iter().cloned())
+        });
+        // What a form that comes with wardwatch reads beside, nobody wrote.
+        let text = std::fs::read_to_string(&job.file).unwrap_or_default();
+        let places = places.filter(|place| text.contains(place.as_str()));
         let never: BTreeSet<String> =
             places.filter(|place| !is_seen(place)).map(|place| format!("\"{place}\"")).collect();
         if self.rows == 0 || never.is_empty() {
@@ -198,6 +252,7 @@ impl Seen {
         let text = std::fs::read_to_string(&job.file).unwrap_or_default();
         let warning = |noted: Noted| {
             let offset = match &noted.about {
+                About::All => None,
                 About::Column(column) => offset_of(&text, "columns", |line| is_key(line, column)),
                 About::Form(form) => {
                     offset_of(&text, "form", |line| is_key(line, "name") && line.contains(&format!("\"{form}\"")))

@@ -107,6 +107,10 @@ impl Attaching {
     /// Applies what records of a batch say, with that batch, which writes it down too.
     pub(super) fn apply_records(&mut self, records: &[EncounterRecord]) {
         for EncounterRecord { request, stamped_at, .. } in records {
+            if self.journal.has(&request.id) {
+                info!(request = %request.id, "an encounter that was applied has come again");
+                continue;
+            }
             let outcome = self.apply_one(request.clone());
             let new = Some((request.clone(), *stamped_at));
             self.answer(EncounterAnswer { id: request.id.clone(), at: Some(request.at), outcome, new });

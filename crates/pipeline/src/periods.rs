@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::array::{AsArray, BooleanArray};
+use arrow::compute::max;
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::Rule;
+use wardwatch_model::record::STAMP_COLUMN;
 use wardwatch_sql::Period;
 
 use super::admit::AdmittedBatch;
@@ -45,7 +47,11 @@ pub(super) fn periods(
     let (patients, times) = (patients.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
     let mut measured = times.values().to_vec();
     let (now, oldest) = (event_now.timestamp_micros(), oldest.timestamp_micros());
-    let behind = admitted.arrivals.newest().map_or(0, |stamped| stamped.saturating_sub(now));
+    // By the stamps of what came: a partition that is read to its end has been reached by our clock, which says nothing of how far the
+    // ward's lies behind when records were stamped, hours ago in a backlog.
+    let stamped =
+        rows.column_by_name(STAMP_COLUMN).and_then(|stamps| max(stamps.as_primitive::<TimestampMicrosecondType>()));
+    let behind = stamped.map_or(0, |stamped| stamped.saturating_sub(now));
     state.memory.streams.told_by_other_clocks(&admitted.samples, behind).for_each(|(row, at)| measured[row] = at);
     measured.iter_mut().filter(|at| **at < oldest).for_each(|at| *at = now);
 
@@ -59,6 +65,11 @@ pub(super) fn periods(
     };
     let transfers = transfers.iter().map(|(at, patient)| (at.timestamp_micros(), Some(&**patient)));
     let changes = changes.iter().map(|change| (change.at.timestamp_micros(), change.patient.as_deref()));
+    eprintln!(
+        "DBG from {from} now {event_now} behind {behind} transfers {:?} measured {:?}",
+        encounters.changes(from, event_now),
+        measured.iter().take(6).collect::<Vec<_>>()
+    );
     let cuts: BTreeSet<i64> =
         transfers.chain(changes).filter(|(at, patient)| is_first_before(*patient, *at)).map(|(at, _)| at).collect();
     if cuts.is_empty() {

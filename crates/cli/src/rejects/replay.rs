@@ -93,7 +93,8 @@ impl Replay {
         let when = if status.lease.is_some() { "with the job's next batch" } else { "when the job runs" };
         println!("\n{asked} rejects will be read again {when}, by its job file as it is at its start");
         println!(
-            "their rows go into tables of records and late_rows; windows, last values and alerts stay as they are"
+            "their rows go into tables of records and late_rows; windows, last values and alerts stay as they are. What says who comes, moves \
+             or goes is applied"
         );
         Ok(())
     }

@@ -38,7 +38,7 @@ pub struct EncounterRecord {
     pub place: Place,
     /// Kafka's stamp or, without one, the time from which it holds.
     pub stamped_at: DateTime<Utc>,
-    /// What it asks for. Its id is made of where it stands.
+    /// What it asks for. Its id is made of what it says, so one that comes again is the same.
     pub request: Request,
 }
 

@@ -26,8 +26,7 @@ pub(super) fn encounters(rows: &RecordBatch, topics: &Topics) -> Vec<EncounterRe
         // The words of the column are the names of kinds: another is no row.
         let kind = Kind::from_name(&or_empty("kind"))?;
         let stamped_at = time(STAMP_COLUMN, row).unwrap_or(at);
-        let topic = topics.name_of(place.partition);
-        let request = Request {
+        let mut request = Request {
             id: RequestId::default(),
             kind,
             patient: or_empty("patient_id"),
@@ -44,11 +43,13 @@ pub(super) fn encounters(rows: &RecordBatch, topics: &Topics) -> Vec<EncounterRe
             merged: or_empty("merged_id"),
             stay: or_empty("stay"),
             origin: Origin::Topic,
-            by: format!("{topic}, partition {}, offset {}", place.partition.number(), place.offset.0),
+            by: String::new(),
             note: or_empty("note"),
         };
-        // By what it says, where it stands and when it came: a topic that is made anew has its offsets again, and other stamps.
-        let request = Request { by: format!("{} item {}", request.by, place.item.0), ..request }.named(stamped_at);
+        // By what it says alone: a message that comes twice asks for the same.
+        request = request.named(at);
+        let topic = topics.name_of(place.partition);
+        request.by = format!("{topic}, partition {}, offset {}", place.partition.number(), place.offset.0);
         Some(EncounterRecord { place, stamped_at, request })
     };
     places(rows).into_iter().enumerate().filter_map(record).collect()

@@ -176,6 +176,12 @@ impl Place {
             true => Cow::Owned(unescaped(raw, separators)),
             false => Cow::Borrowed(raw),
         };
+        // A time may tell the hour alone (2.A.22); elsewhere ten digits are seconds since 1970.
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let text = match self.is_time && digits == 10 {
+            true => Cow::Owned(format!("{}00{}", &text[..digits], &text[digits..])),
+            false => text,
+        };
         let names_none = |text: &str| zone_of(text).is_none() && !text.ends_with(['Z', 'z']);
         match zone.as_deref().filter(|_| self.is_time && has_time(&text) && names_none(&text)) {
             Some(zone) => Some(Cow::Owned(format!("{text}{zone}"))),

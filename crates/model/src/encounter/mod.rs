@@ -18,7 +18,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,24 +39,28 @@ impl fmt::Display for Version {
 
 /// The requests that were applied, each with its version.
 #[derive(Debug, Clone, Default)]
-pub struct Journal(Vec<(Version, Request)>);
+pub struct Journal {
+    applied: Vec<(Version, Request)>,
+    names: HashSet<RequestId>,
+}
 
 impl Journal {
     /// The requests in the order of their versions.
     #[must_use]
     pub fn new(applied: Vec<(Version, Request)>) -> Self {
-        Self(applied)
+        Self { names: applied.iter().map(|(_, request)| request.id.clone()).collect(), applied }
     }
 
     /// Adds a request that has just been applied.
     pub fn push(&mut self, version: Version, request: Request) {
-        self.0.push((version, request));
+        self.names.insert(request.id.clone());
+        self.applied.push((version, request));
     }
 
     /// Brings `encounters` up to a version: those that were applied between theirs and that one are applied again.
     pub fn bring(&self, encounters: &mut Encounters, to: Version) {
-        let behind = self.0.partition_point(|(version, _)| *version <= encounters.version);
-        for (version, request) in self.0[behind..].iter().take_while(|(version, _)| *version <= to) {
+        let behind = self.applied.partition_point(|(version, _)| *version <= encounters.version);
+        for (version, request) in self.applied[behind..].iter().take_while(|(version, _)| *version <= to) {
             // What was applied once can be again, unless somebody has changed the rows; then it says nothing any more.
             if let Err(reason) = encounters.apply(request) {
                 tracing::error!(%version, reason, "an encounter that was applied cannot be applied again");
@@ -68,14 +72,20 @@ impl Journal {
     /// The request that was applied as a version.
     #[must_use]
     pub fn request(&self, version: Version) -> Option<&Request> {
-        let place = self.0.binary_search_by_key(&version, |(version, _)| *version).ok()?;
-        self.0.get(place).map(|(_, request)| request)
+        let place = self.applied.binary_search_by_key(&version, |(version, _)| *version).ok()?;
+        self.applied.get(place).map(|(_, request)| request)
+    }
+
+    /// Whether a request of this name was applied.
+    #[must_use]
+    pub fn has(&self, id: &RequestId) -> bool {
+        self.names.contains(id)
     }
 
     /// The last version.
     #[must_use]
     pub fn last(&self) -> Version {
-        self.0.last().map(|(version, _)| *version).unwrap_or_default()
+        self.applied.last().map(|(version, _)| *version).unwrap_or_default()
     }
 }
 
@@ -217,6 +227,10 @@ impl Encounters {
 
     fn admit(&mut self, request: &Request, span: Span) -> Result<String, String> {
         let (patient, known) = self.patient(&request.patient);
+        let is_of_topic = request.origin == Origin::Topic;
+        // A topic may tell of a stay after its end, or once more: what was told of the end goes on to hold.
+        let known_end = known.stay_at(span.from).map(|stay| stay.until).filter(|end| is_of_topic && *end < span.until);
+        let span = Span { until: known_end.unwrap_or(span.until), ..span };
         known.stay(span);
         known.learn(span.from, &request.given);
         Ok(self.attach(&patient, &request.given, span))
@@ -231,11 +245,19 @@ impl Encounters {
         let stay = known.stay_at(at).unwrap_or(Span { from: i64::MIN, until: ENDLESS });
         known.stay(stay);
         known.learn(at, &request.given);
-        let rest = Span { from: at, until: stay.until };
+        // A topic may tell of a move after the next one.
+        let next = self.next_attachment(&patient, at).filter(|_| request.origin == Origin::Topic);
+        let rest = Span { from: at, until: next.unwrap_or(stay.until).min(stay.until) };
         if !request.given.device.is_empty() {
             self.let_go(&patient, rest);
         }
         Ok(self.attach(&patient, &request.given, rest))
+    }
+
+    /// When a patient is attached to something next, after a time.
+    fn next_attachment(&self, patient: &str, at: i64) -> Option<i64> {
+        let own = self.devices.values().flatten().filter(|attachment| *attachment.patient == *patient);
+        own.map(|attachment| attachment.span.from).filter(|from| *from > at).min()
     }
 
     fn discharge(&mut self, request: &Request, at: i64) -> Result<String, String> {
