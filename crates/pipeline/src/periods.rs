@@ -65,11 +65,6 @@ pub(super) fn periods(
     };
     let transfers = transfers.iter().map(|(at, patient)| (at.timestamp_micros(), Some(&**patient)));
     let changes = changes.iter().map(|change| (change.at.timestamp_micros(), change.patient.as_deref()));
-    eprintln!(
-        "DBG from {from} now {event_now} behind {behind} transfers {:?} measured {:?}",
-        encounters.changes(from, event_now),
-        measured.iter().take(6).collect::<Vec<_>>()
-    );
     let cuts: BTreeSet<i64> =
         transfers.chain(changes).filter(|(at, patient)| is_first_before(*patient, *at)).map(|(at, _)| at).collect();
     if cuts.is_empty() {
