@@ -36,6 +36,7 @@ mod source_query;
 mod stored;
 mod syntax;
 mod window;
+mod yielding;
 
 pub use batch::{Ages, AgesOf, Closing, Input, Judged, Outcome, PatientAges, Period};
 pub use engine::Engine;
