@@ -228,9 +228,11 @@ impl Encounters {
     fn admit(&mut self, request: &Request, span: Span) -> Result<String, String> {
         let (patient, known) = self.patient(&request.patient);
         let is_of_topic = request.origin == Origin::Topic;
-        // A topic may tell of a stay after its end, or once more: what was told of the end goes on to hold.
-        let known_end = known.stay_at(span.from).map(|stay| stay.until).filter(|end| is_of_topic && *end < span.until);
-        let span = Span { until: known_end.unwrap_or(span.until), ..span };
+        // A topic may tell of a stay's begin after its end, or once more: what was told of the end goes on to hold. One that begins within
+        // a stay is another admission, by a clock that differs a little: nobody who is here may be taken for gone.
+        let is_its_begin = |stay: &Span| stay.from == i64::MIN || span.from <= stay.from;
+        let told = known.stay_at(span.from).filter(|stay| is_of_topic && is_its_begin(stay) && stay.until < span.until);
+        let span = Span { until: told.map_or(span.until, |stay| stay.until), ..span };
         known.stay(span);
         known.learn(span.from, &request.given);
         Ok(self.attach(&patient, &request.given, span))

@@ -271,3 +271,23 @@ fn two_ids_of_one_patient_become_one_from_then_on() {
     let unknown = Request { merged: "TMP9".to_owned(), ..request(Kind::Merge, "P1", "", 12, None) };
     assert_eq!(encounters.apply(&unknown).expect("applied"), "nobody spoke of TMP9 before");
 }
+
+#[test]
+fn a_begin_that_a_topic_tells_late_ends_as_was_told_and_another_admission_does_not() {
+    let of_topic =
+        |kind, patient: &str, minute| Request { origin: Origin::Topic, ..request(kind, patient, "", minute, None) };
+    let mut encounters = Encounters::default();
+    let mut apply = |request: Request| encounters.apply(&request).expect("applied");
+    apply(of_topic(Kind::Discharge, "A", 60));
+    apply(of_topic(Kind::Admit, "A", 0));
+    for kind_and_minute in [(Kind::Admit, 0), (Kind::Discharge, 60), (Kind::Admit, 0)] {
+        apply(of_topic(kind_and_minute.0, "B", kind_and_minute.1));
+    }
+    // Admitted again by a system whose clock is two minutes behind that of who told the discharge.
+    for kind_and_minute in [(Kind::Admit, 0), (Kind::Discharge, 60), (Kind::Admit, 58)] {
+        apply(of_topic(kind_and_minute.0, "C", kind_and_minute.1));
+    }
+    assert_eq!(encounters.presence("A", at(70)), Presence::Left(at(60)));
+    assert_eq!(encounters.presence("B", at(70)), Presence::Left(at(60)));
+    assert_eq!(encounters.presence("C", at(70)), Presence::Here);
+}
