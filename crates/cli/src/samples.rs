@@ -172,9 +172,13 @@ impl Seen {
                 "a record of the form \"{first}\" meets the conditions of \"{other}\" too; the first of them counts"
             ),
         });
-        let columns = job.source.columns.all().iter().filter_map(|column| self.of_column(job, &column.name));
+        // What a form that comes with wardwatch reads beside, nobody wrote.
+        let text = std::fs::read_to_string(&job.file).unwrap_or_default();
+        let is_written = |place: &str| text.contains(place);
+        let columns =
+            job.source.columns.all().iter().filter_map(|column| self.of_column(job, &column.name, &is_written));
         let of_encounters = job.source.forms.iter().filter(|form| form.subject == Subject::Encounters);
-        let said = of_encounters.flat_map(|form| self.of_encounters(form));
+        let said = of_encounters.flat_map(|form| self.of_encounters(form, &is_written));
         self.of_all().into_iter().chain(unmet).chain(both).chain(columns).chain(said).collect()
     }
 
@@ -191,14 +195,19 @@ impl Seen {
     }
 
     /// The places of encounters where no record had anything.
-    fn of_encounters<'s>(&'s self, form: &'s Form) -> impl Iterator<Item = Noted> + 's {
+    fn of_encounters<'s>(
+        &'s self,
+        form: &'s Form,
+        is_written: &'s dyn Fn(&str) -> bool,
+    ) -> impl Iterator<Item = Noted> + 's {
         let is_met = self.forms.contains(&form.name);
         form.columns.all().iter().filter(move |_| is_met).filter_map(|column| {
             let seen = self.said.get(&(form.name.clone(), column.name.clone()));
             let places = column.from.iter().filter(|path| path.beside().is_none()).map(ToString::to_string);
             // Of an own name nothing was said, and what is not told is not told.
             let never: Vec<String> = places
-                .filter(|place| *place != column.name && seen.is_none_or(|seen| !seen.contains(place)))
+                .filter(|place| *place != column.name && is_written(place))
+                .filter(|place| seen.is_none_or(|seen| !seen.contains(place)))
                 .map(|place| format!("\"{place}\""))
                 .collect();
             let message =
@@ -207,7 +216,7 @@ impl Seen {
         })
     }
 
-    fn of_column(&self, job: &Job, column: &str) -> Option<Noted> {
+    fn of_column(&self, job: &Job, column: &str, is_written: &dyn Fn(&str) -> bool) -> Option<Noted> {
         let noted = |name, message| Some(Noted { name, about: About::Column(column.to_owned()), message });
         let has_value = self.columns.contains(column);
         if let Some((path, list)) = self.into_lists.get(column).filter(|_| !has_value) {
@@ -235,9 +244,7 @@ impl Seen {
             let from = column.from.iter().filter(|path| path.beside().is_none());
             from.map(ToString::to_string).chain(column.named.iter().cloned())
         });
-        // What a form that comes with wardwatch reads beside, nobody wrote.
-        let text = std::fs::read_to_string(&job.file).unwrap_or_default();
-        let places = places.filter(|place| text.contains(place.as_str()));
+        let places = places.filter(|place| is_written(place));
         let never: BTreeSet<String> =
             places.filter(|place| !is_seen(place)).map(|place| format!("\"{place}\"")).collect();
         if self.rows == 0 || never.is_empty() {
