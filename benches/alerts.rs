@@ -73,6 +73,8 @@ fn rule(schema: &arrow::datatypes::Schema) -> Rule {
         message: Some(Message::parse("HR {heart_rate:.0} > 120", schema).unwrap()),
         judged: Judged::BySample,
         looks_back: false,
+        source: 0,
+        marker: None,
         vitals: vec!["heart_rate".to_owned()],
         composed: None,
         stale_after: Duration::from_secs(30),

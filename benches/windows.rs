@@ -22,7 +22,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::DateTime;
 use wardwatch::header::{Begin, Emit, RuleHeader, TableHeader};
-use wardwatch::query::{Engine, Input, Limits, QueryFile, QueryKind, Source};
+use wardwatch::query::{Engine, Input, Limits, Progress, QueryFile, QueryKind, Source};
 use wardwatch::terms::{BatchId, Severity, Watermark};
 
 const VITALS: [&str; 7] =
@@ -107,6 +107,7 @@ fn windowed(window: &str) -> QueryFile {
 fn engine(files: Vec<QueryFile>) -> Engine {
     let source = Source {
         table: "vitals",
+        others: Vec::new(),
         schema: schema(),
         key: "patient_id",
         event_time: "event_time",
@@ -136,8 +137,7 @@ fn run(engine: &mut Engine, second: i64, rows: &RecordBatch) -> Duration {
         now,
         event_now: now,
         partition_nows: &BTreeMap::new(),
-        watermark: DateTime::from_timestamp(second - 10, 0).map(Watermark),
-        show_open: false,
+        reached: &[Progress { watermark: DateTime::from_timestamp(second - 10, 0).map(Watermark), show_open: false }],
     };
     let started = Instant::now();
     for outcome in engine.run(&input, &|_| false) {

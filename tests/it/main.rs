@@ -57,6 +57,7 @@ mod shipped_rules;
 mod simulator;
 mod source;
 mod source_sql;
+mod sources;
 mod standby;
 mod store_faults;
 mod stores;

@@ -16,12 +16,16 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 use wardwatch::diagnostic::Diagnostics;
 use wardwatch::event_time::{EventTime, Patience, Seen};
-use wardwatch::frame::{SeenKeys, split_late, without_rows};
+use wardwatch::frame::{Bounds, SeenKeys, split_late, without_rows};
 use wardwatch::header::{Begin, Emit, TableHeader};
-use wardwatch::query::{Engine, Input, Limits, Outcome, QueryFile, QueryKind, Source};
+use wardwatch::query::{Engine, Input, Limits, Outcome, Progress, QueryFile, QueryKind, Source};
 use wardwatch::terms::{BatchId, Partition, Watermark};
 
-const PATIENCE: Patience = Patience { lateness: Duration::from_secs(20), idle_timeout: Duration::from_secs(3_600) };
+const LATENESS: Duration = Duration::from_secs(20);
+
+fn patience() -> Patience {
+    Patience { table: "vitals".into(), lateness: LATENESS, idle_timeout: Duration::from_secs(3_600) }
+}
 
 /// One reading: patient, second, heart rate. A patient is read from the partition `patient % 2`.
 type Reading = (u8, i64, Option<f64>);
@@ -79,6 +83,7 @@ fn table(name: &str, key: &str, text: &str) -> QueryFile {
 fn engine(files: Vec<QueryFile>) -> Result<Engine, Diagnostics> {
     let source = Source {
         table: "vitals",
+        others: Vec::new(),
         schema: schema(),
         key: "patient_id",
         event_time: "event_time",
@@ -125,14 +130,9 @@ impl Job {
     /// `idle` are the partitions of which nothing has come for longer than the idle timeout.
     fn run_with(&mut self, readings: &[(i64, Reading)], watermark: Option<i64>, idle: &BTreeSet<Partition>) {
         let all = rows(readings);
-        let split = split_late(
-            &all,
-            "event_time",
-            PATIENCE.lateness,
-            &self.event_time.watermarks,
-            self.event_time.watermark,
-            DateTime::<Utc>::MAX_UTC,
-        );
+        let bounds = Bounds { lateness: LATENESS, closed: self.event_time.watermark };
+        let (before, now) = (&self.event_time.watermarks, DateTime::<Utc>::MAX_UTC);
+        let split = split_late(&all, "event_time", &|_| bounds, before, now);
         let late: BTreeSet<usize> = split.late.iter().map(|late| late.row).collect();
         let on_time: Vec<(i64, Reading)> =
             readings.iter().enumerate().filter(|(row, _)| !late.contains(row)).map(|(_, reading)| *reading).collect();
@@ -141,9 +141,11 @@ impl Job {
         self.counted.extend(counted);
         let on_time = without_rows(&split.on_time, &doubled);
         self.batch += 1;
+        let active = readings.iter().map(|(_, (patient, ..))| Partition(i32::from(patient % 2))).collect();
         let seen = Seen {
             watermarks: &split.watermarks,
-            active: &readings.iter().map(|(_, (patient, ..))| Partition(i32::from(patient % 2))).collect(),
+            active: &active,
+            with_rows: &active,
             at_end: idle,
             keeps_windows: false,
             partitions: &[Partition(0), Partition(1)].into(),
@@ -151,7 +153,7 @@ impl Job {
             now: DateTime::<Utc>::UNIX_EPOCH,
         };
         self.event_time.active.clear(); // an idle partition has been so for long
-        self.event_time = self.event_time.after(&seen, &PATIENCE);
+        self.event_time = self.event_time.after(&seen, &patience());
         if let Some(second) = watermark {
             self.event_time.watermark = DateTime::from_timestamp(second, 0).map(Watermark);
         }
@@ -171,8 +173,7 @@ impl Job {
             now: DateTime::<Utc>::UNIX_EPOCH,
             event_now: DateTime::<Utc>::UNIX_EPOCH,
             partition_nows: &BTreeMap::new(),
-            watermark: self.event_time.watermark,
-            show_open: false,
+            reached: &[Progress { watermark: self.event_time.watermark, show_open: false }],
         };
         for outcome in self.engine.run(&input, &|_| false) {
             assert_eq!(outcome.trouble, None, "{}", outcome.query);
@@ -385,8 +386,8 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, bool)>> {
 }
 
 fn on_time(readings: &[(i64, Reading)]) -> Vec<(i64, Reading)> {
-    let split =
-        split_late(&rows(readings), "event_time", PATIENCE.lateness, &BTreeMap::new(), None, DateTime::<Utc>::MAX_UTC);
+    let bounds = Bounds { lateness: LATENESS, closed: None };
+    let split = split_late(&rows(readings), "event_time", &|_| bounds, &BTreeMap::new(), DateTime::<Utc>::MAX_UTC);
     let late: BTreeSet<usize> = split.late.iter().map(|late| late.row).collect();
     readings.iter().enumerate().filter(|(row, _)| !late.contains(row)).map(|(_, reading)| *reading).collect()
 }
@@ -478,6 +479,7 @@ proptest! {
 
 /// What the only query of an engine gives on a batch that is on time.
 fn run_one(engine: &mut Engine, batch: u64, all: &RecordBatch, watermark: Option<i64>) -> Outcome {
+    let watermark = watermark.and_then(|second| DateTime::from_timestamp(second, 0)).map(Watermark);
     let input = Input {
         batch: BatchId(batch),
         again: None,
@@ -494,8 +496,7 @@ fn run_one(engine: &mut Engine, batch: u64, all: &RecordBatch, watermark: Option
         now: DateTime::<Utc>::UNIX_EPOCH,
         event_now: DateTime::<Utc>::UNIX_EPOCH,
         partition_nows: &BTreeMap::new(),
-        watermark: watermark.and_then(|second| DateTime::from_timestamp(second, 0)).map(Watermark),
-        show_open: false,
+        reached: &[Progress { watermark, show_open: false }],
     };
     engine.run(&input, &|_| false).remove(0)
 }

@@ -29,6 +29,10 @@ pub struct Rule {
     pub looks_back: bool,
     /// The columns of the source that its condition depends on: where one has no value, nothing is known.
     pub vitals: Vec<String>,
+    /// Of which of the job's sources its samples are, by its place.
+    pub source: usize,
+    /// Where the job has several sources: the column that every record of its own has.
+    pub marker: Option<String>,
     /// Where it is judged on values of several streams: how long one of each of `vitals` counts.
     pub composed: Option<Vec<Duration>>,
     /// After how long without a known sample its episodes are stale.
@@ -98,8 +102,17 @@ impl Rule {
         if self.is_technical() { &[] } else { &self.vitals }
     }
 
+    /// The columns of which a record must have a value to be a sample of it; empty where every record is one.
+    #[must_use]
+    pub fn samples_have(&self) -> &[String] {
+        match self.depends_on() {
+            [] => self.marker.as_slice(),
+            columns => columns,
+        }
+    }
+
     pub(crate) fn set(&self, shape: &Shape) -> Option<SetId> {
-        shape.set(self.depends_on())
+        shape.set(self.samples_have())
     }
 
     /// Whether its values come all the time, so that a record without one tells that a sensor is off.

@@ -18,6 +18,17 @@ impl Columns {
         Self { all, key, event_time }
     }
 
+    /// The same with others behind them: `all` begins with these.
+    pub(super) fn with_others(&self, all: Vec<Column>) -> Self {
+        Self { all, key: self.key, event_time: self.event_time }
+    }
+
+    /// The same, whose values count for so long where nothing is said of it.
+    pub(super) fn with_valid_for(mut self, valid_for: Duration) -> Self {
+        self.all.iter_mut().for_each(|column| column.valid_for = column.valid_for.or(Some(valid_for)));
+        self
+    }
+
     /// All columns, in the order in which queries see them.
     #[must_use]
     pub fn all(&self) -> &[Column] {

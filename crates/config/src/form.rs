@@ -10,6 +10,8 @@ use super::{Columns, Condition, Pattern, SourcePath};
 pub struct Form {
     /// What it is called; empty where the job has only one.
     pub name: String,
+    /// Of which of the job's sources its records are: the first is 0.
+    pub source: usize,
     /// A record is of this form if it meets all of these.
     pub when: Vec<Condition>,
     /// What is taken off before it is read.

@@ -60,8 +60,10 @@ pub struct Trigger {
 pub struct SourceSpec {
     /// librdkafka's `bootstrap.servers`.
     pub brokers: String,
-    /// The topics.
+    /// All topics, those of the other sources included.
     pub topics: TopicSelection,
+    /// Those of the first source.
+    pub own_topics: TopicSelection,
     /// The consumer group under which offsets are shown to lag tools. They are never read back.
     pub group: String,
     /// The name under which queries read the batch's rows.
@@ -93,10 +95,48 @@ pub struct SourceSpec {
     pub keep_rejects: Option<Duration>,
     /// What is handed to librdkafka as it is.
     pub properties: BTreeMap<String, String>,
-    /// The columns a record becomes.
+    /// The columns a record of the first source becomes.
     pub columns: Columns,
-    /// The ways in which records are written, one at least; the first whose conditions a record meets is its own.
+    /// The sources beside the first.
+    pub others: Vec<OtherSource>,
+    /// The columns of all sources together: those of the first, of each other one under [`OtherSource::column`], and one for
+    /// each source that tells whether a row is of it, where there are several. The same as `columns` where there is one.
+    pub frame: Columns,
+    /// The ways in which records are written, one at least; the first of its source whose conditions a record meets is its own.
     pub forms: Vec<Form>,
+}
+
+/// A source beside the first.
+#[derive(Debug, Clone)]
+pub struct OtherSource {
+    /// The name under which queries read it.
+    pub table: String,
+    /// Its topics.
+    pub topics: TopicSelection,
+    /// How far behind a partition's newest event time a row may be.
+    pub lateness: Duration,
+    /// How far an event time may lie ahead of the time at which Kafka stamped the record.
+    pub max_skew: Duration,
+    /// A partition without a record for so long, and with none waiting, no longer holds its windows open.
+    pub idle_timeout: Duration,
+    /// The time zone of times that name none.
+    pub time_zone: Tz,
+    /// The columns of its table; `None` where all of its records are of encounters, and it has no table.
+    pub columns: Option<Columns>,
+}
+
+impl OtherSource {
+    /// What one of its columns is called among those of all sources.
+    #[must_use]
+    pub fn column(&self, name: &str) -> String {
+        format!("{}.{name}", self.table)
+    }
+}
+
+/// The name of the column that tells whether a row is of the source with this table: `true`, or NULL.
+#[must_use]
+pub fn marker(table: &str) -> String {
+    format!("_of.{table}")
 }
 
 impl SourceSpec {
@@ -110,14 +150,48 @@ impl SourceSpec {
         headers.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
-    /// The one form whose records are objects with the columns' values in their fields, or with single vitals, so that others can
-    /// write such; `None` where there is none.
+    /// The one form of the first source, if its records are objects with the columns' values in their fields, or with single vitals, so
+    /// that others can write such; `None` where there is none.
     #[must_use]
     pub fn bare_form(&self) -> Option<&Form> {
-        match &self.forms[..] {
-            [form] if form.is_bare() => Some(form),
-            _ => None,
+        let mut own = self.forms.iter().filter(|form| form.source == 0);
+        let form = own.next().filter(|form| form.is_bare())?;
+        own.next().is_none().then_some(form)
+    }
+
+    /// Of which source the records of a topic are, by its place: the first is 0.
+    #[must_use]
+    pub fn source_of(&self, topic: &str) -> usize {
+        if self.others.is_empty() || self.own_topics.takes(topic) {
+            return 0;
         }
+        self.others.iter().position(|other| other.topics.takes(topic)).map_or(0, |other| other + 1)
+    }
+
+    /// The tables of the sources that have rows, each with the place of its source; that of the first stands first.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, &str)> {
+        let others = (1..).zip(&self.others).filter(|(_, other)| other.columns.is_some());
+        std::iter::once((0, self.table.as_str())).chain(others.map(|(place, other)| (place, other.table.as_str())))
+    }
+
+    /// How long rows of a source may be late.
+    #[must_use]
+    pub fn lateness_of(&self, source: usize) -> Duration {
+        source.checked_sub(1).and_then(|other| self.others.get(other)).map_or(self.lateness, |other| other.lateness)
+    }
+
+    /// After how long without a record a partition of a source is idle.
+    #[must_use]
+    pub fn idle_timeout_of(&self, source: usize) -> Duration {
+        let other = source.checked_sub(1).and_then(|other| self.others.get(other));
+        other.map_or(self.idle_timeout, |other| other.idle_timeout)
+    }
+
+    /// The time zone of a source's times that name none, and how far they may lie ahead of Kafka's stamps.
+    #[must_use]
+    pub fn clock_of(&self, source: usize) -> (Tz, Duration) {
+        let other = source.checked_sub(1).and_then(|other| self.others.get(other));
+        other.map_or((self.time_zone, self.max_skew), |other| (other.time_zone, other.max_skew))
     }
 }
 

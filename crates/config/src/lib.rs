@@ -27,8 +27,8 @@ pub use dashboard::{DashboardSpec, Privacy};
 pub use form::{Counts, CsvFormat, Form, Format, LongForm, SchemaSource, Subject, Undeclared, Unwrap};
 pub use gateway::{GatewaySpec, MqttUrl};
 pub use job::{
-    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, QueryFolder, ReportSpec, SourceSpec, SqlSpec, Start,
-    StoreUrl, Trigger,
+    FEATURE_KINDS, Feature, FeatureKind, GivenQuery, Job, OtherSource, QueryFolder, ReportSpec, SourceSpec, SqlSpec,
+    Start, StoreUrl, Trigger, marker,
 };
 pub use parse::{load, parse};
 pub use path::Template;

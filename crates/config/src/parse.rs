@@ -3,25 +3,19 @@
 mod columns;
 mod form;
 mod overlay;
+mod sources;
 mod written;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use chrono::DateTime;
 use chrono_tz::Tz;
 
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 
 use super::checker::{Checker, not_empty, table_name};
-use super::form::Subject;
-use super::raw::{RawForm, RawIgnore, RawJob, RawReports, RawSource, RawSql, RawTrigger};
-use super::spanned::Spanned;
-use super::topics::TopicSelection;
+use super::raw::{RawJob, RawReports, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration};
-use super::{Job, ReportSpec, SourceSpec, SqlSpec, Start, StoreUrl, Trigger};
-use overlay::Heads;
+use super::{Job, ReportSpec, SqlSpec, StoreUrl, Trigger};
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -101,7 +95,7 @@ impl Checker<'_> {
         let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("job").to_owned();
         let name = self.text_or(raw.name, &stem);
         let trigger = self.trigger(raw.trigger);
-        let source = self.source(raw.source, &name);
+        let source = self.sources(raw.source, raw.sources, &name);
         let store = self.required(raw.store.url, store_url);
         let sql = self.sql(raw.sql);
         let alerts = self.alerts(raw.alerts, raw.notify);
@@ -135,111 +129,6 @@ impl Checker<'_> {
         })
     }
 
-    fn source(&mut self, raw: RawSource, job_name: &str) -> Option<SourceSpec> {
-        let properties = raw
-            .properties
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, self.required(value, |text| Ok(text.to_owned()))?)))
-            .collect();
-        let base = RawForm {
-            name: None,
-            r#use: None,
-            when: None,
-            encounters: None,
-            ignore: raw.ignore.map(RawIgnore::Some),
-            only: raw.only,
-            format: raw.format,
-            csv: raw.csv,
-            pattern: raw.pattern,
-            schema: raw.schema,
-            registry: raw.registry,
-            message: raw.message,
-            unwrap: raw.unwrap,
-            rows: raw.rows,
-            long: raw.long,
-            columns: BTreeMap::new(),
-        };
-        let heads = Heads { key: &raw.key, event_time: &raw.event_time };
-        let (mut columns, mut forms) = self.forms(&base, raw.form, raw.columns, heads).unzip();
-        let attach = match (raw.attach, &mut columns) {
-            (Some(attach), Some(columns)) => {
-                let of_readings = forms.iter_mut().flatten().filter(|form| form.subject == Subject::Readings);
-                of_readings.for_each(|form| form.columns.read_key_as(attach.get_ref()));
-                Some(self.attach(attach, columns))
-            }
-            _ => None,
-        };
-        let attach = match attach {
-            None => None,
-            Some(attach) => Some(attach?),
-        };
-        let dedupe = columns.as_ref().and_then(|columns| self.dedupe(raw.dedupe, columns));
-        let device = match (raw.device, &columns) {
-            (Some(device), Some(columns)) => Some(self.device(device, columns)),
-            // Each device has a clock of its own, whoever it is attached to.
-            (None, Some(columns)) => attach.clone().filter(|attach| *attach != columns.key().name).map(Some),
-            _ => None,
-        };
-        let topics = self.topics(raw.topic, raw.topics, raw.brokers.span());
-        Some(SourceSpec {
-            brokers: self.required(raw.brokers, not_empty)?,
-            topics: topics?,
-            group: self.or_default(raw.group, job_name, not_empty)?,
-            table: self.or_default(raw.table, "vitals", table_name)?,
-            start: self.or_default(raw.start, "earliest", start)?,
-            lateness: self.or_default(raw.lateness, "10s", |text| duration(text, Zero::Allowed))?,
-            max_skew: self.or_default(raw.max_skew, "5m", |text| duration(text, Zero::Allowed))?,
-            idle_timeout: self.or_default(raw.idle_timeout, "30s", |text| duration(text, Zero::Refused))?,
-            retain: self.or_default(raw.retain, "15m", |text| duration(text, Zero::Refused))?,
-            dedupe: dedupe?,
-            device: match device {
-                None => None,
-                Some(device) => Some(device?),
-            },
-            attach,
-            forget_after: self
-                .or_default(raw.forget_after, "24h", |text| duration(text, Zero::Allowed))
-                .map(|after| (!after.is_zero()).then_some(after))?,
-            time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
-            max_record_bytes: self.or_default(raw.max_record_bytes, "1MiB", bytes)?,
-            keep_rejects: self
-                .or_default(raw.keep_rejects, "90d", |text| duration(text, Zero::Allowed))
-                .map(|keep| (!keep.is_zero()).then_some(keep))?,
-            properties,
-            columns: columns?,
-            forms: forms?,
-        })
-    }
-
-    /// `place` is that of the source, for what is said of neither.
-    fn topics(
-        &mut self,
-        topic: Option<Spanned<String>>,
-        topics: Option<Spanned<Vec<Spanned<String>>>>,
-        place: Range<usize>,
-    ) -> Option<TopicSelection> {
-        let place = topics.as_ref().map_or(place, Spanned::span);
-        let texts = match (topic, topics.map(Spanned::into_inner)) {
-            (Some(topic), None) => vec![topic],
-            (None, Some(topics)) if !topics.is_empty() => topics,
-            (Some(topic), Some(_)) => {
-                return self.refuse(topic.span(), "topic and topics are both set; write one of them".to_owned());
-            }
-            (None, _) => {
-                let message = "[source] names no topic; write topic = \"vitals\", topics = [\"vitals\", \"urgent\"], or a \
-                               pattern: topic = \"^ward[0-9]+$\"";
-                return self.refuse(place, message.to_owned());
-            }
-        };
-        let first = texts.first().map_or(place, Spanned::span);
-        let each = texts
-            .into_iter()
-            .map(|text| self.required(text, |text| TopicSelection::of(vec![text.to_owned()]).map(|_| text.to_owned())));
-        let each: Vec<Option<String>> = each.collect();
-        let each = each.into_iter().collect::<Option<Vec<String>>>()?;
-        TopicSelection::of(each).map_err(|message| self.refuse::<()>(first, message)).ok()
-    }
-
     fn sql(&mut self, raw: RawSql) -> Option<SqlSpec> {
         let place = raw.dir.span();
         let dir = self.required(raw.dir, not_empty).map(|dir| self.relative(&dir))?;
@@ -271,16 +160,6 @@ impl Checker<'_> {
             dir: self.relative(&dir),
             time_zone: self.or_default(raw.time_zone, "UTC", time_zone)?,
         })
-    }
-}
-
-fn start(text: &str) -> Result<Start, String> {
-    match text {
-        "earliest" => Ok(Start::Earliest),
-        "latest" => Ok(Start::Latest),
-        _ => DateTime::parse_from_rfc3339(text).map(|time| Start::At(time.to_utc())).map_err(|_| {
-            format!("\"{text}\" is no start; write \"earliest\", \"latest\" or a time such as \"2026-01-01T00:00:00Z\"")
-        }),
     }
 }
 

@@ -24,7 +24,11 @@ pub(super) struct RawJob {
     #[serde(default)]
     pub(super) trigger: RawTrigger,
     /// Where records come from and how they become columns.
-    pub(super) source: RawSource,
+    pub(super) source: Option<Spanned<RawSource>>,
+    /// Several sources, each with a table of its own: vitals, laboratory results, who comes and goes. Without [source], the first of
+    /// them is the job's first.
+    #[serde(default)]
+    pub(super) sources: Vec<Spanned<RawSource>>,
     /// Where results go.
     pub(super) store: RawStore,
     /// The set of queries.
@@ -63,8 +67,8 @@ pub(super) struct RawTrigger {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSource {
-    /// librdkafka's bootstrap.servers: "localhost:9092".
-    pub(super) brokers: Text,
+    /// librdkafka's bootstrap.servers: "localhost:9092". The same for all sources.
+    pub(super) brokers: Option<Text>,
     /// The topic, or a pattern of topics, which begins with ^: "vitals", `^ward[0-9]+\.vitals$`.
     pub(super) topic: Option<Text>,
     /// Several topics: ["heart_data", "oxygen_data"].
@@ -73,10 +77,14 @@ pub(super) struct RawSource {
     pub(super) group: Option<Text>,
     /// The name under which queries read a batch: "vitals".
     pub(super) table: Option<Text>,
-    /// The column that names the patient.
-    pub(super) key: Text,
-    /// The column with the time at which the device measured.
-    pub(super) event_time: Text,
+    /// The column that names the patient, in all sources.
+    pub(super) key: Option<Text>,
+    /// The column with the time at which the device measured, in all sources.
+    pub(super) event_time: Option<Text>,
+    /// Of a source beside the first: its records say who comes, moves and goes; it needs no table.
+    pub(super) encounters: Option<bool>,
+    /// A form that comes with wardwatch, or a file with one, where the source has no other: "hl7v2-adt".
+    pub(super) r#use: Option<Text>,
     /// The column that names the device, where a patient may have several: each has a clock of its own.
     pub(super) device: Option<Text>,
     /// The column with the device or bed, where the table of encounters says which patient a record is of.
@@ -94,8 +102,7 @@ pub(super) struct RawSource {
     /// How far back the table with the rows of the last while reaches: "2m".
     pub(super) retain: Option<Text>,
     /// Rows that agree in these columns and in the event time are one.
-    #[serde(default)]
-    pub(super) dedupe: Vec<Text>,
+    pub(super) dedupe: Option<Spanned<Vec<Text>>>,
     /// The time zone of times that name none: "Europe/Berlin".
     pub(super) time_zone: Option<Text>,
     /// A record longer than this is a reject: "1MiB".
@@ -103,9 +110,9 @@ pub(super) struct RawSource {
     /// So long rejects are kept: "90d"; "0s" is for ever.
     pub(super) keep_rejects: Option<Text>,
     /// Handed to librdkafka as they are.
-    #[serde(default)]
-    pub(super) properties: BTreeMap<String, Text>,
+    pub(super) properties: Option<BTreeMap<String, Text>>,
     /// The columns that a record becomes.
+    #[serde(default)]
     pub(super) columns: BTreeMap<Text, RawColumn>,
     /// json, csv, hl7v2, text, avro or protobuf.
     pub(super) format: Option<Text>,
@@ -135,7 +142,7 @@ pub(super) struct RawSource {
 }
 
 /// One way in which records are written; what it does not say is as the source says.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawForm {
     /// What it is called.

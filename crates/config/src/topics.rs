@@ -46,6 +46,17 @@ impl TopicSelection {
         Ok(Self(selected))
     }
 
+    /// These, and those of others.
+    ///
+    /// # Errors
+    /// What both name.
+    pub fn and(&self, others: &Self) -> Result<Self, String> {
+        match others.0.iter().find(|other| self.0.contains(other)) {
+            Some(twice) => Err(twice.to_string()),
+            None => Ok(Self(self.0.iter().chain(&others.0).cloned().collect())),
+        }
+    }
+
     /// Whether `topic` is read. Those that Kafka keeps for itself, and other tools for themselves, begin with two underscores and
     /// meet no pattern.
     #[must_use]

@@ -1,15 +1,15 @@
 //! The rows of the last while.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use chrono::{DateTime, Utc};
 
-use wardwatch_model::event_time::Watermarks;
 use wardwatch_model::record::{PARTITION_COLUMN, STAMP_COLUMN};
-use wardwatch_model::terms::{Partition, Watermark};
+use wardwatch_model::terms::Partition;
 
 /// Small batches are put together up to this many rows, so that reading them costs little.
 const CHUNK: usize = 8_192;
@@ -30,7 +30,6 @@ pub struct History {
     key: String,
     event_time: String,
     retain: i64,
-    lateness: i64,
     chunks: VecDeque<Chunk>,
     clocks: HashMap<Box<str>, Vec<Clocks>>,
     /// The newest stamp.
@@ -60,33 +59,31 @@ struct Chunk {
 impl History {
     /// An empty history, of rows with the patient in `key`.
     #[must_use]
-    pub fn new(key: &str, event_time: &str, retain: Duration, lateness: Duration) -> Self {
+    pub fn new(key: &str, event_time: &str, retain: Duration) -> Self {
         Self {
             key: key.to_owned(),
             event_time: event_time.to_owned(),
             retain: micros(retain),
-            lateness: micros(lateness),
             chunks: VecDeque::new(),
             clocks: HashMap::new(),
             reached: i64::MIN,
         }
     }
 
-    /// Lets go of rows that were too old before `rows`, and adds those. `watermarks` are those before `rows`.
-    pub fn add(&mut self, rows: &RecordBatch, watermarks: &Watermarks) {
-        self.let_go(watermarks);
+    /// Lets go of rows that were too old before `rows`, and adds those. `newest` is the newest event time of each partition before
+    /// `rows`.
+    pub fn add(&mut self, rows: &RecordBatch, newest: &BTreeMap<Partition, DateTime<Utc>>) {
+        self.let_go(newest);
         if rows.num_rows() > 0 {
             self.note(rows);
             self.append(rows.clone());
         }
     }
 
-    fn let_go(&mut self, watermarks: &Watermarks) {
-        let cutoff = |watermark: &Watermark| {
-            watermark.0.timestamp_micros().saturating_add(self.lateness).saturating_sub(self.retain)
-        };
+    fn let_go(&mut self, newest: &BTreeMap<Partition, DateTime<Utc>>) {
+        let cutoff = |newest: &DateTime<Utc>| newest.timestamp_micros().saturating_sub(self.retain);
         let cutoffs: Vec<(Partition, i64)> =
-            watermarks.iter().map(|(partition, watermark)| (*partition, cutoff(watermark))).collect();
+            newest.iter().map(|(partition, newest)| (*partition, cutoff(newest))).collect();
         let Some(last) = cutoffs.iter().map(|(_, cutoff)| *cutoff).max() else { return };
         let (reached, retain) = (self.reached, self.retain);
         self.clocks.retain(|_, clocks| {
@@ -243,11 +240,11 @@ mod tests {
     }
 
     fn history() -> History {
-        History::new("patient_id", "event_time", Duration::from_secs(60), Duration::from_secs(10))
+        History::new("patient_id", "event_time", Duration::from_secs(60))
     }
 
-    fn reached(second: i64) -> Watermarks {
-        Watermarks::from([(Partition(0), Watermark(DateTime::from_timestamp(second, 0).expect("a time")))])
+    fn reached(second: i64) -> BTreeMap<Partition, DateTime<Utc>> {
+        BTreeMap::from([(Partition(0), DateTime::from_timestamp(second, 0).expect("a time"))])
     }
 
     /// The seconds of a patient's rows.
@@ -269,10 +266,10 @@ mod tests {
             rows(&of)
         };
         let mut history = history();
-        history.add(&punctual(0..100), &Watermarks::new());
+        history.add(&punctual(0..100), &BTreeMap::new());
         assert_eq!(seconds(&history, "P1"), Vec::from_iter(0..100));
         // The newest was 99, so rows from 39 on stay.
-        history.add(&punctual(100..400), &reached(89));
+        history.add(&punctual(100..400), &reached(99));
         assert_eq!(seconds(&history, "P1"), Vec::from_iter(39..400));
     }
 
@@ -283,7 +280,7 @@ mod tests {
         for second in 10_000..10_300 {
             let (behind, other) = (second - 3_600, second - 20);
             let batch = [("P1", second, second), ("P2", behind, second), ("P3", second, second), ("P3", other, second)];
-            history.add(&rows(&batch), &reached(second - 1 - 10));
+            history.add(&rows(&batch), &reached(second - 1));
             let first_of = |patient: &str| seconds(&history, patient)[0];
             if second > 10_150 {
                 // What is further back is let go of, now and then.
@@ -298,9 +295,9 @@ mod tests {
     #[test]
     fn what_has_been_silent_goes_as_its_partition_does() {
         let mut history = history();
-        history.add(&rows(&[("P2", 0, 3_600)]), &Watermarks::new());
+        history.add(&rows(&[("P2", 0, 3_600)]), &BTreeMap::new());
         for second in 3_601..3_700 {
-            history.add(&rows(&[("P1", second, second)]), &reached(second - 1 - 10));
+            history.add(&rows(&[("P1", second, second)]), &reached(second - 1));
         }
         assert_eq!(seconds(&history, "P2"), Vec::<i64>::new());
         assert_eq!(history.clocks.len(), 1);
@@ -311,7 +308,7 @@ mod tests {
         let mut history = history();
         let uploaded = |from: i64| rows(&Vec::from_iter((from..from + 600).map(|second| ("P1", second, 100_000))));
         for from in (0..6_000).step_by(600) {
-            history.add(&uploaded(from), &reached(from - 11));
+            history.add(&uploaded(from), &reached(from - 1));
         }
         assert!(seconds(&history, "P1").len() <= 600 + 120, "{}", seconds(&history, "P1").len());
     }

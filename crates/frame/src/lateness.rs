@@ -28,11 +28,20 @@ pub struct Split {
     pub spans: BTreeMap<Partition, Span>,
 }
 
+/// When rows of a partition are late.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// So far behind the newest event time a row may be.
+    pub lateness: Duration,
+    /// By when the windows of its source have closed.
+    pub closed: Option<Watermark>,
+}
+
 /// Splits `rows` into those on time and those that are late.
 ///
 /// A row is late iff its event time is before the watermark that its partition had reached at that record: the running
-/// maximum of event times less `lateness`, and at least `closed`, by which windows have closed while the partition was
-/// idle. Equal is on time. So any batching splits alike. An event time ahead of the time at which Kafka stamped the
+/// maximum of event times less the lateness of its source, and at least the time by which that one's windows have closed while the
+/// partition was idle. Equal is on time. So any batching splits alike. An event time ahead of the time at which Kafka stamped the
 /// record, or of the batch's `now`, moves the watermark no further than that, so that a device whose clock is wrong moves
 /// only itself, also where it stamps its records by that clock. (What `now` bounds is a matter of batches.)
 /// Shape: both parts keep the order; together they are `rows`. Errors: none; rows without an event time were rejected
@@ -41,9 +50,8 @@ pub struct Split {
 pub fn split_late(
     rows: &RecordBatch,
     event_time: &str,
-    lateness: Duration,
+    bounds: &dyn Fn(Partition) -> Bounds,
     before: &Watermarks,
-    closed: Option<Watermark>,
     now: DateTime<Utc>,
 ) -> Split {
     let partitions = rows[PARTITION_COLUMN].as_primitive::<Int32Type>();
@@ -51,22 +59,25 @@ pub fn split_late(
         (rows[OFFSET_COLUMN].as_primitive::<Int64Type>(), rows[ITEM_COLUMN].as_primitive::<Int32Type>());
     let stamps = rows[STAMP_COLUMN].as_primitive::<TimestampMicrosecondType>();
     let times = rows[event_time].as_primitive::<TimestampMicrosecondType>();
-    let lateness = i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX);
-    let closed = closed.map_or(i64::MIN, micros);
     let now = now.timestamp_micros();
 
     let mut reached: BTreeMap<i32, Reached> = BTreeMap::new();
     let mut late = Vec::new();
     for row in 0..rows.num_rows() {
         let (partition, time) = (partitions.value(row), times.value(row));
-        let reached = reached.entry(partition).or_insert_with(|| Reached {
-            watermark: before.get(&Partition(partition)).map_or(i64::MIN, |watermark| micros(*watermark)),
-            oldest: time,
-            newest: time,
+        let reached = reached.entry(partition).or_insert_with(|| {
+            let Bounds { lateness, closed } = bounds(Partition(partition));
+            Reached {
+                watermark: before.get(&Partition(partition)).map_or(i64::MIN, |watermark| micros(*watermark)),
+                oldest: time,
+                newest: time,
+                lateness: i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX),
+                closed: closed.map_or(i64::MIN, micros),
+            }
         });
         reached.oldest = reached.oldest.min(time);
         reached.newest = reached.newest.max(time);
-        let missed = reached.watermark.max(closed);
+        let missed = reached.watermark.max(reached.closed);
         if time < missed {
             late.push(LateRow {
                 row,
@@ -80,7 +91,7 @@ pub fn split_late(
             });
         } else {
             let believable = if stamps.is_valid(row) { time.min(stamps.value(row)).min(now) } else { time.min(now) };
-            reached.watermark = reached.watermark.max(believable.saturating_sub(lateness));
+            reached.watermark = reached.watermark.max(believable.saturating_sub(reached.lateness));
         }
     }
 
@@ -136,6 +147,8 @@ struct Reached {
     watermark: i64,
     oldest: i64,
     newest: i64,
+    lateness: i64,
+    closed: i64,
 }
 
 /// `rows` without those at the places `gone`.
@@ -191,9 +204,13 @@ mod tests {
         pairs.iter().map(|(partition, second)| (Partition(*partition), mark(*second))).collect()
     }
 
+    fn bounds(closed: Option<Watermark>) -> impl Fn(Partition) -> Bounds {
+        move |_| Bounds { lateness: Duration::from_secs(10), closed }
+    }
+
     fn split(batch: &[(i32, i64, Option<i64>)], before: &Watermarks, closed: Option<i64>) -> Split {
         let now = mark(1_000_000).0;
-        split_late(&rows(batch), "event_time", Duration::from_secs(10), before, closed.map(mark), now)
+        split_late(&rows(batch), "event_time", &bounds(closed.map(mark)), before, now)
     }
 
     #[test]
@@ -215,7 +232,7 @@ mod tests {
     #[test]
     fn a_clock_in_the_future_that_stamps_records_too_moves_the_watermark_no_further_than_now() {
         let ahead = rows(&[(0, 3_400, Some(3_400)), (0, 95, Some(101))]);
-        let found = split_late(&ahead, "event_time", Duration::from_secs(10), &marks(&[]), None, mark(100).0);
+        let found = split_late(&ahead, "event_time", &bounds(None), &marks(&[]), mark(100).0);
         assert!(found.late.is_empty());
         assert_eq!(found.watermarks, marks(&[(0, 90)]));
     }

@@ -15,4 +15,4 @@ pub use crossing::{CrossingError, from_polars_frame, to_polars_frame};
 pub use duplicates::{SeenKeys, without_rows};
 pub use features::{Features, schema_with};
 pub use history::History;
-pub use lateness::{Split, late_of_all, late_records, split_late};
+pub use lateness::{Bounds, Split, late_of_all, late_records, split_late};

@@ -1,6 +1,7 @@
 //! How far the job as a whole has got in event time: when windows close, and what time it is for the devices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,15 +11,24 @@ use crate::terms::{Partition, Watermark};
 /// The watermark of each partition that has one.
 pub type Watermarks = BTreeMap<Partition, Watermark>;
 
-/// Event time after a batch. All of it is in the store.
+/// The watermarks of the sources beside the first, by their tables.
+pub type OtherWatermarks = BTreeMap<Arc<str>, Watermark>;
+
+/// Event time after a batch. All of it is in the store, but for what a partition is waited for by, which is known better after a while.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventTime {
     /// How far each partition has got.
     pub watermarks: Watermarks,
     /// The frozen time of the last batch that had records of a partition.
     pub active: BTreeMap<Partition, DateTime<Utc>>,
-    /// The least of the live partitions' watermarks: windows that end by it have closed. It only moves forward.
+    /// The frozen time of the last batch since the start that had rows of a partition: heartbeats, and what cannot be read, are records
+    /// for which no window waits.
+    pub with_rows: BTreeMap<Partition, DateTime<Utc>>,
+    /// The least of the watermarks of the first source's live partitions: its windows that end by it have closed. It only moves
+    /// forward.
     pub watermark: Option<Watermark>,
+    /// The same of the other sources that have got anywhere, by their tables.
+    pub others: OtherWatermarks,
     /// The devices' time: the newest event time, moved on by our clock while nothing comes. It only moves forward.
     pub now: Option<DateTime<Utc>>,
 }
@@ -30,6 +40,8 @@ pub struct Seen<'a> {
     pub watermarks: &'a Watermarks,
     /// The partitions of which it has records.
     pub active: &'a BTreeSet<Partition>,
+    /// Those of them of which it has rows.
+    pub with_rows: &'a BTreeSet<Partition>,
     /// The partitions of which nothing waits to be read.
     pub at_end: &'a BTreeSet<Partition>,
     /// Whether windows wait for more all the same.
@@ -42,71 +54,132 @@ pub struct Seen<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// How patient to be.
-#[derive(Debug, Clone, Copy)]
+/// How patient to be with a source.
+#[derive(Debug, Clone)]
 pub struct Patience {
+    /// Its table.
+    pub table: Arc<str>,
     /// How far behind the newest event time a row may be.
     pub lateness: Duration,
     /// A partition at its end is idle when this time has passed since its last record.
     pub idle_timeout: Duration,
 }
 
+/// How patient to be with each source, and whose partitions are.
+pub trait Sources {
+    /// Each source, the first one first.
+    fn patience(&self) -> &[Patience];
+    /// The place of a partition's source.
+    fn source_of(&self, partition: Partition) -> usize;
+}
+
+/// A source that is the only one.
+impl Sources for Patience {
+    fn patience(&self) -> &[Patience] {
+        std::slice::from_ref(self)
+    }
+
+    fn source_of(&self, _: Partition) -> usize {
+        0
+    }
+}
+
+/// How patient to be with a partition.
+fn patience_of(sources: &dyn Sources, partition: Partition) -> &Patience {
+    let all = sources.patience();
+    all.get(sources.source_of(partition)).unwrap_or(&all[0])
+}
+
 impl EventTime {
     /// Event time after a batch.
     ///
-    /// The watermark is the minimum over live partitions. A partition is live unless it is at its end and idle; one that
+    /// A source's watermark is the minimum over its live partitions. A partition is live unless it is at its end and idle; one that
     /// has records waiting is live however long it takes to read them.
     #[must_use]
-    pub fn after(&self, seen: &Seen<'_>, patience: &Patience) -> Self {
+    pub fn after(&self, seen: &Seen<'_>, sources: &dyn Sources) -> Self {
         let mut active = self.active.clone();
         active.extend(seen.active.iter().map(|partition| (*partition, seen.now)));
-        let after = Self { watermarks: seen.watermarks.clone(), active, ..self.clone() };
-        let mut live = seen.partitions.iter().filter(|partition| after.is_live(**partition, seen, patience)).peekable();
-        let least = match live.peek() {
-            None => None,
-            // A live partition of which nothing is known yet holds everything back.
-            Some(_) => live.map(|partition| after.watermarks.get(partition).copied()).min().flatten(),
-        };
-        let now = after.partition_nows(seen, patience).into_values().max();
-        Self { watermark: self.watermark.max(least), now: self.now.max(now), ..after }
+        let mut with_rows = self.with_rows.clone();
+        with_rows.extend(seen.with_rows.iter().map(|partition| (*partition, seen.now)));
+        let mut after = Self { watermarks: seen.watermarks.clone(), active, with_rows, ..self.clone() };
+        for (place, source) in sources.patience().iter().enumerate() {
+            let own = seen.partitions.iter().filter(|partition| sources.source_of(**partition) == place);
+            let mut live = own.filter(|partition| after.is_live(**partition, seen, source)).peekable();
+            let least = match live.peek() {
+                None => None,
+                // A live partition of which nothing is known yet holds everything back.
+                Some(_) => live.map(|partition| after.watermarks.get(partition).copied()).min().flatten(),
+            };
+            if place == 0 {
+                after.watermark = self.watermark.max(least);
+            } else if let Some(least) = least {
+                let known = after.others.entry(Arc::clone(&source.table)).or_insert(least);
+                *known = (*known).max(least);
+            }
+        }
+        let now = after.partition_nows(seen, sources).into_values().max();
+        Self { now: self.now.max(now), ..after }
     }
 
-    /// The partition for which windows wait, and how far its newest event time is behind the devices' time. One that has been idle for
-    /// too long is behind the watermark, and holds nothing.
+    /// By when the windows of the source at this place have closed.
     #[must_use]
-    pub fn slowest(&self, patience: &Patience) -> Option<(Partition, TimeDelta)> {
+    pub fn watermark_of(&self, source: usize, sources: &dyn Sources) -> Option<Watermark> {
+        if source == 0 {
+            return self.watermark;
+        }
+        self.others.get(&sources.patience().get(source)?.table).copied()
+    }
+
+    /// The partition of the first source for which its windows wait, and how far its newest event time is behind the devices' time. One
+    /// that has been idle for too long is behind the watermark, and holds nothing.
+    #[must_use]
+    pub fn slowest(&self, sources: &dyn Sources) -> Option<(Partition, TimeDelta)> {
         let (watermark, now) = self.watermark.zip(self.now)?;
-        let holding = self.watermarks.iter().filter(|(_, own)| **own >= watermark);
+        let own = self.watermarks.iter().filter(|(partition, _)| sources.source_of(**partition) == 0);
+        let holding = own.filter(|(_, own)| **own >= watermark);
         let (partition, least) = holding.min_by_key(|(_, own)| **own)?;
-        Some((*partition, now - least.0.checked_add_signed(delta(patience.lateness))?))
+        Some((*partition, now - least.0.checked_add_signed(delta(sources.patience()[0].lateness))?))
     }
 
-    /// Whether nothing has come from any partition for the idle timeout.
+    /// Whether nothing has come from any partition of a source for its idle timeout.
     #[must_use]
-    pub fn is_silent(&self, seen: &Seen<'_>, patience: &Patience) -> bool {
-        !self.active.is_empty() && !seen.partitions.iter().any(|partition| self.is_live(*partition, seen, patience))
+    pub fn is_silent(&self, source: usize, seen: &Seen<'_>, sources: &dyn Sources) -> bool {
+        let is_own = |partition: &Partition| sources.source_of(*partition) == source;
+        let patience = sources.patience();
+        let patience = patience.get(source).unwrap_or(&patience[0]);
+        self.active.keys().any(is_own)
+            && !seen.partitions.iter().any(|partition| is_own(partition) && self.is_live(*partition, seen, patience))
     }
 
     fn is_live(&self, partition: Partition, seen: &Seen<'_>, patience: &Patience) -> bool {
         if seen.keeps_windows || !seen.at_end.contains(&partition) {
             return true;
         }
-        let since = self.active.get(&partition).copied().or(seen.waiting_since);
+        let of_before = || self.active.get(&partition).filter(|_| self.watermarks.contains_key(&partition));
+        let since = self.with_rows.get(&partition).or_else(of_before).copied().or(seen.waiting_since);
         since.is_some_and(|since| silent_for(since, seen.now) < delta(patience.idle_timeout))
+    }
+
+    /// The newest event time of each partition.
+    #[must_use]
+    pub fn newest(&self, sources: &dyn Sources) -> BTreeMap<Partition, DateTime<Utc>> {
+        let newest = |(partition, watermark): (&Partition, &Watermark)| {
+            let lateness = delta(patience_of(sources, *partition).lateness);
+            Some((*partition, watermark.0.checked_add_signed(lateness)?))
+        };
+        self.watermarks.iter().filter_map(newest).collect()
     }
 
     /// The devices' time of each partition: its newest event time, and the time that has passed since where nothing
     /// waits to be read.
     #[must_use]
-    pub fn partition_nows(&self, seen: &Seen<'_>, patience: &Patience) -> BTreeMap<Partition, DateTime<Utc>> {
-        let of = |(partition, watermark): (&Partition, &Watermark)| {
-            let newest = watermark.0.checked_add_signed(delta(patience.lateness))?;
-            let silent = self.active.get(partition).filter(|_| seen.at_end.contains(partition));
-            let now =
-                newest.checked_add_signed(silent.map_or(TimeDelta::zero(), |active| silent_for(*active, seen.now)));
-            Some((*partition, now?))
+    pub fn partition_nows(&self, seen: &Seen<'_>, sources: &dyn Sources) -> BTreeMap<Partition, DateTime<Utc>> {
+        let of = |(partition, newest): (Partition, DateTime<Utc>)| {
+            let silent = self.active.get(&partition).filter(|_| seen.at_end.contains(&partition));
+            let passed = silent.map_or(TimeDelta::zero(), |active| silent_for(*active, seen.now));
+            Some((partition, newest.checked_add_signed(passed)?))
         };
-        self.watermarks.iter().filter_map(of).collect()
+        self.newest(sources).into_iter().filter_map(of).collect()
     }
 }
 
@@ -131,7 +204,10 @@ fn delta(length: Duration) -> TimeDelta {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { lateness: Duration::from_secs(10), idle_timeout: Duration::from_secs(30) };
+    fn patience(table: &str, lateness: u64, idle_timeout: u64) -> Patience {
+        let (lateness, idle_timeout) = (Duration::from_secs(lateness), Duration::from_secs(idle_timeout));
+        Patience { table: table.into(), lateness, idle_timeout }
+    }
 
     fn second(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).expect("a time")
@@ -143,26 +219,29 @@ mod tests {
     /// The watermark, the devices' time and whether there is silence after each batch.
     fn run(batches: &[Batch<'_>]) -> Vec<(Option<i64>, Option<i64>, bool)> {
         let partitions: BTreeSet<Partition> = [Partition(0), Partition(1)].into();
+        let sources = patience("vitals", 10, 30);
         let mut event_time = EventTime::default();
         let mut found = Vec::new();
         for (now, reached, at_end) in batches {
             let mut watermarks = event_time.watermarks.clone();
+            let active = &reached.iter().map(|(partition, _)| Partition(*partition)).collect();
             watermarks.extend(reached.iter().map(|(p, time)| (Partition(*p), Watermark(second(time - 10)))));
             let seen = Seen {
                 watermarks: &watermarks,
-                active: &reached.iter().map(|(partition, _)| Partition(*partition)).collect(),
+                active,
+                with_rows: &reached.iter().map(|(partition, _)| Partition(*partition)).collect(),
                 at_end: &at_end.iter().map(|partition| Partition(*partition)).collect(),
                 keeps_windows: false,
                 partitions: &partitions,
                 waiting_since: Some(second(990)),
                 now: second(*now),
             };
-            event_time = event_time.after(&seen, &PATIENCE);
+            event_time = event_time.after(&seen, &sources);
             let seconds = |time: DateTime<Utc>| time.timestamp();
             found.push((
                 event_time.watermark.map(|watermark| seconds(watermark.0)),
                 event_time.now.map(seconds),
-                event_time.is_silent(&seen, &PATIENCE),
+                event_time.is_silent(0, &seen, &sources),
             ));
         }
         found
@@ -197,5 +276,69 @@ mod tests {
         let found = run(&[(1000, &[(0, 500), (1, 490)], &[0, 1]), (1029, &[], &[0, 1]), (1031, &[], &[0, 1])]);
         assert_eq!(found[1], (Some(480), Some(529), false));
         assert_eq!(found[2], (Some(480), Some(531), true));
+    }
+
+    /// Partition 0 is of the first source, 1 of the second.
+    struct Two([Patience; 2]);
+
+    impl Sources for Two {
+        fn patience(&self) -> &[Patience] {
+            &self.0
+        }
+
+        fn source_of(&self, partition: Partition) -> usize {
+            usize::from(partition.0 == 1)
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_behind_holds_its_own_windows_only() {
+        let sources = Two([patience("vitals", 10, 30), patience("labs", 3600, 600)]);
+        let partitions: BTreeSet<Partition> = [Partition(0), Partition(1)].into();
+        let watermarks = [(Partition(0), Watermark(second(90_000))), (Partition(1), Watermark(second(40_000)))].into();
+        let seen = Seen {
+            watermarks: &watermarks,
+            active: &partitions,
+            with_rows: &partitions,
+            at_end: &partitions,
+            keeps_windows: false,
+            partitions: &partitions,
+            waiting_since: None,
+            now: second(100_000),
+        };
+        let after = EventTime::default().after(&seen, &sources);
+        assert_eq!(after.watermark, Some(Watermark(second(90_000))));
+        assert_eq!(after.others, [("labs".into(), Watermark(second(40_000)))].into());
+        assert_eq!(after.newest(&sources)[&Partition(1)], second(43_600));
+        // After a minute the first is silent, and the second, which is seldom written, is not.
+        let nothing = BTreeSet::new();
+        let later = Seen { active: &nothing, with_rows: &nothing, now: second(100_060), ..seen };
+        let after = after.after(&later, &sources);
+        assert_eq!([0, 1].map(|source| after.is_silent(source, &later, &sources)), [true, false]);
+    }
+
+    #[test]
+    fn no_window_waits_for_a_partition_whose_records_are_no_rows() {
+        let sources = patience("vitals", 10, 30);
+        let both: BTreeSet<Partition> = [Partition(0), Partition(1)].into();
+        let first: BTreeSet<Partition> = [Partition(0)].into();
+        let mut event_time = EventTime::default();
+        let mut found = Vec::new();
+        for now in [1000, 1010, 1020, 1030] {
+            let watermarks = [(Partition(0), Watermark(second(now - 500)))].into();
+            let seen = Seen {
+                watermarks: &watermarks,
+                active: &both,
+                with_rows: &first,
+                at_end: &both,
+                keeps_windows: false,
+                partitions: &both,
+                waiting_since: Some(second(990)),
+                now: second(now),
+            };
+            event_time = event_time.after(&seen, &sources);
+            found.push(event_time.watermark.map(|watermark| watermark.0.timestamp()));
+        }
+        assert_eq!(found, [None, None, Some(520), Some(530)], "heartbeats of partition 1 hold nothing");
     }
 }

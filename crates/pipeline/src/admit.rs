@@ -12,11 +12,12 @@ use wardwatch_ingest::source::MicroBatch;
 use wardwatch_model::event_time::{EventTime, Seen};
 use wardwatch_model::record::{Artefact, Unattached};
 use wardwatch_model::terms::{BatchId, Partition};
+use wardwatch_sql::Progress;
 use wardwatch_store::{AttachedLater, ReplayAnswer};
 
 use super::attaching::attached_later;
 use super::leaving::Leaving;
-use super::memory::{Rows, patience};
+use super::memory::Rows;
 use super::plan::Plan;
 use super::replays::Again;
 use super::state::JobState;
@@ -51,8 +52,8 @@ pub(super) struct AdmittedBatch {
     pub(super) samples: Samples,
     /// How far each partition has got, by Kafka's stamps.
     pub(super) arrivals: Arrivals,
-    /// Whether windows that are open are to be given out.
-    pub(super) show_open: bool,
+    /// How far each source with a table has got, and whether its windows that are open are to be given out.
+    pub(super) reached: Vec<Progress>,
     /// Whether it is committed though it leaves nothing behind, so that others see that the job runs.
     pub(super) shows_life: bool,
 }
@@ -87,20 +88,21 @@ impl AdmittedBatch {
         let seen = Seen {
             watermarks: &rows.watermarks,
             active: &active,
+            with_rows: &rows.spans.keys().copied().collect(),
             at_end: &batch.at_end,
             keeps_windows: batch.keeps_windows,
             partitions: &batch.partitions,
             waiting_since: state.waiting_since,
             now,
         };
-        let patience = patience(&plan.job.source);
-        let event_time = state.memory.event_time.after(&seen, &patience);
+        let sources = plan.sources();
+        let event_time = state.memory.event_time.after(&seen, &sources);
         let Again { rows: again, late, nobodys, artefacts: artefacts_again, answers } =
             Again::of(plan, state.replays.take(), (&state.memory, &state.attaching), now);
         rows.late.extend(late);
         unattached.extend(nobodys);
         let id = state.last_batch.next();
-        let slowest = event_time.slowest(&patience).filter(|(partition, _)| {
+        let slowest = event_time.slowest(&sources).filter(|(partition, _)| {
             batch.at_end.contains(partition) || state.memory.streams.has_reached(*partition, now - READ_UP_TO_NOW)
         });
         state.coverage.note_late(plan, &rows, slowest, now);
@@ -117,9 +119,9 @@ impl AdmittedBatch {
         Self {
             id,
             now,
-            show_open: event_time.is_silent(&seen, &patience),
+            reached: sources.progress(&event_time, &|source| event_time.is_silent(source, &seen, &sources)),
             shows_life: false,
-            partition_nows: event_time.partition_nows(&seen, &patience),
+            partition_nows: event_time.partition_nows(&seen, &sources),
             arrivals,
             event_time,
             decoded,
@@ -133,6 +135,11 @@ impl AdmittedBatch {
             rows,
             batch,
         }
+    }
+
+    /// Has windows that are open be given out, whatever may come.
+    pub(super) fn show_open(&mut self) {
+        self.reached.iter_mut().for_each(|reached| reached.show_open = true);
     }
 
     pub(crate) fn event_now(&self) -> DateTime<Utc> {

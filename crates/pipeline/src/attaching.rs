@@ -86,7 +86,7 @@ impl Attaching {
             looked: None,
             answers: Vec::new(),
             nobody: Nobody::default(),
-            waiting: Waiting::new(frame_schema(&plan.job.source.columns), &plan.topics),
+            waiting: Waiting::new(frame_schema(&plan.job.source.frame), &plan.topics),
         }
     }
 

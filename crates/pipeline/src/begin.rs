@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMicrosecondArray, UInt64Array, new_null_array,
 };
 use arrow::compute::{cast, take};
@@ -89,10 +89,13 @@ pub(super) fn begin(
     if rules.is_empty() {
         return Vec::new();
     }
-    let last = plan.engine.last_values(state.claimed.keys().copied());
     let mut begun = Vec::new();
+    let mut by_source = BTreeMap::new();
     for rule in rules {
-        let frame = match &last {
+        let last = by_source
+            .entry(rule.source)
+            .or_insert_with(|| plan.engine.last_values(rule.source, state.claimed.keys().copied()));
+        let frame = match &*last {
             Ok(Some(last)) => frame(&rule, last, admitted, plan, state),
             Ok(None) => Ok(None),
             Err(failure) => Err(QueryFailure(failure.0.clone())),
@@ -186,7 +189,7 @@ fn frame(
         .collect();
     let columns: Vec<LastColumn<'_>> =
         last.schema_ref().fields().iter().filter_map(|field| LastColumn::of(last, field.name())).collect();
-    let twin = |name: &str| plan.job.source.columns.get(name).and_then(|column| column.doubtful_name());
+    let twin = |name: &str| plan.job.source.frame.get(name).and_then(|column| column.doubtful_name());
     let tells = |name: &str| {
         let is_of = |vital: &String| {
             vital == name || twin(vital).as_deref() == Some(name) || twin(name).as_ref() == Some(vital)
@@ -214,7 +217,7 @@ fn frame(
         return Ok(None);
     }
     rows.sort_by_key(|row| row.at);
-    rows_of(&admitted.rows.all.schema(), last, &columns, &rows, plan).map(Some)
+    rows_of(&admitted.rows.all.schema(), last, &columns, &rows, (plan, rule)).map(Some)
 }
 
 /// The last values of a column, patient by patient, and when they were measured.
@@ -251,7 +254,7 @@ fn rows_of(
     last: &RecordBatch,
     columns: &[LastColumn<'_>],
     rows: &[Row],
-    plan: &Plan,
+    (plan, rule): (&Plan, &Rule),
 ) -> Result<RecordBatch, QueryFailure> {
     let failed = |error: arrow::error::ArrowError| QueryFailure(error.to_string());
     let places = UInt64Array::from_iter_values(rows.iter().map(|row| row.place as u64));
@@ -275,6 +278,8 @@ fn rows_of(
             Arc::new(StringViewArray::from_iter_values(
                 rows.iter().map(|row| plan.topics.name_of(row.origin.partition)),
             ))
+        } else if rule.marker.as_ref() == Some(name) {
+            Arc::new(BooleanArray::from(vec![true; rows.len()]))
         } else if source.device.as_ref() == Some(name) {
             Arc::new(StringViewArray::from_iter_values(rows.iter().map(|row| &*row.origin.device)))
         } else if let Some(column) = columns.iter().find(|column| column.name == name) {

@@ -100,6 +100,7 @@ impl JudgedBatch {
                 !waits_for_it && table.rows.iter().all(|rows| rows.num_rows() == 0)
             })
             && written.event_time.watermark == state.memory.event_time.watermark
+            && written.event_time.others == state.memory.event_time.others
     }
 
     fn written<'b>(

@@ -106,7 +106,7 @@ impl Coverage {
     pub(super) fn note_doubtful(&mut self, plan: &Plan, artefacts: &[Artefact], now: DateTime<Utc>) {
         self.doubtful.retain(|_, doubtful| now - doubtful.noted < REMEMBERED);
         for artefact in artefacts {
-            let column = plan.job.source.columns.get(&artefact.column);
+            let column = plan.job.source.frame.get(&artefact.column);
             let Some((column, value)) = column.zip(artefact.value).filter(|(column, value)| column.is_doubtful(*value))
             else {
                 continue;
@@ -356,7 +356,7 @@ fn cause_of(rejected: &Rejected) -> Why {
 
 impl ValidFor for Plan {
     fn valid_for(&self, column: &str) -> Duration {
-        let all = self.job.source.columns.all();
+        let all = self.job.source.frame.all();
         // A doubtful value counts for as long as one that is none.
         let named = |known: &&Column| known.name == column || known.doubtful_name().is_some_and(|twin| twin == column);
         let own = all.iter().find(named).and_then(|column| column.valid_for);
@@ -364,7 +364,7 @@ impl ValidFor for Plan {
     }
 
     fn label<'a>(&'a self, column: &'a str) -> &'a str {
-        self.job.source.columns.get(column).map_or(column, |column| column.label.as_str())
+        self.job.source.frame.get(column).map_or(column, |column| column.label.as_str())
     }
 }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use wardwatch_alert::{Arrivals, Composed, Findings, OpenEpisodes, Samples, Streams, check_rows};
+use wardwatch_model::terms::Partition;
 use wardwatch_sql::{Input, Outcome, QueryFailure, SavedQuery};
 use wardwatch_store::{QueryCost, Snapshot};
 
@@ -23,11 +24,14 @@ use super::state::JobState;
 pub(crate) struct StreamAges<'a> {
     streams: &'a Streams,
     arrivals: &'a Arrivals,
+    /// The source of each partition that is not the first one's.
+    others: BTreeMap<Partition, usize>,
 }
 
 impl wardwatch_sql::Ages for StreamAges<'_> {
-    fn of_columns<'a>(&'a self, columns: &[&str]) -> wardwatch_sql::AgesOf<'a> {
-        let ages = self.streams.ages(columns, self.arrivals);
+    fn of_columns<'a>(&'a self, source: usize, columns: &[&str]) -> wardwatch_sql::AgesOf<'a> {
+        let is_own = move |partition| self.others.get(&partition).copied().unwrap_or(0) == source;
+        let ages = self.streams.ages(columns, self.arrivals, is_own);
         Box::new(move |patient| ages(patient).map(|(record, columns)| wardwatch_sql::PatientAges { record, columns }))
     }
 
@@ -66,8 +70,7 @@ impl Beside<'_> {
             now: admitted.now,
             event_now: admitted.event_now(),
             partition_nows: &admitted.partition_nows,
-            watermark: admitted.event_time.watermark,
-            show_open: admitted.show_open,
+            reached: &admitted.reached,
         }
     }
 }
@@ -148,7 +151,11 @@ impl AdmittedBatch {
             artefacts: artefacts(&self.batch.artefacts, &plan.samples),
             encounters_now,
             history: state.memory.history(),
-            ages: StreamAges { streams: &state.memory.streams, arrivals: &self.arrivals },
+            ages: StreamAges {
+                streams: &state.memory.streams,
+                arrivals: &self.arrivals,
+                others: plan.sources().others(self.event_time.watermarks.keys().copied()),
+            },
         }
     }
 }

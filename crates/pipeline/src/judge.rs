@@ -1,5 +1,7 @@
 //! Rules are judged by what queries gave on a batch.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use tracing::{info, warn};
 
@@ -163,7 +165,9 @@ impl AdmittedBatch {
         episodes.judge_reference_lost(&state.lost_references, &moment);
         state.coverage.is_due(self.now).then(|| {
             let (unread, wards) = (self.unread(&plan.topics), state.attaching.wards(plan, moment.event_now));
-            let valid_for = |column: &str| plan.valid_for(column);
+            // A result of yesterday does not make up for a monitor that is not read.
+            let is_of_first = |column: &str| plan.job.source.columns.get(column).is_some();
+            let valid_for = |column: &str| if is_of_first(column) { plan.valid_for(column) } else { Duration::ZERO };
             let counts = |patient: &str| state.memory.streams.has_valid_value(patient, &self.arrivals, &valid_for);
             let mut others = state.coverage.others((&state.memory.streams, rules), &counts, &state.attaching, self.now);
             others.extend(state.not_begun());

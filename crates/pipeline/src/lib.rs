@@ -34,6 +34,7 @@ mod replays;
 mod reshape;
 mod retry;
 mod run;
+mod sources;
 mod start;
 mod state;
 mod tables;

@@ -7,9 +7,9 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{Composer, Rule, Samples, Streams};
-use wardwatch_config::SourceSpec;
+use wardwatch_config::{SourceSpec, marker};
 use wardwatch_frame::{Features, History, SeenKeys, Split, late_records, split_late, without_rows};
-use wardwatch_model::event_time::{EventTime, Patience, Watermarks};
+use wardwatch_model::event_time::{EventTime, Watermarks};
 use wardwatch_model::record::{LateRecord, Span};
 use wardwatch_model::terms::Partition;
 use wardwatch_store::{Snapshot, StoredSnapshot};
@@ -67,10 +67,7 @@ impl Memory {
             rules: plan.rule_texts(),
             streams: Streams::new(plan.streams()),
             composer: Composer::new(&plan.rules),
-            history: plan
-                .engine
-                .reads_history()
-                .then(|| History::new(&plan.samples.key, time, source.retain, source.lateness)),
+            history: plan.engine.reads_history().then(|| History::new(&plan.samples.key, time, source.retain)),
             seen: (!source.dedupe.is_empty()).then(|| SeenKeys::new(&dedupe_key(source), time)),
             features: (!plan.job.features.is_empty())
                 .then(|| Features::new(&plan.job.features, &plan.samples.key, time)),
@@ -81,10 +78,10 @@ impl Memory {
     ///
     /// `now` is the batch's frozen time. The rows at the places `nobody` move event time, and go no further.
     pub(super) fn take(&mut self, plan: &Plan, rows: &RecordBatch, nobody: &[usize], now: DateTime<Utc>) -> Rows {
-        let source = &plan.job.source;
-        let before = &self.event_time;
+        let (sources, before) = (plan.sources(), &self.event_time);
+        let bounds = |partition| sources.bounds(partition, before);
         let Split { mut on_time, mut late, watermarks, spans } =
-            split_late(rows, &plan.samples.event_time, source.lateness, &before.watermarks, before.watermark, now);
+            split_late(rows, &plan.samples.event_time, &bounds, &before.watermarks, now);
         let rows = &without_rows(rows, nobody);
         if !nobody.is_empty() {
             late.retain(|late| nobody.binary_search(&late.row).is_err());
@@ -105,7 +102,7 @@ impl Memory {
         let late_places = places_after(&late_places, &duplicates);
         let on_time = on_time.unwrap_or_else(|| without_rows(&all, &late_places));
         if let Some(history) = &mut self.history {
-            history.add(&all, &self.event_time.watermarks);
+            history.add(&all, &self.event_time.newest(&sources));
         }
         Rows { all, on_time, late, late_places, duplicates: duplicates.len(), watermarks, spans }
     }
@@ -214,12 +211,9 @@ impl Memory {
 /// What makes two records one: what the job file says, and the device, for another one's reading is no repetition.
 fn dedupe_key(source: &SourceSpec) -> Vec<String> {
     let device = source.device.iter().filter(|device| !source.dedupe.contains(device));
-    source.dedupe.iter().chain(device).cloned().collect()
-}
-
-/// How long to wait for rows, by the job file.
-pub(super) fn patience(source: &SourceSpec) -> Patience {
-    Patience { lateness: source.lateness, idle_timeout: source.idle_timeout }
+    // A row of one source is no repetition of another's.
+    let markers = source.tables().filter(|_| !source.others.is_empty()).map(|(_, table)| marker(table));
+    source.dedupe.iter().chain(device).cloned().chain(markers).collect()
 }
 
 /// From places among the rows that were on time to places among all, of which those in `late` were not.

@@ -103,7 +103,7 @@ fn windows(
 ) -> Result<BTreeMap<String, BatchId>, RunError> {
     let mut needed: BTreeMap<String, BatchId> =
         kept.snapshots.iter().map(|(query, batch)| (query.clone(), after(*batch))).collect();
-    let rebuilt = first_times(plan, kept.end.watermark);
+    let rebuilt = first_times(plan, kept.end);
     let rebuilt: Vec<_> = rebuilt.into_iter().filter(|(query, _)| !kept.snapshots.contains_key(query)).collect();
     if rebuilt.is_empty() {
         return Ok(needed);
@@ -146,12 +146,13 @@ fn looked_back(plan: &Plan) -> Option<TimeDelta> {
 
 /// The first event time that open windows have rows of, query by query; `None` where nothing has closed so far, so that all is
 /// open.
-fn first_times(plan: &Plan, watermark: Option<Watermark>) -> Vec<(String, Option<DateTime<Utc>>)> {
+fn first_times(plan: &Plan, end: &EventTime) -> Vec<(String, Option<DateTime<Utc>>)> {
     let mut firsts: BTreeMap<String, Option<DateTime<Utc>>> = BTreeMap::new();
     let mut times = Vec::new();
     for kept in plan.engine.kept() {
         // A windowed query over another's windows closes by how far that one has got, which is where its open windows begin.
-        let own = firsts.get(kept.stream()).copied().unwrap_or(watermark.map(|watermark| watermark.0));
+        let of_source = || end.watermark_of(plan.source_with_table(kept.source), &plan.sources()).map(|own| own.0);
+        let own = firsts.get(kept.stream()).copied().unwrap_or_else(of_source);
         let first = own.map(|own| kept.next_window(Watermark(own)).unwrap_or_else(|| before(own, LOOK_BACK)));
         firsts.insert(kept.name.to_owned(), first);
         times.push((kept.name.to_owned(), first));

@@ -13,8 +13,9 @@ use wardwatch_alert::{Change, OpenEpisodes, Rule};
 use wardwatch_frame::Attached;
 use wardwatch_ingest::decode::{CHUNK, Decoder, RawRecord, RawRecords};
 use wardwatch_ingest::source::MicroBatch;
+use wardwatch_model::event_time::EventTime;
 use wardwatch_model::record::{Artefact, LateRecord, Reject};
-use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Watermark};
+use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions};
 use wardwatch_sql::{Input, Outcome};
 use wardwatch_store::Resume;
 
@@ -51,8 +52,8 @@ struct Logged {
     batch: BatchId,
     rows: RecordBatch,
     now: DateTime<Utc>,
-    event_now: DateTime<Utc>,
-    watermark: Option<Watermark>,
+    /// Event time after it.
+    event_time: EventTime,
 }
 
 /// A record as the topic has it.
@@ -176,8 +177,7 @@ impl OfflineJob {
             batch: offline_batch.batch,
             rows: logged,
             now: self.state.last_now.unwrap_or(now),
-            event_now: self.state.memory.event_time.now.unwrap_or(now),
-            watermark: self.state.memory.event_time.watermark,
+            event_time: self.state.memory.event_time.clone(),
         });
         offline_batch
     }
@@ -206,7 +206,7 @@ impl OfflineJob {
     pub fn close_windows(&mut self, now: DateTime<Utc>) -> OfflineBatch {
         let batch = self.nothing();
         let mut admitted = AdmittedBatch::of(batch, &self.plan, &mut self.state, now);
-        admitted.show_open = true;
+        admitted.show_open();
         self.finish(admitted)
     }
 
@@ -227,11 +227,12 @@ impl OfflineJob {
         }
         let end = self.state.memory.event_time.clone();
         let mut memory = Memory::new(&self.plan, Resume::default().event_time);
-        for Logged { batch, rows, now, event_now, watermark } in &self.log {
+        for Logged { batch, rows, now, event_time } in &self.log {
             let Attached { rows, nobody } = self.state.attaching.attach(&self.plan, rows);
             let rows = memory.take(&self.plan, &rows, &nobody, *now);
             memory.event_time.watermarks = rows.watermarks;
-            memory.event_time.watermark = *watermark;
+            memory.event_time.watermark = event_time.watermark;
+            memory.event_time.others.clone_from(&event_time.others);
             memory.note_samples(&self.plan, &rows.all, *now);
             memory.streams.catch_up(&self.partitions(), *now);
             let input = Input {
@@ -248,10 +249,9 @@ impl OfflineJob {
                 encounters_now: None,
                 leaving: &Leaving::new(),
                 now: *now,
-                event_now: *event_now,
+                event_now: event_time.now.unwrap_or(*now),
                 partition_nows: &BTreeMap::new(),
-                watermark: *watermark,
-                show_open: false,
+                reached: &self.plan.sources().progress(event_time, &|_| false),
             };
             let left_out = |_: &str| recovering == Recovering::FromSnapshots;
             self.plan.engine.repeat(&input, &left_out, &|_| false);

@@ -145,7 +145,7 @@ impl Past {
         from: Option<DateTime<Utc>>,
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
-        let schema = frame_schema(&job.source.columns);
+        let schema = frame_schema(&job.source.frame);
         let topics = store.topics(&job.source.topics)?;
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
@@ -174,7 +174,7 @@ impl Past {
             read.push(repeated.batch);
             Ok(())
         })?;
-        let rows = concat_batches(&frame_schema(&job.source.columns), read.iter().map(|batch| &batch.rows))
+        let rows = concat_batches(&frame_schema(&job.source.frame), read.iter().map(|batch| &batch.rows))
             .unwrap_or_else(|error| panic!("a decoder's batches have one schema: {error}"));
         let rejects: Vec<&Reject> = read.iter().flat_map(|batch| &batch.rejects).collect();
         let first_reject = rejects.first().map(|first| {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use wardwatch_alert::{
     Judged, Limit, Measure, Message, Rule, SYSTEM_RULES, SampleColumns, Shape, ValidFor, Wards, lost_defaults,
 };
-use wardwatch_config::{Form, Job};
+use wardwatch_config::{Column, Form, Job, marker};
 use wardwatch_frame::schema_with;
 use wardwatch_ingest::decode::{Decoder, Reshaping, frame_schema};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning, unknown};
@@ -164,14 +164,19 @@ impl Plan {
     /// What streams of samples keep apart, by what rules depend on.
     #[must_use]
     pub fn streams(&self) -> Shape {
-        let columns = &self.job.source.columns;
+        let columns = &self.job.source.frame;
         let (key, event_time) = (&columns.key().name, &columns.event_time().name);
-        let is_value = |name: &&String| *name != key && *name != event_time;
+        let is_value = |name: &&String| *name != key && *name != event_time && !name.starts_with('_');
         let values =
             columns.all().iter().flat_map(|column| std::iter::once(column.name.clone()).chain(column.doubtful_name()));
         let values: Vec<String> = values.collect();
-        Shape::new(self.job.source.device.as_deref(), self.rules.iter().map(Rule::depends_on))
+        Shape::new(self.job.source.device.as_deref(), self.rules.iter().map(Rule::samples_have))
             .of_records(values.iter().filter(is_value).cloned())
+    }
+
+    /// The place among all sources of the one whose place among those with a table is `number`.
+    pub(crate) fn source_with_table(&self, number: usize) -> usize {
+        self.job.source.tables().nth(number).map_or(0, |(source, _)| source)
     }
 
     /// The queries in the order in which they run, each with those that it reads.
@@ -301,9 +306,10 @@ impl Plan {
     }
 
     fn of_parts(job: Job, files: Vec<QueryFile>, seeds: Vec<Seed>) -> Result<Self, Diagnostics> {
-        let columns = &job.source.columns;
+        let columns = &job.source.frame;
         let source = Source {
             table: &job.source.table,
+            others: job.source.tables().skip(1).map(|(_, table)| table).collect(),
             schema: schema_with(&frame_schema(columns), &job.features),
             key: &columns.key().name,
             event_time: &columns.event_time().name,
@@ -399,9 +405,10 @@ fn on_windows(engine: &Engine, rules: &[Rule]) -> BTreeMap<String, Vec<String>> 
 
 /// How long a value of each column counts that is one of the patient's, the doubtful ones included.
 fn values_valid_for(job: &Job) -> Vec<(String, Duration)> {
-    let columns = &job.source.columns;
+    let columns = &job.source.frame;
     let names = [Some(&columns.key().name), Some(&columns.event_time().name), job.source.device.as_ref()];
-    let of_patient = columns.all().iter().filter(|column| !names.contains(&Some(&column.name)));
+    let is_value = |column: &&Column| !names.contains(&Some(&column.name)) && !column.name.starts_with('_');
+    let of_patient = columns.all().iter().filter(is_value);
     let valid_for = of_patient.flat_map(|column| {
         let valid_for = column.valid_for.unwrap_or(job.alerts.stale_after);
         let names = std::iter::once(column.name.clone()).chain(column.doubtful_name());
@@ -482,6 +489,10 @@ fn rule(query: &Planned, job: &Job) -> Result<Rule, Diagnostic> {
         message,
         judged: if query.per_row { Judged::BySample } else { Judged::ByBatch },
         looks_back: query.looks_back,
+        source: query.source,
+        marker: (!job.source.others.is_empty())
+            .then(|| job.source.tables().nth(query.source).map(|(_, table)| marker(table)))
+            .flatten(),
         vitals: query.vitals.clone(),
         composed: query.composed.then(|| query.vitals.iter().map(|name| counts_for(name, header, job)).collect()),
         stale_after: header.stale_after.unwrap_or_else(|| valid_for(&query.vitals, job)),
@@ -494,13 +505,13 @@ fn rule(query: &Planned, job: &Job) -> Result<Rule, Diagnostic> {
 
 /// How long a value of a column counts to a rule of several.
 fn counts_for(column: &str, header: &RuleHeader, job: &Job) -> Duration {
-    let own = job.source.columns.get(column).and_then(|column| column.valid_for);
+    let own = job.source.frame.get(column).and_then(|column| column.valid_for);
     header.stale_after.or(own).unwrap_or(job.alerts.stale_after)
 }
 
 /// How long a sample of these columns counts: as long as that of the column whose values are valid for the shortest time.
 fn valid_for(vitals: &[String], job: &Job) -> Duration {
-    let columns = vitals.iter().filter_map(|name| job.source.columns.get(name));
+    let columns = vitals.iter().filter_map(|name| job.source.frame.get(name));
     columns.map(|column| column.valid_for.unwrap_or(job.alerts.stale_after)).min().unwrap_or(job.alerts.stale_after)
 }
 

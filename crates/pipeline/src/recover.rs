@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use wardwatch_frame::{Attached, decoded_again};
 use wardwatch_ingest::source::{Repeated, repeat};
 use wardwatch_kafka::Consumer;
-use wardwatch_model::event_time::EventTime;
+use wardwatch_model::event_time::{EventTime, OtherWatermarks};
 use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
 use wardwatch_store::{LoggedBatch, Store, StoredSnapshot};
@@ -100,8 +100,13 @@ impl Recovery {
         let rebuilt: Vec<String> =
             needs.windows.keys().filter(|query| !snapshots.contains_key(*query)).cloned().collect();
         if let Some(first) = rebuilt.first().and_then(|query| needs.windows.get(query)) {
-            let watermark = retry.until_done(|| store.watermark_before((*first).min(last.next())))?;
-            rebuilt.iter().for_each(|query| plan.engine.start_at(query, watermark));
+            let (watermark, others) = retry.until_done(|| store.watermark_before((*first).min(last.next())))?;
+            let before = EventTime { watermark, others, ..EventTime::default() };
+            for query in &rebuilt {
+                let source = plan.engine.kept().find(|kept| kept.name == query).map_or(0, |kept| kept.source);
+                let watermark = before.watermark_of(plan.source_with_table(source), &plan.sources());
+                plan.engine.start_at(query, watermark);
+            }
         }
         if let Some(parted) = retry.until_done(|| store.parted_at(&topics))? {
             // Of a topic that is gone nothing can be read again.
@@ -212,12 +217,14 @@ impl Recovery {
     fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
         // Batches may be left out between two of them.
         self.memory.event_time.watermark = logged.watermark_before;
+        self.memory.event_time.others.clone_from(&logged.others_before);
         self.attaching.bring(logged.encounters);
         let Attached { rows, nobody } = self.attaching.attach(plan, rows);
         let rows = self.memory.take(plan, &rows, &nobody, logged.now);
         let leaving = self.attaching.left(&rows.all, &plan.samples.key, logged.event_now);
         self.memory.event_time.watermarks = rows.watermarks;
         self.memory.event_time.watermark = logged.watermark;
+        self.memory.event_time.others.clone_from(&logged.others);
         if logged.batch > self.streams_to {
             self.memory.note_samples(plan, &rows.all, logged.now);
             self.memory.streams.catch_up(&logged.ranges.keys().copied().collect(), logged.now);
@@ -238,8 +245,7 @@ impl Recovery {
             now: logged.now,
             event_now: logged.event_now,
             partition_nows: &BTreeMap::new(),
-            watermark: logged.watermark,
-            show_open: false,
+            reached: &plan.sources().progress(&self.memory.event_time, &|_| false),
         };
         let left_out = |query: &str| {
             let is_behind = self.windows.get(query).is_some_and(|first| logged.batch >= *first);
@@ -294,7 +300,7 @@ impl Passed {
     /// Takes note of a batch, if it was committed: one that had nothing to commit is none.
     pub(super) fn push(&mut self, passing: Passing, state: &JobState) {
         let Some(now) = state.last_now.filter(|_| state.last_batch > passing.behind) else { return };
-        let EventTime { now: event_now, watermark, .. } = &state.memory.event_time;
+        let EventTime { now: event_now, watermark, others, .. } = &state.memory.event_time;
         let logged = LoggedBatch {
             batch: state.last_batch,
             ranges: Ranges::new(),
@@ -302,6 +308,8 @@ impl Passed {
             event_now: event_now.unwrap_or(now),
             watermark: *watermark,
             watermark_before: passing.watermark_before,
+            others: others.clone(),
+            others_before: passing.others_before,
             encounters: state.attaching.encounters().version(),
         };
         self.0.push_back((logged, passing.rows));
@@ -320,6 +328,7 @@ pub(super) struct Passing {
     /// The last batch before it.
     behind: BatchId,
     watermark_before: Option<Watermark>,
+    others_before: OtherWatermarks,
     rows: RecordBatch,
 }
 
@@ -328,6 +337,7 @@ impl Passing {
         Self {
             behind: state.last_batch,
             watermark_before: state.memory.event_time.watermark,
+            others_before: state.memory.event_time.others.clone(),
             rows: admitted.decoded.clone(),
         }
     }

@@ -129,7 +129,9 @@ fn run_as_holder(
                 // Time has passed since the last record, which an alert may wait for; and where nothing has come, whoever looks into
                 // the store is to know that somebody has looked.
                 let mut admitted = nothing(plan, &mut state, clock.now(), options.at_end);
-                admitted.show_open = options.at_end == AtEnd::CloseWindows;
+                if options.at_end == AtEnd::CloseWindows {
+                    admitted.show_open();
+                }
                 admitted.shows_life = summary.batches == 0;
                 step(admitted, plan, store, &mut state, &notifier, options, &mut summary)?;
                 // Whom people have discharged is gone now, not with the next record.

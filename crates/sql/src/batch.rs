@@ -45,16 +45,24 @@ pub struct Input<'a> {
     pub event_now: DateTime<Utc>,
     /// The same for each partition; one that is read behind others has not got so far.
     pub partition_nows: &'a BTreeMap<Partition, DateTime<Utc>>,
-    /// Windows that end by it close.
+    /// How far each source has got, the first one first.
+    pub reached: &'a [Progress],
+}
+
+/// How far a source has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Its windows that end by it close.
     pub watermark: Option<Watermark>,
-    /// Whether windows that have not closed are to be given out as they stand, because nothing more may come.
+    /// Whether its windows that have not closed are to be given out as they stand, because nothing more may come.
     pub show_open: bool,
 }
 
 /// How long ago what is known of patients came.
 pub trait Ages: std::fmt::Debug {
-    /// What tells the ages of a patient: of the last record, and of the last value of each of `columns`.
-    fn of_columns<'a>(&'a self, columns: &[&str]) -> AgesOf<'a>;
+    /// What tells the ages of a patient: of the last record of a source, and of the last value of each of `columns`, which are called as
+    /// in the batch.
+    fn of_columns<'a>(&'a self, source: usize, columns: &[&str]) -> AgesOf<'a>;
     /// The newest event time at which a column had a value of this patient.
     fn last_value(&self, patient: &str, column: &str) -> Option<DateTime<Utc>>;
 }
@@ -125,4 +133,11 @@ pub struct Period {
     pub rows: BooleanArray,
     /// For rules of several vitals, which of their rows do; by the rule's name.
     pub composed: BTreeMap<String, BooleanArray>,
+}
+
+impl Input<'_> {
+    /// Whether the windows of a source that have not closed are to be given out.
+    pub(super) fn shows_open(&self, source: usize) -> bool {
+        self.reached.get(source).is_some_and(|reached| reached.show_open)
+    }
 }

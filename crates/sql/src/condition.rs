@@ -14,12 +14,12 @@ use datafusion::logical_expr::sqlparser::ast::{
 pub(super) struct Lineage(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Lineage {
-    /// A table with the source's own columns. Whoever names one with `doubtful` values of another depends on both: either has
-    /// the patient's value.
-    pub(super) fn given(&mut self, table: &str, columns: &[&str], doubtful: &[(String, String)]) {
-        let columns = columns.iter().map(|name| {
-            let other = doubtful.iter().find(|(twin, _)| twin == name).map(|(_, column)| column.clone());
-            ((*name).to_owned(), BTreeSet::from_iter(other.into_iter().chain([(*name).to_owned()])))
+    /// A table with a source's own columns, each with what the batch calls it. Whoever names one with `doubtful` values of another
+    /// depends on both: either has the patient's value.
+    pub(super) fn given(&mut self, table: &str, columns: &[(String, String)], doubtful: &[(String, String)]) {
+        let columns = columns.iter().map(|(name, in_batch)| {
+            let other = doubtful.iter().find(|(twin, _)| twin == in_batch).map(|(_, column)| column.clone());
+            (name.clone(), BTreeSet::from_iter(other.into_iter().chain([in_batch.clone()])))
         });
         self.0.insert(table.to_owned(), columns.collect());
     }
@@ -166,7 +166,8 @@ mod tests {
     fn deciding(condition: &str) -> Vec<String> {
         let mut lineage = Lineage::default();
         let doubtful = [("spo2_doubtful".to_owned(), "spo2".to_owned())];
-        lineage.given("vitals", &["spo2", "spo2_doubtful", "pulse"], &doubtful);
+        let columns = ["spo2", "spo2_doubtful", "pulse"].map(|name| (name.to_owned(), name.to_owned()));
+        lineage.given("vitals", &columns, &doubtful);
         let sql = format!("SELECT pulse FROM vitals AS v WHERE {condition}");
         let statement = Parser::parse_sql(&GenericDialect, &sql).expect("SQL").remove(0);
         lineage.deciding(&statement, &["vitals".to_owned()])

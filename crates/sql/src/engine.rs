@@ -9,14 +9,13 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use wardwatch_model::clock::Stopwatch;
 use wardwatch_model::diagnostic::Warning;
-use wardwatch_model::terms::Watermark;
 
-use super::batch::{Input, Outcome};
+use super::batch::{Input, Outcome, Progress};
 use super::execute::{QueryFailure, Runner};
 use super::file::QueryKind;
 use super::functions::FrozenTimes;
 use super::latest::Latest;
-use super::query::{Body, Planned, Query, Slots};
+use super::query::{Body, Planned, Query, Slots, StreamSlots};
 use super::run::{Giving, Run, batch_number, own_watermark};
 use super::sampled::numbered;
 use super::slot::Slot;
@@ -28,8 +27,8 @@ pub struct Engine {
     pub(super) slots: Slots,
     pub(super) times: FrozenTimes,
     pub(super) queries: Vec<Query>,
-    /// The last values of each patient, where a query reads them.
-    pub(super) latest: Option<Latest>,
+    /// The last values of each patient, of each source whose queries read them.
+    pub(super) latest: Vec<Latest>,
     /// Whether a query reads the rows of the last while.
     pub(super) reads_history: bool,
     /// Whether a query reads the alerts that stand.
@@ -60,12 +59,15 @@ impl Engine {
     /// batch; the windows that they close are forgotten: their rows are the caller's.
     pub fn run(&mut self, input: &Input<'_>, skip: &dyn Fn(&str) -> bool) -> Vec<Outcome> {
         self.fill(input);
-        self.slots.history.fill_all(input.history);
-        let mut run = Run::new(Giving::Rows);
-        run.unreadable = self.keep_latest(input, Giving::Rows).err();
+        self.fill_history(input.history);
+        let unreadable = self.keep_latest(input, Giving::Rows, &|_| false);
         if let Some(again) = input.again {
-            self.slots.all.fill_all(&[input.rows.clone(), again.clone()]);
+            for stream in &self.slots.streams {
+                stream.all.fill_all(&[input.rows, again].map(|rows| stream.own.of_batch(rows)));
+            }
         }
+        let mut run = Run::new(Giving::Rows, &self.slots);
+        run.unreadable = unreadable;
         for query in &mut self.queries {
             let running = Stopwatch::start();
             run.query(query, &self.runner, input, skip);
@@ -77,7 +79,7 @@ impl Engine {
         }
         self.judge_by_period(&mut run, input, skip);
         self.clear();
-        self.evict_closed(input.watermark);
+        self.evict_closed(input.reached);
         run.outcomes
     }
 
@@ -92,32 +94,30 @@ impl Engine {
         give: &dyn Fn(&str) -> bool,
     ) -> Vec<(String, RecordBatch)> {
         self.fill(input);
-        if self.latest.as_ref().is_some_and(|latest| !left_out(&latest.name)) {
-            // What it lacked when the batch was run it lacks again, and whoever reads it was told then.
-            drop(self.keep_latest(input, Giving::Nothing));
-        }
+        // What they lacked when the batch was run they lack again, and whoever reads them was told then.
+        drop(self.keep_latest(input, Giving::Nothing, left_out));
         // Windows may look things up in views of reference tables.
         let is_wanted = |query: &Query| {
             query.planned.windowed || (query.planned.file.kind == QueryKind::View && !query.planned.per_row)
         };
-        let mut run = Run::new(Giving::Nothing);
+        let mut run = Run::new(Giving::Nothing, &self.slots);
         for query in self.queries.iter_mut().filter(|query| is_wanted(query)) {
             let gives = query.planned.windowed && give(&query.planned.file.name);
             run.giving = if gives { Giving::Closed } else { Giving::Nothing };
             run.query(query, &self.runner, input, left_out);
         }
         self.clear();
-        self.evict_closed(input.watermark);
+        self.evict_closed(input.reached);
         let given = run.outcomes.into_iter().filter(|outcome| give(&outcome.query));
         given.filter_map(|outcome| Some((outcome.query, outcome.rows.ok()?))).collect()
     }
 
     /// Forgets the windows that the batch closed.
-    fn evict_closed(&mut self, watermark: Option<Watermark>) {
+    fn evict_closed(&mut self, reached: &[Progress]) {
         let mut watermarks = BTreeMap::new();
         for query in &mut self.queries {
             if let Body::Windowed(windowed) = &mut query.body {
-                let own = own_watermark(&windowed.stream, &watermarks, watermark);
+                let own = own_watermark((&windowed.stream, query.planned.source), &watermarks, reached);
                 windowed.evict_closed(own);
                 watermarks.insert(query.planned.file.name.clone(), windowed.complete_to(own));
             }
@@ -128,53 +128,72 @@ impl Engine {
         self.times.set(input.now, input.event_now);
         let partitions = input.partition_nows.iter();
         self.times.partitions().set(partitions.map(|(partition, now)| (partition.0, now.timestamp_micros())));
-        self.slots.all.fill(input.rows);
+        let numbered_rows = input.judged.map(|judged| numbered(judged.rows));
+        for stream in &self.slots.streams {
+            stream.all.fill(&stream.own.of_batch(input.rows));
+            stream.on_time.fill(&stream.own.of_batch(input.on_time));
+            numbered_rows.iter().for_each(|rows| stream.judged.fill(&stream.own.of_batch(rows)));
+            let artefacts = input.artefacts.map(|artefacts| stream.own.artefacts_of(artefacts));
+            stream.artefacts.fill_all(artefacts.as_slice());
+        }
         if let Some(judged) = input.judged {
-            self.slots.judged.fill(&numbered(judged.rows));
             for query in &self.queries {
+                let Some(slot) = &query.judged else { continue };
                 let rows = judged.composed.get(&query.planned.file.name).unwrap_or(judged.rows);
-                query.judged.iter().for_each(|slot| slot.fill(&numbered(rows)));
+                slot.fill(&self.slots.streams[query.planned.source].own.of_batch(&numbered(rows)));
             }
         }
-        self.slots.on_time.fill(input.on_time);
         self.slots.open_alerts.fill_all(input.open_alerts.map_or(&[], std::slice::from_ref));
-        self.slots.artefacts.fill_all(input.artefacts.map_or(&[], std::slice::from_ref));
         self.slots.encounters_now.fill_all(input.encounters_now.map_or(&[], std::slice::from_ref));
     }
 
-    /// Brings the last values of patients up to date. Those who are let go of make room for others, and are let go of again where
-    /// the batch has a row of them: it is of before.
+    pub(super) fn fill_history(&self, history: &[RecordBatch]) {
+        for stream in &self.slots.streams {
+            stream.history.fill_all(&history.iter().map(|rows| stream.own.of_batch(rows)).collect::<Vec<_>>());
+        }
+    }
+
+    /// Brings the last values of patients up to date, but for those that `left_out` names. Those who are let go of make room for
+    /// others, and are let go of again where the batch has a row of them: it is of before.
     ///
-    /// Errors: the table's name, and why it is not up to date.
-    fn keep_latest(&mut self, input: &Input<'_>, giving: Giving) -> Result<(), (String, QueryFailure)> {
-        let Some(latest) = &mut self.latest else { return Ok(()) };
-        let running = Stopwatch::start();
+    /// Returns which of them are not up to date, and why.
+    fn keep_latest(
+        &mut self,
+        input: &Input<'_>,
+        giving: Giving,
+        left_out: &dyn Fn(&str) -> bool,
+    ) -> Vec<(String, QueryFailure)> {
         let is_leaving = |patient: &str| input.leaving.contains_key(patient);
-        if !input.leaving.is_empty() {
-            latest.windowed.forget(&is_leaving);
-        }
-        let kept = latest.windowed.fold(&self.runner, batch_number(input.batch));
-        if !input.leaving.is_empty() {
-            latest.windowed.forget(&is_leaving);
-        }
-        let folded = running.elapsed().as_secs_f64();
-        let shown = match giving {
-            Giving::Rows => {
-                let rows = latest.windowed.open(&self.runner, None, Open::All);
-                rows.map(|rows| latest.show(&rows, input.ages))
+        let mut failed = Vec::new();
+        for latest in self.latest.iter_mut().filter(|latest| !left_out(&latest.name)) {
+            let running = Stopwatch::start();
+            if !input.leaving.is_empty() {
+                latest.windowed.forget(&is_leaving);
             }
-            Giving::Closed | Giving::Nothing => Ok(()),
-        };
-        let seconds = running.elapsed().as_secs_f64();
-        tracing::debug!(query = latest.name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
-        kept.and(shown).map_err(|failure| (latest.name.clone(), failure))
+            let kept = latest.windowed.fold(&self.runner, batch_number(input.batch));
+            if !input.leaving.is_empty() {
+                latest.windowed.forget(&is_leaving);
+            }
+            let folded = running.elapsed().as_secs_f64();
+            let shown = match giving {
+                Giving::Rows => {
+                    let rows = latest.windowed.open(&self.runner, None, Open::All);
+                    rows.map(|rows| latest.show(&rows, input.ages))
+                }
+                Giving::Closed | Giving::Nothing => Ok(()),
+            };
+            let seconds = running.elapsed().as_secs_f64();
+            tracing::debug!(query = latest.name, batch = %input.batch, folded_seconds = folded, seconds, "query run");
+            failed.extend(kept.and(shown).err().map(|failure| (latest.name.clone(), failure)));
+        }
+        failed
     }
 
     pub(super) fn clear(&mut self) {
-        let Slots { all, judged, on_time, history, open_alerts, artefacts, encounters_now, .. } = &self.slots;
-        for slot in [all, judged, on_time, history, open_alerts, artefacts, encounters_now] {
-            slot.clear();
-        }
+        let Slots { streams, open_alerts, encounters_now, references: _ } = &self.slots;
+        streams.iter().for_each(StreamSlots::clear);
+        open_alerts.clear();
+        encounters_now.clear();
         self.latest.iter().for_each(|latest| latest.slot.clear());
         for query in &self.queries {
             query.closed.iter().chain(&query.current).chain(&query.judged).for_each(Slot::clear);

@@ -1,6 +1,6 @@
 //! What queries keep from batch to batch: asked for, saved, put back, handed on to a new plan, forgotten.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
@@ -17,6 +17,8 @@ use super::window::windowed::Windowed;
 pub struct Kept<'a> {
     /// The query, or the table with the last values.
     pub name: &'a str,
+    /// Of which source it is, by its place.
+    pub source: usize,
     windowed: &'a Windowed,
 }
 
@@ -67,10 +69,16 @@ impl Engine {
     /// What is kept from batch to batch, query by query; a query stands behind those that it reads.
     pub fn kept(&self) -> impl Iterator<Item = Kept<'_>> {
         let queries = self.queries.iter().filter_map(|query| match &query.body {
-            Body::Windowed(windowed) => Some(Kept { name: &query.planned.file.name, windowed }),
+            Body::Windowed(windowed) => {
+                Some(Kept { name: &query.planned.file.name, source: query.planned.source, windowed })
+            }
             Body::Plain(_) => None,
         });
-        queries.chain(self.latest.iter().map(|latest| Kept { name: &latest.name, windowed: &latest.windowed }))
+        queries.chain(self.latest.iter().map(|latest| Kept {
+            name: &latest.name,
+            source: latest.source,
+            windowed: &latest.windowed,
+        }))
     }
 
     /// What was saved is in the store: the next time, only what changes from here on is saved.
@@ -133,8 +141,14 @@ impl Engine {
     /// The patients whose last values are kept and of whom nothing has come since `time`.
     #[must_use]
     pub fn patients_before(&self, time: DateTime<Utc>) -> BTreeSet<String> {
-        let latest = self.latest.as_ref();
-        latest.map(|latest| latest.windowed.groups_before(time.timestamp_micros())).unwrap_or_default()
+        // Of whom one source has something newer has not been silent.
+        let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+        for (patient, at) in self.latest.iter().flat_map(|latest| latest.windowed.newest_by_group()) {
+            let known = newest.entry(patient).or_insert(at);
+            *known = (*known).max(at);
+        }
+        let before = newest.into_iter().filter(|(_, newest)| *newest < time.timestamp_micros());
+        before.map(|(patient, _)| patient).collect()
     }
 
     /// Goes on with what `running` keeps for the queries that `names` says are the same there.
@@ -169,6 +183,9 @@ impl Engine {
             Body::Windowed(windowed) if query.planned.file.name == name => Some(windowed.as_mut()),
             _ => None,
         });
-        query.or_else(|| self.latest.as_mut().filter(|latest| latest.name == name).map(|latest| &mut latest.windowed))
+        query.or_else(|| {
+            let latest = self.latest.iter_mut().find(|latest| latest.name == name);
+            latest.map(|latest| &mut latest.windowed)
+        })
     }
 }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::aggregates::{last_at, last_value};
 use super::batch::{Ages, PatientAges};
+use super::own_rows::OwnRows;
 use super::slot::Slot;
 use super::source::Source;
 use super::window::windowed::Windowed;
@@ -18,6 +19,8 @@ use super::window::windowed::Windowed;
 #[derive(Debug)]
 pub(super) struct Latest {
     pub(super) name: String,
+    /// Of which source, by its place.
+    pub(super) source: usize,
     pub(super) windowed: Windowed,
     pub(super) slot: Slot,
     pub(super) columns: LatestColumns,
@@ -34,10 +37,10 @@ impl Latest {
 }
 
 /// What of the last values is shown: all but the doubtful ones and their ages.
-pub(super) fn shown_schema(schema: &Schema, source: &Source<'_>) -> SchemaRef {
+pub(super) fn shown_schema(schema: &Schema, source: &Source<'_>, own: &OwnRows) -> SchemaRef {
     let is_doubtful = |name: &str| {
         let of = |doubtful: &str| name == doubtful || name.strip_suffix("_age_seconds") == Some(doubtful);
-        source.doubtful.iter().any(|(doubtful, _)| of(doubtful))
+        source.doubtful.iter().filter_map(|(doubtful, _)| own.name_of(doubtful)).any(of)
     };
     let fields = schema.fields().iter().filter(|field| !is_doubtful(field.name())).cloned();
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
@@ -50,22 +53,33 @@ pub(super) struct LatestColumns {
     key: String,
     /// The column with the newest event time.
     event_time: String,
+    /// Which of the batch's columns are its own.
+    own: OwnRows,
+    /// The source's place.
+    source: usize,
     /// How long a value of each column counts, the doubtful ones included.
     valid_for: Vec<(String, Duration)>,
 }
 
 impl LatestColumns {
-    pub(super) fn of(source: &Source<'_>) -> Self {
+    pub(super) fn of(source: &Source<'_>, number: usize, own: &OwnRows) -> Self {
         let (key, event_time) = (source.key.to_owned(), source.event_time.to_owned());
-        Self { key, event_time, valid_for: source.valid_for.clone() }
+        Self { key, event_time, own: own.clone(), source: number, valid_for: valid_for(source, own) }
     }
+}
+
+/// How long a value of each of a table's columns counts.
+fn valid_for(source: &Source<'_>, own: &OwnRows) -> Vec<(String, Duration)> {
+    let valid_for = source.valid_for.iter();
+    valid_for.filter_map(|(column, valid_for)| Some((own.name_of(column)?.to_owned(), *valid_for))).collect()
 }
 
 /// For each patient: the newest event time and its age, whether any value counts, and of every other column the last value that was not
 /// NULL and the age of that, in seconds of the devices' time. Doubtful values are kept for rules that begin, and not shown.
-pub(super) fn latest_sql(source: &Source<'_>) -> String {
-    let (table, key, time) = (source.table, source.key, source.event_time);
-    let names = source.schema.fields().iter().map(|field| field.name().as_str());
+pub(super) fn latest_sql(source: &Source<'_>, table: &str, own: &OwnRows) -> String {
+    let (key, time) = (source.key, source.event_time);
+    let valid_for = valid_for(source, own);
+    let names = own.schema().fields().iter().map(|field| field.name().as_str());
     let is_kept = |name: &&str| !name.starts_with('_') && *name != key && *name != time;
     let names: Vec<&str> = names.filter(is_kept).collect();
     let age = |of: &str| format!("date_part('epoch', partition_now(\"partition\")) - date_part('epoch', {of})");
@@ -75,7 +89,7 @@ pub(super) fn latest_sql(source: &Source<'_>) -> String {
     });
     let columns: String = columns.collect();
     let is_valid = names.iter().enumerate().filter_map(|(number, name)| {
-        let (_, valid_for) = source.valid_for.iter().find(|(column, _)| column == name)?;
+        let (_, valid_for) = valid_for.iter().find(|(column, _)| column == name)?;
         let age = age(&format!("\"last\"['{}']", last_at(number)));
         Some(format!("coalesce({age} < {:.6}, false)", valid_for.as_secs_f64()))
     });
@@ -113,7 +127,8 @@ impl LatestColumns {
         let is_aged = |column: &&String| aged.iter().any(|(_, name)| name == *column);
         let others = self.valid_for.iter().map(|(column, _)| column).filter(|column| !is_aged(column));
         let names: Vec<&str> = aged.iter().map(|(_, name)| name).chain(others).map(String::as_str).collect();
-        let age_of = ages.of_columns(&names);
+        let in_batch: Vec<String> = names.iter().map(|name| self.own.in_batch(name)).collect();
+        let age_of = ages.of_columns(self.source, &in_batch.iter().map(String::as_str).collect::<Vec<_>>());
         let known: Vec<Option<PatientAges>> = keys.as_string_view().iter().map(|patient| age_of(patient?)).collect();
         let mut columns = rows.columns().to_vec();
         let mut put = |place: usize, age: &dyn Fn(&PatientAges) -> Option<f64>| {
@@ -139,7 +154,8 @@ impl LatestColumns {
                 let age = match (column_ages, &known[row]) {
                     (Some(ages), _) => number(ages, row),
                     (None, Some(known)) => known.columns[*place],
-                    (None, None) => newest.age_at(row, || ages.last_value(keys.as_string_view().value(row), column)),
+                    (None, None) => newest
+                        .age_at(row, || ages.last_value(keys.as_string_view().value(row), &self.own.in_batch(column))),
                 };
                 age.is_some_and(|age| age < *valid_for)
             });

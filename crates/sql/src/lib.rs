@@ -20,6 +20,7 @@ mod latest;
 mod lint;
 mod lint_names;
 mod one_rule;
+mod own_rows;
 mod periods;
 mod planner;
 mod query;
@@ -38,7 +39,7 @@ mod syntax;
 mod window;
 mod yielding;
 
-pub use batch::{Ages, AgesOf, Closing, Input, Judged, Outcome, PatientAges, Period};
+pub use batch::{Ages, AgesOf, Closing, Input, Judged, Outcome, PatientAges, Period, Progress};
 pub use engine::Engine;
 pub use execute::{Limits, QueryFailure};
 pub use file::{QueryFile, QueryKind, files, is_hidden, load_draft, load_set};

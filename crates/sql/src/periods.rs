@@ -75,15 +75,19 @@ impl Engine {
                 continue;
             }
             self.times.set(input.now, period.event_now);
-            self.slots.all.fill(&rows);
-            self.slots.judged.fill(&only(&numbered(judged.rows), &period.rows));
+            let numbered_rows = only(&numbered(judged.rows), &period.rows);
+            for stream in &self.slots.streams {
+                stream.all.fill(&stream.own.of_batch(&rows));
+                stream.judged.fill(&stream.own.of_batch(&numbered_rows));
+            }
+            run.note_rows(&self.slots);
             self.slots.encounters_now.fill_all(period.encounters_now.as_slice());
             for query in &mut self.queries {
                 let name = &query.planned.file.name;
                 if let Some(slot) = &query.judged {
                     let composed = judged.composed.get(name).zip(period.composed.get(name));
                     let (rows, mask) = composed.unwrap_or((judged.rows, &period.rows));
-                    slot.fill(&only(&numbered(rows), mask));
+                    slot.fill(&self.slots.streams[query.planned.source].own.of_batch(&only(&numbered(rows), mask)));
                 }
                 if query.looks_up && !skip(name) {
                     run.query(query, &self.runner, input, skip);

@@ -7,7 +7,11 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::file::QueryFile;
+use super::given::{artefacts_schema, latest_name};
+use super::own_rows::OwnRows;
+use super::sampled::numbered_schema;
 use super::slot::Slot;
+use super::source::Source;
 use super::window::windowed::Windowed;
 
 /// A planned query and where others find its rows.
@@ -36,9 +40,11 @@ pub(crate) enum Body {
     Windowed(Box<Windowed>),
 }
 
-/// What queries read that is not another query's.
+/// What queries read of one source.
 #[derive(Debug, Clone)]
-pub(crate) struct Slots {
+pub(crate) struct StreamSlots {
+    /// Which of the batch's rows are its own.
+    pub(super) own: OwnRows,
     /// Every row of the batch.
     pub(super) all: Slot,
     /// The same with their numbers, for rules.
@@ -47,10 +53,37 @@ pub(crate) struct Slots {
     pub(super) on_time: Slot,
     /// The rows of the last while.
     pub(super) history: Slot,
-    /// The alerts that stood after the batch before.
-    pub(super) open_alerts: Slot,
     /// The batch's values that cannot be read or true.
     pub(super) artefacts: Slot,
+}
+
+impl StreamSlots {
+    pub(super) fn of(source: &Source<'_>, number: usize) -> Self {
+        let own = OwnRows::of(source, number);
+        let slot = || Slot::new(Arc::clone(own.schema()));
+        Self {
+            all: slot(),
+            judged: Slot::new(numbered_schema(own.schema())),
+            on_time: slot(),
+            history: slot(),
+            artefacts: Slot::new(artefacts_schema(source.key, source.event_time)),
+            own,
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        let Self { own: _, all, judged, on_time, history, artefacts } = self;
+        [all, judged, on_time, history, artefacts].into_iter().for_each(Slot::clear);
+    }
+}
+
+/// What queries read that is not another query's.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
+    /// Of each source, the first one's first.
+    pub(super) streams: Vec<StreamSlots>,
+    /// The alerts that stood after the batch before.
+    pub(super) open_alerts: Slot,
     /// Who is here.
     pub(super) encounters_now: Slot,
     /// Reference tables by name.
@@ -64,6 +97,10 @@ pub struct Planned {
     pub file: QueryFile,
     /// The schema of its rows.
     pub schema: SchemaRef,
+    /// Of which of the job's sources its rows are, by its place: the first is 0. What it reads of others are last values.
+    pub source: usize,
+    /// The other sources' tables that it reads the last values of.
+    pub beside: Vec<String>,
     /// The queries it reads.
     pub reads: Vec<String>,
     /// The tables it reads that no query makes.
@@ -83,4 +120,11 @@ pub struct Planned {
     pub composed: bool,
     /// Of a rule: the columns of the source that its condition depends on.
     pub vitals: Vec<String>,
+}
+
+impl Planned {
+    /// Whether it reads what is kept under this name of a source's last values.
+    pub(super) fn reads_of_sources(&self, latest: &str) -> bool {
+        self.given.iter().any(|given| given == latest) || self.beside.iter().any(|table| latest_name(table) == latest)
+    }
 }

@@ -7,13 +7,13 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
 use wardwatch_model::header::Emit;
-use wardwatch_model::terms::{BatchId, Watermark};
+use wardwatch_model::terms::BatchId;
 
-use super::batch::{Closing, Input, Outcome};
+use super::batch::{Closing, Input, Outcome, Progress};
 use super::execute::{QueryFailure, Runner};
 use super::file::{QueryFile, QueryKind};
 use super::keyed::{Replaced, in_key_order};
-use super::query::{Body, Planned, Query};
+use super::query::{Body, Planned, Query, Slots, StreamSlots};
 use super::sampled::split;
 use super::slot::Slot;
 use super::window::windowed::Windowed;
@@ -23,15 +23,15 @@ pub(super) fn batch_number(batch: BatchId) -> i64 {
     i64::try_from(batch.0).unwrap_or(i64::MAX)
 }
 
-/// A windowed table closes windows by how far the windows that it reads have closed.
+/// A windowed table closes windows by how far the windows that it reads have closed, or its source has got.
 pub(super) fn own_watermark(
-    stream: &str,
+    (stream, source): (&str, usize),
     above: &BTreeMap<String, Option<i64>>,
-    watermark: Option<Watermark>,
+    reached: &[Progress],
 ) -> Option<i64> {
     match above.get(stream) {
         Some(complete_to) => *complete_to,
-        None => watermark.map(|watermark| watermark.0.timestamp_micros()),
+        None => reached.get(source)?.watermark.map(|watermark| watermark.0.timestamp_micros()),
     }
 }
 
@@ -50,7 +50,9 @@ pub(super) struct Run {
     pub(super) giving: Giving,
     pub(super) outcomes: Vec<Outcome>,
     /// A table that the job gives and that is not up to date: what it is called, and why.
-    pub(super) unreadable: Option<(String, QueryFailure)>,
+    pub(super) unreadable: Vec<(String, QueryFailure)>,
+    /// The sources of which the batch has rows.
+    with_rows: BTreeSet<usize>,
     /// Queries that were not run, since the batch has no rows.
     silent: BTreeSet<String>,
     /// How far each windowed table is complete.
@@ -68,15 +70,25 @@ struct Shown {
 }
 
 impl Run {
-    pub(super) fn new(giving: Giving) -> Self {
-        Self {
+    pub(super) fn new(giving: Giving, slots: &Slots) -> Self {
+        let mut run = Self {
             giving,
             outcomes: Vec::new(),
-            unreadable: None,
+            unreadable: Vec::new(),
+            with_rows: BTreeSet::new(),
             silent: BTreeSet::new(),
             watermarks: BTreeMap::new(),
             shown: BTreeMap::new(),
-        }
+        };
+        run.note_rows(slots);
+        run
+    }
+
+    /// Takes note of which sources have rows.
+    pub(super) fn note_rows(&mut self, slots: &Slots) {
+        let has_rows = |stream: &StreamSlots| stream.all.rows().iter().any(|rows| rows.num_rows() > 0);
+        let with_rows = slots.streams.iter().enumerate().filter(|(_, stream)| has_rows(stream));
+        self.with_rows = with_rows.map(|(source, _)| source).collect();
     }
 
     /// Takes note that a query is not run, for it has nothing to say.
@@ -91,7 +103,7 @@ impl Run {
             Body::Windowed(_) => self.windowed(query, runner, input, left_out),
             Body::Plain(_) if left_out => return,
             // Without rows of the batch, a query over them has nothing to say; others may read that it says nothing.
-            Body::Plain(_) if query.planned.needs_rows && input.rows.num_rows() == 0 && input.again.is_none() => {
+            Body::Plain(_) if query.planned.needs_rows && !self.with_rows.contains(&query.planned.source) => {
                 self.silent.insert(name);
                 return;
             }
@@ -121,7 +133,7 @@ impl Run {
 
     /// Whether every table that the query reads has been run.
     fn readable(&self, planned: &Planned) -> Result<(), QueryFailure> {
-        if let Some((table, failure)) = self.unreadable.as_ref().filter(|(table, _)| planned.given.contains(table)) {
+        if let Some((table, failure)) = self.unreadable.iter().find(|(table, _)| planned.reads_of_sources(table)) {
             return Err(QueryFailure(format!("it reads table \"{table}\", which is not up to date: {failure}")));
         }
         let has_rows =
@@ -138,7 +150,7 @@ impl Run {
         let Body::Windowed(windowed) = body else { panic!("only windowed queries get here") };
         let QueryKind::Table(header) = &planned.file.kind else { panic!("only table queries have windows") };
         let batch = batch_number(input.batch);
-        let watermark = own_watermark(&windowed.stream, &self.watermarks, input.watermark);
+        let watermark = own_watermark((&windowed.stream, planned.source), &self.watermarks, input.reached);
         self.watermarks.insert(planned.file.name.clone(), windowed.complete_to(watermark));
 
         let uncounted = if left_out {
@@ -177,7 +189,7 @@ impl Run {
             }
             let above_changed = self.shown.get(&windowed.stream).is_some_and(|(_, shown)| shown.is_changed);
             let is_changed = windowed.is_unshown() || above_changed;
-            if input.show_open && (is_changed || closed_slot.is_some()) {
+            if input.shows_open(planned.source) && (is_changed || closed_slot.is_some()) {
                 let rows = self.show(windowed, runner, watermark, batch);
                 windowed.mark_shown();
                 if header.emit == Emit::Close && is_changed {

@@ -32,6 +32,11 @@ pub(super) fn numbered(rows: &RecordBatch) -> RecordBatch {
         .unwrap_or_else(|error| panic!("each row has a number: {error}"))
 }
 
+/// Whether this is the hidden column.
+pub(super) fn is_number(field: &Field) -> bool {
+    field.name() == SAMPLE
+}
+
 /// `schema` as people see it.
 pub(super) fn without_numbers(schema: &SchemaRef) -> SchemaRef {
     let fields: Vec<_> = schema.fields().iter().filter(|field| field.name() != SAMPLE).cloned().collect();

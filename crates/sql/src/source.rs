@@ -9,7 +9,10 @@ use arrow::datatypes::SchemaRef;
 pub struct Source<'a> {
     /// The name under which queries read the batch.
     pub table: &'a str,
-    /// The schema of the batch.
+    /// The tables of the job's other sources: the columns of each stand in the batch as `table.column`, and `_of.table` says which
+    /// rows are its own. Empty where there is one source.
+    pub others: Vec<&'a str>,
+    /// The schema of the batch, which has the columns of all sources.
     pub schema: SchemaRef,
     /// The column that a rule must return.
     pub key: &'a str,
@@ -19,4 +22,11 @@ pub struct Source<'a> {
     pub doubtful: Vec<(String, String)>,
     /// How long a value of each column counts, the doubtful ones included; what is computed from others has no time of its own.
     pub valid_for: Vec<(String, Duration)>,
+}
+
+impl<'a> Source<'a> {
+    /// The tables of all sources, the first one's first.
+    pub(super) fn tables(&self) -> Vec<&'a str> {
+        std::iter::once(self.table).chain(self.others.iter().copied()).collect()
+    }
 }

@@ -22,6 +22,7 @@ use super::system::{
 };
 use super::table_rows::Way;
 use super::topics::{partition_of, partition_values};
+use super::watermarks::others_value;
 
 impl Store {
     /// Writes the batch, whole or not at all.
@@ -289,6 +290,7 @@ impl Store {
             Value::count(commit.unattached.len()),
             Value::count(commit.attached_later.len()),
             Value::count(commit.ignored),
+            others_value(&commit.event_time.others),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }

@@ -50,6 +50,7 @@ mod table_rows;
 mod topics;
 mod users;
 mod value;
+mod watermarks;
 
 pub use crate::batch::{Commit, CommitOutcome, Edited, Failed, QueryState};
 pub use crate::column::Kind as ColumnKind;

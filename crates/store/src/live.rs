@@ -4,7 +4,8 @@
 
 use chrono::{DateTime, Utc};
 
-use wardwatch_model::terms::{BatchId, Offset, Partition};
+use wardwatch_model::event_time::OtherWatermarks;
+use wardwatch_model::terms::{BatchId, Offset, Partition, Watermark};
 use wardwatch_model::topics::Topics;
 
 use super::connection::Store;
@@ -199,7 +200,8 @@ impl Store {
                         batch: row.batch()?,
                         now: row.time()?,
                         records: row.int()?,
-                        watermark: row.optional_time().map(wardwatch_model::terms::Watermark),
+                        watermark: row.optional_time().map(Watermark),
+                        others: OtherWatermarks::new(),
                         event_now: row.optional_time(),
                     },
                     rejects: row.int()?,

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{Episode, HOST_CLOCK_TOLERANCE, Silence, Unjudged};
 use wardwatch_model::encounter::{Request, Version};
-use wardwatch_model::event_time::{EventTime, Watermarks};
+use wardwatch_model::event_time::{EventTime, OtherWatermarks};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 use wardwatch_model::topics::{ShownPartition, Topics};
 
@@ -23,6 +23,7 @@ use super::scan::public;
 use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::table_rows::{Incomplete, TableFault};
 use super::topics::{partition_of, partition_values};
+use super::watermarks::{others_of, watermark_of};
 
 /// Where a job goes on.
 #[derive(Debug, Default)]
@@ -138,6 +139,8 @@ pub struct BatchSummary {
     pub records: i64,
     /// Windows that end by it have closed.
     pub watermark: Option<Watermark>,
+    /// The same of the other sources, by their tables.
+    pub others: OtherWatermarks,
     /// Its frozen time by the devices' clocks.
     pub event_now: Option<DateTime<Utc>>,
 }
@@ -157,6 +160,10 @@ pub struct LoggedBatch {
     pub watermark: Option<Watermark>,
     /// The same before it.
     pub watermark_before: Option<Watermark>,
+    /// The same of the other sources, by their tables.
+    pub others: OtherWatermarks,
+    /// Those before it.
+    pub others_before: OtherWatermarks,
     /// As of which version of the encounters its rows were attached.
     pub encounters: Version,
 }
@@ -171,7 +178,9 @@ impl Store {
         let event_time = EventTime {
             watermarks: self.watermarks(topics)?,
             active: self.active(topics)?,
+            with_rows: BTreeMap::new(),
             watermark: last.as_ref().and_then(|last| last.watermark),
+            others: last.as_ref().map(|last| last.others.clone()).unwrap_or_default(),
             now: last.as_ref().and_then(|last| last.event_now),
         };
         Ok(Resume {
@@ -261,27 +270,38 @@ impl Store {
         // What stands closely together is read in one pass; a batch's watermark is the next one's before it.
         for (first, last) in runs(ranges.keys().copied().filter(|batch| *batch < from), (from, to)) {
             let sql = format!(
-                "SELECT `batch`, `now_at`, `event_now_at`, `watermark`, `encounters` FROM {} \
+                "SELECT `batch`, `now_at`, `event_now_at`, `watermark`, `encounters`, `other_watermarks` FROM {} \
                  WHERE `job`=? AND `batch`>=? AND `batch`<=? \
                  ORDER BY `batch`",
                 quoted(BATCHES)
             );
             let before = BatchId(first.0.saturating_sub(1));
             let key = [Value::text(&self.job), batch_value(before), batch_value(last.min(to))];
-            let mut watermark_before = None;
+            let (mut watermark_before, mut others_before) = (None, OtherWatermarks::new());
             for row in &self.database.query(&sql, &key)? {
                 let mut row = Row::new(BATCHES, row);
                 let (batch, now) = (row.batch()?, row.time()?);
                 let event_now = row.optional_time().unwrap_or(now);
                 let watermark = row.optional_time().map(Watermark);
                 let encounters = Version(row.optional_count());
+                let others = others_of(row.optional_text().as_deref());
                 let ranges = ranges.remove(&batch);
                 if batch >= first && (batch >= from || ranges.is_some()) {
                     let ranges = ranges.unwrap_or_default();
-                    let logged = LoggedBatch { batch, ranges, now, event_now, watermark, watermark_before, encounters };
-                    batches.push(logged);
+                    let (others, others_before) = (others.clone(), others_before);
+                    batches.push(LoggedBatch {
+                        batch,
+                        ranges,
+                        now,
+                        event_now,
+                        watermark,
+                        watermark_before,
+                        others,
+                        others_before,
+                        encounters,
+                    });
                 }
-                watermark_before = watermark;
+                (watermark_before, others_before) = (watermark, others);
             }
         }
         Ok(batches)
@@ -334,40 +354,6 @@ impl Store {
         let others = rows.iter().filter(|row| row.first().and_then(Value::as_text).is_some_and(is_other));
         let last = others.filter_map(|row| row.get(1)?.as_int()).max();
         Ok(last.and_then(|batch| u64::try_from(batch).ok()).map(BatchId))
-    }
-
-    /// The watermark of each of these partitions as it was before the batch that stands there; those without one are left out.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub fn watermarks_before(
-        &mut self,
-        topics: &Topics,
-        batches: &BTreeMap<Partition, BatchId>,
-    ) -> Result<Watermarks, StoreError> {
-        let sql = format!(
-            "SELECT `topic`, `partition`, `watermark` FROM {} WHERE `job`=? AND `topic`=? AND `partition`=? AND `batch`<? \
-             ORDER BY `batch` DESC LIMIT 1",
-            quoted(BATCH_RANGES)
-        );
-        let mut watermarks = Watermarks::new();
-        for (partition, batch) in batches {
-            let [topic, number] = partition_values(topics, *partition);
-            let key = [Value::text(&self.job), topic, number, batch_value(*batch)];
-            watermarks.extend(self.database.query(&sql, &key)?.first().and_then(|row| watermark_of(topics, row)));
-        }
-        Ok(watermarks)
-    }
-
-    /// The job's watermark as it was before `batch`.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub fn watermark_before(&mut self, batch: BatchId) -> Result<Option<Watermark>, StoreError> {
-        let sql = format!("SELECT `watermark` FROM {} WHERE `job`=? AND `batch`=?", quoted(BATCHES));
-        let before = BatchId(batch.0.saturating_sub(1));
-        let rows = self.database.query(&sql, &[Value::text(&self.job), batch_value(before)])?;
-        Ok(rows.first().and_then(|row| row.first()?.as_time()).map(Watermark))
     }
 
     /// The queries that did not count a batch, from batch `from` on.
@@ -469,7 +455,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
     pub fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
-        const COLUMNS: &str = "`batch`, `now_at`, `records`, `watermark`, `event_now_at`";
+        const COLUMNS: &str = "`batch`, `now_at`, `records`, `watermark`, `event_now_at`, `other_watermarks`";
         let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1", quoted(BATCHES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         rows.first()
@@ -481,15 +467,10 @@ impl Store {
                     records: row.int()?,
                     watermark: row.optional_time().map(Watermark),
                     event_now: row.optional_time(),
+                    others: others_of(row.optional_text().as_deref()),
                 })
             })
             .transpose()
-    }
-
-    fn watermarks(&mut self, topics: &Topics) -> Result<BTreeMap<Partition, Watermark>, StoreError> {
-        let sql = format!("SELECT `topic`, `partition`, `watermark` FROM {} WHERE `job`=?", quoted(OFFSETS));
-        let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
-        Ok(rows.iter().filter_map(|row| watermark_of(topics, row)).collect())
     }
 
     fn refused_edit(&mut self) -> Result<Option<(DateTime<Utc>, String)>, StoreError> {
@@ -628,9 +609,6 @@ fn runs(batches: impl Iterator<Item = BatchId>, behind: (BatchId, BatchId)) -> V
 }
 
 /// A partition that is read and its time, where it has one.
-fn watermark_of(topics: &Topics, row: &[Value]) -> Option<(Partition, Watermark)> {
-    Some((partition_of(topics, row)?, Watermark(row.get(2)?.as_time()?)))
-}
 
 #[cfg(test)]
 mod tests {

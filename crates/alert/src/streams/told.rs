@@ -152,20 +152,23 @@ impl Streams {
     }
 
     /// How long ago, in seconds, the last record of a patient came and the last value of each of `columns`, by Kafka's stamps.
-    /// `None` where stamps do not tell: records are not sent as they are measured, or nothing is known of the column.
+    /// Of streams of other partitions than its own nothing
+    /// is told. `None` where stamps do not tell: records are not sent as they are measured, or nothing is known of the column.
     ///
     /// A device whose clock is behind is not silent, and one whose clock is ahead may be.
-    pub fn ages<'a>(
+    pub fn ages<'a, F: Fn(Partition) -> bool + 'a>(
         &'a self,
         columns: &[&str],
         arrivals: &'a Arrivals,
-    ) -> impl Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + use<'a> {
+        is_own: F,
+    ) -> impl Fn(&str) -> Option<(f64, Vec<Option<f64>>)> + use<'a, F> {
         let places: Vec<Option<usize>> =
             columns.iter().map(|name| self.shape.columns.iter().position(|known| known == name)).collect();
         move |patient| {
-            let streams = &self.patients.get(patient)?.streams;
+            let streams = self.patients.get(patient)?.streams.iter();
+            let streams: Vec<&Stream> = streams.filter(|stream| is_own(Partition(stream.partition))).collect();
             let keeps_pace =
-                |stream: &Stream| stream.sets.first().is_some_and(|of_any| of_any.delays(stream.stamped).is_some());
+                |stream: &&Stream| stream.sets.first().is_some_and(|of_any| of_any.delays(stream.stamped).is_some());
             if !streams.iter().all(keeps_pace) {
                 return None;
             }

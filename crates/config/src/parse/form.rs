@@ -52,18 +52,27 @@ impl Alone {
     }
 }
 
+/// Whether a source must have a form of readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    Readings,
+    Nothing,
+}
+
 impl Checker<'_> {
-    /// The columns of the frame, and the forms; `base` is what the source says of all.
+    /// The columns of the frame, and the forms; `base` is what the source says of all. There are no columns where all forms are of
+    /// encounters.
     pub(super) fn forms(
         &mut self,
         base: &RawForm,
         forms: Vec<Spanned<RawForm>>,
         columns: RawColumns,
         heads: Heads<'_>,
-    ) -> Option<(Columns, Vec<Form>)> {
+        needs: Needs,
+    ) -> Option<(Option<Columns>, Vec<Form>)> {
         if forms.is_empty() {
             let form = self.form(base.clone(), (String::new(), Alone::Yes), columns, heads, 0..0)?;
-            return Some((form.columns.clone(), vec![form]));
+            return Some((Some(form.columns.clone()), vec![form]));
         }
         let mut checked: Vec<Form> = Vec::new();
         let mut is_valid = true;
@@ -97,6 +106,9 @@ impl Checker<'_> {
         }
         let of_readings = || checked.iter().filter(|form| form.subject == Subject::Readings);
         let Some(first) = of_readings().next() else {
+            if needs == Needs::Nothing {
+                return Some((None, checked));
+            }
             let message = "all forms are of encounters, and none has readings; add a [[source.form]] for those";
             return self.refuse(places[0].clone(), message.to_owned());
         };
@@ -109,7 +121,7 @@ impl Checker<'_> {
                 return self.refuse(places[0].clone(), message);
             }
         }
-        Some((frame, checked))
+        Some((Some(frame), checked))
     }
 
     fn one_of_forms(
@@ -314,7 +326,7 @@ impl Checker<'_> {
             },
         };
         let (unwrap, rows, columns) = (unwrap?, rows?, columns?);
-        let form = Form { name, when: when?, unwrap, format, rows, long, counts, subject, columns };
+        let form = Form { name, source: 0, when: when?, unwrap, format, rows, long, counts, subject, columns };
         self.check_paths(&form, alone, place)?;
         Some(form)
     }

@@ -68,6 +68,8 @@ struct NotText;
 pub(super) struct FormDecoder {
     form: Form,
     topics: Topics,
+    /// The topics of its source, where the job has others; with what was found out of partitions.
+    own_topics: Option<OwnTopics>,
     time_zone: Tz,
     max_skew: Duration,
     layout: Layout,
@@ -77,6 +79,21 @@ pub(super) struct FormDecoder {
     /// The headers that columns of any form are read from.
     headers: Vec<String>,
     left_out: LeftOut,
+}
+
+/// The topics of one of several sources.
+#[derive(Debug)]
+struct OwnTopics {
+    spec: SourceSpec,
+    source: usize,
+    known: RefCell<HashMap<Partition, bool>>,
+}
+
+impl OwnTopics {
+    fn has(&self, partition: Partition, topics: &Topics) -> bool {
+        let is_own = || self.spec.source_of(&topics.name_of(partition)) == self.source;
+        *self.known.borrow_mut().entry(partition).or_insert_with(is_own)
+    }
 }
 
 /// Takes records apart.
@@ -147,15 +164,22 @@ impl FormDecoder {
     pub(super) fn new(spec: &SourceSpec, form: &Form, schemas: Option<&Schemas>, topics: &Topics) -> Self {
         let layout = Layout::of(form);
         let wrapping = Wrapping::new(&form.unwrap, spec.max_record_bytes);
+        let (time_zone, max_skew) = spec.clock_of(form.source);
+        let own_topics = (!spec.others.is_empty()).then(|| OwnTopics {
+            spec: spec.clone(),
+            source: form.source,
+            known: RefCell::default(),
+        });
         Self {
+            own_topics,
+            time_zone,
+            max_skew,
             headers: spec.headers(),
             reader: RecordReader::of(form, &layout, &wrapping, schemas),
             wrapping,
             schema: frame_schema(&form.columns),
             form: form.clone(),
             topics: topics.clone(),
-            time_zone: spec.time_zone,
-            max_skew: spec.max_skew,
             layout,
             left_out: LeftOut::default(),
         }
@@ -178,18 +202,31 @@ impl FormDecoder {
         self.form.subject
     }
 
+    /// Of which of the job's sources its records are.
+    pub(super) fn source(&self) -> usize {
+        self.form.source
+    }
+
     pub(super) fn topics(&self) -> &Topics {
         &self.topics
     }
 
     /// Whether every record is of this form.
     pub(super) fn takes_all(&self) -> bool {
-        self.form.when.is_empty()
+        self.form.when.is_empty() && self.own_topics.is_none()
+    }
+
+    /// Whether records of this partition may be of the form: it is of its source's topics.
+    pub(super) fn reads_topic(&self, partition: Partition) -> bool {
+        self.own_topics.as_ref().is_none_or(|own| own.has(partition, &self.topics))
     }
 
     /// Which parts of a record meet the form's conditions, of those that are `open`: as many as the record has, or one where it is taken
     /// as a whole.
     pub(super) fn takes(&self, records: &RawRecords, record: usize) -> Taken {
+        if !self.reads_topic(records.partition(record)) {
+            return Taken::Whole(false);
+        }
         let beside = |path: &SourcePath| self.text_beside(path, record, records).ok().flatten().map(Cow::into_owned);
         let is_of_value = self
             .form

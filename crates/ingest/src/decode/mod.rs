@@ -11,6 +11,7 @@ mod csv;
 mod decoded;
 mod encounters;
 mod form;
+mod frame;
 mod hl7;
 mod items;
 mod join;
@@ -37,15 +38,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::interleave_record_batch;
+use arrow::compute::{concat_batches, interleave_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 
 use wardwatch_config::{SourceSpec, Subject};
-use wardwatch_model::record::{ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Reject};
+use wardwatch_model::record::{Artefact, ITEM_COLUMN, Item, OFFSET_COLUMN, PARTITION_COLUMN, Reject};
 use wardwatch_model::topics::Topics;
 
 use crate::schemas::Schemas;
 use form::{FormDecoder, FormRows, Taken};
+use frame::Frame;
 use parsed::RowOf;
 use reshape::Reshaper;
 
@@ -80,7 +82,7 @@ struct Own {
 /// Decodes the records of one job's topics.
 #[derive(Debug)]
 pub struct Decoder {
-    schema: SchemaRef,
+    frame: Frame,
     event_time: String,
     /// The headers that columns are read from.
     headers: Vec<String>,
@@ -110,7 +112,7 @@ impl Decoder {
         });
         Self {
             headers: spec.headers(),
-            schema: frame_schema(&spec.columns),
+            frame: Frame::of(spec),
             event_time: spec.columns.event_time().name.clone(),
             forms: forms.collect(),
             reshaper: None,
@@ -120,7 +122,7 @@ impl Decoder {
     /// The same when somebody else makes rows of what is decoded.
     #[must_use]
     pub fn reshaped_by(mut self, spec: &SourceSpec, reshaping: Option<&Reshaping>) -> Self {
-        self.reshaper = reshaping.map(|make| Reshaper::new(make(), spec, &self.schema));
+        self.reshaper = reshaping.map(|make| Reshaper::new(make(), spec, self.frame.schema_of(0)));
         self
     }
 
@@ -144,21 +146,45 @@ impl Decoder {
     /// The schema of the rows.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+        self.frame.schema()
     }
 
     /// Decodes at most [`CHUNK`] records.
     pub fn decode(&mut self, records: &RawRecords) -> Decoded {
         debug_assert!(records.len() <= CHUNK, "so many are decoded at once");
         let mut decoded = match &mut self.forms[..] {
-            [form] if form.takes_all() => form.decode(records).decoded,
+            [form] if form.takes_all() => vec![(0, form.decode(records).decoded)],
             _ => self.decode_each_form(records),
         };
-        if let Some(reshaper) = &mut self.reshaper {
-            reshaper.reshape(records, &mut decoded);
+        if let Some((reshaper, (_, first))) = self.reshaper.as_mut().zip(decoded.first_mut()) {
+            reshaper.reshape(records, first);
         }
+        let mut decoded = self.in_one_frame(decoded);
         self.complete_rejects(records, &mut decoded);
         decoded
+    }
+
+    /// What was decoded of each source, as rows of one frame. Sources have topics of their own, so no order is lost.
+    fn in_one_frame(&self, decoded: Vec<(usize, Decoded)>) -> Decoded {
+        let mut sources = match <[_; 1]>::try_from(decoded) {
+            Ok([(_, only)]) => return only,
+            Err(several) => several.into_iter().map(|(source, decoded)| self.frame.widened(source, decoded)),
+        };
+        let mut all = sources.next().unwrap_or_else(|| Decoded::of_rows(RecordBatch::new_empty(self.schema().clone())));
+        let mut rows = vec![all.rows];
+        for decoded in sources {
+            rows.push(decoded.rows);
+            all.rejects.extend(decoded.rejects);
+            all.artefacts.extend(decoded.artefacts);
+            all.encounters.extend(decoded.encounters);
+            all.ignored += decoded.ignored;
+        }
+        all.rows =
+            concat_batches(self.schema(), &rows).unwrap_or_else(|error| panic!("all are rows of the frame: {error}"));
+        all.rejects.sort_by_key(|reject| reject.place);
+        all.artefacts.sort_by(|a, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
+        all.encounters.sort_by_key(|encounter| encounter.place);
+        all
     }
 
     /// Says of rejects what is found out from their records: headers, and whether anything of them became a row.
@@ -256,17 +282,19 @@ impl Decoder {
     }
 
     fn of_no_form(&self, records: &RawRecords, of: RowOf) -> Reject {
-        let names: Vec<String> = self.forms.iter().map(|form| format!("\"{}\"", form.name())).collect();
-        let reason = format!("it meets the conditions of none of the forms: {}", names.join(", "));
+        let is_open = |form: &&FormDecoder| form.reads_topic(records.partition(of.record));
+        let names = self.forms.iter().filter(is_open).map(|form| format!("\"{}\"", form.name()));
+        let reason = format!("it meets the conditions of none of the forms: {}", names.collect::<Vec<_>>().join(", "));
         Reject {
             raw: records.payload(of.record).unwrap_or_default().to_vec(),
             ..records.reject(of, None, None, reason)
         }
     }
 
-    fn decode_each_form(&mut self, records: &RawRecords) -> Decoded {
+    /// What becomes of records of several forms, source by source, the first source first.
+    fn decode_each_form(&mut self, records: &RawRecords) -> Vec<(usize, Decoded)> {
         let mut of_form: Vec<Vec<Own>> = self.forms.iter().map(|_| Vec::new()).collect();
-        let mut rejects = Vec::new();
+        let mut unknown = Vec::new();
         for record in 0..records.len() {
             match self.forms_of(records, record) {
                 Forms::One(form) => of_form[form].push(Own { record, parts: None }),
@@ -276,21 +304,40 @@ impl Decoder {
                         of_form[form].push(Own { record, parts: Some(parts) });
                     }
                     for (item, _) in (0..).zip(&forms).filter(|(_, form)| form.is_none()) {
-                        rejects.push(self.of_no_form(records, RowOf { record, item: Item(item) }));
+                        unknown.push(self.of_no_form(records, RowOf { record, item: Item(item) }));
                     }
                 }
-                Forms::None => rejects.push(self.of_no_form(records, RowOf { record, item: Item(0) })),
+                Forms::None => unknown.push(self.of_no_form(records, RowOf { record, item: Item(0) })),
             }
         }
+        let mut sources = Vec::new();
+        for source in 0..self.frame.count() {
+            let mut decoded = self.decode_source(source, &mut of_form, records);
+            decoded.rejects.append(&mut unknown);
+            decoded.rejects.sort_by_key(|reject| reject.place);
+            // One of a record has its bytes, whichever form it is of.
+            decoded.rejects.dedup_by(|later, first| {
+                if (later.place.partition, later.place.offset) == (first.place.partition, first.place.offset) {
+                    later.raw = Vec::new();
+                }
+                false
+            });
+            sources.push((source, decoded));
+        }
+        sources
+    }
+
+    /// What becomes of the records of one source's forms.
+    fn decode_source(&mut self, source: usize, of_form: &mut [Vec<Own>], records: &RawRecords) -> Decoded {
         let (mut batches, mut order) = (Vec::new(), Vec::new());
-        let (mut artefacts, mut encounters, mut ignored) = (Vec::new(), Vec::new(), 0);
+        let (mut rejects, mut artefacts, mut encounters, mut ignored) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (form, own) in self.forms.iter_mut().zip(of_form) {
-            if own.is_empty() {
+            if own.is_empty() || form.source() != source {
                 continue;
             }
             let mut raw = RawRecords::default();
             let places: Vec<usize> = own.iter().map(|own| own.record).collect();
-            for Own { record, parts } in own {
+            for Own { record, parts } in own.drain(..) {
                 raw.push_from(records, record, self.headers.len());
                 raw.take_parts(parts);
             }
@@ -308,20 +355,12 @@ impl Decoder {
         }
         // In the order of the records, whatever their forms.
         order.sort_by_key(|(place, _)| *place);
-        rejects.sort_by_key(|reject| reject.place);
-        // One of a record has its bytes, whichever form it is of.
-        rejects.dedup_by(|later, first| {
-            if (later.place.partition, later.place.offset) == (first.place.partition, first.place.offset) {
-                later.raw = Vec::new();
-            }
-            false
-        });
-        artefacts.sort_by(|a, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
+        artefacts.sort_by(|a: &Artefact, b| (a.place, &a.column).cmp(&(b.place, &b.column)));
         let rows: Vec<(usize, usize)> = order.into_iter().map(|(_, row)| row).collect();
         let rows = match &batches[..] {
-            [] => RecordBatch::new_empty(Arc::clone(&self.schema)),
+            [] => RecordBatch::new_empty(Arc::clone(self.frame.schema_of(source))),
             _ => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &rows)
-                .unwrap_or_else(|error| panic!("all forms have the columns of the frame: {error}")),
+                .unwrap_or_else(|error| panic!("all forms have the columns of their source: {error}")),
         };
         encounters.sort_by_key(|encounter: &EncounterRecord| encounter.place);
         Decoded { rows, rejects, artefacts, encounters, ignored }

@@ -73,7 +73,7 @@ impl MicroBatch {
             at_end: partitions.clone(),
             keeps_windows: false,
             partitions,
-            rows: RecordBatch::new_empty(frame_schema(&spec.columns)),
+            rows: RecordBatch::new_empty(frame_schema(&spec.frame)),
             rejects: Vec::new(),
             artefacts: Vec::new(),
             encounters: Vec::new(),

@@ -1,6 +1,6 @@
 //! What a windowed query keeps, on its way to the store and back, or to another plan of the same query.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -40,7 +40,7 @@ impl Windowed {
     }
 
     /// The first key, a text, of the groups whose first aggregate, a time, is before `time`.
-    pub(crate) fn groups_before(&self, time: i64) -> BTreeSet<String> {
+    pub(crate) fn newest_by_group(&self) -> BTreeMap<String, i64> {
         let mut newest: BTreeMap<String, i64> = BTreeMap::new();
         for rows in self.panes.all() {
             let keys = rows.column(0).as_string_view();
@@ -51,7 +51,7 @@ impl Windowed {
                 *known = (*known).max(time);
             }
         }
-        newest.into_iter().filter(|(_, newest)| *newest < time).map(|(key, _)| key).collect()
+        newest
     }
 
     /// What was saved is in the store.
