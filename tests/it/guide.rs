@@ -127,7 +127,7 @@ fn the_settings_of_the_guide_to_forms_are_taken() {
             match section {
                 "[source]" if line != section => source += &format!("{line}\n"),
                 "[source.columns]" if line != section => columns += &format!("{line}\n"),
-                "[[source.form]]" => forms += &format!("{line}\n"),
+                "[[source.form]]" | "[[sources]]" | "[sources.columns]" => forms += &format!("{line}\n"),
                 _ => {}
             }
         }

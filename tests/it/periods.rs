@@ -22,6 +22,11 @@ JOIN ward_limits AS l ON l.ward = e.ward
 WHERE v.heart_rate > l.high AND v.spo2 > 50
 ";
 
+/// In which ward each reading was made.
+const WARDS: &str = "-- @key: patient_id, event_time
+SELECT v.patient_id, v.event_time, e.ward FROM vitals AS v LEFT JOIN encounters_now AS e ON e.patient_id = v.patient_id
+";
+
 const BY_LIMITS: &str =
     "-- @severity: high\n-- @latch: no\n-- @clear_after: 2s\n-- @message: HR {heart_rate:.0} > {high:.0}
 SELECT v.patient_id, v.event_time, v.heart_rate, t.high FROM vitals AS v
@@ -62,6 +67,7 @@ fn a_transfer_within_a_batch_moves_the_limits_of_what_is_measured_after_it_and_o
             .sql_file("seeds/ward_limits.csv", "# @key: ward\nward,high:float\nICU,150\nNorth,100\n")
             .query("rules/fast", BY_WARD)
             .query("rules/fast_and_measured", OF_TWO)
+            .query("tables/wards", WARDS)
             .more(&format!("[trigger]\nmax_rows = {batch}"));
         job.run_once();
         let (from, moved) = (at(0).format("%F %T"), at(30).format("%F %T"));
@@ -87,6 +93,11 @@ fn a_transfer_within_a_batch_moves_the_limits_of_what_is_measured_after_it_and_o
             format!("{rule}|down|{from}|{until}|HR 130 > 100")
         });
         assert_eq!(database.rows(EPISODES), expected, "{batch} records in a batch");
+        let wards = "SELECT patient_id, ward, COUNT(*), MIN(event_time) FROM wards GROUP BY 1, 2 ORDER BY 1, 4";
+        let (from, moved) = (at(0).format("%F %T%.6f"), at(30).format("%F %T%.6f"));
+        let expected = [("down", "North", from), ("down", "ICU", moved), ("up", "ICU", from), ("up", "North", moved)];
+        let expected = expected.map(|(patient, ward, since)| format!("{patient}|{ward}|30|{since}"));
+        assert_eq!(database.rows(wards), expected, "{batch} records in a batch");
     }
 }
 

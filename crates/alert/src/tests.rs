@@ -56,6 +56,8 @@ fn rule(hold: u64, clear_after: u64) -> Rule {
         message: Some(message),
         judged: Judged::BySample,
         looks_back: false,
+        source: 0,
+        marker: None,
         vitals: vec!["heart_rate".to_owned()],
         composed: None,
         stale_after: Duration::from_secs(30),

@@ -632,6 +632,7 @@ fn length(length: TimeDelta) -> String {
 
 #[cfg(test)]
 mod tests {
+    use wardwatch_model::event_time::OtherWatermarks;
     use wardwatch_model::terms::BatchId;
 
     use super::*;
@@ -643,7 +644,7 @@ mod tests {
 
     fn batch(second: i64) -> BatchSummary {
         let now = at(second);
-        BatchSummary { batch: BatchId(7), now, records: 1, watermark: None, event_now: None }
+        BatchSummary { batch: BatchId(7), now, records: 1, watermark: None, others: OtherWatermarks::new(), event_now: None }
     }
 
     fn at(second: i64) -> DateTime<Utc> {

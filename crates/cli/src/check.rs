@@ -27,6 +27,9 @@ pub(super) struct Check {
     /// Warn of what no record of this file has: columns, places, forms
     #[arg(long, value_name = "FILE", conflicts_with = "last")]
     input: Option<PathBuf>,
+    /// The topic that records of the file are of, where they do not say so themselves and the job reads several
+    #[arg(long, value_name = "TOPIC", requires = "input")]
+    topic: Option<String>,
     /// The same of the newest records of the job's topic
     #[arg(long, value_name = "COUNT")]
     last: Option<usize>,
@@ -64,6 +67,7 @@ impl Check {
             bail!("{} warnings, which --deny-warnings takes for faults", warnings.len());
         }
         if !self.json {
+            last_values(&plan).iter().for_each(|note| println!("note: {note}"));
             let job = self.file.job.display();
             println!("{job}: {} tables, {} rules, no fault", plan.tables.len(), plan.rules.len());
         }
@@ -77,7 +81,7 @@ impl Check {
         }
         let mut samples = Samples::of(&plan.job)?;
         let records = match (&self.input, self.last) {
-            (Some(file), _) => samples.of_file(file)?,
+            (Some(file), _) => samples.of_file(file, self.topic.as_deref())?,
             (None, last) => samples.newest(last.unwrap_or_default())?,
         };
         if records.is_empty() {
@@ -102,4 +106,20 @@ impl Check {
         check_reports(&plan)?;
         Ok(plan)
     }
+}
+
+/// Which queries see only last values of a source.
+fn last_values(plan: &Plan) -> Vec<String> {
+    let tables: Vec<&str> = plan.job.source.tables().map(|(_, table)| table).collect();
+    let beside = plan.engine.queries().filter(|query| !query.beside.is_empty());
+    beside
+        .map(|query| {
+            format!(
+                "{} has rows of {} and sees of {} the last values of each patient only, as after the batch",
+                query.file.name,
+                tables[query.source],
+                query.beside.join(" and ")
+            )
+        })
+        .collect()
 }

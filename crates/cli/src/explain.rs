@@ -86,10 +86,13 @@ fn what(query: &Planned, plan: &Plan) -> String {
 }
 
 fn inputs(query: &Planned, plan: &Plan) -> String {
-    let source = &plan.job.source.table;
+    let sources: Vec<&str> = plan.job.source.tables().map(|(_, table)| table).collect();
     let mut told = "\ninputs\n".to_owned();
     for name in &query.given {
-        let what = given_rows(source, name);
+        let what = match query.beside.contains(name) {
+            true => "last values of another source, as after this batch: one row per patient, as that source's _latest table has it",
+            false => given_rows(&sources, name),
+        };
         told.push_str(&format!("  {name}: {what}\n"));
     }
     for name in &query.reads {

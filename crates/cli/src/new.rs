@@ -107,7 +107,7 @@ impl New {
         }
         let job = self.any_job()?;
         let records = match &self.input {
-            Some(file) => records_of_file(&job, file).with_context(|| format!("\"{}\"", file.display()))?,
+            Some(file) => records_of_file(&job, file, 0).with_context(|| format!("\"{}\"", file.display()))?,
             None => newest_records(&job, self.last, &[], PATIENCE)?,
         };
         let payloads: Vec<&[u8]> = records.iter().filter_map(|record| record.payload.as_deref()).collect();

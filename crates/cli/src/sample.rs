@@ -26,6 +26,9 @@ pub(super) struct Sample {
     /// A file of records: one a line, or one as it is where the form has no lines
     #[arg(long, value_name = "FILE", conflicts_with = "last")]
     input: Option<PathBuf>,
+    /// The topic that records of the file are of, where they do not say so themselves and the job reads several
+    #[arg(long, value_name = "TOPIC", requires = "input")]
+    topic: Option<String>,
     /// The newest records of the job's topic
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     last: usize,
@@ -36,7 +39,7 @@ impl Sample {
         let job = wardwatch_config::load(&self.file.job)?;
         let mut samples = Samples::of(&job)?;
         let records = match &self.input {
-            Some(file) => samples.of_file(file)?,
+            Some(file) => samples.of_file(file, self.topic.as_deref())?,
             None => samples.newest(self.last)?,
         };
         let mut seen = Seen::default();
@@ -64,6 +67,8 @@ impl Sample {
 
 fn show(job: &Job, place: &str, record: &FileRecord, found: &Found) {
     let rows = &found.decoded.rows;
+    let form = job.source.forms.iter().find(|form| Some(&form.name) == found.form.as_ref());
+    let source = form.map_or(0, |form| form.source);
     let of_form = found.form.as_deref().filter(|name| !name.is_empty()).map(|name| format!(", form \"{name}\""));
     println!("{place}{}: {}", of_form.unwrap_or_default(), outcome(found));
     match &record.payload {
@@ -83,7 +88,7 @@ fn show(job: &Job, place: &str, record: &FileRecord, found: &Found) {
             println!("  row of item{} {}", if numbers.len() == 1 { "" } else { "s" }, numbers.join(", "));
         }
         let of_row: Vec<_> = found.items.iter().filter(|found| members.contains(&found.item)).collect();
-        for column in job.source.columns.all() {
+        for column in job.source.columns_of(source).all() {
             let sent = of_row.iter().flat_map(|found| &found.values).find(|(name, ..)| *name == column.name);
             let value = value(rows, &column.name, row);
             let is_empty = value.is_none();

@@ -40,8 +40,18 @@ impl<'j> Samples<'j> {
         Ok(Self { job, topics, decoder })
     }
 
-    pub(super) fn of_file(&self, file: &Path) -> anyhow::Result<Vec<FileRecord>> {
-        records_of_file(self.job, file).map_err(|error| anyhow::anyhow!("\"{}\": {error}", file.display()))
+    /// The records of a file, which are of `topic` where they do not say of which.
+    pub(super) fn of_file(&self, file: &Path, topic: Option<&str>) -> anyhow::Result<Vec<FileRecord>> {
+        let source = &self.job.source;
+        if let Some(topic) = topic.filter(|topic| !source.topics.takes(topic)) {
+            bail!("the job does not read the topic \"{topic}\"; it reads {}", source.topics);
+        }
+        let mut records = records_of_file(self.job, file, topic.map_or(0, |topic| source.source_of(topic)))
+            .map_err(|error| anyhow::anyhow!("\"{}\": {error}", file.display()))?;
+        for record in records.iter_mut().filter(|record| record.topic.is_none()) {
+            record.topic = topic.map(str::to_owned);
+        }
+        Ok(records)
     }
 
     pub(super) fn newest(&self, count: usize) -> anyhow::Result<Vec<FileRecord>> {
@@ -70,17 +80,18 @@ impl<'j> Samples<'j> {
 /// What samples had.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The places of each column, with how many values.
-    places: BTreeMap<String, BTreeMap<String, usize>>,
-    columns: BTreeSet<String>,
+    /// The places of each source's columns, with how many values.
+    places: BTreeMap<(usize, String), BTreeMap<String, usize>>,
+    columns: BTreeSet<(usize, String)>,
     forms: BTreeSet<String>,
     /// Forms that some record meets beside the one that counts.
     both: BTreeSet<(String, String)>,
     /// Of a column: a path, and where in it a list stands.
-    into_lists: BTreeMap<String, (String, String)>,
+    into_lists: BTreeMap<(usize, String), (String, String)>,
     /// Of a form of encounters and a column: the places that were read.
     said: BTreeMap<(String, String), BTreeSet<String>>,
-    rows: usize,
+    /// How many rows each source had.
+    rows: BTreeMap<usize, usize>,
     encounters: usize,
     rejects: usize,
     /// The reason of the first of them.
@@ -101,7 +112,8 @@ pub(super) struct Noted {
 #[derive(Debug)]
 enum About {
     All,
-    Column(String),
+    /// Of a source.
+    Column(usize, String),
     Form(String),
 }
 
@@ -113,20 +125,21 @@ impl Seen {
             for (column, place, _) in found.items.iter().flat_map(|item| &item.values) {
                 self.said.entry((form.name.clone(), column.clone())).or_default().insert(place.clone());
             }
-            self.note_counts(found);
+            self.note_counts(form.source, found);
             return;
         }
+        let source = form.map_or(0, |form| form.source);
         for (column, place, _) in found.items.iter().flat_map(|item| &item.values) {
             // In the long form, a place says of which name it is.
-            *self.places.entry(column.clone()).or_default().entry(place.clone()).or_default() += 1;
+            *self.places.entry((source, column.clone())).or_default().entry(place.clone()).or_default() += 1;
         }
         let rows = &found.decoded.rows;
         let schema = rows.schema();
         let with_value =
             schema.fields().iter().zip(rows.columns()).filter(|(_, array)| array.null_count() < array.len());
-        let with_value = with_value.map(|(field, _)| field.name().clone());
+        let with_value = with_value.map(|(field, _)| (source, field.name().clone()));
         self.columns.extend(with_value);
-        self.note_counts(found);
+        self.note_counts(source, found);
         if let [first, others @ ..] = forms {
             // A last form without conditions takes what the others leave: that is what it is for.
             let has_conditions =
@@ -135,12 +148,13 @@ impl Seen {
             self.both.extend(pairs);
         }
         if let (Some(form), Some(payload)) = (form, &record.payload) {
-            self.into_lists.extend(into_lists(form, payload));
+            let found = into_lists(form, payload).into_iter();
+            self.into_lists.extend(found.map(|(column, list)| ((source, column), list)));
         }
     }
 
-    fn note_counts(&mut self, found: &Found) {
-        self.rows += found.decoded.rows.num_rows();
+    fn note_counts(&mut self, source: usize, found: &Found) {
+        *self.rows.entry(source).or_default() += found.decoded.rows.num_rows();
         self.encounters += found.decoded.encounters.len();
         self.rejects += found.decoded.rejects.len();
         self.ignored += found.decoded.ignored;
@@ -153,7 +167,9 @@ impl Seen {
         let encounters = if self.encounters > 0 { format!(" {} encounters,", self.encounters) } else { String::new() };
         format!(
             "{records} records: {} rows,{encounters} {} rejected, {} left out",
-            self.rows, self.rejects, self.ignored
+            self.rows.values().sum::<usize>(),
+            self.rejects,
+            self.ignored
         )
     }
 
@@ -175,8 +191,10 @@ impl Seen {
         // What a form that comes with wardwatch reads beside, nobody wrote.
         let text = std::fs::read_to_string(&job.file).unwrap_or_default();
         let is_written = |place: &str| text.contains(place);
-        let columns =
-            job.source.columns.all().iter().filter_map(|column| self.of_column(job, &column.name, &is_written));
+        let columns = job.source.tables().flat_map(|(source, _)| {
+            let columns = job.source.columns_of(source).all().iter();
+            columns.filter_map(|column| self.of_column(job, (source, &column.name), &is_written)).collect::<Vec<_>>()
+        });
         let of_encounters = job.source.forms.iter().filter(|form| form.subject == Subject::Encounters);
         let said = of_encounters.flat_map(|form| self.of_encounters(form, &is_written));
         self.of_all().into_iter().chain(unmet).chain(both).chain(columns).chain(said).collect()
@@ -187,7 +205,7 @@ impl Seen {
         let noted = |name, message| Some(Noted { name, about: About::All, message });
         match &self.reason {
             Some(reason) => noted("rejected", format!("{} rejected; the first: {reason}", self.rejects)),
-            None if self.rows + self.encounters == 0 => {
+            None if self.rows.values().sum::<usize>() + self.encounters == 0 => {
                 noted("no-rows", format!("no record became a row; {} are left out on purpose", self.ignored))
             }
             None => None,
@@ -216,10 +234,21 @@ impl Seen {
         })
     }
 
-    fn of_column(&self, job: &Job, column: &str, is_written: &dyn Fn(&str) -> bool) -> Option<Noted> {
-        let noted = |name, message| Some(Noted { name, about: About::Column(column.to_owned()), message });
-        let has_value = self.columns.contains(column);
-        if let Some((path, list)) = self.into_lists.get(column).filter(|_| !has_value) {
+    fn of_column(
+        &self,
+        job: &Job,
+        (source, column): (usize, &str),
+        is_written: &dyn Fn(&str) -> bool,
+    ) -> Option<Noted> {
+        let noted = |name, message| Some(Noted { name, about: About::Column(source, column.to_owned()), message });
+        let key = (source, column.to_owned());
+        let has_rows = self.rows.get(&source).is_some_and(|rows| *rows > 0);
+        let has_value = self.columns.contains(&key);
+        let column = match job.source.others.get(source.wrapping_sub(1)) {
+            Some(other) => &other.column(column),
+            None => column,
+        };
+        if let Some((path, list)) = self.into_lists.get(&key).filter(|_| !has_value) {
             return noted(
                 "path-into-list",
                 format!(
@@ -228,17 +257,17 @@ impl Seen {
                 ),
             );
         }
-        if self.rows > 0 && !has_value {
+        if has_rows && !has_value {
             return noted("always-empty", format!("column \"{column}\" is always empty"));
         }
-        let seen = self.places.get(column);
+        let seen = self.places.get(&key);
         let is_seen = |place: &str| {
             let is_of =
                 |known: &str| known == place || known.strip_suffix(place).is_some_and(|rest| rest.ends_with(" of "));
             seen.is_some_and(|places| places.keys().any(|known| is_of(known)))
         };
-        let of_readings = job.source.forms.iter().filter(|form| form.subject == Subject::Readings);
-        let columns = of_readings.filter_map(|form| form.columns.get(column));
+        let is_own = |form: &&Form| form.subject == Subject::Readings && form.source == source;
+        let columns = job.source.forms.iter().filter(is_own).filter_map(|form| form.columns.get(&key.1));
         let places = columns.flat_map(|column| {
             // Files of samples have neither keys nor headers, and a stamp is there always.
             let from = column.from.iter().filter(|path| path.beside().is_none());
@@ -247,7 +276,7 @@ impl Seen {
         let places = places.filter(|place| is_written(place));
         let never: BTreeSet<String> =
             places.filter(|place| !is_seen(place)).map(|place| format!("\"{place}\"")).collect();
-        if self.rows == 0 || never.is_empty() {
+        if !has_rows || never.is_empty() {
             return None;
         }
         let never: Vec<String> = never.into_iter().collect();
@@ -260,7 +289,10 @@ impl Seen {
         let warning = |noted: Noted| {
             let offset = match &noted.about {
                 About::All => None,
-                About::Column(column) => offset_of(&text, "columns", |line| is_key(line, column)),
+                About::Column(source, column) => {
+                    offset_of(of_source(&text, *source), "columns", |line| is_key(line, column))
+                        .map(|offset| offset + text.len() - of_source(&text, *source).len())
+                }
                 About::Form(form) => {
                     offset_of(&text, "form", |line| is_key(line, "name") && line.contains(&format!("\"{form}\"")))
                         .or_else(|| {
@@ -275,6 +307,18 @@ impl Seen {
         };
         self.findings(job).into_iter().map(warning).collect()
     }
+}
+
+/// The text from where the source at this place begins.
+fn of_source(text: &str, source: usize) -> &str {
+    let begins = |line: &str| ["[source]", "[[sources]]"].iter().any(|head| line.trim_start().starts_with(head));
+    let lines = text.split_inclusive('\n').scan(0, |offset, line| {
+        let start = *offset;
+        *offset += line.len();
+        Some((start, line))
+    });
+    let mut starts = lines.filter(|(_, line)| begins(line)).map(|(start, _)| start);
+    starts.nth(source).map_or(text, |start| &text[start..])
 }
 
 fn is_key(line: &str, key: &str) -> bool {

@@ -150,11 +150,11 @@ impl SourceSpec {
         headers.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
-    /// The one form of the first source, if its records are objects with the columns' values in their fields, or with single vitals, so
-    /// that others can write such; `None` where there is none.
+    /// The one form of the source at this place, if its records are objects with the columns' values in their fields, or with single
+    /// vitals, so that others can write such; `None` where there is none.
     #[must_use]
-    pub fn bare_form(&self) -> Option<&Form> {
-        let mut own = self.forms.iter().filter(|form| form.source == 0);
+    pub fn bare_form(&self, source: usize) -> Option<&Form> {
+        let mut own = self.forms.iter().filter(|form| form.source == source);
         let form = own.next().filter(|form| form.is_bare())?;
         own.next().is_none().then_some(form)
     }
@@ -169,9 +169,23 @@ impl SourceSpec {
     }
 
     /// The tables of the sources that have rows, each with the place of its source; that of the first stands first.
-    pub fn tables(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub fn tables(&self) -> impl Iterator<Item = (usize, &str)> + Clone {
         let others = (1..).zip(&self.others).filter(|(_, other)| other.columns.is_some());
         std::iter::once((0, self.table.as_str())).chain(others.map(|(place, other)| (place, other.table.as_str())))
+    }
+
+    /// The columns of a source's table; those of the first where it has none.
+    #[must_use]
+    pub fn columns_of(&self, source: usize) -> &Columns {
+        let other = source.checked_sub(1).and_then(|other| self.others.get(other));
+        other.and_then(|other| other.columns.as_ref()).unwrap_or(&self.columns)
+    }
+
+    /// The topics of a source.
+    #[must_use]
+    pub fn topics_of(&self, source: usize) -> &TopicSelection {
+        let other = source.checked_sub(1).and_then(|other| self.others.get(other));
+        other.map_or(&self.own_topics, |other| &other.topics)
     }
 
     /// How long rows of a source may be late.

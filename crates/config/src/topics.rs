@@ -57,13 +57,21 @@ impl TopicSelection {
         }
     }
 
-    /// Whether `topic` is read. Those that Kafka keeps for itself, and other tools for themselves, begin with two underscores and
+    /// The first of them; a pattern as if it were a name.
+    #[must_use]
+    pub fn first(&self) -> String {
+        self.0.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Whether `topic` is read. A pattern takes itself, which is no topic's name. Those that Kafka keeps for itself, and other tools for themselves, begin with two underscores and
     /// meet no pattern.
     #[must_use]
     pub fn takes(&self, topic: &str) -> bool {
         self.0.iter().any(|selected| match selected {
             Selected::Named(name) => name == topic,
-            Selected::Pattern(pattern) => !topic.starts_with("__") && pattern.0.is_match(topic),
+            Selected::Pattern(pattern) => {
+                pattern.0.as_str() == topic || (!topic.starts_with("__") && pattern.0.is_match(topic))
+            }
         })
     }
 

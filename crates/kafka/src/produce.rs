@@ -29,15 +29,16 @@ pub struct ProduceError {
 }
 
 impl Producer {
-    /// A producer for the topic of `spec`, which must exist; waits at most `patience` for a broker.
+    /// A producer for the topic of the first source of `spec`, which must exist; waits at most `patience` for a broker.
     ///
     /// # Errors
     /// No broker answers, the topic does not exist, there are several, or librdkafka refuses a property.
     pub fn connect(spec: &SourceSpec, patience: Duration, stopped: &dyn Fn() -> bool) -> Result<Self, KafkaError> {
-        let Some(topic) = spec.topics.only() else {
-            return Err(KafkaError::SeveralTopics { topics: spec.topics.to_string() });
+        let Some(topic) = spec.own_topics.only() else {
+            return Err(KafkaError::SeveralTopics { topics: spec.own_topics.to_string() });
         };
-        drop(Consumer::connect(spec, patience, stopped)?);
+        let own = SourceSpec { topics: spec.own_topics.clone(), ..spec.clone() };
+        drop(Consumer::connect(&own, patience, stopped)?);
         let producer = client_config(spec)
             .set("linger.ms", "5")
             .set("enable.idempotence", "true")

@@ -56,17 +56,18 @@ impl FileRecord {
     }
 }
 
-/// The records of `file`.
+/// The records of `file`, which are of the source at this place where they do not say of which topic they are.
 ///
-/// Where a job's records are JSON, lines of text, or CSV whose header the job names, each line is one. Otherwise the file is one as it
+/// Where that one's records are JSON, lines of text, or CSV whose header the job names, each line is one. Otherwise the file is one as it
 /// is: HL7 v2 (of several messages), CSV with its header, a message of Avro or Protobuf. A line that says what else Kafka has of a record,
 /// `{"key": …, "timestamp_ms": …, "headers": {…}, "value": …}` (or `"value_b64"`, with which `headers` may be missing), is that record, in every form.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn records_of_file(job: &Job, file: &Path) -> std::io::Result<Vec<FileRecord>> {
+pub fn records_of_file(job: &Job, file: &Path, source: usize) -> std::io::Result<Vec<FileRecord>> {
     let bytes = std::fs::read(file)?;
-    let has_lines = job.source.forms.iter().all(|form| match &form.format {
+    let mut own = job.source.forms.iter().filter(|form| form.source == source);
+    let has_lines = own.all(|form| match &form.format {
         Format::Json | Format::Text(_) => true,
         Format::Csv(csv) => !csv.header.is_empty(),
         Format::Hl7v2 | Format::Avro(_) | Format::Protobuf { .. } => false,

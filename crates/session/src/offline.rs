@@ -125,7 +125,7 @@ impl Offline {
         for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
             let wrong = |reason: String| SessionError::Column { column: field.name().clone(), reason };
             let known = || source.columns.all().iter().map(|column| column.name.as_str());
-            let Some(form) = source.bare_form().filter(|form| form.long.is_none()) else {
+            let Some(form) = source.bare_form(0).filter(|form| form.long.is_none()) else {
                 return Err(wrong(
                     "this job's records are no bare objects with a field a column; give them as JSON".to_owned(),
                 ));

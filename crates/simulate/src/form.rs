@@ -33,7 +33,7 @@ impl RecordForm {
     /// The form that `spec` takes: each column at the first place it is read from. `None` where it takes no bare JSON objects.
     #[must_use]
     pub fn of(spec: &SourceSpec) -> Option<Self> {
-        let form = spec.bare_form()?;
+        let form = spec.bare_form(0)?;
         let vitals = form.columns.all().iter().filter_map(|column| {
             let (path, name) = (column.from.first().cloned(), column.named.first().cloned());
             Some(Field { vital: Vital::from_name(&column.name)?, path, name, column: column.r#type })

@@ -27,6 +27,26 @@ pub(super) fn is_by_batch(plan: &LogicalPlan, inputs: &dyn Inputs) -> Result<boo
     Ok(found)
 }
 
+/// Whether each row of a query without windows is of one of the batch's, whichever others come with it, but for what is known at its
+/// time: so it may be run on any part of the batch.
+pub(super) fn is_row_by_row(plan: &LogicalPlan, inputs: &dyn Inputs) -> Result<bool> {
+    let mut is_so = !reads_clock(plan)?;
+    plan.apply_with_subqueries(|node| {
+        is_so &= match node {
+            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Distinct(_) | LogicalPlan::Limit(_) => {
+                false
+            }
+            LogicalPlan::TableScan(scan) => matches!(
+                inputs.input(scan.table_name.table()),
+                Some(Input::Source | Input::View | Input::Reference | Input::Moment)
+            ),
+            _ => true,
+        };
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(is_so)
+}
+
 /// An aggregate over a table query without windows would be of this batch's rows, though it reads as if of all.
 pub(super) fn refuse_partial_aggregates(plan: &LogicalPlan, source: &str, inputs: &dyn Inputs) -> Result<()> {
     let mut found = None;

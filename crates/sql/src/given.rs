@@ -21,11 +21,11 @@ const OF_SOURCE: [(&str, &str); 4] = [
     ("_artefacts", "the batch's values that cannot be read, or lie outside their plausible range"),
 ];
 
-/// Which rows a table has that no query makes; `source` is the name of the source's.
+/// Which rows a table has that no query makes; `sources` are the tables of the job's sources.
 #[must_use]
-pub fn given_rows(source: &str, table: &str) -> &'static str {
-    let suffix = table.strip_prefix(source);
-    match OF_SOURCE.iter().find(|(known, _)| suffix == Some(*known)) {
+pub fn given_rows(sources: &[&str], table: &str) -> &'static str {
+    let is_of = |suffix: &str| sources.iter().any(|source| table.strip_prefix(source) == Some(suffix));
+    match OF_SOURCE.iter().find(|(known, _)| is_of(known)) {
         Some((_, rows)) => rows,
         None if table == OPEN_ALERTS => "the alerts that stood after the batch before",
         None if table == ENCOUNTERS_NOW => {
@@ -47,7 +47,7 @@ pub(super) fn given_tables() -> Vec<(String, &'static str, String)> {
             .to_owned();
     let latest = "the job's columns, `<column>_age_seconds` of each, `age_seconds`, `has_valid_value`".to_owned();
     let table = |name: String, columns: String| {
-        let rows = given_rows(source, &name);
+        let rows = given_rows(&[source], &name);
         (name, rows, columns)
     };
     vec![

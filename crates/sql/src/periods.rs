@@ -1,4 +1,4 @@
-//! Rules at samples between which something changed that they look up: who lies where, or which limits hold.
+//! Rules at samples, and rows of tables, between which something changed that they look up: who lies where, or which limits hold.
 //!
 //! ```text
 //!   samples of a batch      ●  ●  ●  ●│ ●  ●  ●│ ●         │ a transfer, a limit that begins or ends
@@ -18,7 +18,8 @@ use super::batch::{Input, Outcome};
 use super::engine::Engine;
 use super::execute::QueryFailure;
 use super::file::QueryKind;
-use super::run::Run;
+use super::query::Query;
+use super::run::{Run, keyed};
 use super::sampled::numbered;
 
 /// A time at which the rows of a reference table begin to hold, or no longer do.
@@ -97,17 +98,44 @@ impl Engine {
                 found.entry(outcome.query.clone()).or_default().push(outcome);
             }
         }
+        if let Some(rejects) = input.again {
+            // What was a reject when its time was is looked up for as of now.
+            self.fill(&Input { rows: rejects, judged: None, ..*input });
+            run.note_rows(&self.slots);
+            let is_table = |query: &Query| matches!(query.planned.file.kind, QueryKind::Table(_)) && query.looks_up;
+            for query in self.queries.iter_mut().filter(|query| is_table(query)) {
+                if !skip(&query.planned.file.name) {
+                    run.query(query, &self.runner, input, skip);
+                }
+            }
+            for outcome in run.outcomes.drain(others..) {
+                found.entry(outcome.query.clone()).or_default().push(outcome);
+            }
+        }
         let is_view = |name: &str| {
             let query = self.queries.iter().find(|query| query.planned.file.name == name);
             query.is_some_and(|query| query.planned.file.kind == QueryKind::View)
         };
         run.outcomes.extend(again.into_iter().map(|whole| match found.remove(&whole.query) {
             Some(parts) if is_view(&whole.query) => unless_failed(whole, parts),
-            Some(parts) => joined(whole, parts),
+            Some(parts) => self.in_key_order(joined(whole, parts)),
             None => whole,
         }));
         let place = |outcome: &Outcome| names.iter().position(|name| *name == outcome.query);
         run.outcomes.sort_by_key(place);
+    }
+}
+
+impl Engine {
+    /// The rows of a table, of all periods, each key once.
+    fn in_key_order(&self, outcome: Outcome) -> Outcome {
+        let query = self.queries.iter().find(|query| query.planned.file.name == outcome.query);
+        let Some(query) = query.filter(|query| matches!(query.planned.file.kind, QueryKind::Table(_))) else {
+            return outcome;
+        };
+        let mut replaced = None;
+        let rows = outcome.rows.and_then(|rows| keyed(&query.planned.file, rows, &mut replaced));
+        Outcome { rows, replaced, ..outcome }
     }
 }
 

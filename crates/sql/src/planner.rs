@@ -17,7 +17,7 @@ use datafusion::sql::parser::Statement;
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning};
 use wardwatch_model::terms::Severity;
 
-use super::batching::{is_by_batch, refuse_partial_aggregates};
+use super::batching::{is_by_batch, is_row_by_row, refuse_partial_aggregates};
 use super::condition::{Lineage, with_condition};
 use super::engine::Engine;
 use super::execute::{Limits, Runner};
@@ -46,6 +46,7 @@ struct Shaped {
     body: Body,
     schema: SchemaRef,
     by_batch: bool,
+    row_by_row: bool,
 }
 
 /// What a name in FROM stands for, and what follows for a query that reads it.
@@ -367,7 +368,7 @@ impl<'a> Planner<'a> {
         };
         // A fault of a table that it reads would only be told again.
         let read: Vec<Known> = names.iter().map(|(name, ..)| self.known(name)).collect::<Option<_>>()?;
-        let Shaped { body, schema, by_batch } = match self.body(&file, statement.clone(), &names) {
+        let Shaped { body, schema, by_batch, row_by_row } = match self.body(&file, statement.clone(), &names) {
             Ok(planned) => planned,
             Err(error) => {
                 self.faults.push(diagnose(&file, &error));
@@ -398,7 +399,7 @@ impl<'a> Planner<'a> {
             && match &file.kind {
                 QueryKind::Rule(_) => by_sample,
                 QueryKind::View => true,
-                QueryKind::Table(_) => false,
+                QueryKind::Table(_) => row_by_row && by_sample,
             };
         let judged = match &file.kind {
             QueryKind::Rule(header) if by_sample => {
@@ -605,14 +606,16 @@ impl<'a> Planner<'a> {
                         "a {kind} has no window of its own; put the window into a table query and read that"
                     )));
                 }
-                return Ok(Shaped { body: Body::Windowed(Box::new(windowed)), schema, by_batch: false });
+                let body = Body::Windowed(Box::new(windowed));
+                return Ok(Shaped { body, schema, by_batch: false, row_by_row: false });
             }
             let state = self.context().plain.state();
             let logical = state.statement_to_plan(statement).await?;
             refuse_partial_aggregates(&logical, self.table(), self)?;
             let plan = state.create_physical_plan(&logical).await?;
             let schema = plan.schema();
-            Ok(Shaped { by_batch: is_by_batch(&logical, self)?, body: Body::Plain(plan), schema })
+            let (by_batch, row_by_row) = (is_by_batch(&logical, self)?, is_row_by_row(&logical, self)?);
+            Ok(Shaped { by_batch, row_by_row, body: Body::Plain(plan), schema })
         })
     }
 }

@@ -146,7 +146,7 @@ impl<'a> Checker<'_, 'a> {
     fn is_by_batch(&self, wanted: &BTreeSet<String>) -> bool {
         let queries = self.plan.engine.queries().filter(|query| wanted.is_empty() || wanted.contains(&query.file.name));
         queries.into_iter().any(|query| match &query.file.kind {
-            QueryKind::Rule(_) => !query.per_row,
+            QueryKind::Rule(_) => !query.per_row || !query.beside.is_empty(),
             QueryKind::Table(_) | QueryKind::View => query.by_batch,
         })
     }

@@ -11,6 +11,8 @@ use super::cell::time;
 use super::file::Records;
 use super::pipe::{PipeTable, Written};
 
+/// The source that a record comes from, by its table, where the table has this column; without it, the first.
+const SOURCE: &str = "_source";
 /// The partition that a record comes from, where the table has this column.
 const PARTITION: &str = "_partition";
 /// When Kafka stamped it.
@@ -41,29 +43,50 @@ pub(super) fn records<'a>(given: &'a Records, source: &SourceSpec) -> Result<Vec
 }
 
 fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRecord>, Vec<CellFault<'a>>> {
-    let names = || source.columns.all().iter().map(|column| column.name.as_str()).chain([PARTITION, STAMPED_AT]);
+    let columns = |place: usize| source.columns_of(place).all().iter().map(|column| column.name.as_str());
+    let of_several = (!source.others.is_empty()).then_some(SOURCE);
+    let names = || source.tables().flat_map(|(place, _)| columns(place)).chain([PARTITION, STAMPED_AT]).chain(of_several);
     let mut faults: Vec<CellFault<'a>> = Vec::new();
     for heading in &table.heading {
         if !names().any(|name| name == heading.text) {
             faults.push((heading, unknown("column of the job", &heading.text, names())));
         }
     }
-    let Some(form) = source.bare_form() else {
-        let message = "this job's records are no bare JSON objects (forms, rows, formats, conditions); give them as texts: \
-                       given = '{\"…\": …}', a record a line";
-        faults.extend(table.heading.first().map(|heading| (heading, message.to_owned())));
-        return Err(faults);
-    };
+    let topics = source.topics.unnumbered();
     let mut records = Vec::new();
     for row in &table.rows {
         let cell = |name: &str| table.index_of(name).map(|index| &row[index]).filter(|cell| !cell.text.is_empty());
-        let mut partition = Partition(0);
+        let mut place = 0;
+        if let Some(cell) = cell(SOURCE) {
+            match source.tables().find(|(_, known)| *known == cell.text) {
+                Some((known, _)) => place = known,
+                None => {
+                    faults.push((cell, unknown("source", &cell.text, source.tables().map(|(_, known)| known))));
+                    continue;
+                }
+            }
+        }
+        let Some(form) = source.bare_form(place) else {
+            let message = "these records are no bare JSON objects (forms, rows, formats, conditions); give them as texts: \
+                           given = '{\"…\": …}', a record a line";
+            faults.extend(table.heading.first().map(|heading| (heading, message.to_owned())));
+            return Err(faults);
+        };
+        if let Some(cell) = table.heading.iter().zip(row).find_map(|(heading, cell)| {
+            let is_own = columns(place).chain([SOURCE, PARTITION, STAMPED_AT]).any(|name| name == heading.text);
+            (!is_own && !cell.text.is_empty() && names().any(|name| name == heading.text)).then_some(cell)
+        }) {
+            let message = unknown("column of this row's source", &cell.text, columns(place));
+            faults.push((cell, message));
+        }
+        let mut number = 0;
         if let Some(cell) = cell(PARTITION) {
             match cell.text.parse().ok().filter(|number| *number >= 0) {
-                Some(number) => partition = Partition(number),
+                Some(known) => number = known,
                 None => faults.push((cell, format!("\"{}\" is no partition; write 0, 1, 2", cell.text))),
             }
         }
+        let partition = topics.partition(&source.topics_of(place).first(), number).unwrap_or(Partition(number));
         let mut stamp = None;
         if let Some(cell) = cell(STAMPED_AT) {
             stamp = time(&cell.text).map(|time| time.timestamp_millis());
