@@ -94,8 +94,9 @@ fn a_transfer_within_a_batch_moves_the_limits_of_what_is_measured_after_it_and_o
         });
         assert_eq!(database.rows(EPISODES), expected, "{batch} records in a batch");
         let wards = "SELECT patient_id, ward, COUNT(*), MIN(event_time) FROM wards GROUP BY 1, 2 ORDER BY 1, 4";
-        let (from, moved) = (at(0).format("%F %T%.6f"), at(30).format("%F %T%.6f"));
-        let expected = [("down", "North", from), ("down", "ICU", moved), ("up", "ICU", from), ("up", "North", moved)];
+        let [from, moved] = [at(0), at(30)].map(|at| at.format("%F %T%.6f").to_string());
+        let expected =
+            [("down", "North", &from), ("down", "ICU", &moved), ("up", "ICU", &from), ("up", "North", &moved)];
         let expected = expected.map(|(patient, ward, since)| format!("{patient}|{ward}|30|{since}"));
         assert_eq!(database.rows(wards), expected, "{batch} records in a batch");
     }

@@ -292,6 +292,6 @@ fn what_is_wrong_with_sources_is_named_with_its_line() {
         .columns(&format!("{COLUMNS}{}", LABS.replace("LABS", "labs")))
         .query("tables/together", together);
     let output = job.command("check").output().unwrap();
-    let expected = "tables/together.sql:2:63: \"vitals_history\" has rows of the source \"vitals\" and \"labs_history\" rows of \"labs\"";
+    let expected = "tables/together.sql:2:51: \"vitals_history\" has rows of the source \"vitals\" and \"labs_history\" rows of \"labs\"";
     assert!(told(&output).contains(expected), "{}", told(&output));
 }

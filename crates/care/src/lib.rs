@@ -644,7 +644,14 @@ mod tests {
 
     fn batch(second: i64) -> BatchSummary {
         let now = at(second);
-        BatchSummary { batch: BatchId(7), now, records: 1, watermark: None, others: OtherWatermarks::new(), event_now: None }
+        BatchSummary {
+            batch: BatchId(7),
+            now,
+            records: 1,
+            watermark: None,
+            others: OtherWatermarks::new(),
+            event_now: None,
+        }
     }
 
     fn at(second: i64) -> DateTime<Utc> {

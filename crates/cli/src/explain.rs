@@ -90,7 +90,9 @@ fn inputs(query: &Planned, plan: &Plan) -> String {
     let mut told = "\ninputs\n".to_owned();
     for name in &query.given {
         let what = match query.beside.contains(name) {
-            true => "last values of another source, as after this batch: one row per patient, as that source's _latest table has it",
+            true => {
+                "last values of another source, as after this batch: one row per patient, as that source's _latest table has it"
+            }
             false => given_rows(&sources, name),
         };
         told.push_str(&format!("  {name}: {what}\n"));

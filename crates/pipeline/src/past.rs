@@ -99,7 +99,8 @@ impl Past {
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
         let job = &plan.job;
-        let given = records_of_file(job, file, 0).map_err(|source| PastError::File { file: file.to_owned(), source })?;
+        let given =
+            records_of_file(job, file, 0).map_err(|source| PastError::File { file: file.to_owned(), source })?;
         let mut decoder = plan.decoder();
         let (mut batches, mut rejects, mut artefacts) = (Vec::new(), Vec::new(), Vec::new());
         let mut ignored = 0;

@@ -224,7 +224,11 @@ impl Run {
     }
 }
 
-pub(super) fn keyed(file: &QueryFile, rows: RecordBatch, replaced: &mut Option<Replaced>) -> Result<RecordBatch, QueryFailure> {
+pub(super) fn keyed(
+    file: &QueryFile,
+    rows: RecordBatch,
+    replaced: &mut Option<Replaced>,
+) -> Result<RecordBatch, QueryFailure> {
     match &file.kind {
         QueryKind::Table(header) => {
             let (rows, others) = in_key_order(rows, &header.key).map_err(QueryFailure)?;

@@ -45,7 +45,8 @@ pub(super) fn records<'a>(given: &'a Records, source: &SourceSpec) -> Result<Vec
 fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRecord>, Vec<CellFault<'a>>> {
     let columns = |place: usize| source.columns_of(place).all().iter().map(|column| column.name.as_str());
     let of_several = (!source.others.is_empty()).then_some(SOURCE);
-    let names = || source.tables().flat_map(|(place, _)| columns(place)).chain([PARTITION, STAMPED_AT]).chain(of_several);
+    let names =
+        || source.tables().flat_map(|(place, _)| columns(place)).chain([PARTITION, STAMPED_AT]).chain(of_several);
     let mut faults: Vec<CellFault<'a>> = Vec::new();
     for heading in &table.heading {
         if !names().any(|name| name == heading.text) {
