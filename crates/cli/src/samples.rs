@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The warning that no sample has a value at one of a column's places.
 pub(super) const UNSEEN: &str = "unseen-place";
 
+/// All warnings of samples.
+pub(super) const OF_SAMPLES: [&str; 7] =
+    [UNSEEN, "unseen-form", "two-forms", "always-empty", "path-into-list", "rejected", "no-rows"];
+
 /// Reads sample records as the job does.
 pub(super) struct Samples<'j> {
     job: &'j Job,

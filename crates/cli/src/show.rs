@@ -6,6 +6,8 @@ use serde_json::json;
 
 use wardwatch_model::diagnostic::{Diagnostic, Warning};
 
+use super::samples::OF_SAMPLES;
+
 /// The fault as `file:line:column: message`, then its line with a caret below, then where the guide tells of it.
 pub(super) fn fault(fault: &Diagnostic) -> String {
     format!("{fault}\n{}", excerpt(fault, guide(fault)))
@@ -13,7 +15,15 @@ pub(super) fn fault(fault: &Diagnostic) -> String {
 
 /// The same of a warning.
 pub(super) fn warning(warning: &Warning) -> String {
-    format!("{warning}\n{}", excerpt(&warning.diagnostic, Some("docs/analysts.md#warnings")))
+    format!("{warning}\n{}", excerpt(&warning.diagnostic, Some(guide_to(warning.name))))
+}
+
+/// Where the guides tell of a warning.
+fn guide_to(name: &str) -> &'static str {
+    match OF_SAMPLES.contains(&name) {
+        true => "docs/forms.md#from-an-unknown-topic-to-a-running-job",
+        false => "docs/analysts.md#warnings",
+    }
 }
 
 /// Faults and warnings for editors: a JSON array.
@@ -33,7 +43,7 @@ pub(super) fn json(faults: &[Diagnostic], warnings: &[Warning]) -> String {
     let faults = faults.iter().map(|found| entry(found, "error", None, guide(found)));
     let warnings = warnings
         .iter()
-        .map(|found| entry(&found.diagnostic, "warning", Some(found.name), Some("docs/analysts.md#warnings")));
+        .map(|found| entry(&found.diagnostic, "warning", Some(found.name), Some(guide_to(found.name))));
     let all: Vec<serde_json::Value> = faults.chain(warnings).collect();
     format!("{:#}", serde_json::Value::Array(all))
 }

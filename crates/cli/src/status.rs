@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use wardwatch_alert::{Unjudged, Why, unjudged_patients};
 use wardwatch_care::{Cause, Finding};
-use wardwatch_config::Job;
+use wardwatch_config::{Job, SourceSpec};
 use wardwatch_kafka::{Bounds, Consumer, KafkaError};
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
 use wardwatch_model::terms::{Offset, Partition};
@@ -113,6 +113,8 @@ struct Gathered {
     status: wardwatch_store::Status,
     /// How far Kafka has got, or why that is unknown.
     bounds: Result<Bounds, KafkaError>,
+    /// What is said of topics that do not exist, beside others that do.
+    missing: Vec<KafkaError>,
     /// The topics that are not those that were read.
     replaced: Vec<Replaced>,
     stalled: Vec<StalledPartition>,
@@ -131,11 +133,28 @@ struct Replaced {
     is: String,
 }
 
+/// A connection to those of the topics that exist, and what is said of the others.
+fn connect(source: &SourceSpec) -> (Result<Consumer, KafkaError>, Vec<KafkaError>) {
+    let (mut source, mut missing) = (source.clone(), Vec::new());
+    loop {
+        match Consumer::connect(&source, PATIENCE, &|| false) {
+            Err(KafkaError::NoTopic { topic, near, brokers }) => match source.topics.without(&topic) {
+                Some(others) => {
+                    source.topics = others;
+                    missing.push(KafkaError::NoTopic { topic, near, brokers });
+                }
+                None => return (Err(KafkaError::NoTopic { topic, near, brokers }), missing),
+            },
+            connected => return (connected, missing),
+        }
+    }
+}
+
 impl Gathered {
     fn of(job: &Job, store: &mut Store, patience: Duration, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let topics = store.topics(&job.source.topics)?;
-        let consumer =
-            Consumer::connect(&job.source, PATIENCE, &|| false).and_then(|found| found.with_numbers(&topics));
+        let (consumer, missing) = connect(&job.source);
+        let consumer = consumer.and_then(|found| found.with_numbers(&topics));
         let status = store.status(&topics)?;
         let mut replaced = Vec::new();
         if consumer.as_ref().is_ok_and(|consumer| consumer.find_ids().is_ok()) {
@@ -156,7 +175,8 @@ impl Gathered {
             stalled = again.stalled(&ends, patience, now);
             is_left = again.last.is_some_and(|last| last.now > now + IN_FLIGHT);
         }
-        Ok(Self { replaced, stalled, is_left, outlets: store.outlet_states()?, unjudged: Vec::new(), status, bounds })
+        let outlets = store.outlet_states()?;
+        Ok(Self { missing, replaced, stalled, is_left, outlets, unjudged: Vec::new(), status, bounds })
     }
 
     /// How many records of a partition wait to be read; `None` where nobody knows.
@@ -195,6 +215,9 @@ impl Gathered {
         }
         if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
             println!("windows that end by {} have closed", watermark.0.to_rfc3339());
+        }
+        for (table, watermark) in status.last.iter().flat_map(|last| &last.others) {
+            println!("those over {table} that end by {} have closed", watermark.0.to_rfc3339());
         }
         self.tell_partitions();
         let is_halted = self.unjudged.iter().any(|unjudged| unjudged.cause == Why::NoBatch);
@@ -250,7 +273,7 @@ impl Gathered {
             let partition = status.topics.show(*partition);
             println!("partition {partition} · next offset {position} · lag {lag} · watermark {watermark}");
         }
-        if let Err(error) = &self.bounds {
+        for error in self.missing.iter().chain(self.bounds.as_ref().err()) {
             println!("Kafka: {error}");
         }
         for stalled in &self.stalled {

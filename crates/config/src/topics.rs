@@ -57,6 +57,14 @@ impl TopicSelection {
         }
     }
 
+    /// These without the one of this name; `None` where there are no others.
+    #[must_use]
+    pub fn without(&self, topic: &str) -> Option<Self> {
+        let is_other = |selected: &&Selected| !matches!(selected, Selected::Named(name) if name == topic);
+        let others: Vec<Selected> = self.0.iter().filter(is_other).cloned().collect();
+        (!others.is_empty() && others.len() < self.0.len()).then_some(Self(others))
+    }
+
     /// The first of them; a pattern as if it were a name.
     #[must_use]
     pub fn first(&self) -> String {
@@ -91,7 +99,7 @@ impl TopicSelection {
     }
 
     /// Those that are named, each of which must exist.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.iter().filter_map(|selected| match selected {
             Selected::Named(name) => Some(name.as_str()),
             Selected::Pattern(_) => None,

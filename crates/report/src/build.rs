@@ -269,7 +269,7 @@ pub(super) fn footer(moment: &Moment, rows: usize, complete: Option<f64>) -> Str
     };
     let complete = complete.map(|share| format!(", {:.0} % of the time", (share * 100.0).floor())).unwrap_or_default();
     format!(
-        "Made {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing · not a medical device",
+        "Not a medical device · made {made} from batch {} · {stale} · {rows} rows{complete} · lines break where data are missing",
         moment.batch
     )
 }

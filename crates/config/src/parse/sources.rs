@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use chrono::DateTime;
+use wardwatch_model::diagnostic::unknown;
 
 use super::super::checker::{Checker, not_empty, table_name};
 use super::super::form::Subject;
@@ -12,7 +13,9 @@ use super::super::raw::{RawColumn, RawForm, RawFormColumn, RawIgnore, RawSource}
 use super::super::spanned::Spanned;
 use super::super::topics::TopicSelection;
 use super::super::units::{Zero, bytes, duration};
-use super::super::{Column, ColumnType, Columns, Form, OtherSource, SourceSpec, Start, Written, marker};
+use super::super::{
+    Column, ColumnType, Columns, FieldTest, Form, KafkaField, OtherSource, SourcePath, SourceSpec, Start, Written, marker,
+};
 use super::form::Needs;
 use super::overlay::{Heads, RawColumns};
 use super::time_zone;
@@ -170,6 +173,7 @@ impl Checker<'_> {
             _ => None,
         };
         let topics = self.topics(raw.topic, raw.topics, brokers.span());
+        self.refuse_other_topics(forms.as_deref().unwrap_or_default(), topics.as_ref());
         Some(SourceSpec {
             brokers: self.required(brokers, not_empty)?,
             own_topics: topics.clone()?,
@@ -260,6 +264,7 @@ impl Checker<'_> {
         };
         let columns = columns.map(|columns| columns.with_valid_for(SELDOM));
         let topics = self.topics(raw.topic, raw.topics, place);
+        self.refuse_other_topics(&forms, topics.as_ref());
         Some((
             OtherSource {
                 table,
@@ -321,6 +326,25 @@ impl Checker<'_> {
             let message =
                 "use is of the source as a whole, which has forms beside it; say it in one of them".to_owned();
             self.refuse::<()>(used.span(), message);
+        }
+    }
+
+    /// No record is of a form of topics that its source does not read.
+    fn refuse_other_topics(&mut self, forms: &[Form], topics: Option<&TopicSelection>) {
+        let Some(topics) = topics else { return };
+        for form in forms {
+            let of_topic = form.when.iter().filter(|condition| {
+                matches!(&condition.fields[..], [SourcePath::Beside(KafkaField::Topic)])
+            });
+            for condition in of_topic {
+                let FieldTest::Is(wanted) = &condition.test else { continue };
+                let Some(first) = wanted.first().filter(|_| !wanted.iter().any(|topic| topics.takes(topic))) else {
+                    continue;
+                };
+                let start = self.text.find(&format!("\"{first}\"")).unwrap_or(0);
+                let message = unknown("topic of this source", first, topics.names());
+                self.refuse::<()>(start..start, format!("form \"{}\" takes nothing: {message}", form.name));
+            }
         }
     }
 
