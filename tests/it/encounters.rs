@@ -532,7 +532,7 @@ fn a_latched_alert_ends_as_left_though_the_next_stay_has_one_in_the_same_batch()
 }
 
 #[test]
-fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_nobody() {
+fn the_ward_page_shows_who_is_here_and_metrics_tell_of_records_of_nobody() {
     let port = crate::page::free_port();
     let (job, topic, database) = TestJob::on_mysql();
     let job = job.query("tables/readings", READINGS).more(&format!("[dashboard]\nlisten = \"127.0.0.1:{port}\""));
@@ -557,6 +557,20 @@ fn the_ward_page_shows_nobody_who_was_discharged_and_metrics_tell_of_records_of_
     running.wait_until("the tile is gone", || !get("/").contains("/patients/LEFT"));
     assert!(get("/").contains("/patients/STAYS"));
     assert!(!get("/api/v1/patients").contains("LEFT"), "{}", get("/api/v1/patients"));
+
+    // Nobody is looked for in vain whose monitor is not on yet.
+    done(&job, "admit", &["--patient", "NEW", "--ward", "ICU", "--at", &now.to_rfc3339()]);
+    running.wait_until("who has sent nothing has a tile", || get("/").contains("/patients/NEW"));
+    assert!(get("/").contains("no reading has come yet"));
+    assert!(get("/patients/NEW").contains("no reading has come yet"), "{}", get("/patients/NEW"));
+    let patients: serde_json::Value = serde_json::from_str(&get("/api/v1/patients?ward=ICU")).unwrap();
+    assert_eq!(patients["items"][0]["id"], "NEW", "{patients}");
+    assert_eq!(
+        (&patients["items"][0]["newest_at"], &patients["items"][0]["stale"]),
+        (&serde_json::Value::Null, &true.into())
+    );
+    record("NEW", 0);
+    running.wait_until("its reading is there", || !get("/").contains("no reading has come yet"));
 
     record("LEFT", 0);
     running.wait_until("it is told", || get("/metrics").contains("\nwardwatch_unattached_total 1\n"));

@@ -41,9 +41,8 @@ pub(super) fn json(faults: &[Diagnostic], warnings: &[Warning]) -> String {
         })
     };
     let faults = faults.iter().map(|found| entry(found, "error", None, guide(found)));
-    let warnings = warnings
-        .iter()
-        .map(|found| entry(&found.diagnostic, "warning", Some(found.name), Some(guide_to(found.name))));
+    let warnings =
+        warnings.iter().map(|found| entry(&found.diagnostic, "warning", Some(found.name), Some(guide_to(found.name))));
     let all: Vec<serde_json::Value> = faults.chain(warnings).collect();
     format!("{:#}", serde_json::Value::Array(all))
 }

@@ -39,7 +39,7 @@ struct Event<'a> {
 
 #[derive(Debug, Serialize)]
 struct PatientNews<'a> {
-    /// The time of the newest reading.
+    /// The time of the newest reading; 0 where there is none yet.
     at: i64,
     /// Text, time and sign of each number.
     numbers: Vec<(&'a str, i64, &'static str)>,
@@ -112,7 +112,7 @@ fn news(bed: &PatientView, with_sparks: bool) -> PatientNews<'_> {
         (number.at.map_or(0, |at| at.timestamp_millis()), number.trend.sign(NUMBER_SIGNS))
     };
     PatientNews {
-        at: bed.newest.timestamp_millis(),
+        at: bed.newest.map_or(0, |at| at.timestamp_millis()),
         numbers: bed
             .numbers
             .iter()

@@ -395,6 +395,21 @@ impl Reader {
         self.encounters.is_here(patient, bed.newest, self.job.source.forget_after, now)
     }
 
+    /// Who is here and has sent nothing yet.
+    fn without_reading(&self, now: DateTime<Utc>) -> Vec<Arc<PatientView>> {
+        let nothing = PatientState::new(self.vitals.columns.len(), now);
+        let present = self.encounters.present(now).into_iter().map(|present| present.patient.to_string());
+        let view = |id: String| PatientView {
+            person: self.people.get(&id).cloned().unwrap_or_default().with_encounter(&self.encounters, &id, now),
+            id,
+            newest: None,
+            numbers: nothing.numbers(&self.vitals),
+            score: None,
+            sparks: Arc::default(),
+        };
+        present.filter(|id| !self.beds.contains_key(id)).map(|id| Arc::new(view(id))).collect()
+    }
+
     /// The ward as it is now.
     fn view(&mut self) -> Ward {
         let step = self.batch.as_ref().map_or(0, |batch| number(batch.now));
@@ -416,7 +431,7 @@ impl Reader {
                     Some(now) => person.with_encounter(&self.encounters, id, now),
                     None => person,
                 },
-                newest: bed.newest,
+                newest: Some(bed.newest),
                 numbers: bed.numbers(&self.vitals),
                 score: bed.newest_score().cloned().map(|score| (score, bed.score_trend())),
                 sparks: self.sparks.get(id).cloned().unwrap_or_default(),
@@ -424,6 +439,7 @@ impl Reader {
         };
         let is_shown = |(id, bed): &(&String, &PatientState)| now.is_none_or(|now| self.is_here(id, bed, now));
         let mut beds: Vec<Arc<PatientView>> = self.beds.iter().filter(is_shown).map(view).collect();
+        beds.extend(now.into_iter().flat_map(|now| self.without_reading(now)));
         beds.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
         Ward {
             sequence: 0,

@@ -33,8 +33,8 @@ pub(crate) struct PatientView {
     pub(super) id: String,
     /// Who and where.
     pub(super) person: Person,
-    /// The time of the newest reading.
-    pub(super) newest: DateTime<Utc>,
+    /// The time of the newest reading; `None` of who is here and has sent nothing yet.
+    pub(super) newest: Option<DateTime<Utc>>,
     /// The numbers, as many as there are vitals.
     pub(super) numbers: Vec<Number>,
     /// The score, and where it has gone.

@@ -14,7 +14,8 @@ use super::super::spanned::Spanned;
 use super::super::topics::TopicSelection;
 use super::super::units::{Zero, bytes, duration};
 use super::super::{
-    Column, ColumnType, Columns, FieldTest, Form, KafkaField, OtherSource, SourcePath, SourceSpec, Start, Written, marker,
+    Column, ColumnType, Columns, FieldTest, Form, KafkaField, OtherSource, SourcePath, SourceSpec, Start, Written,
+    marker,
 };
 use super::form::Needs;
 use super::overlay::{Heads, RawColumns};
@@ -333,9 +334,10 @@ impl Checker<'_> {
     fn refuse_other_topics(&mut self, forms: &[Form], topics: Option<&TopicSelection>) {
         let Some(topics) = topics else { return };
         for form in forms {
-            let of_topic = form.when.iter().filter(|condition| {
-                matches!(&condition.fields[..], [SourcePath::Beside(KafkaField::Topic)])
-            });
+            let of_topic = form
+                .when
+                .iter()
+                .filter(|condition| matches!(&condition.fields[..], [SourcePath::Beside(KafkaField::Topic)]));
             for condition in of_topic {
                 let FieldTest::Is(wanted) = &condition.test else { continue };
                 let Some(first) = wanted.first().filter(|_| !wanted.iter().any(|topic| topics.takes(topic))) else {

@@ -39,8 +39,9 @@ pub(super) struct Patient {
     place: String,
     /// The ward.
     ward: String,
-    /// The time of the newest reading.
-    newest_at: Time,
+    /// The time of the newest reading; without it, the patient is here and none has come yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_at: Option<Time>,
     /// Whether that is too long ago for the numbers to be shown as current.
     stale: bool,
     /// The newest number of each vital.
@@ -97,8 +98,8 @@ fn shown(
         name: Some(name.clone()).filter(|name| !name.is_empty() && visitor.may_read_names()),
         place: place.clone(),
         ward: of_ward.clone(),
-        newest_at: Time(bed.newest),
-        stale: (SystemClock.now() - bed.newest).to_std().is_ok_and(|age| age > stale_after),
+        newest_at: bed.newest.map(Time),
+        stale: bed.newest.is_none_or(|at| (SystemClock.now() - at).to_std().is_ok_and(|age| age > stale_after)),
         numbers: numbers.collect(),
         score: bed.score.as_ref().map(|(score, _)| PatientScore {
             value: score.value,

@@ -92,7 +92,7 @@
         if (!this.hasAlert) this.alert.replaceChildren(...(isStale ? [] : [make('span', 'quiet', 'all within limits')]));
       }
       const silence = isStalled ? `last known ${length(age)} ago` : `no data for ${length(age)}`;
-      write(this.updated, isStale ? silence : `updated ${length(age)} ago`);
+      write(this.updated, this.at === 0 ? 'no reading has come yet' : isStale ? silence : `updated ${length(age)} ago`);
       for (const { value, age: element } of this.numbers) {
         const at = Number(element.dataset.at);
         const isOld = at > 0 && time - at > OLD_AFTER;

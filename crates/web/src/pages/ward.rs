@@ -128,14 +128,14 @@ pub(super) fn tile(
     visitor: &Visitor,
     &Ages { now, stale_after, is_stalled }: &Ages,
 ) -> Markup {
-    let age = now - bed.newest;
-    let is_stale = age.to_std().is_ok_and(|age| age > stale_after);
+    let age = bed.newest.map(|at| now - at);
+    let is_stale = age.is_none_or(|age| age.to_std().is_ok_and(|age| age > stale_after));
     let worst = ward.worst(&bed.id);
     let more = ward.episodes.iter().filter(|episode| *episode.patient == *bed.id).count().saturating_sub(1);
     let severity = worst.map_or("", |episode| episode.severity.name());
     html! {
         article class={ "tile " (severity) @if is_stale { " stale" } } data-id=(bed.id) data-ward=(bed.person.ward)
-            data-at=(bed.newest.timestamp_millis()) data-severity=(severity) {
+            data-at=(bed.newest.map_or(0, |at| at.timestamp_millis())) data-severity=(severity) {
             header {
                 h2 { a href=(patient_path(&bed.id)) { (called(Some(bed), &bed.id, visitor)) } }
                 p .score { @if let Some((score, trend)) = &bed.score {
@@ -159,9 +159,12 @@ pub(super) fn tile(
                 }
             }
             p .updated {
-                @if is_stale && is_stalled { "last known " (length(age)) " ago" }
-                @else if is_stale { "no data for " (length(age)) }
-                @else { "updated " (length(age)) " ago" }
+                @match age {
+                    None => { "no reading has come yet" }
+                    Some(age) if is_stale && is_stalled => { "last known " (length(age)) " ago" }
+                    Some(age) if is_stale => { "no data for " (length(age)) }
+                    Some(age) => { "updated " (length(age)) " ago" }
+                }
             }
         }
     }
