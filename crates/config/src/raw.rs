@@ -259,6 +259,9 @@ pub(super) struct RawUnwrapField {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawColumn {
+    /// Where a form says something of it; without that, where its name stands.
+    #[serde(skip)]
+    pub(super) place: Option<std::ops::Range<usize>>,
     /// text, float, int, bool or time.
     pub(super) r#type: Option<Text>,
     /// Whether a record without it is a reject.
@@ -326,6 +329,7 @@ impl RawColumn {
         let is_placed = self.from.is_some() || self.named.is_some();
         let (from, named) = if is_placed { (None, None) } else { (other.from, other.named) };
         Self {
+            place: self.place.or(other.place),
             // These are of the frame, whatever the form.
             r#type: other.r#type.or(self.r#type),
             required: other.required.or(self.required),

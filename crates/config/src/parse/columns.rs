@@ -138,7 +138,7 @@ impl Checker<'_> {
     }
 
     fn column(&mut self, name: Spanned<String>, mut raw: RawColumn, long: Option<&LongForm>) -> Option<Column> {
-        let place = name.span();
+        let place = raw.place.take().unwrap_or_else(|| name.span());
         let name = match identifier(name.get_ref()) {
             Ok(name) => name,
             Err(message) => return self.refuse(place, message),

@@ -46,6 +46,7 @@ pub(super) fn lay_over(columns: &mut RawColumns, form: BTreeMap<Spanned<String>,
             RawFormColumn::From(from) => RawColumn { from: Some(from), ..RawColumn::default() },
             RawFormColumn::Settings(settings) => *settings,
         };
+        let said = RawColumn { place: Some(name.span()), ..said };
         columns.insert(known, said.over(column));
     }
 }

@@ -286,3 +286,26 @@ fn settings_of_what_values_mean_are_checked() {
         check(declared, column, fault);
     }
 }
+
+#[test]
+fn a_fault_of_what_a_form_says_of_a_column_is_told_where_the_form_says_it() {
+    let forms = "[[source.form]]\nname = \"a\"\nwhen = { field = \"@topic\", is = \"vitals\" }\n[source.form.columns]\nheart_rate = \"a..b\"\n\
+                 [[source.form]]\nuse = \"hl7v2-adt\"\n[source.form.columns]\nplace = \"PV1..3\"\n[store]";
+    let text = SMALLEST.replacen("[store]", forms, 1);
+    let line_of = |part: &str| text[..text.find(part).expect("it is there")].matches('\n').count() + 1;
+    let errors = read(&text).expect_err("refused");
+    for (at, path) in [("heart_rate = \"a..b\"", "a..b"), ("place = ", "PV1..3")] {
+        let expected = format!("job.toml:{}:1: \"{path}\" is not a path", line_of(at));
+        assert!(errors.iter().any(|error| error.starts_with(&expected)), "{expected}: {errors:#?}");
+    }
+}
+
+#[test]
+fn a_form_of_a_topic_that_is_not_read_is_refused() {
+    let form = "[[source.form]]\nname = \"a\"\nwhen = { field = \"@topic\", is = \"vitels\" }\n[store]";
+    check(
+        "[store]",
+        form,
+        "form \"a\" takes nothing: unknown topic of this source \"vitels\"; did you mean \"vitals\"",
+    );
+}
