@@ -137,7 +137,7 @@ fn each_source_is_a_table_and_a_query_of_one_sees_the_last_values_of_the_others(
             ]
         );
         assert_eq!(rows("SELECT column_name, value FROM artefacts"), ["labs.potassium|12"]);
-        assert_eq!(rows("SELECT topic FROM rejects"), [ward.labs.name.clone()]);
+        assert_eq!(rows("SELECT topic FROM rejects"), std::slice::from_ref(&ward.labs.name));
     }
 }
 

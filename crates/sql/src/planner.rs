@@ -275,7 +275,8 @@ impl<'a> Planner<'a> {
                 let slot = Slot::new(shown_schema(&schema, self.source, &own));
                 self.register(&name, Path::new(""), &slot, &slot, Known::of_moment(window::Input::Latest));
                 let others = self.contexts.iter().enumerate().filter(|(other, _)| *other != number);
-                let registered = others.map(|(_, others)| others.register(table, &slot, &slot)).collect();
+                let mut others = others.map(|(_, others)| others);
+                let registered = others.try_for_each(|others| others.register(table, &slot, &slot));
                 self.note(Path::new(""), registered);
                 let columns = LatestColumns::of(self.source, number, &own);
                 Some(Latest { name, source: number, windowed, slot, columns })
@@ -289,7 +290,7 @@ impl<'a> Planner<'a> {
     }
 
     fn register(&mut self, name: &str, file: &Path, plain: &Slot, windowed: &Slot, known: Known) {
-        let registered = self.contexts.iter().map(|context| context.register(name, plain, windowed)).collect();
+        let registered = self.contexts.iter().try_for_each(|context| context.register(name, plain, windowed));
         self.note(file, registered);
         self.known.insert(name.to_owned(), known);
     }

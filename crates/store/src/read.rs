@@ -608,8 +608,6 @@ fn runs(batches: impl Iterator<Item = BatchId>, behind: (BatchId, BatchId)) -> V
     runs
 }
 
-/// A partition that is read and its time, where it has one.
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -79,6 +79,7 @@ pub(super) fn others_value(others: &OtherWatermarks) -> Value {
     Value::text(&serde_json::to_string(&by_table).unwrap_or_default())
 }
 
+/// A partition that is read and its time, where it has one.
 pub(super) fn watermark_of(topics: &Topics, row: &[Value]) -> Option<(Partition, Watermark)> {
     Some((partition_of(topics, row)?, Watermark(row.get(2)?.as_time()?)))
 }

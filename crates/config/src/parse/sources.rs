@@ -31,6 +31,16 @@ struct RawForms {
     columns: RawColumns,
 }
 
+/// What is the same for all sources, as the first says it.
+struct Shared {
+    brokers: Option<Spanned<String>>,
+    key: Option<Spanned<String>>,
+    event_time: Option<Spanned<String>>,
+}
+
+/// A source with its forms.
+type WithForms = (OtherSource, Vec<Form>);
+
 /// Where one source says something that only the first may say, with the name of the setting.
 type Misplaced = (Range<usize>, &'static str);
 
@@ -104,9 +114,9 @@ impl Checker<'_> {
         };
         let place = first.span();
         let raw = first.into_inner();
-        let shared = (raw.brokers.clone(), raw.key.clone(), raw.event_time.clone());
+        let shared = Shared { brokers: raw.brokers.clone(), key: raw.key.clone(), event_time: raw.event_time.clone() };
         let spec = self.first_source(raw, place, job_name);
-        let others: Vec<(Range<usize>, Option<(OtherSource, Vec<Form>)>)> = others
+        let others: Vec<(Range<usize>, Option<WithForms>)> = others
             .map(|other| (other.span(), self.other_source(other.span(), other.into_inner(), &shared, spec.as_ref())))
             .collect();
         let mut spec = spec?;
@@ -208,18 +218,18 @@ impl Checker<'_> {
         })
     }
 
-    /// A source beside the first. `shared` is what the first says of brokers, key and event time.
+    /// A source beside the first.
     fn other_source(
         &mut self,
         place: Range<usize>,
         mut raw: RawSource,
-        shared: &(Option<Spanned<String>>, Option<Spanned<String>>, Option<Spanned<String>>),
+        shared: &Shared,
         first: Option<&SourceSpec>,
-    ) -> Option<(OtherSource, Vec<Form>)> {
+    ) -> Option<WithForms> {
         if let Some((place, name)) = raw.of_job() {
             return self.refuse(place, format!("{name} is of the job as a whole; say it of its first source"));
         }
-        let (brokers, key, event_time) = shared;
+        let Shared { brokers, key, event_time } = shared;
         let said =
             [("brokers", &raw.brokers, brokers), ("key", &raw.key, key), ("event_time", &raw.event_time, event_time)];
         for (name, own, first) in said {
@@ -284,12 +294,7 @@ impl Checker<'_> {
     }
 
     /// Puts a source beside those that there are.
-    fn add(
-        &mut self,
-        spec: &mut SourceSpec,
-        (other, forms): (OtherSource, Vec<Form>),
-        place: Range<usize>,
-    ) -> Option<()> {
+    fn add(&mut self, spec: &mut SourceSpec, (other, forms): WithForms, place: Range<usize>) -> Option<()> {
         let has_table = other.columns.is_some();
         if has_table && spec.tables().any(|(_, table)| table == other.table) {
             return self

@@ -1,7 +1,7 @@
 //! From records to columns: [`RawRecords`] in, [`Decoded`] out, nothing read or written on the way.
 //!
 //! Decoding never fails: an item of a record becomes a row or a [`Reject`], or is left out on purpose and counted; and a value that
-//! cannot be read, or cannot be true, becomes NULL and an [`Artefact`](wardwatch_model::record::Artefact). Only a key, an event time or a required column without a
+//! cannot be read, or cannot be true, becomes NULL and an [`Artefact`]. Only a key, an event time or a required column without a
 //! value costs the row. What becomes of a record depends on the record alone, never on its neighbours, so any split of a stream
 //! decodes alike. It does not know where records come from, nor what is late or doubled.
 
