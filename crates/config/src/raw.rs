@@ -25,7 +25,7 @@ pub(super) struct RawJob {
     pub(super) trigger: RawTrigger,
     /// Where records come from and how they become columns.
     pub(super) source: Option<Spanned<RawSource>>,
-    /// Several sources, each with a table of its own: vitals, laboratory results, who comes and goes. Without [source], the first of
+    /// Several sources, each with a table of its own: vitals, laboratory results, who comes and goes. Without `[source]`, the first of
     /// them is the job's first.
     #[serde(default)]
     pub(super) sources: Vec<Spanned<RawSource>>,

@@ -19,6 +19,7 @@ mod keyed;
 mod latest;
 mod lint;
 mod lint_names;
+mod names;
 mod one_rule;
 mod own_rows;
 mod periods;
