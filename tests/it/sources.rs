@@ -1,5 +1,7 @@
 //! Several sources in one job: vitals, a laboratory's results, and who comes and goes, each with topics, a table and a time of its own.
 
+use mysql::prelude::Queryable;
+
 use crate::fixtures::{Database, TestJob, Topic, mysql_url, sample, told, unique};
 
 const COLUMNS: &str = r#"
@@ -21,12 +23,13 @@ event_time = { type = "time", from = "taken_at" }
 lactate = { type = "float", plausible = [0, 30], unit = "mmol/L" }
 potassium = { type = "float", plausible = [1, 10], doubtful = [0, 15], unit = "mmol/L" }
 note = { type = "text" }
+heart_rate = { type = "text" }
 "#;
 
 const READINGS: &str =
     "-- @key: source_offset\nSELECT patient_id, event_time, heart_rate, _offset AS source_offset FROM vitals";
 const RESULTS: &str = "-- @key: source_offset\nSELECT patient_id, event_time, lactate, potassium, potassium_doubtful, \
-                       note, _offset AS source_offset FROM labs";
+                       note, heart_rate, _offset AS source_offset FROM labs";
 const BESIDE: &str = "-- @key: source_offset\nSELECT v.patient_id, v.heart_rate, l.lactate, l.potassium, \
                       l.event_time AS newest_at, v._offset AS source_offset FROM vitals AS v LEFT JOIN labs AS l USING (patient_id)";
 const HOURS: &str = "-- @key: patient_id, hour\nSELECT patient_id, tumble(event_time, INTERVAL '1 hour') AS hour, \
@@ -90,7 +93,7 @@ fn each_source_is_a_table_and_a_query_of_one_sees_the_last_values_of_the_others(
     for trigger in ["", "[trigger]\nmax_rows = 1", "[trigger]\nmax_rows = 3"] {
         let ward = Ward::new(trigger);
         ward.put_results(&[
-            result("A", 1, r#""lactate": 1.5, "potassium": 4.1"#),
+            result("A", 1, r#""lactate": 1.5, "potassium": 4.1, "heart_rate": "sinus""#),
             result("A", 2, r#""lactate": 4.5, "note": "haemolytic""#),
             result("B", 3, r#""potassium": 6.5"#),
             result("B", 4, r#""potassium": 4.5"#),
@@ -137,6 +140,7 @@ fn each_source_is_a_table_and_a_query_of_one_sees_the_last_values_of_the_others(
             ]
         );
         assert_eq!(rows("SELECT column_name, value FROM artefacts"), ["labs.potassium|12"]);
+        assert_eq!(rows("SELECT COUNT(*) FROM results WHERE heart_rate = 'sinus'"), ["1"], "a column of its own");
         assert_eq!(rows("SELECT topic FROM rejects"), std::slice::from_ref(&ward.labs.name));
     }
 }
@@ -245,8 +249,127 @@ fn a_kill_at_any_time_leaves_the_tables_of_both_sources_whole() {
 }
 
 #[test]
+fn what_is_said_of_monitors_is_not_said_of_a_laboratory() {
+    let (vitals, labs, database) = (Topic::create(1), Topic::create(1), Database::create(&mysql_url()));
+    let silent = "-- @severity: technical\n-- @suppresses: *\n-- @message: no reading\n\
+                  SELECT patient_id FROM vitals_latest WHERE age_seconds > 60";
+    let job = TestJob::new(&vitals.name, &database.url)
+        .source("attach = \"device_id\"\ndedupe = [\"patient_id\"]")
+        .columns(&format!("device_id = {{ type = \"text\" }}\n{COLUMNS}{}", LABS.replace("LABS", &labs.name)))
+        .query("tables/readings", READINGS)
+        .query("tables/results", RESULTS)
+        .query("rules/potassium", POTASSIUM)
+        .query("rules/shock", SHOCK)
+        .query("rules/silent", silent);
+    job.run_once();
+    let admit = "INSERT INTO encounters (job, patient_id, device, ward, from_at) VALUES ('test', 'A', 'bed-1', 'ICU', '2026-01-01')";
+    database.connect().query_drop(admit).unwrap();
+    // A monitor names its bed, a laboratory the patient; and what a laboratory corrects is no repetition.
+    vitals.put(0, None, sample("bed-1", 60, 80.0).replace("patient_id", "device_id").as_bytes());
+    vitals.flush();
+    for minute in 0..20 {
+        labs.put(0, None, result("A", minute, r#""potassium": 4.0"#).as_bytes());
+    }
+    labs.put(0, None, result("A", 19, r#""potassium": 6.9"#).as_bytes());
+    labs.flush();
+    job.run_once();
+    assert_eq!(database.rows("SELECT patient_id, heart_rate FROM readings"), ["A|80"]);
+    assert_eq!(database.rows("SELECT patient_id, COUNT(*), MAX(potassium) FROM results GROUP BY 1"), ["A|21|6.9"]);
+    let alerts = "SELECT rule, patient_id, text FROM alerts WHERE rule IN ('potassium', 'clock_differs', 'unattached')";
+    assert_eq!(database.rows(alerts), ["potassium|A|Potassium 6.9"], "how late results come is nobody's clock");
+    // That a monitor is silent is no reason not to judge a result.
+    let explained = |rule: &str| told(&job.command("explain").arg(rule).output().unwrap());
+    assert!(explained("shock").contains("suppressed while one of these fires: silent"), "{}", explained("shock"));
+    assert!(!explained("potassium").contains("suppressed"), "{}", explained("potassium"));
+}
+
+#[test]
+fn a_session_that_is_long_is_whole_after_a_kill() {
+    let ward = Ward::new("");
+    let sessions = "-- @key: patient_id, window_start\nSELECT patient_id, session(event_time, INTERVAL '30 minutes') AS window_start, \
+                    count(*) AS results FROM labs GROUP BY 1, 2";
+    let job = ward.job.query("tables/bouts", sessions);
+    let put = |from: u32, until: u32| {
+        (from..until).for_each(|n| ward.labs.put(0, None, result("A", 20 * n, r#""lactate": 1"#).as_bytes()));
+        ward.labs.flush();
+    };
+    put(0, 7);
+    let mut running = job.start();
+    running.wait_until("the first are there", || ward.database.so_far("SELECT COUNT(*) FROM results") == "7");
+    running.signal("KILL");
+    running.wait();
+    put(7, 12);
+    let output = job.command("run").args(["--once", "--close-windows"]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    let rows = ward.database.rows("SELECT CAST(window_start AS CHAR), results FROM bouts");
+    assert_eq!(rows, ["2026-01-01 00:00:00.000000|12"]);
+}
+
+#[test]
+fn an_alert_that_is_over_is_no_other_one_after_each_start() {
+    let ward = Ward::new("");
+    let doubted = "-- @severity: high\n-- @latch: no\n-- @allow: no-delay\n-- @message: Potassium {k}\nSELECT patient_id, event_time, \
+                   coalesce(potassium, potassium_doubtful) AS k FROM labs WHERE coalesce(potassium, potassium_doubtful) > 6";
+    let job = ward.job.query("rules/doubted", doubted);
+    for (minute, potassium) in [(1, 12), (2, 4)] {
+        ward.labs.put(0, None, result("A", minute, &format!("\"potassium\": {potassium}")).as_bytes());
+        ward.labs.flush();
+        job.run_once();
+    }
+    let log = job.run_once() + &job.run_once();
+    assert!(!log.contains("it begins"), "{log}");
+    let alerts = ward.database.rows("SELECT state, text FROM alerts WHERE rule = 'doubted'");
+    assert_eq!(alerts, ["ended|Potassium 12"]);
+    // A rule that does begin is judged on what stands, not on what a later value has taken the place of.
+    job.query("rules/doubted", &doubted.replace("> 6", "> 6.5")).run_once();
+    assert_eq!(ward.database.rows("SELECT COUNT(*) FROM alerts WHERE rule = 'doubted'"), ["1"]);
+}
+
+#[test]
+fn which_source_stands_first_and_whose_a_topic_is_changes_no_window() {
+    let ward = Ward::new("");
+    ward.put_readings(&[("A", 43_200, 70.0), ("A", 43_280, 71.0)]);
+    ward.put_results(&[result("A", 10, r#""lactate": 2"#), result("A", 130, r#""lactate": 3"#)]);
+    ward.job.run_once();
+    // The laboratory in front, and the monitors by a pattern that its topic meets too.
+    let text = std::fs::read_to_string(ward.job.file()).unwrap();
+    let (head, rest) = text.split_once("[source]").unwrap();
+    let (vitals, rest) = rest.split_once("[[sources]]").unwrap();
+    let (labs, rest) = rest.split_once("[store]").unwrap();
+    let heads = |name: &str| vitals.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let [brokers, key, event_time] = ["brokers", "key", "event_time"].map(heads);
+    let vitals = vitals.replace("[source.columns]", "[sources.columns]").replace(
+        &format!("topic = \"{}\"", ward.vitals.name),
+        &format!("topics = [\"{}\", \"^{}$\"]", ward.vitals.name, ward.labs.name),
+    );
+    let swapped =
+        format!("{head}[[sources]]\n{brokers}\n{key}\n{event_time}\n{labs}\n[[sources]]{vitals}\n[store]{rest}");
+    std::fs::write(ward.job.file(), swapped).unwrap();
+    ward.put_results(&[result("A", 15, r#""lactate": 5"#), result("A", 190, r#""lactate": 1"#)]);
+    ward.job.run_once();
+    let rows = |sql: &str| ward.database.rows(sql);
+    assert_eq!(rows("SELECT CAST(hour AS CHAR), lactate, results FROM hours"), ["2026-01-01 00:00:00.000000|5|2"]);
+    assert_eq!(rows("SELECT COUNT(*) FROM late_rows"), ["0"]);
+    assert_eq!(rows("SELECT COUNT(*) FROM results"), ["4"]);
+}
+
+#[test]
 fn what_is_wrong_with_sources_is_named_with_its_line() {
     let cases = [
+        (
+            "topic = \"labs\"\ntable = \"vitals_latest\"\n[sources.columns]\nCOLUMNS",
+            "\"vitals_latest\" is the name of a table that is given",
+        ),
+        (
+            "topic = \"labs\"\ntable = \"open_alerts\"\n[sources.columns]\nCOLUMNS",
+            "\"open_alerts\" is the name of a table that is given",
+        ),
+        (
+            "topic = \"labs\"\ntable = \"labs\"\n[sources.columns]\nCOLUMNS\nage_seconds = { type = \"int\" }",
+            "\"age_seconds\" is a column of the table of last values",
+        ),
+        ("topic = \"labs\"\ntable = \"labs\"\nuse = \"hl7v2-oru\"", "the source has no columns"),
+        ("table = \"labs\"\n[sources.columns]\nCOLUMNS", "the source names no topic"),
         ("topic = \"labs\"\ntable = \"vitals\"\n[sources.columns]\nCOLUMNS", "two sources have the table \"vitals\""),
         ("topic = \"labs\"\n[sources.columns]\nCOLUMNS", "the source has no table; write table = \"labs\""),
         ("topic = \"VITALS\"\ntable = \"labs\"\n[sources.columns]\nCOLUMNS", "two sources read the topic"),

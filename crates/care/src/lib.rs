@@ -389,6 +389,19 @@ pub fn store_away(complaint: Complaint, said: &str) -> Finding {
     }
 }
 
+/// That a topic of the job is gone, though it has others.
+#[must_use]
+pub fn topic_missing(topic: &str) -> Finding {
+    Finding {
+        cause: Cause::TopicReplaced,
+        what: format!("topic \"{topic}\" does not exist: what should come by it does not"),
+        since: None,
+        remedy: "make the topic, or take it out of the job file: the job does not start without it; one that was deleted and is \
+                 made again needs `wardwatch run JOB --new-topic`"
+            .to_owned(),
+    }
+}
+
 /// That the topic is not the one whose offsets the store keeps.
 #[must_use]
 pub fn topic_replaced(topic: &str, was: &str, is: &str) -> Finding {
@@ -632,7 +645,7 @@ fn length(length: TimeDelta) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wardwatch_model::event_time::OtherWatermarks;
+    use wardwatch_model::event_time::SourceWatermarks;
     use wardwatch_model::terms::BatchId;
 
     use super::*;
@@ -649,7 +662,7 @@ mod tests {
             now,
             records: 1,
             watermark: None,
-            others: OtherWatermarks::new(),
+            by_table: SourceWatermarks::new(),
             event_now: None,
         }
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use wardwatch_alert::Episode;
-use wardwatch_pipeline::{Backtest as Tested, Past, backtest};
+use wardwatch_pipeline::{Backtest as Tested, Past, Plan, backtest};
 use wardwatch_store::Store;
 
 use super::arguments::{JobFile, Takes, duration, time};
@@ -50,6 +50,15 @@ impl Backtest {
         }
         let past = match &self.input {
             Some(file) => Past::of_file(&plan, file, self.from, self.to)?,
+            None if self.is_of_other(&plan, &rule) => {
+                let tables: Vec<&str> = plan.job.source.tables().map(|(_, table)| table).collect();
+                bail!(
+                    "\"{rule}\" needs rows of another source than \"{}\", and the store's table \"{}\" has none; give records of all \
+                     topics: --input FILE, a line each as `{{\"topic\": …, \"headers\": {{}}, \"value\": …}}`",
+                    tables[0],
+                    plan.job.reports.table
+                )
+            }
             None => {
                 let mut store = Store::connect(&plan.job.store, &plan.job.name)?;
                 Past::of_store(&plan.job, &mut store, self.from, self.to)?
@@ -69,6 +78,19 @@ impl Backtest {
         bar.finish_and_clear();
         self.show(&tested, &past);
         Ok(())
+    }
+
+    /// Whether a rule reads what is not in the table of readings, directly or through others.
+    fn is_of_other(&self, plan: &Plan, rule: &str) -> bool {
+        let mut waiting = vec![rule.to_owned()];
+        while let Some(name) = waiting.pop() {
+            let Some(query) = plan.engine.queries().find(|query| query.file.name == name) else { continue };
+            if query.source > 0 || !query.beside.is_empty() {
+                return true;
+            }
+            waiting.extend(query.reads.iter().cloned());
+        }
+        false
     }
 
     fn show(&self, tested: &Tested, past: &Past) {

@@ -179,7 +179,13 @@ impl Seen {
 
     /// What of the job no sample has.
     pub(super) fn findings(&self, job: &Job) -> Vec<Noted> {
-        let forms = job.source.forms.iter().filter(|form| !form.name.is_empty() && !self.forms.contains(&form.name));
+        // Of a source of which there is no sample, nothing is known.
+        let has_samples = |source: usize| {
+            let mut own = job.source.forms.iter().filter(|form| form.source == source);
+            job.source.others.is_empty() || own.any(|form| self.forms.contains(&form.name))
+        };
+        let is_unmet = |form: &&Form| !form.name.is_empty() && !self.forms.contains(&form.name);
+        let forms = job.source.forms.iter().filter(is_unmet).filter(|form| has_samples(form.source));
         let unmet = forms.map(|form| Noted {
             name: "unseen-form",
             about: About::Form(form.name.clone()),

@@ -80,6 +80,11 @@ impl Status {
         };
         let is_told = |cause| matches!(cause, Cause::PartitionStalled | Cause::NoBatch);
         if let Some(gathered) = &mut gathered {
+            for error in &gathered.missing {
+                if let KafkaError::NoTopic { topic, .. } = error {
+                    found.insert(0, wardwatch_care::topic_missing(topic));
+                }
+            }
             for Replaced { topic, was, is } in &gathered.replaced {
                 found.insert(0, wardwatch_care::topic_replaced(topic, was, is));
             }
@@ -135,7 +140,8 @@ struct Replaced {
 
 /// A connection to those of the topics that exist, and what is said of the others.
 fn connect(source: &SourceSpec) -> (Result<Consumer, KafkaError>, Vec<KafkaError>) {
-    let (mut source, mut missing) = (source.clone(), Vec::new());
+    // What each source has is of no interest here.
+    let (mut source, mut missing) = (SourceSpec { others: Vec::new(), ..source.clone() }, Vec::new());
     loop {
         match Consumer::connect(&source, PATIENCE, &|| false) {
             Err(KafkaError::NoTopic { topic, near, brokers }) => match source.topics.without(&topic) {
@@ -213,11 +219,17 @@ impl Gathered {
         if let Some(behind) = status.clock_behind(now) {
             println!("this machine's clock is {} s behind the last batch", behind.num_seconds());
         }
-        if let Some(watermark) = status.last.as_ref().and_then(|last| last.watermark) {
-            println!("windows that end by {} have closed", watermark.0.to_rfc3339());
-        }
-        for (table, watermark) in status.last.iter().flat_map(|last| &last.others) {
-            println!("those over {table} that end by {} have closed", watermark.0.to_rfc3339());
+        match &status.last {
+            Some(last) if last.by_table.len() > 1 => {
+                for (table, watermark) in &last.by_table {
+                    println!("windows over {table} that end by {} have closed", watermark.0.to_rfc3339());
+                }
+            }
+            last => {
+                if let Some(watermark) = last.as_ref().and_then(|last| last.watermark) {
+                    println!("windows that end by {} have closed", watermark.0.to_rfc3339());
+                }
+            }
         }
         self.tell_partitions();
         let is_halted = self.unjudged.iter().any(|unjudged| unjudged.cause == Why::NoBatch);

@@ -159,13 +159,16 @@ impl SourceSpec {
         own.next().is_none().then_some(form)
     }
 
-    /// Of which source the records of a topic are, by its place: the first is 0.
+    /// Of which source the records of a topic are, by its place, where the first is 0: of the one that names it, else of the first
+    /// whose pattern it meets.
     #[must_use]
     pub fn source_of(&self, topic: &str) -> usize {
-        if self.others.is_empty() || self.own_topics.takes(topic) {
+        if self.others.is_empty() {
             return 0;
         }
-        self.others.iter().position(|other| other.topics.takes(topic)).map_or(0, |other| other + 1)
+        let selections = || std::iter::once(&self.own_topics).chain(self.others.iter().map(|other| &other.topics));
+        let names = selections().position(|topics| topics.names().any(|name| name == topic));
+        names.or_else(|| selections().position(|topics| topics.takes(topic))).unwrap_or(0)
     }
 
     /// The tables of the sources that have rows, each with the place of its source; that of the first stands first.

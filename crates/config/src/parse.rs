@@ -61,6 +61,9 @@ pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<Strin
             message if is_topic && message.contains("invalid type: sequence") => {
                 "several topics are topics = [\"vitals\", \"urgent\"]; topic is one, or a pattern: topic = \"^ward[0-9]+$\"".to_owned()
             }
+            message if text[line..].starts_with("[sources") && message.contains("expected a sequence") => {
+                "several sources are a list: write [[sources]]".to_owned()
+            }
             message => with_nearest_key(message),
         };
         checker.refuse::<()>(place, message);

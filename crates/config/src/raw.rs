@@ -111,9 +111,9 @@ pub(super) struct RawSource {
     pub(super) keep_rejects: Option<Text>,
     /// Handed to librdkafka as they are.
     pub(super) properties: Option<BTreeMap<String, Text>>,
-    /// The columns that a record becomes.
+    /// The columns that a record becomes; of a source of encounters, where they stand.
     #[serde(default)]
-    pub(super) columns: BTreeMap<Text, RawColumn>,
+    pub(super) columns: BTreeMap<Text, RawFormColumn>,
     /// json, csv, hl7v2, text, avro or protobuf.
     pub(super) format: Option<Text>,
     /// The file with the schema of avro or protobuf: "vitals.avsc", "vitals.proto".

@@ -36,10 +36,16 @@ pub struct Attached {
 /// Finds the patient of each row at the row's own event time.
 ///
 /// So a late row goes to who was attached then, and any batching gives the same. Rows keyed by patient are nobody's where an
-/// encounter of the patient has ended by then and none has begun since. Shape: as many rows as before, in their order.
+/// encounter of the patient has ended by then and none has begun since. `marker` is the column that only rows have which `keyed` is
+/// said of; `None` where it is said of all. Shape: as many rows as before, in their order.
 /// Errors: none.
 #[must_use]
-pub fn attach(rows: &RecordBatch, (key, event_time): (&str, &str), keyed: Keyed, encounters: &Encounters) -> Attached {
+pub fn attach(
+    rows: &RecordBatch,
+    (key, event_time): (&str, &str),
+    (keyed, marker): (Keyed, Option<&str>),
+    encounters: &Encounters,
+) -> Attached {
     if keyed == Keyed::ByPatient && encounters.is_empty() {
         return Attached { rows: rows.clone(), nobody: Vec::new() };
     }
@@ -47,7 +53,11 @@ pub fn attach(rows: &RecordBatch, (key, event_time): (&str, &str), keyed: Keyed,
     let times = rows[event_time].as_primitive::<TimestampMicrosecondType>();
     let mut patients = StringViewBuilder::with_capacity(keys.len()).with_deduplicate_strings();
     let mut nobody = Vec::new();
+    let of_first = marker.and_then(|marker| rows.column_by_name(marker));
     for (row, (name, micros)) in keys.iter().zip(times.values()).enumerate() {
+        // Records of other sources name the patient.
+        let is_of_other = of_first.is_some_and(|of_first| of_first.is_null(row));
+        let keyed = if is_of_other { Keyed::ByPatient } else { keyed };
         let name = name.unwrap_or_default();
         let at = DateTime::from_timestamp_micros(*micros).unwrap_or_default();
         let patient = patient(name, at, keyed, encounters);
@@ -71,6 +81,8 @@ pub fn attach(rows: &RecordBatch, (key, event_time): (&str, &str), keyed: Keyed,
 /// The same for values that cannot be true; those that are nobody's have no patient.
 pub fn attach_artefacts(artefacts: &mut [Artefact], keyed: Keyed, encounters: &Encounters) {
     for artefact in artefacts.iter_mut() {
+        // Columns of other sources have their table in front.
+        let keyed = if artefact.column.contains('.') { Keyed::ByPatient } else { keyed };
         let patient = patient(&artefact.patient, artefact.event_time, keyed, encounters);
         artefact.patient = patient.unwrap_or_default().to_owned();
     }

@@ -49,6 +49,8 @@ const AHEAD_OF_EACH: (&str, &str) = ("queued.max.messages.kbytes", "2048");
 pub struct Consumer {
     pub(super) client: Arc<BaseConsumer<Listener>>,
     selection: TopicSelection,
+    /// Those of each source.
+    of_sources: Vec<TopicSelection>,
     topics: Topics,
     brokers: String,
     /// A broker that answers for the topics: the leader of one of their partitions.
@@ -85,6 +87,7 @@ impl Consumer {
         let consumer = Self {
             client: Arc::new(client),
             selection: spec.topics.clone(),
+            of_sources: (0..=spec.others.len()).map(|source| spec.topics_of(source).clone()).collect(),
             topics: Topics::default(),
             brokers: spec.brokers.clone(),
             broker: AtomicI32::new(0),
@@ -224,9 +227,14 @@ impl Consumer {
                 return Err(self.no_topic(name, patience));
             }
         }
-        match found.is_empty() {
-            true => Err(KafkaError::NoneMeets { pattern: self.selection.to_string(), brokers: self.brokers.clone() }),
-            false => Ok(found),
+        let of_none = match self.of_sources.len() {
+            1 => found.is_empty().then_some(&self.selection),
+            // Each has records of its own to miss.
+            _ => self.of_sources.iter().find(|topics| !found.keys().any(|topic| topics.takes(topic))),
+        };
+        match of_none {
+            Some(topics) => Err(KafkaError::NoneMeets { pattern: topics.to_string(), brokers: self.brokers.clone() }),
+            None => Ok(found),
         }
     }
 

@@ -11,8 +11,8 @@ use crate::terms::{Partition, Watermark};
 /// The watermark of each partition that has one.
 pub type Watermarks = BTreeMap<Partition, Watermark>;
 
-/// The watermarks of the sources beside the first, by their tables.
-pub type OtherWatermarks = BTreeMap<Arc<str>, Watermark>;
+/// The watermarks of sources, by their tables.
+pub type SourceWatermarks = BTreeMap<Arc<str>, Watermark>;
 
 /// Event time after a batch. All of it is in the store, but for what a partition is waited for by, which is known better after a while.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct EventTime {
     /// The least of the watermarks of the first source's live partitions: its windows that end by it have closed. It only moves
     /// forward.
     pub watermark: Option<Watermark>,
-    /// The same of the other sources that have got anywhere, by their tables.
-    pub others: OtherWatermarks,
+    /// The same of all sources that have got anywhere, by their tables: which is the first may be said otherwise tomorrow.
+    pub by_table: SourceWatermarks,
     /// The devices' time: the newest event time, moved on by our clock while nothing comes. It only moves forward.
     pub now: Option<DateTime<Utc>>,
 }
@@ -110,15 +110,27 @@ impl EventTime {
                 // A live partition of which nothing is known yet holds everything back.
                 Some(_) => live.map(|partition| after.watermarks.get(partition).copied()).min().flatten(),
             };
-            if place == 0 {
-                after.watermark = self.watermark.max(least);
-            } else if let Some(least) = least {
-                let known = after.others.entry(Arc::clone(&source.table)).or_insert(least);
+            let least = if place == 0 { self.watermark.max(least) } else { least };
+            if let Some(least) = least {
+                let known = after.by_table.entry(Arc::clone(&source.table)).or_insert(least);
                 *known = (*known).max(least);
+            }
+            if place == 0 {
+                after.watermark = least;
             }
         }
         let now = after.partition_nows(seen, sources).into_values().max();
         Self { now: self.now.max(now), ..after }
+    }
+
+    /// The same where the first source is the one with this table.
+    #[must_use]
+    pub fn led_by(mut self, table: &str) -> Self {
+        // Before there were several, only the first one's was kept.
+        if !self.by_table.is_empty() {
+            self.watermark = self.by_table.get(table).copied();
+        }
+        self
     }
 
     /// By when the windows of the source at this place have closed.
@@ -127,7 +139,7 @@ impl EventTime {
         if source == 0 {
             return self.watermark;
         }
-        self.others.get(&sources.patience().get(source)?.table).copied()
+        self.by_table.get(&sources.patience().get(source)?.table).copied()
     }
 
     /// The partition of the first source for which its windows wait, and how far its newest event time is behind the devices' time. One
@@ -308,7 +320,9 @@ mod tests {
         };
         let after = EventTime::default().after(&seen, &sources);
         assert_eq!(after.watermark, Some(Watermark(second(90_000))));
-        assert_eq!(after.others, [("labs".into(), Watermark(second(40_000)))].into());
+        let labs = Watermark(second(40_000));
+        assert_eq!(after.by_table, [("vitals".into(), Watermark(second(90_000))), ("labs".into(), labs)].into());
+        assert_eq!(after.clone().led_by("labs").watermark, Some(labs), "its own, wherever it stands");
         assert_eq!(after.newest(&sources)[&Partition(1)], second(43_600));
         // After a minute the first is silent, and the second, which is seldom written, is not.
         let nothing = BTreeSet::new();

@@ -74,6 +74,8 @@ impl AdmittedBatch {
         let decoded = std::mem::replace(&mut batch.rows, attached);
         let mut rows = state.memory.take(plan, &batch.rows, &nobody, now);
         let samples = state.memory.note_samples(plan, &rows.all, now);
+        let of_others = plan.sources().of_others(rows.watermarks.keys().chain(&batch.partitions).copied());
+        state.memory.streams.set_others(of_others);
         for (reject, stamped) in batch.rejects.iter().filter_map(|reject| Some((reject, reject.stamped_at?))) {
             state.memory.streams.reach(reject.place.partition, stamped.min(now));
         }

@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use wardwatch_alert::{Arrivals, OpenEpisodes, Wards};
+use wardwatch_config::marker;
 use wardwatch_frame::{Attached, Keyed, attach, patient};
 use wardwatch_ingest::decode::{EncounterRecord, frame_schema};
 use wardwatch_model::encounter::{Encounters, Journal, Presence, Request, Version};
@@ -217,7 +218,9 @@ impl Attaching {
 
     /// The rows with their patients.
     pub(super) fn attach(&self, plan: &Plan, rows: &RecordBatch) -> Attached {
-        attach(rows, (&plan.samples.key, &plan.samples.event_time), self.keyed, &self.encounters)
+        let marker = (!plan.job.source.others.is_empty()).then(|| marker(&plan.job.source.table));
+        let keyed = (self.keyed, marker.as_deref());
+        attach(rows, (&plan.samples.key, &plan.samples.event_time), keyed, &self.encounters)
     }
 
     /// Takes note of what sends records that are nobody's. What is somebody's again, or has been silent for a while before `now`, is

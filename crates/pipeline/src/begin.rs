@@ -203,6 +203,13 @@ fn frame(
         let mut times: BTreeMap<i64, Origin> = BTreeMap::new();
         for column in columns.iter().filter(|column| !is_leaving && tells(column.name)) {
             let Some(at) = column.at(place) else { continue };
+            // Of a value and a doubtful one, the later has taken the other's place.
+            let is_twin = |other: &&LastColumn<'_>| {
+                twin(other.name).as_deref() == Some(column.name) || twin(column.name).as_deref() == Some(other.name)
+            };
+            if columns.iter().filter(is_twin).any(|other| other.at(place).is_some_and(|other| other > at)) {
+                continue;
+            }
             let Some(origin) = state.memory.streams.origin(patient, column.name, at) else { continue };
             let valid_for = i64::try_from(plan.valid_for(column.name).as_micros()).unwrap_or(i64::MAX);
             let now = admitted.arrivals.of(origin.partition.0).unwrap_or(origin.stamped);

@@ -100,7 +100,7 @@ impl JudgedBatch {
                 !waits_for_it && table.rows.iter().all(|rows| rows.num_rows() == 0)
             })
             && written.event_time.watermark == state.memory.event_time.watermark
-            && written.event_time.others == state.memory.event_time.others
+            && written.event_time.by_table == state.memory.event_time.by_table
     }
 
     fn written<'b>(

@@ -226,7 +226,7 @@ impl Coverage {
         }
         let present = attaching.encounters().present(event_now).into_iter();
         self.absent = present
-            .filter(|present| !streams.knows(&present.patient))
+            .filter(|present| !streams.is_monitored(&present.patient))
             .map(|present| {
                 let is_without = attaching.keyed() == Keyed::ByDevice && present.devices.is_empty();
                 let cause = if is_without { Why::NotAttached } else { Why::NoValue };

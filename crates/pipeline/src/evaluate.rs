@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use wardwatch_alert::{Arrivals, Composed, Findings, OpenEpisodes, Samples, Streams, check_rows};
-use wardwatch_model::terms::Partition;
+use wardwatch_model::terms::{BatchId, Partition};
 use wardwatch_sql::{Input, Outcome, QueryFailure, SavedQuery};
 use wardwatch_store::{QueryCost, Snapshot};
 
@@ -181,7 +181,8 @@ pub(crate) fn snapshots(plan: &mut Plan, memory: &Memory) -> Vec<Snapshot> {
 impl JobState {
     /// What windowed queries keep, if it is to be written with the batch.
     pub(super) fn due_snapshots(&self, plan: &mut Plan, admitted: &AdmittedBatch) -> Vec<Snapshot> {
-        let is_due = admitted.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
+        let is_first = self.last_snapshot == BatchId(0);
+        let is_due = is_first || admitted.id.0 - self.last_snapshot.0 >= plan.job.sql.snapshot_every;
         if is_due && !admitted.batch.ranges.is_empty() { snapshots(plan, &self.memory) } else { Vec::new() }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use chrono::{DateTime, Utc};
 
 use wardwatch_alert::{Composer, Rule, Samples, Streams};
@@ -63,7 +63,7 @@ impl Memory {
         let source = &plan.job.source;
         let time = &plan.samples.event_time;
         Self {
-            event_time,
+            event_time: event_time.led_by(&source.table),
             rules: plan.rule_texts(),
             streams: Streams::new(plan.streams()),
             composer: Composer::new(&plan.rules),
@@ -91,7 +91,8 @@ impl Memory {
         let late_places: Vec<usize> = late.iter().map(|late| late.row).collect();
         let late = late_records(rows, &late, &plan.samples.key);
 
-        let duplicates = self.seen.as_mut().map(|seen| seen.find(&on_time, &watermarks)).unwrap_or_default();
+        let duplicates =
+            self.seen.as_mut().map(|seen| find_again(seen, &on_time, &watermarks, plan)).unwrap_or_default();
         let duplicates = places_in_all(&duplicates, &late_places);
         let mut all = without_rows(rows, &duplicates);
         let mut on_time = if duplicates.is_empty() { Some(on_time) } else { None };
@@ -211,9 +212,17 @@ impl Memory {
 /// What makes two records one: what the job file says, and the device, for another one's reading is no repetition.
 fn dedupe_key(source: &SourceSpec) -> Vec<String> {
     let device = source.device.iter().filter(|device| !source.dedupe.contains(device));
-    // A row of one source is no repetition of another's.
-    let markers = source.tables().filter(|_| !source.others.is_empty()).map(|(_, table)| marker(table));
-    source.dedupe.iter().chain(device).cloned().chain(markers).collect()
+    source.dedupe.iter().chain(device).cloned().collect()
+}
+
+/// The places of rows that came before. What the job says of that is said of the first source: a laboratory corrects its results.
+fn find_again(seen: &mut SeenKeys, on_time: &RecordBatch, watermarks: &Watermarks, plan: &Plan) -> Vec<usize> {
+    let source = &plan.job.source;
+    let of_first = on_time.column_by_name(&marker(&source.table)).filter(|_| !source.others.is_empty());
+    let Some(of_first) = of_first else { return seen.find(on_time, watermarks) };
+    let (own, others): (Vec<usize>, Vec<usize>) = (0..on_time.num_rows()).partition(|row| of_first.is_valid(*row));
+    let found = seen.find(&without_rows(on_time, &others), watermarks);
+    found.into_iter().map(|place| own[place]).collect()
 }
 
 /// From places among the rows that were on time to places among all, of which those in `late` were not.

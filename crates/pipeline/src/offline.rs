@@ -232,7 +232,7 @@ impl OfflineJob {
             let rows = memory.take(&self.plan, &rows, &nobody, *now);
             memory.event_time.watermarks = rows.watermarks;
             memory.event_time.watermark = event_time.watermark;
-            memory.event_time.others.clone_from(&event_time.others);
+            memory.event_time.by_table.clone_from(&event_time.by_table);
             memory.note_samples(&self.plan, &rows.all, *now);
             memory.streams.catch_up(&self.partitions(), *now);
             let input = Input {

@@ -12,7 +12,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 
 use wardwatch_config::Job;
-use wardwatch_ingest::decode::{CHUNK, RawRecords, frame_schema};
+use wardwatch_ingest::decode::{CHUNK, RawRecords, frame_schema, in_frame};
 use wardwatch_ingest::source::{SourceError, repeat};
 use wardwatch_kafka::{Consumer, KafkaError};
 use wardwatch_model::record::{Artefact, Reject};
@@ -146,12 +146,12 @@ impl Past {
         from: Option<DateTime<Utc>>,
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, PastError> {
-        let schema = frame_schema(&job.source.frame);
+        let schema = frame_schema(&job.source.columns);
         let topics = store.topics(&job.source.topics)?;
         let (key, event_time) = (&job.source.columns.key().name, &job.source.columns.event_time().name);
         let rows = store.stored_rows(&job.reports.table, &schema, key, event_time, (from, to))?;
         let artefacts = store.artefacts(&topics, (from, to))?;
-        let rows = with_doubtful(&in_order(&rows, job), job, &artefacts);
+        let rows = in_frame(&job.source, &with_doubtful(&in_order(&rows, job), job, &artefacts));
         Ok(Self { rows, rejects: 0, first_reject: None, artefacts, ignored: 0 })
     }
 

@@ -184,9 +184,9 @@ impl Plan {
         self.engine.queries().map(|query| (query.file.name.as_str(), query.reads.as_slice())).collect()
     }
 
-    /// The rules that look something up in a table that no query makes, and that are judged on what is measured seldom.
+    /// The rules that look something up that people may have changed, and that are judged on what is measured seldom.
     pub(super) fn seldom_judged(&self) -> BTreeSet<String> {
-        self.seldom_judged_by(&self.engine.queries().flat_map(|query| &query.given).map(String::as_str).collect())
+        self.seldom_judged_by(&self.engine.looked_up().collect())
     }
 
     /// The rules that look something up in one of these tables, directly or through others, and that are judged on what is measured
@@ -524,7 +524,8 @@ fn suppress(engine: &Engine, rules: &mut [Rule]) -> Vec<Diagnostic> {
         let QueryKind::Rule(header) = &query.file.kind else { continue };
         for name in &header.suppresses {
             if name.value == "*" {
-                let others = rules.iter_mut().filter(|rule| !rule.is_technical());
+                // That a monitor is silent says nothing of a laboratory.
+                let others = rules.iter_mut().filter(|rule| !rule.is_technical() && rule.source == query.source);
                 others.for_each(|rule| rule.suppressed_by.push(query.file.name.clone()));
                 continue;
             }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use wardwatch_frame::{Attached, decoded_again};
 use wardwatch_ingest::source::{Repeated, repeat};
 use wardwatch_kafka::Consumer;
-use wardwatch_model::event_time::{EventTime, OtherWatermarks};
+use wardwatch_model::event_time::{EventTime, SourceWatermarks};
 use wardwatch_model::terms::{BatchId, Partition, Ranges, Watermark};
 use wardwatch_sql::{Engine, Input};
 use wardwatch_store::{LoggedBatch, Store, StoredSnapshot};
@@ -100,8 +100,8 @@ impl Recovery {
         let rebuilt: Vec<String> =
             needs.windows.keys().filter(|query| !snapshots.contains_key(*query)).cloned().collect();
         if let Some(first) = rebuilt.first().and_then(|query| needs.windows.get(query)) {
-            let (watermark, others) = retry.until_done(|| store.watermark_before((*first).min(last.next())))?;
-            let before = EventTime { watermark, others, ..EventTime::default() };
+            let (watermark, by_table) = retry.until_done(|| store.watermark_before((*first).min(last.next())))?;
+            let before = EventTime { watermark, by_table, ..EventTime::default() }.led_by(&plan.job.source.table);
             for query in &rebuilt {
                 let source = plan.engine.kept().find(|kept| kept.name == query).map_or(0, |kept| kept.source);
                 let watermark = before.watermark_of(plan.source_with_table(source), &plan.sources());
@@ -216,15 +216,15 @@ impl Recovery {
 
     fn one(&mut self, plan: &mut Plan, logged: &LoggedBatch, rows: &RecordBatch, failed: &Failed) {
         // Batches may be left out between two of them.
-        self.memory.event_time.watermark = logged.watermark_before;
-        self.memory.event_time.others.clone_from(&logged.others_before);
+        self.memory.event_time =
+            at(&self.memory.event_time, logged.watermark_before, &logged.by_table_before, &plan.job.source.table);
         self.attaching.bring(logged.encounters);
         let Attached { rows, nobody } = self.attaching.attach(plan, rows);
         let rows = self.memory.take(plan, &rows, &nobody, logged.now);
         let leaving = self.attaching.left(&rows.all, &plan.samples.key, logged.event_now);
         self.memory.event_time.watermarks = rows.watermarks;
-        self.memory.event_time.watermark = logged.watermark;
-        self.memory.event_time.others.clone_from(&logged.others);
+        self.memory.event_time =
+            at(&self.memory.event_time, logged.watermark, &logged.by_table, &plan.job.source.table);
         if logged.batch > self.streams_to {
             self.memory.note_samples(plan, &rows.all, logged.now);
             self.memory.streams.catch_up(&logged.ranges.keys().copied().collect(), logged.now);
@@ -300,7 +300,7 @@ impl Passed {
     /// Takes note of a batch, if it was committed: one that had nothing to commit is none.
     pub(super) fn push(&mut self, passing: Passing, state: &JobState) {
         let Some(now) = state.last_now.filter(|_| state.last_batch > passing.behind) else { return };
-        let EventTime { now: event_now, watermark, others, .. } = &state.memory.event_time;
+        let EventTime { now: event_now, watermark, by_table, .. } = &state.memory.event_time;
         let logged = LoggedBatch {
             batch: state.last_batch,
             ranges: Ranges::new(),
@@ -308,8 +308,8 @@ impl Passed {
             event_now: event_now.unwrap_or(now),
             watermark: *watermark,
             watermark_before: passing.watermark_before,
-            others: others.clone(),
-            others_before: passing.others_before,
+            by_table: by_table.clone(),
+            by_table_before: passing.by_table_before,
             encounters: state.attaching.encounters().version(),
         };
         self.0.push_back((logged, passing.rows));
@@ -328,7 +328,7 @@ pub(super) struct Passing {
     /// The last batch before it.
     behind: BatchId,
     watermark_before: Option<Watermark>,
-    others_before: OtherWatermarks,
+    by_table_before: SourceWatermarks,
     rows: RecordBatch,
 }
 
@@ -337,10 +337,15 @@ impl Passing {
         Self {
             behind: state.last_batch,
             watermark_before: state.memory.event_time.watermark,
-            others_before: state.memory.event_time.others.clone(),
+            by_table_before: state.memory.event_time.by_table.clone(),
             rows: admitted.decoded.clone(),
         }
     }
+}
+
+/// Event time with these watermarks of sources, where the first has this table.
+fn at(event_time: &EventTime, watermark: Option<Watermark>, by_table: &SourceWatermarks, first: &str) -> EventTime {
+    EventTime { watermark, by_table: by_table.clone(), ..event_time.clone() }.led_by(first)
 }
 
 /// What did not go well the first time, by query and batch.
@@ -380,7 +385,10 @@ pub(super) fn recover(
     let mut recovery = Recovery::plan(plan, store, memory, (&end, state.last_batch), &usable, from_earliest, retry)?;
     // Windows that had to be replayed are saved soon, so that the next start need not do it again.
     let stood_at = recovery.windows.values().filter(|first| **first != UP_TO_DATE).min();
-    state.last_snapshot = stood_at.map_or(state.last_batch, |first| BatchId(first.0.saturating_sub(1)));
+    let saved_to = stood_at.map_or(state.last_batch, |first| BatchId(first.0.saturating_sub(1)));
+    // What has none is saved with the next batch: how far back a session reaches, no other one can say.
+    let has_none = plan.engine.kept().any(|kept| !usable.contains_key(kept.name));
+    state.last_snapshot = if has_none { BatchId(0) } else { saved_to };
     recovery.run(plan, store, consumer, state.last_batch, retry, options.on_repeat)?;
     recovery.finish(plan);
     // What was decided live stands, whatever reading again has made of it.

@@ -126,6 +126,7 @@ pub(super) fn take_edit(
     let read = std::mem::take(&mut ready.references);
     let Edition { given, beginning } = ready.take_over(plan, &mut state.memory, &passed, state.last_batch, retry)?;
     state.begin(beginning);
+    state.last_snapshot = BatchId(0);
     for (table, rows) in given {
         state.backfill.entry(table).or_default().extend(rows);
     }
@@ -493,7 +494,8 @@ impl Builder {
         let from_earliest =
             new.difference(&self.tables).filter(|table| begins_earliest(plan, table)).cloned().collect();
         let memory = Memory::new(plan, resume.event_time.clone());
-        let end = (&resume.event_time, resume.last_batch);
+        let event_time = memory.event_time.clone();
+        let end = (&event_time, resume.last_batch);
         let recovery = Recovery::plan(plan, &mut store, memory, end, &up_to_date, from_earliest, &retry)?;
         Ok(Making { recovery, store, consumer, begun: resume.last_batch })
     }

@@ -1,6 +1,6 @@
 //! The sources of a job as its partitions know them: whose they are, and how patient to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wardwatch_config::SourceSpec;
 use wardwatch_frame::Bounds;
@@ -58,6 +58,11 @@ impl OwnSources<'_> {
             (number > 0).then_some((partition, number))
         });
         others.collect()
+    }
+
+    /// Those of the partitions that are not the first source's.
+    pub(crate) fn of_others(&self, partitions: impl Iterator<Item = Partition>) -> BTreeSet<Partition> {
+        partitions.filter(|partition| self.source_of(*partition) > 0).collect()
     }
 
     /// How far each source that has a table has got, and whether windows of each that are open are to be given out.

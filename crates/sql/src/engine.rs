@@ -14,6 +14,7 @@ use super::batch::{Input, Outcome, Progress};
 use super::execute::{QueryFailure, Runner};
 use super::file::QueryKind;
 use super::functions::FrozenTimes;
+use super::given::ENCOUNTERS_NOW;
 use super::latest::Latest;
 use super::query::{Body, Planned, Query, Slots, StreamSlots};
 use super::run::{Giving, Run, batch_number, own_watermark};
@@ -210,6 +211,11 @@ impl Engine {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// The tables whose rows change without records: reference tables, and who is here.
+    pub fn looked_up(&self) -> impl Iterator<Item = &str> {
+        self.slots.references.keys().map(String::as_str).chain([ENCOUNTERS_NOW])
     }
 
     /// The tables that queries read and no query makes.

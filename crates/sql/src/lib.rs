@@ -17,6 +17,7 @@ mod header;
 mod kept;
 mod keyed;
 mod latest;
+mod leading;
 mod lint;
 mod lint_names;
 mod names;

@@ -191,13 +191,14 @@ impl<'a> Names<'a> {
     }
 
     /// Of which source the rows of a query are that names these tables: of the one whose rows it has through others, else of the one
-    /// that it names first.
+    /// that comes first in its FROM.
     ///
     /// Errors: of two, with the names through which, and the place of the second.
     pub(super) fn source_of(
         &self,
         file: &QueryFile,
         names: &[(String, usize, usize)],
+        leading: &[String],
     ) -> std::result::Result<usize, Diagnostic> {
         let mut through: Option<(usize, &str)> = None;
         for (name, line, column) in names.iter().filter(|(name, ..)| self.source_called(name).is_none()) {
@@ -209,7 +210,8 @@ impl<'a> Names<'a> {
                 _ => through = Some((stream, name)),
             }
         }
-        let first = || names.iter().find_map(|(name, ..)| self.source_called(name));
+        let in_from = || leading.iter().find_map(|name| self.source_called(name));
+        let first = || in_from().or_else(|| names.iter().find_map(|(name, ..)| self.source_called(name)));
         let latest = || names.iter().find_map(|(name, ..)| self.source_called(name.strip_suffix("_latest")?));
         let origin = || names.iter().find_map(|(name, ..)| self.known.get(name)?.origin);
         Ok(through.map(|(stream, _)| stream).or_else(first).or_else(latest).or_else(origin).unwrap_or(0))

@@ -227,8 +227,8 @@ impl<'a> Planner<'a> {
     }
 
     fn plan(&mut self, query: Parsed) -> Option<Query> {
-        let Parsed { file, statement, names } = query;
-        match self.names.source_of(&file, &names) {
+        let Parsed { file, statement, names, leading } = query;
+        match self.names.source_of(&file, &names, &leading) {
             Ok(source) => self.names.turn_to(source),
             Err(fault) => {
                 self.faults.push(fault);

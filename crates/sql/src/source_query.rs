@@ -87,7 +87,7 @@ impl SourceQuery {
             .and_then(|_| datafusion_functions_json::register_all(&mut context))
             .map_err(|error| one(diagnose(&file, &error)))?;
         let runner = Runner::new(limits);
-        let Parsed { file, statement, names } = Parsed::read(file, &context.state()).map_err(one)?;
+        let Parsed { file, statement, names, .. } = Parsed::read(file, &context.state()).map_err(one)?;
         if let Some((name, line, column)) = names.iter().find(|(name, ..)| name != DECODED) {
             let message = format!(
                 "{}; source.sql reads the rows as they were decoded",

@@ -10,6 +10,7 @@ use wardwatch_model::diagnostic::{Diagnostic, unknown};
 
 use super::fault::diagnose;
 use super::file::{QueryFile, QueryKind};
+use super::leading::leading_tables;
 use super::refuse::{refused_function, tables_read};
 
 /// A query whose syntax was read.
@@ -18,6 +19,8 @@ pub(super) struct Parsed {
     pub(super) statement: Statement,
     /// The tables that it names, with the place of the first mention.
     pub(super) names: Vec<(String, usize, usize)>,
+    /// Those whose rows its own are made of, in the order of its FROM.
+    pub(super) leading: Vec<String>,
 }
 
 impl Parsed {
@@ -36,7 +39,8 @@ impl Parsed {
         }
         let names = tables_read(sql).into_iter();
         let names = names.map(|(name, span)| (name, span.start.line as usize, span.start.column as usize));
-        Ok(Self { names: names.collect(), file, statement })
+        let (names, leading) = (names.collect(), leading_tables(sql));
+        Ok(Self { names, leading, file, statement })
     }
 
     /// Whether it names a table.

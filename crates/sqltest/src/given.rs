@@ -1,5 +1,7 @@
 //! Records as the topic would have them, from a test's pipe table or lines.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use wardwatch_config::{Column, ColumnType, LongForm, SourceSpec};
@@ -45,8 +47,8 @@ pub(super) fn records<'a>(given: &'a Records, source: &SourceSpec) -> Result<Vec
 fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRecord>, Vec<CellFault<'a>>> {
     let columns = |place: usize| source.columns_of(place).all().iter().map(|column| column.name.as_str());
     let of_several = (!source.others.is_empty()).then_some(SOURCE);
-    let names =
-        || source.tables().flat_map(|(place, _)| columns(place)).chain([PARTITION, STAMPED_AT]).chain(of_several);
+    let known: BTreeSet<&str> = source.tables().flat_map(|(place, _)| columns(place)).collect();
+    let names = || known.iter().copied().chain([PARTITION, STAMPED_AT]).chain(of_several);
     let mut faults: Vec<CellFault<'a>> = Vec::new();
     for heading in &table.heading {
         if !names().any(|name| name == heading.text) {
@@ -73,11 +75,11 @@ fn of_table<'a>(table: &'a PipeTable, source: &SourceSpec) -> Result<Vec<GivenRe
             faults.extend(table.heading.first().map(|heading| (heading, message.to_owned())));
             return Err(faults);
         };
-        if let Some(cell) = table.heading.iter().zip(row).find_map(|(heading, cell)| {
+        if let Some((heading, cell)) = table.heading.iter().zip(row).find_map(|(heading, cell)| {
             let is_own = columns(place).chain([SOURCE, PARTITION, STAMPED_AT]).any(|name| name == heading.text);
-            (!is_own && !cell.text.is_empty() && names().any(|name| name == heading.text)).then_some(cell)
+            (!is_own && !cell.text.is_empty() && names().any(|name| name == heading.text)).then_some((heading, cell))
         }) {
-            let message = unknown("column of this row's source", &cell.text, columns(place));
+            let message = unknown("column of this row's source", &heading.text, columns(place));
             faults.push((cell, message));
         }
         let mut number = 0;

@@ -22,7 +22,7 @@ use super::system::{
 };
 use super::table_rows::Way;
 use super::topics::{partition_of, partition_values};
-use super::watermarks::others_value;
+use super::watermarks::by_table_value;
 
 impl Store {
     /// Writes the batch, whole or not at all.
@@ -290,7 +290,7 @@ impl Store {
             Value::count(commit.unattached.len()),
             Value::count(commit.attached_later.len()),
             Value::count(commit.ignored),
-            others_value(&commit.event_time.others),
+            by_table_value(&commit.event_time.by_table),
         ]);
         insert_system(database, BATCHES, Duplicates::Refused, &mut log)
     }

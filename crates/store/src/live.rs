@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 
-use wardwatch_model::event_time::OtherWatermarks;
+use wardwatch_model::event_time::SourceWatermarks;
 use wardwatch_model::terms::{BatchId, Offset, Partition, Watermark};
 use wardwatch_model::topics::Topics;
 
@@ -201,7 +201,7 @@ impl Store {
                         now: row.time()?,
                         records: row.int()?,
                         watermark: row.optional_time().map(Watermark),
-                        others: OtherWatermarks::new(),
+                        by_table: SourceWatermarks::new(),
                         event_now: row.optional_time(),
                     },
                     rejects: row.int()?,

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{Episode, HOST_CLOCK_TOLERANCE, Silence, Unjudged};
 use wardwatch_model::encounter::{Request, Version};
-use wardwatch_model::event_time::{EventTime, OtherWatermarks};
+use wardwatch_model::event_time::{EventTime, SourceWatermarks};
 use wardwatch_model::terms::{BatchId, Offset, OffsetRange, Partition, Positions, Ranges, Watermark};
 use wardwatch_model::topics::{ShownPartition, Topics};
 
@@ -23,7 +23,7 @@ use super::scan::public;
 use super::system::{self, BATCH_RANGES, BATCHES, EDITS, LEASES, OFFSETS, QUERIES, QUERY_FAILURES};
 use super::table_rows::{Incomplete, TableFault};
 use super::topics::{partition_of, partition_values};
-use super::watermarks::{others_of, watermark_of};
+use super::watermarks::{by_table_of, watermark_of};
 
 /// Where a job goes on.
 #[derive(Debug, Default)]
@@ -139,8 +139,8 @@ pub struct BatchSummary {
     pub records: i64,
     /// Windows that end by it have closed.
     pub watermark: Option<Watermark>,
-    /// The same of the other sources, by their tables.
-    pub others: OtherWatermarks,
+    /// The same of each source, by its table.
+    pub by_table: SourceWatermarks,
     /// Its frozen time by the devices' clocks.
     pub event_now: Option<DateTime<Utc>>,
 }
@@ -160,10 +160,10 @@ pub struct LoggedBatch {
     pub watermark: Option<Watermark>,
     /// The same before it.
     pub watermark_before: Option<Watermark>,
-    /// The same of the other sources, by their tables.
-    pub others: OtherWatermarks,
+    /// The same of each source, by its table.
+    pub by_table: SourceWatermarks,
     /// Those before it.
-    pub others_before: OtherWatermarks,
+    pub by_table_before: SourceWatermarks,
     /// As of which version of the encounters its rows were attached.
     pub encounters: Version,
 }
@@ -180,7 +180,7 @@ impl Store {
             active: self.active(topics)?,
             with_rows: BTreeMap::new(),
             watermark: last.as_ref().and_then(|last| last.watermark),
-            others: last.as_ref().map(|last| last.others.clone()).unwrap_or_default(),
+            by_table: last.as_ref().map(|last| last.by_table.clone()).unwrap_or_default(),
             now: last.as_ref().and_then(|last| last.event_now),
         };
         Ok(Resume {
@@ -270,25 +270,25 @@ impl Store {
         // What stands closely together is read in one pass; a batch's watermark is the next one's before it.
         for (first, last) in runs(ranges.keys().copied().filter(|batch| *batch < from), (from, to)) {
             let sql = format!(
-                "SELECT `batch`, `now_at`, `event_now_at`, `watermark`, `encounters`, `other_watermarks` FROM {} \
+                "SELECT `batch`, `now_at`, `event_now_at`, `watermark`, `encounters`, `watermarks` FROM {} \
                  WHERE `job`=? AND `batch`>=? AND `batch`<=? \
                  ORDER BY `batch`",
                 quoted(BATCHES)
             );
             let before = BatchId(first.0.saturating_sub(1));
             let key = [Value::text(&self.job), batch_value(before), batch_value(last.min(to))];
-            let (mut watermark_before, mut others_before) = (None, OtherWatermarks::new());
+            let (mut watermark_before, mut by_table_before) = (None, SourceWatermarks::new());
             for row in &self.database.query(&sql, &key)? {
                 let mut row = Row::new(BATCHES, row);
                 let (batch, now) = (row.batch()?, row.time()?);
                 let event_now = row.optional_time().unwrap_or(now);
                 let watermark = row.optional_time().map(Watermark);
                 let encounters = Version(row.optional_count());
-                let others = others_of(row.optional_text().as_deref());
+                let by_table = by_table_of(row.optional_text().as_deref());
                 let ranges = ranges.remove(&batch);
                 if batch >= first && (batch >= from || ranges.is_some()) {
                     let ranges = ranges.unwrap_or_default();
-                    let (others, others_before) = (others.clone(), others_before);
+                    let (by_table, by_table_before) = (by_table.clone(), by_table_before);
                     batches.push(LoggedBatch {
                         batch,
                         ranges,
@@ -296,12 +296,12 @@ impl Store {
                         event_now,
                         watermark,
                         watermark_before,
-                        others,
-                        others_before,
+                        by_table,
+                        by_table_before,
                         encounters,
                     });
                 }
-                (watermark_before, others_before) = (watermark, others);
+                (watermark_before, by_table_before) = (watermark, by_table);
             }
         }
         Ok(batches)
@@ -351,8 +351,8 @@ impl Store {
         let rows = self.database.query(&sql, &[Value::text(&self.job), batch_value(from), batch_value(to)])?;
         // Topics that were parted with are told of by themselves.
         let is_other = |topic: &str| !topic.contains('@') && topics.partition(topic, 0).is_none();
-        let others = rows.iter().filter(|row| row.first().and_then(Value::as_text).is_some_and(is_other));
-        let last = others.filter_map(|row| row.get(1)?.as_int()).max();
+        let by_table = rows.iter().filter(|row| row.first().and_then(Value::as_text).is_some_and(is_other));
+        let last = by_table.filter_map(|row| row.get(1)?.as_int()).max();
         Ok(last.and_then(|batch| u64::try_from(batch).ok()).map(BatchId))
     }
 
@@ -455,7 +455,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or holds what this version did not write.
     pub fn last_batch(&mut self) -> Result<Option<BatchSummary>, StoreError> {
-        const COLUMNS: &str = "`batch`, `now_at`, `records`, `watermark`, `event_now_at`, `other_watermarks`";
+        const COLUMNS: &str = "`batch`, `now_at`, `records`, `watermark`, `event_now_at`, `watermarks`";
         let sql = format!("SELECT {COLUMNS} FROM {} WHERE `job`=? ORDER BY `batch` DESC LIMIT 1", quoted(BATCHES));
         let rows = self.database.query(&sql, &[Value::text(&self.job)])?;
         rows.first()
@@ -467,7 +467,7 @@ impl Store {
                     records: row.int()?,
                     watermark: row.optional_time().map(Watermark),
                     event_now: row.optional_time(),
-                    others: others_of(row.optional_text().as_deref()),
+                    by_table: by_table_of(row.optional_text().as_deref()),
                 })
             })
             .transpose()

@@ -151,8 +151,8 @@ static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
                 ("unattached", Kind::Int),
                 ("attached_later", Kind::Int),
                 ("ignored", Kind::Int),
-                // By when windows of the sources beside the first have closed, as JSON: by table, microseconds since 1970.
-                ("other_watermarks", Kind::Text),
+                // By when windows of each source have closed, as JSON: by table, microseconds since 1970.
+                ("watermarks", Kind::Text),
             ],
         ),
         // A start looks for what a partition had last, which may be long ago.

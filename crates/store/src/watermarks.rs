@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 
-use wardwatch_model::event_time::{OtherWatermarks, Watermarks};
+use wardwatch_model::event_time::{SourceWatermarks, Watermarks};
 use wardwatch_model::terms::{BatchId, Partition, Watermark};
 use wardwatch_model::topics::Topics;
 
@@ -45,13 +45,12 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer.
-    pub fn watermark_before(&mut self, batch: BatchId) -> Result<(Option<Watermark>, OtherWatermarks), StoreError> {
-        let sql =
-            format!("SELECT `watermark`, `other_watermarks` FROM {} WHERE `job`=? AND `batch`=?", quoted(BATCHES));
+    pub fn watermark_before(&mut self, batch: BatchId) -> Result<(Option<Watermark>, SourceWatermarks), StoreError> {
+        let sql = format!("SELECT `watermark`, `watermarks` FROM {} WHERE `job`=? AND `batch`=?", quoted(BATCHES));
         let before = BatchId(batch.0.saturating_sub(1));
         let rows = self.database.query(&sql, &[Value::text(&self.job), batch_value(before)])?;
-        let Some([first, others]) = rows.first().map(Vec::as_slice) else { return Ok(Default::default()) };
-        Ok((first.as_time().map(Watermark), others_of(others.as_text())))
+        let Some([first, by_table]) = rows.first().map(Vec::as_slice) else { return Ok(Default::default()) };
+        Ok((first.as_time().map(Watermark), by_table_of(by_table.as_text())))
     }
 
     pub(super) fn watermarks(&mut self, topics: &Topics) -> Result<BTreeMap<Partition, Watermark>, StoreError> {
@@ -61,8 +60,8 @@ impl Store {
     }
 }
 
-/// By when windows of the sources beside the first have closed, as a batch has it.
-pub(super) fn others_of(text: Option<&str>) -> OtherWatermarks {
+/// By when windows of each source have closed, as a batch has it.
+pub(super) fn by_table_of(text: Option<&str>) -> SourceWatermarks {
     let by_table: BTreeMap<String, i64> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let time =
         |(table, micros): (String, i64)| Some((Arc::from(table), Watermark(DateTime::from_timestamp_micros(micros)?)));
@@ -70,12 +69,12 @@ pub(super) fn others_of(text: Option<&str>) -> OtherWatermarks {
 }
 
 /// The same as the store keeps it; NULL where there is nothing to say.
-pub(super) fn others_value(others: &OtherWatermarks) -> Value {
-    if others.is_empty() {
+pub(super) fn by_table_value(watermarks: &SourceWatermarks) -> Value {
+    if watermarks.is_empty() {
         return Value::Null;
     }
     let by_table: BTreeMap<&str, i64> =
-        others.iter().map(|(table, watermark)| (&**table, watermark.0.timestamp_micros())).collect();
+        watermarks.iter().map(|(table, watermark)| (&**table, watermark.0.timestamp_micros())).collect();
     Value::text(&serde_json::to_string(&by_table).unwrap_or_default())
 }
 

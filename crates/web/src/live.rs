@@ -3,7 +3,7 @@
 //! One thread reads the store for everybody, so that a hundred open pages cost what one does. It looks ten times a second
 //! whether there is a new batch, in the process of the job as in another, and reads what is new since it looked last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -395,10 +395,13 @@ impl Reader {
         self.encounters.is_here(patient, bed.newest, self.job.source.forget_after, now)
     }
 
-    /// Who is here and has sent nothing yet.
+    /// Who is here and has sent nothing yet, and of whom there is an alert though a monitor has sent nothing.
     fn without_reading(&self, now: DateTime<Utc>) -> Vec<Arc<PatientView>> {
         let nothing = PatientState::new(self.vitals.columns.len(), now);
         let present = self.encounters.present(now).into_iter().map(|present| present.patient.to_string());
+        let with_alert = self.episodes.iter().map(|episode| episode.patient.to_string()).filter(|id| !id.is_empty());
+        let with_alert = with_alert.filter(|id| self.encounters.is_here(id, now, self.job.source.forget_after, now));
+        let present = present.chain(with_alert).collect::<BTreeSet<String>>().into_iter();
         let view = |id: String| PatientView {
             person: self.people.get(&id).cloned().unwrap_or_default().with_encounter(&self.encounters, &id, now),
             id,

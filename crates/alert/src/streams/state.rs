@@ -42,6 +42,9 @@ pub struct Streams {
     pub(crate) stopped_at: Option<i64>,
     /// The partitions whose records bear stamps.
     pub(crate) stamped: BTreeSet<i32>,
+    /// The partitions whose records are not of monitors: nobody's clock, and no sign of life of one that should send. Told with each
+    /// batch.
+    pub(crate) of_others: BTreeSet<i32>,
     /// The partitions that had a record since they were looked at.
     pub(crate) read: BTreeSet<i32>,
 }
@@ -71,6 +74,11 @@ impl Streams {
     #[must_use]
     pub fn shape(&self) -> &Arc<Shape> {
         &self.shape
+    }
+
+    /// Knows these partitions as other sources' than the monitors'.
+    pub fn set_others(&mut self, partitions: BTreeSet<Partition>) {
+        self.of_others = partitions.into_iter().map(|partition| partition.0).collect();
     }
 
     /// Goes on with another set of rules. Of columns and sets that were not judged so far, nothing is known.

@@ -192,6 +192,13 @@ impl Streams {
         self.patients.contains_key(patient)
     }
 
+    /// Whether a monitor has sent a record of the patient.
+    #[must_use]
+    pub fn is_monitored(&self, patient: &str) -> bool {
+        let is_own = |stream: &Stream| !self.of_others.contains(&stream.partition);
+        self.patients.get(patient).is_some_and(|known| known.streams.iter().any(is_own))
+    }
+
     /// The patients of whom nothing has come for `after`, by the partitions' `arrivals`; those silent for longest come first.
     #[must_use]
     pub fn silent_for(&self, after: TimeDelta, arrivals: &Arrivals) -> Vec<Arc<str>> {
@@ -226,7 +233,8 @@ impl Streams {
     pub fn clocks(&self) -> impl Iterator<Item = Clock<'_>> {
         let any = self.shape.set(&[]).map_or(0, |set| set.0);
         self.patients.iter().flat_map(move |(patient, known)| {
-            known.streams.iter().filter_map(move |stream| {
+            let own = known.streams.iter().filter(|stream| !self.of_others.contains(&stream.partition));
+            own.filter_map(move |stream| {
                 let lanes = stream.sets.get(any)?;
                 let (least, most) = match stream.device.is_empty() {
                     true => lanes.delays(stream.stamped)?,

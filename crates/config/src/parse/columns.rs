@@ -45,6 +45,7 @@ impl Checker<'_> {
             all.push(column);
         }
         self.refuse_names_of_doubtful(&all, &places);
+        self.refuse_names_of_ages(&all, &places);
         let key = self.column_index(&names, &all, key, ColumnType::Text)?;
         let event_time = self.column_index(&names, &all, event_time, ColumnType::Time)?;
         all[key].required = true;
@@ -83,6 +84,19 @@ impl Checker<'_> {
                         column.name, of.name
                     ),
                 );
+            }
+        }
+    }
+
+    /// The table of last values has columns of its own.
+    fn refuse_names_of_ages(&mut self, columns: &[Column], places: &[Range<usize>]) {
+        for (column, place) in columns.iter().zip(places) {
+            let of = column.name.strip_suffix("_age_seconds");
+            let is_age = of.is_some_and(|of| columns.iter().any(|other| other.name == of));
+            if is_age || ["age_seconds", "has_valid_value"].contains(&column.name.as_str()) {
+                let message =
+                    format!("\"{}\" is a column of the table of last values; this one needs another name", column.name);
+                self.refuse::<()>(place.clone(), message);
             }
         }
     }

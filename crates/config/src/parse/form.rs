@@ -71,7 +71,7 @@ impl Checker<'_> {
         needs: Needs,
     ) -> Option<(Option<Columns>, Vec<Form>)> {
         if forms.is_empty() {
-            let form = self.form(base.clone(), (String::new(), Alone::Yes), columns, heads, 0..0)?;
+            let form = self.form(base.clone(), (String::new(), Alone::Yes), columns, heads, heads.key.span())?;
             return Some((Some(form.columns.clone()), vec![form]));
         }
         let mut checked: Vec<Form> = Vec::new();
@@ -241,7 +241,7 @@ impl Checker<'_> {
     }
 
     /// A form of a file, or one of those that come with wardwatch; of a place in the job file.
-    fn used(&mut self, name: &Spanned<String>) -> Option<RawForm> {
+    pub(super) fn used(&mut self, name: &Spanned<String>) -> Option<RawForm> {
         let (place, text) = (name.span(), name.get_ref());
         let shipped = SHIPPED.iter().find(|(known, _)| known == text).map(|(_, form)| (*form).to_owned());
         let form = match shipped {

@@ -24,6 +24,10 @@ use super::time_zone;
 /// How long a value of a source beside the first counts for alerts, unless the job says: a laboratory is not asked every minute.
 const SELDOM: Duration = Duration::from_secs(24 * 3600);
 
+/// Tables that queries are given, and what stands behind the names of those that they are given of each source.
+const GIVEN: [&str; 2] = ["open_alerts", "encounters_now"];
+const OF_SOURCE: [&str; 3] = ["_history", "_latest", "_artefacts"];
+
 /// What a source says of how records are written.
 struct RawForms {
     base: RawForm,
@@ -84,17 +88,20 @@ impl RawSource {
             columns: BTreeMap::new(),
         };
         let mut forms = std::mem::take(&mut self.form);
-        let mut columns = std::mem::take(&mut self.columns);
+        let mut said = std::mem::take(&mut self.columns);
         if forms.is_empty() && (self.r#use.is_some() || self.encounters.is_some()) {
             let place = self.r#use.as_ref().map(Spanned::span);
             let mut form = RawForm { r#use: self.r#use.take(), encounters: self.encounters, ..RawForm::default() };
             if self.encounters == Some(true) {
-                let settings = |(name, column): (_, RawColumn)| (name, RawFormColumn::Settings(Box::new(column)));
-                form.columns = std::mem::take(&mut columns).into_iter().map(settings).collect();
+                form.columns = std::mem::take(&mut said);
             }
             forms.push(Spanned::new(place.unwrap_or_default(), form));
         }
-        RawForms { base, forms, columns }
+        let settings = |(name, column)| match column {
+            RawFormColumn::Settings(settings) => (name, *settings),
+            RawFormColumn::From(from) => (name, RawColumn { from: Some(from), ..RawColumn::default() }),
+        };
+        RawForms { base, forms, columns: said.into_iter().map(settings).collect() }
     }
 }
 
@@ -183,7 +190,7 @@ impl Checker<'_> {
             (None, Some(columns)) => attach.clone().filter(|attach| *attach != columns.key().name).map(Some),
             _ => None,
         };
-        let topics = self.topics(raw.topic, raw.topics, brokers.span());
+        let topics = self.topics(raw.topic, raw.topics, ("[source]", brokers.span()));
         self.refuse_other_topics(forms.as_deref().unwrap_or_default(), topics.as_ref());
         Some(SourceSpec {
             brokers: self.required(brokers, not_empty)?,
@@ -250,13 +257,18 @@ impl Checker<'_> {
         let (key, event_time) = (at(&first.columns.key().name), at(&first.columns.event_time().name));
         let heads = Heads { key: &key, event_time: &event_time };
         let has_columns = !raw.columns.is_empty() && raw.encounters != Some(true);
+        let used = raw.r#use.clone().filter(|_| !has_columns);
+        let is_of_readings = match used {
+            Some(used) => self.used(&used)?.encounters != Some(true) && raw.encounters != Some(true),
+            None => raw.encounters == Some(false) && raw.form.is_empty(),
+        };
         let RawForms { base, forms, columns } = raw.take_forms();
         let forms = forms.into_iter().map(|form| {
             let span = form.span();
             if span.is_empty() { form.at(place.clone()) } else { form }
         });
         let needs = if has_columns { Needs::Readings } else { Needs::Nothing };
-        if !has_columns && forms.len() == 0 {
+        if !has_columns && (forms.len() == 0 || is_of_readings) {
             let message = "the source has no columns; write [sources.columns], or encounters = true if its records say who comes and goes";
             return self.refuse(place, message.to_owned());
         }
@@ -274,7 +286,7 @@ impl Checker<'_> {
             Some(own) => checker.required(own, |text| duration(text, zero)),
         };
         let columns = columns.map(|columns| columns.with_valid_for(SELDOM));
-        let topics = self.topics(raw.topic, raw.topics, place);
+        let topics = self.topics(raw.topic, raw.topics, ("the source", place));
         self.refuse_other_topics(&forms, topics.as_ref());
         Some((
             OtherSource {
@@ -299,6 +311,15 @@ impl Checker<'_> {
         if has_table && spec.tables().any(|(_, table)| table == other.table) {
             return self
                 .refuse(place, format!("two sources have the table \"{}\"; each has one of its own", other.table));
+        }
+        let others = spec.tables().map(|(_, table)| table);
+        let taken = GIVEN
+            .into_iter()
+            .map(str::to_owned)
+            .chain(others.flat_map(|table| OF_SOURCE.map(|of| format!("{table}{of}"))));
+        if let Some(given) = taken.filter(|given| *given == other.table).find(|_| has_table) {
+            return self
+                .refuse(place, format!("\"{given}\" is the name of a table that is given; the source needs another"));
         }
         match spec.topics.and(&other.topics) {
             Ok(topics) => spec.topics = topics,
@@ -360,7 +381,7 @@ impl Checker<'_> {
         &mut self,
         topic: Option<Spanned<String>>,
         topics: Option<Spanned<Vec<Spanned<String>>>>,
-        place: Range<usize>,
+        (source, place): (&str, Range<usize>),
     ) -> Option<TopicSelection> {
         let place = topics.as_ref().map_or(place, Spanned::span);
         let texts = match (topic, topics.map(Spanned::into_inner)) {
@@ -370,9 +391,11 @@ impl Checker<'_> {
                 return self.refuse(topic.span(), "topic and topics are both set; write one of them".to_owned());
             }
             (None, _) => {
-                let message = "[source] names no topic; write topic = \"vitals\", topics = [\"vitals\", \"urgent\"], or a \
-                               pattern: topic = \"^ward[0-9]+$\"";
-                return self.refuse(place, message.to_owned());
+                let message = format!(
+                    "{source} names no topic; write topic = \"vitals\", topics = [\"vitals\", \"urgent\"], or a \
+                               pattern: topic = \"^ward[0-9]+$\""
+                );
+                return self.refuse(place, message);
             }
         };
         let first = texts.first().map_or(place, Spanned::span);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 
-use wardwatch_config::{SourceSpec, marker};
+use wardwatch_config::{Columns, SourceSpec, marker};
 
 use super::decoded::Decoded;
 use super::schema::frame_schema;
@@ -40,18 +40,27 @@ struct Own {
 impl Frame {
     pub(super) fn of(spec: &SourceSpec) -> Self {
         let schema = frame_schema(&spec.frame);
-        let own = |table: &str, columns, prefix: String| {
+        let own = |table: &str, columns: &Columns, prefix: String| {
             let own = frame_schema(columns);
             let marker = marker(table);
-            let filled = schema.fields().iter().map(|field| match own.index_of(field.name()) {
-                Ok(place) => Filled::Own(place),
-                Err(_) if *field.name() == marker => Filled::IsOf,
-                Err(_) => match field.name().strip_prefix(&prefix).map(|name| own.index_of(name)) {
-                    Some(Ok(place)) => Filled::Own(place),
-                    _ => Filled::Empty,
-                },
+            // Patient, time and where a row was read are called alike; a column of the same name is another one.
+            let is_shared = |name: &str| {
+                prefix.is_empty()
+                    || name.starts_with('_')
+                    || name == columns.key().name
+                    || name == columns.event_time().name
+            };
+            let filled = schema.fields().iter().map(|field| {
+                let name = field.name().as_str();
+                let of_own = if is_shared(name) { Some(name) } else { name.strip_prefix(prefix.as_str()) };
+                match of_own.and_then(|name| own.index_of(name).ok()) {
+                    Some(place) => Filled::Own(place),
+                    None if name == marker => Filled::IsOf,
+                    None => Filled::Empty,
+                }
             });
-            Own { filled: filled.collect(), schema: own, prefix }
+            let filled = filled.collect();
+            Own { filled, schema: own, prefix }
         };
         let others = spec.others.iter().map(|other| match &other.columns {
             Some(columns) => own(&other.table, columns, other.column("")),
@@ -76,6 +85,11 @@ impl Frame {
     /// The schema of one source's.
     pub(super) fn schema_of(&self, source: usize) -> &SchemaRef {
         &self.sources[source].schema
+    }
+
+    /// Rows of the first source under the columns of all.
+    pub(super) fn of_first(&self, rows: &RecordBatch) -> RecordBatch {
+        self.widen(&self.sources[0], rows)
     }
 
     /// The same under the columns of all sources.

@@ -65,6 +65,12 @@ pub fn registries(spec: &SourceSpec) -> BTreeMap<String, Schemas> {
     urls.map(|url| (url.to_owned(), Schemas::of_registry(url))).collect()
 }
 
+/// Rows that have the columns of a job's first source, as the loop has those of all sources.
+#[must_use]
+pub fn in_frame(spec: &SourceSpec, rows: &RecordBatch) -> RecordBatch {
+    if spec.others.is_empty() { rows.clone() } else { Frame::of(spec).of_first(rows) }
+}
+
 /// Of which forms a record is.
 enum Forms {
     One(usize),
