@@ -77,7 +77,7 @@ fn job(folder: &Path, topic: &str, database: &str, tables: &[&str]) -> Job {
     }
     job.sql.dir = folder.to_owned();
     job.source.brokers = brokers();
-    job.source.topics = config::TopicSelection::one(topic);
+    job.source.read_topic(topic);
     job.store = StoreUrl::MySql(database.to_owned());
     job
 }

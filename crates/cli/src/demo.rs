@@ -11,7 +11,6 @@ use anyhow::Context;
 use include_dir::{Dir, include_dir};
 
 use wardwatch_alert::{Change, EventKind};
-use wardwatch_config::TopicSelection;
 use wardwatch_config::{Job, StoreUrl};
 use wardwatch_kafka::{EmbeddedBroker, ProduceError, Producer};
 use wardwatch_model::clock::{Clock, Stopwatch, SystemClock};
@@ -154,7 +153,7 @@ impl Demo {
         }
         let mut job = wardwatch_config::load(&file)?;
         job.source.brokers = broker.address();
-        job.source.topics = TopicSelection::one("vitals");
+        job.source.read_topic("vitals");
         job.store = StoreUrl::Sqlite(database);
         job.reports.dir = self.dir.join("reports");
         Ok(job)

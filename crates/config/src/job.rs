@@ -150,6 +150,13 @@ impl SourceSpec {
         headers.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
+    /// Has the first source read this topic, in place of those that it names.
+    pub fn read_topic(&mut self, topic: &str) {
+        self.own_topics = TopicSelection::one(topic);
+        let all = self.others.iter().try_fold(self.own_topics.clone(), |all, other| all.and(&other.topics));
+        self.topics = all.unwrap_or_else(|_| self.own_topics.clone());
+    }
+
     /// The one form of the source at this place, if its records are objects with the columns' values in their fields, or with single
     /// vitals, so that others can write such; `None` where there is none.
     #[must_use]

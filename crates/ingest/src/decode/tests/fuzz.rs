@@ -101,7 +101,7 @@ fn fates(decoded: &Decoded) -> BTreeMap<i64, Vec<String>> {
 /// Decodes torn records side by side and each alone.
 #[allow(clippy::print_stdout, reason = "whoever sees it fail needs the seed")]
 fn fuzz(name: &str, columns: &str, source: &str, seeds: &[Vec<u8>]) {
-    let count: usize = std::env::var("WARDWATCH_FUZZ").ok().and_then(|count| count.parse().ok()).unwrap_or(2_000);
+    let count: usize = std::env::var("WARDWATCH_FUZZ").ok().and_then(|count| count.parse().ok()).unwrap_or(10_000);
     let seed: u64 = std::env::var("WARDWATCH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("{name}: {count} records, WARDWATCH_SEED={seed}");
     let source = format!("max_skew = \"100000d\"\nmax_record_bytes = \"64KiB\"\n{source}");
