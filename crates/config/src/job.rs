@@ -150,6 +150,13 @@ impl SourceSpec {
         headers.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
+    /// The same, but for one topic alone, whichever it is, and without other sources: as who writes to it connects.
+    #[must_use]
+    pub fn of_topic(&self, topic: &str) -> Self {
+        let topics = TopicSelection::one(topic);
+        Self { own_topics: topics.clone(), topics, others: Vec::new(), ..self.clone() }
+    }
+
     /// Has the first source read this topic, in place of those that it names.
     pub fn read_topic(&mut self, topic: &str) {
         self.own_topics = TopicSelection::one(topic);

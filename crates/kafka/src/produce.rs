@@ -37,8 +37,7 @@ impl Producer {
         let Some(topic) = spec.own_topics.only() else {
             return Err(KafkaError::SeveralTopics { topics: spec.own_topics.to_string() });
         };
-        let own = SourceSpec { topics: spec.own_topics.clone(), others: Vec::new(), ..spec.clone() };
-        drop(Consumer::connect(&own, patience, stopped)?);
+        drop(Consumer::connect(&spec.of_topic(topic), patience, stopped)?);
         let producer = client_config(spec)
             .set("linger.ms", "5")
             .set("enable.idempotence", "true")

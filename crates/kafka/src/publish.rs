@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError as Refusal, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
-use wardwatch_config::{SourceSpec, TopicSelection};
+use wardwatch_config::SourceSpec;
 
 use super::client::client_config;
 use super::consumer::Consumer;
@@ -72,7 +72,7 @@ impl Publisher {
         waiting: usize,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Self, KafkaError> {
-        let spec = SourceSpec { topics: TopicSelection::one(topic), ..spec.clone() };
+        let spec = spec.of_topic(topic);
         drop(Consumer::connect(&spec, patience, stopped)?);
         let producer = client_config(&spec)
             .set("acks", "all")

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use wardwatch_alert::Facts;
-use wardwatch_config::{Outlet, SourceSpec, TopicSelection};
+use wardwatch_config::{Outlet, SourceSpec};
 use wardwatch_kafka::Producer;
 
 use super::message::Message;
@@ -30,7 +30,7 @@ struct Record<'a> {
 
 impl Records {
     pub(super) fn new(outlet: &Outlet, source: &SourceSpec, topic: &str) -> Self {
-        let spec = SourceSpec { topics: TopicSelection::one(topic), ..source.clone() };
+        let spec = source.of_topic(topic);
         Self { spec, timeout: outlet.timeout, producer: None }
     }
 
