@@ -341,6 +341,28 @@ fn a_job_with_a_query_of_its_records_and_forms_by_door_is_read_as_the_job_reads(
 }
 
 #[test]
+fn a_message_for_another_source_is_read_as_that_one() {
+    let (topic, labs, database) = (Topic::create(1), Topic::create(1), Database::create(&mysql_url()));
+    let source = format!(
+        "{COLUMNS}\n[[sources]]\ntopic = \"{}\"\ntable = \"labs\"\n[sources.columns]\npatient_id = {{ type = \"text\", from = \"patient\" }}\n\
+         event_time = {{ type = \"time\", from = \"taken_at\" }}\nlactate = {{ type = \"float\" }}",
+        labs.name
+    );
+    let job = TestJob::new(&topic.name, &database.url)
+        .columns(&source)
+        .query("tables/results", "-- @key: patient_id, event_time\nSELECT patient_id, event_time, lactate FROM labs");
+    let gateway = Gateway::start_with(&job, &["--http", "127.0.0.1:0", "--topic", &labs.name], "t", 1);
+    let body = r#"{"patient": "P1", "taken_at": "2026-01-01T00:00:00Z", "lactate": 2.5}"#;
+    let answer = gateway.post("/records", "t", "application/json", body);
+    assert!(answer.ends_with(r#""rejected":0,"rows":1}"#), "{answer}");
+    let answer = gateway.post("/records", "t", "application/json", &sample("P1", 1, 80.0));
+    assert!(answer.contains(r#""rejected":1"#), "a reading is no result: {answer}");
+    assert_eq!(on_topic(&kafka(), &labs.name)[0].key, "P1");
+    job.run_once();
+    assert_eq!(database.rows("SELECT patient_id, lactate FROM results"), ["P1|2.5"]);
+}
+
+#[test]
 fn json_and_fhir_by_http_want_the_token_and_are_answered_once_kafka_has_them() {
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
     let forms = "[[source.form]]\nname = \"json\"\nwhen = { field = \"@header.content-type\", is = \"application/json\" }\n\

@@ -81,7 +81,7 @@ impl Intake {
         topic: &str,
         stopped: &dyn Fn() -> bool,
     ) -> Result<(Self, Option<JoinHandle<()>>), GatewayError> {
-        let (reader, thread) = Reader::start(job)?.unzip();
+        let (reader, thread) = Reader::start(job, topic)?.unzip();
         let publisher =
             Publisher::connect(&job.source, topic, spec.patience, spec.max_message, spec.max_waiting, stopped)?;
         // Half for messages that come in, half for those that go out; of either at least one of the longest.

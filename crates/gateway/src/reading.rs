@@ -50,15 +50,15 @@ pub(crate) struct WillBe {
 }
 
 impl Reader {
-    /// Reads as `job` does, on a thread that ends with it; `None` where records are read by schemas of a registry, which would have to be
+    /// Reads as `job` does what comes by `topic`, on a thread that ends with it; `None` where records are read by schemas of a registry, which would have to be
     /// asked first.
     ///
     /// Errors: its `source.sql` or a schema is wrong; no thread.
-    pub(crate) fn start(job: &Job) -> Result<Option<(Self, JoinHandle<()>)>, GatewayError> {
+    pub(crate) fn start(job: &Job, topic: &str) -> Result<Option<(Self, JoinHandle<()>)>, GatewayError> {
         if job.source.forms.iter().any(|form| form.format.registry().is_some()) {
             return Ok(None);
         }
-        let mut reading = Reading::of(job).map_err(GatewayError::Forms)?;
+        let mut reading = Reading::of(job, topic).map_err(GatewayError::Forms)?;
         let (ask, mut asked) = mpsc::channel::<Asked>(QUEUE);
         let thread = std::thread::Builder::new().name("reading".to_owned()).spawn(move || {
             while let Some(message) = asked.blocking_recv() {
@@ -91,13 +91,17 @@ impl Reader {
 /// Reads messages as the job does.
 struct Reading {
     decoder: Decoder,
+    /// Where messages are put: whose records they are goes by the topic.
+    partition: Partition,
     patient: String,
     device: Option<String>,
 }
 
 impl Reading {
-    fn of(job: &Job) -> Result<Self, Diagnostics> {
-        let mut decoder = wardwatch_pipeline::decoder(job, &job.source.topics.unnumbered())?;
+    fn of(job: &Job, topic: &str) -> Result<Self, Diagnostics> {
+        let topics = job.source.topics.unnumbered();
+        let partition = topics.read(topic).and_then(|number| Partition::of_topic(number, 0)).unwrap_or(Partition(0));
+        let mut decoder = wardwatch_pipeline::decoder(job, &topics)?;
         let fault = |message| Diagnostic { file: job.file.clone(), line: 1, column: 1, message };
         let faults: Vec<Diagnostic> = decoder.faults().into_iter().map(fault).collect();
         if !faults.is_empty() {
@@ -105,7 +109,7 @@ impl Reading {
         }
         let patient = job.source.columns.key().name.clone();
         let device = job.source.device.clone().or_else(|| job.source.attach.clone());
-        Ok(Self { decoder, patient, device })
+        Ok(Self { decoder, partition, patient, device })
     }
 
     fn read(&mut self, message: &Asked) -> WillBe {
@@ -116,7 +120,7 @@ impl Reading {
         let headers: Vec<Option<&[u8]>> = self.decoder.headers().iter().map(value).collect();
         let mut records = RawRecords::default();
         records.push(RawRecord {
-            partition: Partition(0),
+            partition: self.partition,
             offset: Offset(0),
             stamp: Some(message.stamp),
             key: Some(message.key.as_bytes()),
