@@ -15,7 +15,7 @@ use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
 use super::checker::{Checker, not_empty, table_name};
 use super::raw::{RawJob, RawReports, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration};
-use super::{Job, ReportSpec, SqlSpec, StoreUrl, Trigger};
+use super::{Job, Outlet, OutletKind, ReportSpec, SourceSpec, SqlSpec, StoreUrl, Trigger};
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
 ///
@@ -107,6 +107,9 @@ impl Checker<'_> {
         let gateway = self.gateway(raw.gateway, source.as_ref().map(|source| &source.topics));
         let features = source.as_ref().map(|source| self.features(raw.features, &source.columns));
         let (alerts, notify) = alerts?;
+        if let Some(source) = &source {
+            self.refuse_own_topics(&notify, source);
+        }
         Some(Job {
             name,
             file: self.file.to_owned(),
@@ -121,6 +124,21 @@ impl Checker<'_> {
             dashboard: dashboard?,
             gateway: gateway?,
         })
+    }
+
+    /// What is told of alerts is no record to be read.
+    fn refuse_own_topics(&mut self, outlets: &[Outlet], source: &SourceSpec) {
+        for outlet in outlets {
+            let OutletKind::Kafka { topic } = &outlet.kind else { continue };
+            if source.topics.takes(topic) {
+                let place = self.text.rfind(&format!("\"{topic}\"")).unwrap_or(0);
+                let message = format!(
+                    "outlet \"{}\" writes to \"{topic}\", which the job reads; alerts need a topic of their own",
+                    outlet.name
+                );
+                self.refuse::<()>(place..place, message);
+            }
+        }
     }
 
     fn trigger(&mut self, raw: RawTrigger) -> Option<Trigger> {

@@ -309,3 +309,8 @@ fn a_form_of_a_topic_that_is_not_read_is_refused() {
         "form \"a\" takes nothing: unknown topic of this source \"vitels\"; did you mean \"vitals\"",
     );
 }
+
+#[test]
+fn an_outlet_does_not_write_to_a_topic_that_the_job_reads() {
+    refuse("[[notify]]\nkind = \"kafka\"\ntopic = \"vitals\"", "writes to \"vitals\", which the job reads");
+}
