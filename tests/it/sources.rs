@@ -354,6 +354,21 @@ fn which_source_stands_first_and_whose_a_topic_is_changes_no_window() {
 }
 
 #[test]
+fn a_topic_that_is_gone_beside_others_is_an_alert_while_the_others_are_read() {
+    let ward = Ward::new("");
+    ward.put_results(&[result("A", 1, r#""lactate": 1"#)]);
+    ward.put_readings(&[("A", 0, 100.0)]);
+    let mut running = ward.job.start();
+    running.wait_until("both are read", || ward.database.so_far("SELECT COUNT(*) FROM results") == "1");
+    ward.labs.delete();
+    let told =
+        "SELECT COUNT(*) FROM alerts WHERE severity = 'technical' AND state = 'firing' AND text LIKE '%partition%'";
+    running.wait_until("it is an alert", || ward.database.so_far(told) == "1");
+    ward.put_readings(&[("A", 1, 101.0)]);
+    running.wait_until("the ward is read", || ward.database.so_far("SELECT MAX(heart_rate) FROM readings") == "101");
+}
+
+#[test]
 fn what_is_wrong_with_sources_is_named_with_its_line() {
     let cases = [
         (

@@ -367,6 +367,12 @@ impl Fetch {
     fn look_for_partitions(&mut self) -> Result<(), SourceError> {
         let now = match self.consumer.partitions(Duration::from_secs(1)) {
             Ok(now) => now,
+            // A topic that is gone beside others is no silence of the brokers: its partitions stand still, and others may too.
+            Err(KafkaError::NoTopic { .. }) if self.consumer.topics().names().len() > 1 => {
+                self.contact.is_there();
+                self.look_at_stalls();
+                return Ok(());
+            }
             Err(error) => {
                 self.contact.is_refused(&error);
                 return Ok(());
@@ -378,12 +384,7 @@ impl Fetch {
         }
         self.contact.is_there();
         self.consumer.check_ids()?;
-        if self.waiting.is_none() && !self.paused {
-            // What is buffered waits for other partitions, and not for Kafka.
-            let mut positions = self.assembly.positions();
-            positions.retain(|partition, _| !self.merge.has_buffered(*partition));
-            self.stalls.look(&self.consumer, &positions);
-        }
+        self.look_at_stalls();
         let known: BTreeSet<Partition> = self.assembly.partitions().collect();
         let new: Vec<Partition> = now.into_iter().filter(|partition| !known.contains(partition)).collect();
         if !new.is_empty()
@@ -410,6 +411,16 @@ impl Fetch {
         }
         let positions = self.assembly.positions();
         self.assign(&positions)
+    }
+
+    /// Finds out which partitions stand still.
+    fn look_at_stalls(&mut self) {
+        if self.waiting.is_none() && !self.paused {
+            // What is buffered waits for other partitions, and not for Kafka.
+            let mut positions = self.assembly.positions();
+            positions.retain(|partition, _| !self.merge.has_buffered(*partition));
+            self.stalls.look(&self.consumer, &positions);
+        }
     }
 
     fn assign(&mut self, positions: &Positions) -> Result<(), SourceError> {
