@@ -314,6 +314,11 @@ pub(super) struct RawColumn {
     pub(super) plus: Option<RawPlus>,
     /// Of times: "@stamp" where records have the time of day only; the day is the one nearest to Kafka's stamp.
     pub(super) day: Option<Text>,
+    /// Of times: two-digit years from this one on are of 1900, those below it of 2000. Without it, 70.
+    pub(super) year_pivot: Option<Spanned<i64>>,
+    /// Of times: "1h" where Kafka's stamp counts in place of one that is missing, cannot be read or lies further from it than that;
+    /// true where it always does.
+    pub(super) trust_stamp: Option<Spanned<RawTrust>>,
     /// Numbers are multiplied by this.
     pub(super) scale: Option<Spanned<f64>>,
     /// And this is added.
@@ -356,6 +361,8 @@ impl RawColumn {
             origin: self.origin.or(other.origin),
             plus: self.plus.or(other.plus),
             day: self.day.or(other.day),
+            year_pivot: self.year_pivot.or(other.year_pivot),
+            trust_stamp: self.trust_stamp.or(other.trust_stamp),
             scale: self.scale.or(other.scale),
             offset: self.offset.or(other.offset),
             valid_when: self.valid_when.or(other.valid_when),
@@ -413,6 +420,8 @@ impl RawColumn {
             unit_in: at(self.unit_in, place),
             count_in: at(self.count_in, place),
             day: at(self.day, place),
+            year_pivot: at(self.year_pivot, place),
+            trust_stamp: at(self.trust_stamp, place),
             molar_mass: at(self.molar_mass, place),
             scale: at(self.scale, place),
             offset: at(self.offset, place),
@@ -445,6 +454,14 @@ pub(super) struct RawPlus {
     pub(super) field: String,
     /// What it counts: ns, us, ms, s, min, h or d.
     pub(super) unit: String,
+}
+
+/// Whether Kafka's stamp counts, or from how far off.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "how far a time may lie from Kafka's stamp, \"1h\"; or true, and the stamp always counts")]
+pub(super) enum RawTrust {
+    Always(bool),
+    Beyond(String),
 }
 
 /// One text or number, or several.

@@ -41,6 +41,10 @@ pub struct TimeWritten {
     pub plus: Option<(SourcePath, TimeUnit)>,
     /// Whether a time of day is of the day that brings it nearest to Kafka's stamp.
     pub is_near_stamp: bool,
+    /// Two-digit years from this one on are of 1900, those below it of 2000; `None` has chrono's, 70.
+    pub year_pivot: Option<i32>,
+    /// A time that lies further than this from Kafka's stamp does not count, in microseconds.
+    pub most_off_stamp: Option<i64>,
 }
 
 /// What a number that is a time counts.

@@ -28,7 +28,9 @@ impl Checker<'_> {
             let place = name.span();
             let Some(column) = self.column(name, column, long) else { continue };
             let of_names = column.named.iter().map(|name| format!("the vital \"{name}\""));
-            let of_paths = column.from.iter().map(|path| format!("\"{path}\""));
+            // What Kafka has beside a record is read by as many as like.
+            let of_record = column.from.iter().filter(|path| path.beside().is_none());
+            let of_paths = of_record.map(|path| format!("\"{path}\""));
             for read in of_names.chain(of_paths) {
                 // Of a text with several values, each column takes its own.
                 let other = taken.insert(read.clone(), (column.name.clone(), column.written.part.clone()));

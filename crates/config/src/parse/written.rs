@@ -5,10 +5,14 @@ use std::ops::Range;
 use wardwatch_model::diagnostic::unknown;
 
 use super::super::checker::Checker;
-use super::super::raw::{RawColumn, RawCondition, RawConditions, RawPlaces, RawWords};
+use super::super::raw::{RawColumn, RawCondition, RawConditions, RawPlaces, RawTrust, RawWords};
+use super::super::units::{Zero, duration};
 use super::super::{
     ColumnType, Condition, Conversion, FieldTest, Part, Pattern, SourcePath, TimeUnit, TimeWritten, Units, Written,
 };
+
+/// Where Kafka's stamp is read.
+const STAMP: &str = "@stamp";
 
 /// No text has more parts.
 const MOST_PARTS: i64 = 100;
@@ -100,6 +104,8 @@ impl Checker<'_> {
             (raw.origin.is_some(), "origin"),
             (raw.plus.is_some(), "plus"),
             (raw.day.is_some(), "day"),
+            (raw.year_pivot.is_some(), "year_pivot"),
+            (raw.trust_stamp.is_some(), "trust_stamp"),
         ];
         if let Some((_, setting)) = of_times.iter().find(|(is_set, _)| *is_set && r#type != ColumnType::Time) {
             let message = format!("{setting} is for columns of type \"time\", and \"{name}\" is none");
@@ -142,7 +148,53 @@ impl Checker<'_> {
                 other => Err(format!("\"{other}\" is no day; write \"@stamp\"")),
             })?,
         };
-        Some(TimeWritten { formats, count_in, origin: self.paths(raw.origin.take(), place)?, plus, is_near_stamp })
+        let year_pivot = self.year_pivot(raw, &formats)?;
+        let most_off_stamp = self.trust_stamp(raw, name)?;
+        let origin = self.paths(raw.origin.take(), place)?;
+        Some(TimeWritten { formats, count_in, origin, plus, is_near_stamp, year_pivot, most_off_stamp })
+    }
+
+    /// From which two-digit year on years are of the last century.
+    fn year_pivot(&mut self, raw: &mut RawColumn, formats: &[String]) -> Option<Option<i32>> {
+        let Some(pivot) = raw.year_pivot.take() else { return Some(None) };
+        let has_short_year = formats.iter().any(|format| has_short_year(format));
+        if !has_short_year {
+            let message = "year_pivot is for years of two digits; write one as %y: time_format = \"%d.%m.%y %H:%M\"";
+            return self.refuse(pivot.span(), message.to_owned());
+        }
+        match i32::try_from(*pivot.get_ref()).ok().filter(|pivot| (0..=100).contains(pivot)) {
+            Some(number) => Some(Some(number)),
+            None => self.refuse(pivot.span(), format!("{} is no year of two digits; write 0 to 100", pivot.get_ref())),
+        }
+    }
+
+    /// How far a time may lie from Kafka's stamp. The stamp becomes the last place where the column is read, or the only one.
+    fn trust_stamp(&mut self, raw: &mut RawColumn, name: &str) -> Option<Option<i64>> {
+        let Some(trust) = raw.trust_stamp.take() else { return Some(None) };
+        let place = trust.span();
+        let beyond = match trust.into_inner() {
+            RawTrust::Always(false) => return Some(None),
+            RawTrust::Always(true) if raw.from.is_some() => {
+                let message = "with trust_stamp = true nothing is read of the record; leave \"from\" out, or write how far off a \
+                               time may be: trust_stamp = \"1h\"";
+                return self.refuse(place, message.to_owned());
+            }
+            RawTrust::Always(true) => {
+                raw.from = Some(RawPlaces::One(STAMP.to_owned()));
+                return Some(None);
+            }
+            RawTrust::Beyond(text) => text,
+        };
+        let beyond = match duration(&beyond, Zero::Refused) {
+            Ok(beyond) => beyond,
+            Err(message) => return self.refuse(place, message),
+        };
+        let mut from = raw.from.take().map_or_else(|| vec![name.to_owned()], RawPlaces::into_list);
+        if !from.iter().any(|path| path == STAMP) {
+            from.push(STAMP.to_owned());
+        }
+        raw.from = Some(RawPlaces::Several(from));
+        Some(i64::try_from(beyond.as_micros()).ok())
     }
 
     fn paths(&mut self, raw: Option<RawPlaces>, place: Range<usize>) -> Option<Vec<SourcePath>> {
@@ -240,4 +292,10 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Whether a format of chrono's has years of two digits.
+fn has_short_year(format: &str) -> bool {
+    use chrono::format::{Item, Numeric, StrftimeItems};
+    StrftimeItems::new(format).any(|item| matches!(item, Item::Numeric(Numeric::YearMod100, _)))
 }

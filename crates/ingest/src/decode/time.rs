@@ -26,7 +26,7 @@ pub(super) struct TimeFields {
 /// So many seconds or more count from 1970, whatever the origin; fewer count from it (RFC 8428, section 4.5.3).
 const ABSOLUTE: f64 = 268_435_456.0;
 
-/// The same as [`read`] of a column that says how its times are written.
+/// The same as [`read`] of a column that says how its times are written. One that lies too far from Kafka's stamp does not count.
 pub(super) fn read_as(text: &str, clock: Clock, written: &TimeWritten, fields: &TimeFields) -> Result<i64, String> {
     let plus = match (&fields.plus, &written.plus) {
         (Some(plus), Some((field, unit))) => {
@@ -37,7 +37,13 @@ pub(super) fn read_as(text: &str, clock: Clock, written: &TimeWritten, fields: &
         _ => 0,
     };
     let micros = base(text, clock, written, fields.origin.as_deref())?.saturating_add(plus);
-    if KEPT.contains(&micros) { Ok(micros) } else { Err(NOT_VALID.to_owned()) }
+    match (written.most_off_stamp, clock.stamp) {
+        _ if !KEPT.contains(&micros) => Err(NOT_VALID.to_owned()),
+        (Some(most), Some(stamp)) if micros.saturating_sub(stamp).saturating_abs() > most => {
+            Err(format!("lies too far from Kafka's stamp, {}, which counts in its place", shown(stamp)))
+        }
+        _ => Ok(micros),
+    }
 }
 
 fn base(text: &str, clock: Clock, written: &TimeWritten, origin: Option<&str>) -> Result<i64, String> {
@@ -61,7 +67,7 @@ fn base(text: &str, clock: Clock, written: &TimeWritten, origin: Option<&str>) -
         };
     }
     for format in &written.formats {
-        if let Some(micros) = formatted(text, format, clock) {
+        if let Some(micros) = formatted(text, format, clock, written.year_pivot) {
             return Ok(micros);
         }
     }
@@ -83,13 +89,21 @@ fn micros_of(count: f64, unit: TimeUnit) -> Option<i64> {
     (micros.is_finite() && micros.abs() < 9e18).then(|| micros.round() as i64)
 }
 
-/// The time that `text` writes in a format of chrono's.
-fn formatted(text: &str, format: &str, clock: Clock) -> Option<i64> {
+/// The time that `text` writes in a format of chrono's. `pivot`: the first year of two digits that is of 1900, in formats that
+/// have such.
+fn formatted(text: &str, format: &str, clock: Clock, pivot: Option<i32>) -> Option<i64> {
     if let Ok(instant) = DateTime::parse_from_str(text, format) {
-        return Some(instant.timestamp_micros());
+        return in_century(instant, pivot).map(|instant| instant.timestamp_micros());
     }
     let local = NaiveDateTime::parse_from_str(text, format).ok()?;
-    in_zone(local, 0, b"", clock)
+    in_zone(in_century(local, pivot)?, 0, b"", clock)
+}
+
+/// The same time of the century that the pivot says.
+fn in_century<T: Datelike>(time: T, pivot: Option<i32>) -> Option<T> {
+    let Some(pivot) = pivot else { return Some(time) };
+    let year = time.year().rem_euclid(100);
+    time.with_year(if year < pivot { 2_000 + year } else { 1_900 + year })
 }
 
 /// The time that `text` writes without a day.

@@ -71,6 +71,49 @@ fn formats_and_counts_from_an_origin_are_read() {
 }
 
 #[test]
+fn years_of_two_digits_are_of_the_century_that_the_pivot_says() {
+    let found = |pivot: &str, text: &str| {
+        let column = format!(r#"from = "t", time_format = "%d.%m.%y %H:%M"{pivot}"#);
+        times(&column, "", &[&format!(r#""t":"{text}""#)]).remove(0).map(|micros| micros / 86_400_000_000)
+    };
+    // Days from 2026-01-01 to the first of January of 1969, 2026, 2027 and 1927.
+    assert_eq!(found("", "01.01.70 00:00"), Ok(-20_454));
+    assert_eq!(found("", "01.01.27 00:00"), Ok(365));
+    assert_eq!(found(", year_pivot = 27", "01.01.26 00:00"), Ok(0));
+    assert_eq!(found(", year_pivot = 27", "01.01.27 00:00"), Ok(-36_160));
+    assert_eq!(found(", year_pivot = 80", "01.01.70 00:00"), Ok(16_071));
+    assert!(found(", year_pivot = 0", "29.02.00 00:00").is_err_and(|reason| reason.contains("is not a valid time")));
+}
+
+#[test]
+fn the_stamp_counts_where_a_time_is_missing_illegible_or_too_far_off() {
+    let columns = r#"
+        patient_id = { type = "text" }
+        event_time = { type = "time", from = "t", trust_stamp = "1h" }
+        received_at = { type = "time", trust_stamp = true }
+    "#;
+    let payloads = [
+        r#"{"patient_id":"P1","t":"2026-01-01T00:59:59Z"}"#,
+        r#"{"patient_id":"P1","t":"1970-01-01T00:00:07Z"}"#,
+        r#"{"patient_id":"P1","t":"2026-01-01T01:00:01Z"}"#,
+        r#"{"patient_id":"P1","t":"no clock"}"#,
+        r#"{"patient_id":"P1"}"#,
+    ]
+    .map(str::as_bytes);
+    let decoded = decoder(columns, "max_skew = \"10000d\"").decode(&records(&payloads));
+    let seconds = |name: &str| {
+        let times = decoded.rows[name].as_primitive::<TimestampMicrosecondType>();
+        times.iter().map(|time| time.map(|time| time / 1_000_000 - 1_767_225_600)).collect::<Vec<_>>()
+    };
+    assert_eq!(seconds("event_time"), [3_599, 0, 0, 0, 0].map(Some));
+    assert_eq!(seconds("received_at"), [Some(0); 5]);
+    let reasons: Vec<&str> = decoded.artefacts.iter().map(|artefact| artefact.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(reasons[..2].iter().all(|reason| reason.contains("too far from Kafka's stamp, 2026-01-01T00:00:00Z")));
+    assert!(reasons[2].contains("is not a valid time"), "{reasons:?}");
+}
+
+#[test]
 fn texts_of_several_places_are_put_together() {
     let columns = r#"
         patient_id = { type = "text", from = "{ward}-{bed.number}" }
