@@ -458,7 +458,10 @@ pub(super) struct RawPlus {
 
 /// Whether Kafka's stamp counts, or from how far off.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "how far a time may lie from Kafka's stamp, \"1h\"; or true, and the stamp always counts")]
+#[serde(
+    untagged,
+    expecting = "how far a time may lie from Kafka's stamp, \"1h\"; or true, and the stamp always counts"
+)]
 pub(super) enum RawTrust {
     Always(bool),
     Beyond(String),

@@ -213,12 +213,12 @@ impl Lane {
         passed.saturating_sub(waited).abs() <= CLOCK_TOLERANCE && passed.saturating_sub(waited) <= 200_000 + passed / 2
     }
 
-    /// Whether a later sample goes on with it. One out of a known span does so at the lane's pace only, for it may have come
-    /// before, from another device; and in a lane of such samples, one that is new has no place.
+    /// Whether a later sample goes on with it. One out of a known span does so at the lane's pace only, where it has one, for it
+    /// may have come before, from another device; and in a lane of such samples, one that is new has no place.
     fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
         match !self.is_certain && self.is_known_span {
             true => is_known_span,
-            false => !is_known_span || self.keeps_pace(at, stamped),
+            false => !is_known_span || (self.paced > 0 && self.keeps_pace(at, stamped)),
         }
     }
 
@@ -355,8 +355,11 @@ impl Lanes {
                 lane.samples += 1;
                 lane.note_pace(at, stamped);
                 (lane.newest, lane.stamped, lane.delay) = (at, stamped, delay);
-                // What may have come before must keep pace with the stamps; what is new may come in one go.
-                lane.is_certain = if lane.is_known_span { lane.run.is_enough(at) } else { lane.samples >= ENOUGH };
+                // What may have come before must keep pace with the stamps, one after the other, for of a few that are sent again by
+                // themselves some lie as far apart as they were sent; what is new may come in one go.
+                let is_paced = u32::from(lane.paced) + 1 >= ENOUGH;
+                lane.is_certain =
+                    if lane.is_known_span { is_paced && lane.run.is_enough(at) } else { lane.samples >= ENOUGH };
                 if !lane.is_certain {
                     let placed = if lane.is_known_span { Placed::Resent } else { Placed::Alone(lane.id) };
                     return Noted::at(placed);
@@ -624,6 +627,15 @@ mod tests {
         assert_eq!(steps, [0; 0]);
         assert!(placed[600..900].iter().all(|placed| *placed == Placed::Resent));
         assert!(placed[900..].iter().all(|placed| *placed == Placed::Lane(0)));
+    }
+
+    #[test]
+    fn single_samples_that_come_again_are_no_clock_however_far_apart_they_are() {
+        let mut samples: Vec<(i64, i64)> = (0..600).map(|second| (second, second)).collect();
+        samples.extend([(200, 420), (370, 524), (383, 525)]);
+        samples.sort_by_key(|(_, stamped)| *stamped);
+        let placed = places(&samples).0;
+        assert_eq!(placed.iter().filter(|placed| **placed == Placed::Resent).count(), 3, "{placed:?}");
     }
 
     #[test]

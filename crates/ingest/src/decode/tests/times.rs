@@ -8,7 +8,7 @@ use super::*;
 /// The event times of records, in microseconds since 2026-01-01T00:00:00Z, where they are stamped, or the reason.
 fn times(event_time: &str, source: &str, fields: &[&str]) -> Vec<Result<i64, String>> {
     let columns = format!("patient_id = {{ type = \"text\" }}\nevent_time = {{ type = \"time\", {event_time} }}");
-    let mut decoder = decoder(&columns, &format!("max_skew = \"10000d\"\n{source}"));
+    let mut decoder = decoder(&columns, &format!("max_skew = \"20000d\"\n{source}"));
     let one = |fields: &&str| {
         let record = format!(r#"{{"patient_id":"P1",{fields}}}"#);
         let decoded = decoder.decode(&records(&[record.as_bytes()]));
