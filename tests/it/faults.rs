@@ -1,6 +1,6 @@
 //! Services that are not there, go away or refuse; signals; tables changed by hand.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 
@@ -180,6 +180,40 @@ fn a_commit_whose_reply_is_lost_is_settled_by_the_offsets() {
     assert_eq!(running.wait(), Some(0), "{}", running.log());
     assert!(running.log().contains("the reply to COMMIT was lost, but it took place"), "{}", running.log());
     assert_eq!(database.rows("SELECT SUM(records), COUNT(*) - MAX(batch) FROM batches"), ["12|0"]);
+}
+
+/// The reply is lost because the server goes away, and it is some time until it is back and can be asked.
+#[test]
+fn a_commit_whose_reply_is_lost_is_settled_when_the_store_answers_again() {
+    let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));
+    let (mut commits, mut gone) = (0, None::<Instant>);
+    let behind_proxy = proxy::before(&database.url, move |command| {
+        if gone.is_some_and(|since| since.elapsed() < Duration::from_secs(2)) {
+            return Verdict::CutBefore;
+        }
+        commits += u32::from(command == b"\x03COMMIT");
+        match command {
+            b"\x03COMMIT" if commits % 2 == 0 => {
+                gone = Some(Instant::now());
+                Verdict::CutAfter
+            }
+            _ => Verdict::Pass,
+        }
+    });
+    let job =
+        TestJob::new(&topic.name, &behind_proxy).more("[trigger]\nevery = \"50ms\"").query("tables/readings", READINGS);
+    let mut running = job.start();
+    for second in 0..4 {
+        topic.put_samples("P1", &[(second, 80.0)]);
+        running.wait_until("the record is stored", || {
+            database.rows("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'readings'") == ["1"]
+                && database.rows("SELECT COUNT(*) FROM readings") == [(second + 1).to_string()]
+        });
+    }
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert!(running.log().contains("the reply to COMMIT was lost, but it took place"), "{}", running.log());
+    assert_eq!(database.rows("SELECT SUM(records), COUNT(*) - MAX(batch) FROM batches"), ["4|0"]);
 }
 
 #[test]

@@ -74,8 +74,10 @@ impl JudgedBatch {
                 }
                 Err(trouble) => {
                     stall.wait(trouble)?;
-                    // The batch is tried whole.
-                    tables.clone_from(&state.tables);
+                    // The batch is tried whole, unless it may be written already as it was tried.
+                    if !store.is_in_doubt() {
+                        tables.clone_from(&state.tables);
+                    }
                 }
             }
         }

@@ -28,11 +28,15 @@ impl Store {
     /// Writes the batch, whole or not at all.
     ///
     /// After an error of any kind the store is as before, with one exception that is looked into: where the reply
-    /// to COMMIT is lost, the offsets tell whether it took place, and if so this returns `Ok`.
+    /// to COMMIT is lost, the batch log tells whether it took place, and if so this returns `Ok`. While the store does not
+    /// tell, that is in doubt ([`is_in_doubt`](Self::is_in_doubt)), and the next call for the batch finds it out first.
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Fenced`] where the offsets are not where this batch starts.
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<CommitOutcome, StoreError> {
+        if let Some(outcome) = self.settled(commit)? {
+            return Ok(outcome);
+        }
         self.database.execute(BEGIN, &[])?;
         let outcome = match self.write(commit) {
             Ok(outcome) => outcome,
@@ -46,27 +50,40 @@ impl Store {
         };
         match self.database.execute("COMMIT", &[]) {
             Ok(_) => Ok(outcome),
-            Err(failure) => self.resolve_lost_commit(commit, failure.into()).map(|()| outcome),
+            Err(failure) => {
+                self.in_doubt = Some((commit.batch, outcome));
+                if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
+                    tracing::debug!(error = failure.message, "rollback");
+                }
+                self.settled(commit)?.ok_or_else(|| failure.into())
+            }
         }
     }
 
-    /// Finds out whether a COMMIT whose reply was lost took place.
-    fn resolve_lost_commit(&mut self, commit: &Commit<'_>, lost: StoreError) -> Result<(), StoreError> {
-        if let Err(failure) = self.database.execute("ROLLBACK", &[]) {
-            tracing::debug!(error = failure.message, "rollback");
+    /// Whether it is not known whether the last batch was written: the reply to its COMMIT was lost, and the store has not
+    /// answered since.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt.is_some()
+    }
+
+    /// Finds out whether a COMMIT of the batch whose reply was lost took place, and what came of it if it did.
+    fn settled(&mut self, commit: &Commit<'_>) -> Result<Option<CommitOutcome>, StoreError> {
+        if self.in_doubt.as_ref().is_none_or(|(batch, _)| *batch != commit.batch) {
+            return Ok(None);
         }
         if self.last_batch()?.is_some_and(|last| last.batch == commit.batch) {
+            // Whoever has taken over meanwhile may have written a batch of that number.
+            self.hold_fence()?;
             tracing::warn!(batch = %commit.batch, "the reply to COMMIT was lost, but it took place");
-            return Ok(());
+            return Ok(self.in_doubt.take().map(|(_, outcome)| outcome));
         }
         let stored = self.positions(commit.topics)?;
-        let stands_at = |edge: fn(&wardwatch_model::terms::OffsetRange) -> Offset| {
-            commit.ranges.iter().all(|(partition, range)| stored.get(partition) == Some(&edge(range)))
-        };
-        if stands_at(|range| range.start) {
-            Err(lost)
-        } else {
-            Err(commit.ranges.keys().next().map_or(lost, |partition| fenced(&commit.topics.show(*partition))))
+        let moved = commit.ranges.iter().find(|(partition, range)| stored.get(*partition) != Some(&range.start));
+        self.in_doubt = None;
+        match moved {
+            Some((partition, _)) => Err(fenced(&commit.topics.show(*partition))),
+            None => Ok(None),
         }
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use wardwatch_config::StoreUrl;
+use wardwatch_model::terms::BatchId;
 
+use super::batch::CommitOutcome;
 use super::database::Database;
 use super::error::StoreError;
 #[cfg(feature = "mysql")]
@@ -23,6 +25,8 @@ pub struct Store {
     pub(crate) odd: OddRows,
     /// Who holds the job's lease by this connection; empty where this one does not write for the job.
     pub(crate) writer: String,
+    /// The batch whose COMMIT had no reply, and what comes of it if it took place.
+    pub(crate) in_doubt: Option<(BatchId, CommitOutcome)>,
 }
 
 impl Store {
@@ -49,7 +53,8 @@ impl Store {
             #[cfg(not(feature = "sqlite"))]
             StoreUrl::Sqlite(_) => return Err(not_built("SQLite", "sqlite")),
         };
-        Ok(Self { database, job: job.to_owned(), odd: OddRows::default(), writer: String::new() })
+        let (job, odd, writer) = (job.to_owned(), OddRows::default(), String::new());
+        Ok(Self { database, job, odd, writer, in_doubt: None })
     }
 
     /// Which database it is and where, without user and password.

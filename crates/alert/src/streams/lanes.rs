@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use smallvec::SmallVec;
 
 use super::levels::Levels;
-use super::seen::GAP;
+use super::seen::{GAP, Spans};
 
 /// Clocks that differ by no more than this are taken to agree.
 pub const CLOCK_TOLERANCE: i64 = 10_000_000;
@@ -67,6 +67,17 @@ pub(super) enum Source {
     Unnamed,
 }
 
+/// What is known of a record of the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precedent {
+    /// Nothing: it is new.
+    None,
+    /// There were records about that time, too long ago to tell whether it is one of those.
+    Span,
+    /// There was one with the same values.
+    Record,
+}
+
 /// What became of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Noted {
@@ -106,6 +117,8 @@ pub(super) struct Lanes {
     /// The last sample that was taken for one that had been kept, and let go of: a second one as far behind its stamp is told
     /// by a clock of its own.
     pub(super) apart: Run,
+    /// The spans of time that its samples lay in.
+    pub(super) spans: Spans,
 }
 
 /// A run of samples whose event times ascend.
@@ -214,11 +227,15 @@ impl Lane {
     }
 
     /// Whether a later sample goes on with it. One out of a known span does so at the lane's pace only, where it has one, for it
-    /// may have come before, from another device; and in a lane of such samples, one that is new has no place.
-    fn takes(&self, at: i64, stamped: i64, is_known_span: bool) -> bool {
-        match !self.is_certain && self.is_known_span {
-            true => is_known_span,
-            false => !is_known_span || (self.paced > 0 && self.keeps_pace(at, stamped)),
+    /// may have come before, from another device: one that did come, in a lane of such samples only, where one that is new has no
+    /// place while it is not certain.
+    fn takes(&self, at: i64, stamped: i64, known: Precedent) -> bool {
+        let keeps_pace = || self.paced > 0 && self.keeps_pace(at, stamped);
+        match (self.is_certain, known) {
+            (false, known) if self.is_known_span => known != Precedent::None,
+            (_, Precedent::None) => true,
+            (_, Precedent::Span) => keeps_pace(),
+            (_, Precedent::Record) => self.is_known_span && keeps_pace(),
         }
     }
 
@@ -297,17 +314,17 @@ impl Lanes {
         self.is_in_each && self.sampled.is_some_and(|last| last.checked_add(1) == Some(record))
     }
 
-    /// Finds the place of a sample. `is_known_span`: it lies where the stream's times are known already, and too long ago to
-    /// tell whether it is one of those. `value`: of the vital, where the set is of one that is a number.
+    /// Finds the place of a sample. `value`: of the vital, where the set is of one that is a number.
     pub(super) fn note(
         &mut self,
         at: i64,
         stamped: i64,
-        is_known_span: bool,
+        known: Precedent,
         source: Source,
         value: Option<f64>,
     ) -> Noted {
         self.let_go(stamped);
+        let is_known_span = known != Precedent::None;
         if let Some(value) = value.filter(|_| !is_known_span) {
             self.note_level(at, value);
         }
@@ -326,7 +343,7 @@ impl Lanes {
         if is_known_span && (is_recent(first) || self.others.iter().any(is_recent)) {
             return Noted::at(Placed::Resent);
         }
-        let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, is_known_span);
+        let takes = |lane: &Lane| at >= lane.newest && lane.takes(at, stamped, known);
         if self.others.is_empty() && takes(first) {
             self.lead = Run::default();
             note_pause(&mut self.pauses, first.newest, at);
@@ -590,9 +607,13 @@ mod tests {
         let (mut placed, mut steps, mut newest) = (Vec::new(), Vec::new(), i64::MIN);
         for (at, stamped) in samples.iter().map(|(at, stamped)| (at * SECOND, stamped * SECOND)) {
             let hash = u32::try_from((at + 1_000_000 * SECOND) / SECOND).expect("a second");
-            let is_known = at < newest && (seen.has(at, hash) || seen.is_past(at));
+            let known = match at < newest {
+                true if seen.has(at, hash) => Precedent::Record,
+                true if seen.is_past(at) => Precedent::Span,
+                _ => Precedent::None,
+            };
             newest = newest.max(at);
-            let noted = lanes.note(at, stamped, is_known, Source::Unnamed, None);
+            let noted = lanes.note(at, stamped, known, Source::Unnamed, None);
             placed.push(noted.placed);
             steps.extend(noted.stepped.map(|by| by / SECOND));
             seen.push(at, hash);
@@ -738,6 +759,16 @@ mod tests {
         samples.extend([(5, 20), (15, 30), (25, 40), (35, 50)]);
         samples.sort_by_key(|(_, stamped)| *stamped);
         samples.push((35, 59));
+        let placed = places(&samples).0;
+        assert_eq!(placed.last(), Some(&Placed::Resent), "{placed:?}");
+    }
+
+    #[test]
+    fn a_record_that_comes_again_does_not_go_on_with_a_slower_clock_that_is_due() {
+        let mut samples: Vec<(i64, i64)> = (0..128).step_by(4).map(|second| (second, second)).collect();
+        samples.extend((31..128).step_by(4).map(|second| (second - 30, second)));
+        samples.sort_by_key(|(_, stamped)| *stamped);
+        samples.push((100, 129));
         let placed = places(&samples).0;
         assert_eq!(placed.last(), Some(&Placed::Resent), "{placed:?}");
     }

@@ -15,7 +15,7 @@ use super::{ColumnSet, LastValue, Shape, Step, Stream};
 use crate::map::HashMap;
 
 /// The form of the bytes. Another one is read as nothing, and what it held is found out from the records again.
-const FORM: u8 = 12;
+const FORM: u8 = 13;
 
 impl Streams {
     /// Everything that is known, as bytes.
@@ -96,6 +96,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         run(to, lanes.lead);
         run(to, lanes.apart);
         list(to, &lanes.pauses, span);
+        list(to, &lanes.spans.0, span);
         to.extend(lanes.sampled.unwrap_or(0).to_le_bytes());
         to.push(u8::from(lanes.is_in_each));
         number(to, lanes.levels.at);
@@ -269,7 +270,8 @@ impl<'a> Reader<'a> {
     }
 
     fn lanes(&mut self) -> Option<Lanes> {
-        let (next, lead, apart, pauses) = (self.count()?, self.run()?, self.run()?, self.list(Self::span)?);
+        let (next, lead, apart) = (self.count()?, self.run()?, self.run()?);
+        let (pauses, spans) = (self.list(Self::span)?, Spans(self.list(Self::span)?));
         let sampled = Some(u64::from_le_bytes(self.take()?)).filter(|record| *record > 0);
         let is_in_each = self.truth()?;
         let (at, here, there) = (self.number()?, self.level()?, self.level()?);
@@ -277,7 +279,8 @@ impl<'a> Reader<'a> {
         let (twice_at, before) = self.span()?;
         let levels = Levels { at, here, there, jumps, stays, longer, twice, twice_at, before };
         let mut all = self.list(Self::lane)?.into_iter();
-        Some(Lanes { first: all.next(), others: all.collect(), next, lead, pauses, sampled, is_in_each, levels, apart })
+        let (first, others) = (all.next(), all.collect());
+        Some(Lanes { first, others, next, lead, pauses, sampled, is_in_each, levels, apart, spans })
     }
 
     fn lane(&mut self) -> Option<Lane> {

@@ -74,7 +74,14 @@ impl Spans {
     /// More are put together, the oldest first.
     const MOST: usize = 64;
 
-    fn add(&mut self, from: i64, until: i64) {
+    pub(super) fn add(&mut self, from: i64, until: i64) {
+        // Mostly time goes on.
+        if let Some(last) = self.0.last_mut()
+            && (last.0..=last.1.saturating_add(GAP)).contains(&from)
+        {
+            last.1 = last.1.max(until);
+            return;
+        }
         let first = self.0.partition_point(|span| span.1.saturating_add(GAP) < from);
         let end = self.0.partition_point(|span| span.0 <= until.saturating_add(GAP));
         let reached = self.0.get(first..end).unwrap_or_default();
@@ -87,7 +94,7 @@ impl Spans {
         }
     }
 
-    fn cover(&self, at: i64) -> bool {
+    pub(super) fn cover(&self, at: i64) -> bool {
         let place = self.0.partition_point(|(from, _)| *from <= at);
         place.checked_sub(1).is_some_and(|span| at <= self.0[span].1)
     }

@@ -12,7 +12,7 @@ use wardwatch_model::terms::Partition;
 
 use super::columns::{hashes, masks, texts};
 use super::id::StreamId;
-use super::lanes::{Noted, Placed};
+use super::lanes::{Lanes, Noted, Placed};
 use super::record::Record;
 use super::row::SampleRow;
 use super::samples::Samples;
@@ -95,8 +95,9 @@ impl Streams {
         for stream in patients.flat_map(|patient| &mut patient.streams) {
             let known = |index: &Option<usize>| index.map_or(LastValue::NEVER, |index| stream.columns[index]);
             stream.columns = columns.iter().map(known).collect();
-            stream.sets =
-                sets.iter().map(|index| index.map(|index| stream.sets[index].clone()).unwrap_or_default()).collect();
+            // Whoever is told of anew by a rule is not told of what is past.
+            let new = || Lanes { spans: stream.seen.past.clone(), ..Lanes::default() };
+            stream.sets = sets.iter().map(|index| index.map_or_else(new, |index| stream.sets[index].clone())).collect();
         }
         self.shape = Arc::new(shape);
     }

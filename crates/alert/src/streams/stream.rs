@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array};
 
-use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed, Source};
+use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed, Precedent, Source};
 use super::pace::Pace;
 use super::record::Record;
 use super::seen::Seen;
@@ -138,7 +138,7 @@ impl Stream {
             return None;
         }
         // One from longer ago may be of a clock that was set back, while values are as they were then.
-        let is_known_span = is_known || (is_behind && self.seen.is_past(record.at));
+        let is_past = is_behind && self.seen.is_past(record.at);
         let at = self.pace.measured_at(record, self.newest, stands);
         let mut is_judged = false;
         let (mut is_placed, mut new) = (false, 0);
@@ -155,12 +155,21 @@ impl Stream {
             self.sets[index].sample(self.records);
             let number = numbers[index].iter().find(|values| values.is_valid(record.row));
             let number = number.map(|values| values.value(record.row));
-            let noted = self.sets[index].note(at, record.stamped, is_known_span, source, number);
+            // Of a time of which another device told other vitals, this one may have kept its own until now.
+            let known = match is_past && self.sets[index].spans.cover(record.at) {
+                _ if is_known => Precedent::Record,
+                true => Precedent::Span,
+                false => Precedent::None,
+            };
+            let noted = self.sets[index].note(at, record.stamped, known, source, number);
             if let Some(by) = noted.stepped {
                 self.stepped = Some(Step { by, stamped: record.stamped });
             }
             is_judged |= noted.placed != Placed::Resent;
-            new |= if noted.placed == Placed::Resent { 0 } else { set.mask };
+            if noted.placed != Placed::Resent {
+                new |= set.mask;
+                self.sets[index].spans.add(record.at, record.at);
+            }
             is_placed |= matches!(noted.placed, Placed::Lane(_) | Placed::Late(..));
             place(SetId(index), noted);
         }
