@@ -13,7 +13,8 @@ const MOST_STAYS: u8 = 2;
 /// And so many of one of the two, for one device may send more often than the other.
 const LONGEST_STAY: u8 = 30;
 
-/// So many times in a row at which two values come that are a jump apart are those of two devices: one has one value at a time.
+/// So many times in a row at which two values come that are a jump apart, and near those of the time before, are those of two
+/// devices: one has one value at a time. But where its clock tells whole seconds two may share one, and those are at random.
 const ENOUGH_TWICE: u8 = 3;
 
 /// What is a jump: by so much of the greater value.
@@ -39,6 +40,8 @@ pub(super) struct Levels {
     /// At how many times in a row two values came, and the last of them.
     pub(super) twice: u8,
     pub(super) twice_at: i64,
+    /// The lower and the higher of these two values.
+    pub(super) pair: (f64, f64),
     /// The time before that of the last value.
     pub(super) before: i64,
 }
@@ -90,8 +93,8 @@ impl Levels {
 impl Levels {
     /// What is known of times, and nothing of values.
     fn of_times(&self) -> Self {
-        let Self { at, twice, twice_at, before, .. } = *self;
-        Self { at, twice, twice_at, before, ..Self::default() }
+        let Self { at, twice, twice_at, pair, before, .. } = *self;
+        Self { at, twice, twice_at, pair, before, ..Self::default() }
     }
 
     /// Takes note of a value by its time alone. Returns the other value of that time, where two come again and again.
@@ -100,10 +103,13 @@ impl Levels {
             self.before = self.at;
         }
         let other = self.here.filter(|here| at == self.at && is_jump(value, *here))?;
-        let goes_on = self.twice > 0 && self.twice_at == self.before;
         if self.twice_at != at {
+            let (pair, known) = ((other.min(value), other.max(value)), self.pair);
+            let off = |now: f64, then: f64| (now - then).abs() / (known.1 - known.0);
+            let is_alike = off(pair.0, known.0) <= NEAR && off(pair.1, known.1) <= NEAR;
+            let goes_on = self.twice > 0 && self.twice_at == self.before && is_alike;
             self.twice = if goes_on { self.twice.saturating_add(1) } else { 1 };
-            self.twice_at = at;
+            (self.twice_at, self.pair) = (at, pair);
         }
         (self.twice >= ENOUGH_TWICE).then_some(other)
     }
@@ -150,5 +156,16 @@ mod tests {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         assert_eq!(known_after((0..100_000).map(|_| random.random_range(100.0..120.0))), None);
         assert_eq!(known_every(10, [80.0, 100.0].repeat(10)), None);
+    }
+
+    #[test]
+    fn one_whose_clock_tells_whole_seconds_is_no_two_however_often_two_values_share_one() {
+        let known = |values: &mut dyn FnMut(i64) -> f64| {
+            let mut levels = Levels::default();
+            (0..20_000).position(|place| levels.note((place / 2 + 1) * 2_000_000, values(place)).is_some())
+        };
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        assert!(known(&mut |_| random.random_range(106.0..118.0)).is_none_or(|after| after > 1_000));
+        assert_eq!(known(&mut |place| if place % 2 == 0 { 80.0 } else { 97.0 }), Some(5));
     }
 }

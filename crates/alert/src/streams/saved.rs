@@ -103,6 +103,7 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         [lanes.levels.here, lanes.levels.there].iter().for_each(|value| level(to, *value));
         to.extend([lanes.levels.jumps, lanes.levels.stays, lanes.levels.longer, lanes.levels.twice]);
         span(to, &(lanes.levels.twice_at, lanes.levels.before));
+        [lanes.levels.pair.0, lanes.levels.pair.1].iter().for_each(|value| level(to, Some(*value)));
         let all: Vec<&Lane> = lanes.first.iter().chain(&lanes.others).collect();
         list(to, &all, |to, known| lane(to, known));
     });
@@ -277,7 +278,8 @@ impl<'a> Reader<'a> {
         let (at, here, there) = (self.number()?, self.level()?, self.level()?);
         let [jumps, stays, longer, twice] = self.take::<4>()?;
         let (twice_at, before) = self.span()?;
-        let levels = Levels { at, here, there, jumps, stays, longer, twice, twice_at, before };
+        let pair = (f64::from_le_bytes(self.take()?), f64::from_le_bytes(self.take()?));
+        let levels = Levels { at, here, there, jumps, stays, longer, twice, twice_at, pair, before };
         let mut all = self.list(Self::lane)?.into_iter();
         let (first, others) = (all.next(), all.collect());
         Some(Lanes { first, others, next, lead, pauses, sampled, is_in_each, levels, apart, spans })
