@@ -227,15 +227,16 @@ impl Lane {
     }
 
     /// Whether a later sample goes on with it. One out of a known span does so at the lane's pace only, where it has one, for it
-    /// may have come before, from another device: one that did come, in a lane of such samples only, where one that is new has no
-    /// place while it is not certain.
+    /// may have come before, from another device; and in a lane of such samples, one that is new has no place while it is not
+    /// certain. That a clock that was set tells a time again to the fraction of a second, with the same values, is no more likely
+    /// than that it comes again.
     fn takes(&self, at: i64, stamped: i64, known: Precedent) -> bool {
         let keeps_pace = || self.paced > 0 && self.keeps_pace(at, stamped);
         match (self.is_certain, known) {
             (false, known) if self.is_known_span => known != Precedent::None,
             (_, Precedent::None) => true,
             (_, Precedent::Span) => keeps_pace(),
-            (_, Precedent::Record) => self.is_known_span && keeps_pace(),
+            (_, Precedent::Record) => (self.is_known_span || at % 1_000_000 == 0) && keeps_pace(),
         }
     }
 
@@ -768,9 +769,13 @@ mod tests {
         let mut samples: Vec<(i64, i64)> = (0..128).step_by(4).map(|second| (second, second)).collect();
         samples.extend((31..128).step_by(4).map(|second| (second - 30, second)));
         samples.sort_by_key(|(_, stamped)| *stamped);
-        samples.push((100, 129));
-        let placed = places(&samples).0;
-        assert_eq!(placed.last(), Some(&Placed::Resent), "{placed:?}");
+        let mut lanes = Lanes::default();
+        let millis = |second: i64| second * SECOND + 250_000;
+        for (at, stamped) in samples {
+            lanes.note(millis(at), millis(stamped), Precedent::None, Source::Unnamed, None);
+        }
+        let noted = lanes.note(millis(100), millis(129), Precedent::Record, Source::Unnamed, None);
+        assert_eq!(noted.placed, Placed::Resent);
     }
 
     #[test]

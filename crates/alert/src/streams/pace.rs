@@ -30,6 +30,8 @@ pub(super) struct Pace {
     pub(super) reached: i64,
     /// When the last record was measured.
     pub(super) told: i64,
+    /// The event time of the last record.
+    pub(super) last: i64,
     /// More than nothing where times have stood still of late.
     pub(super) stood: u8,
 }
@@ -39,7 +41,9 @@ impl Pace {
     /// stamp so far; `is_seen`: whether there was a record with its time and values.
     pub(super) fn stands(&mut self, record: &Record, newest: i64, stamped: i64, is_seen: bool) -> bool {
         let is_later = record.at == newest && LATER.contains(&record.stamped.saturating_sub(stamped));
-        if is_later && !is_seen && record.columns & self.columns != 0 {
+        // A slower clock that reaches what another one told last goes on as ever.
+        let goes_on = self.last == newest || self.stood > 0;
+        if is_later && goes_on && !is_seen && record.columns & self.columns != 0 {
             self.stood = ENOUGH;
         }
         is_later && self.stood > 0
@@ -48,6 +52,7 @@ impl Pace {
     /// When a record was measured, at a time that `stands` still or not.
     pub(super) fn measured_at(&mut self, record: &Record, newest: i64, stands: bool) -> i64 {
         let Record { at, stamped, columns, .. } = *record;
+        self.last = at;
         if at < newest {
             return at;
         }
@@ -101,6 +106,14 @@ mod tests {
         assert_eq!(measured(&records), [70, 80, 90, 100, 110, 300].map(Some));
         // What was kept begins at the very second that was told last.
         assert_eq!(measured(&[(7, 70, 1), (8, 80, 1), (8, 700, 2), (9, 701, 1)]), [70, 80, 80, 90].map(Some));
+    }
+
+    #[test]
+    fn a_slower_clock_that_reaches_the_last_time_of_another_stands_not_still() {
+        assert_eq!(
+            measured(&[(20, 200, 1), (18, 250, 2), (19, 260, 3), (20, 270, 4), (21, 280, 5)]),
+            [200, 180, 190, 200, 210].map(Some)
+        );
     }
 
     #[test]

@@ -117,9 +117,9 @@ fn stream(to: &mut Vec<u8>, stream: &Stream) {
         number(to, step.stamped);
     });
     to.push(stream.hurried);
-    let Pace { columns, from, reached, told, stood } = stream.pace;
+    let Pace { columns, from, reached, told, last, stood } = stream.pace;
     to.extend(columns.to_le_bytes());
-    [from, reached, told].iter().for_each(|value| number(to, *value));
+    [from, reached, told, last].iter().for_each(|value| number(to, *value));
     to.extend([stood, stream.alone]);
     stream.held_up.0.iter().for_each(|held_up| span(to, held_up));
 }
@@ -248,10 +248,10 @@ impl<'a> Reader<'a> {
         let stepped = self.list(|from| Some(Step { by: from.number()?, stamped: from.number()? }))?;
         let [hurried] = self.take::<1>()?;
         let columns_now = u128::from_le_bytes(self.take()?);
-        let (start, reached, told) = (self.number()?, self.number()?, self.number()?);
+        let [start, reached, told, last] = [self.number()?, self.number()?, self.number()?, self.number()?];
         let [stood, alone] = self.take::<2>()?;
         let held_up = HeldUp([self.span()?, self.span()?, self.span()?, self.span()?]);
-        let pace = Pace { columns: columns_now, from: start, reached, told, stood };
+        let pace = Pace { columns: columns_now, from: start, reached, told, last, stood };
         let fits = columns.len() == shape.columns.len() && sets.len() == shape.sets.len();
         fits.then(|| Stream {
             partition,
