@@ -20,9 +20,14 @@ pub(super) struct New {
     /// The job file to write, such as jobs/ward.toml; its queries go into a folder `sql` beside it
     #[arg(value_name = "JOB")]
     job: PathBuf,
-    /// The topic whose newest records are looked at
-    #[arg(long, value_name = "TOPIC")]
-    from_topic: String,
+    /// The topic whose newest records are looked at, and which the job reads
+    #[arg(
+        long,
+        value_name = "TOPIC",
+        required_unless_present = "input",
+        default_value_if("input", clap::builder::ArgPredicate::IsPresent, "vitals")
+    )]
+    from_topic: Option<String>,
     /// Its brokers
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:9092", env = "KAFKA_BROKERS")]
     brokers: String,
@@ -112,7 +117,7 @@ impl New {
         };
         let payloads: Vec<&[u8]> = records.iter().filter_map(|record| record.payload.as_deref()).collect();
         if payloads.is_empty() {
-            bail!("the topic \"{}\" has no records to look at; give some with --input FILE", self.from_topic);
+            bail!("the topic \"{}\" has no records to look at; give some with --input FILE", self.topic());
         }
         let found = Found::of(&payloads);
         let folder = self.job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -126,8 +131,18 @@ impl New {
         }
         println!("{} records looked at: {}", payloads.len(), found.told());
         println!("wrote {} and {}; what is guessed is marked", self.job.display(), table.display());
+        if found.form.is_none() && found.vitals.is_empty() {
+            println!(
+                "no vital is known by its name here: say in [source.columns] where each stands and, in [source], how records are \
+                 written (format, unwrap, rows); docs/forms.md has all of it"
+            );
+        }
         println!("next: wardwatch sample {0}, wardwatch check {0}, wardwatch run {0}", self.job.display());
         Ok(())
+    }
+
+    fn topic(&self) -> &str {
+        self.from_topic.as_deref().unwrap_or("vitals")
     }
 
     /// A job that reads the topic, whatever is in it.
@@ -136,7 +151,8 @@ impl New {
             "[source]\nbrokers = {:?}\ntopic = {:?}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n\
              [source.columns]\npatient_id = {{ type = \"text\" }}\nevent_time = {{ type = \"time\" }}\n\
              [store]\nurl = \"sqlite://none.db\"\n[sql]\ndir = \".\"\n",
-            self.brokers, self.from_topic
+            self.brokers,
+            self.topic()
         );
         Ok(wardwatch_config::parse(Path::new("new.toml"), &text, &|_| None)?)
     }
@@ -153,7 +169,8 @@ impl New {
         let mut text = format!(
             "# Written by `wardwatch new` from samples of the topic; what it has guessed is marked. docs/forms.md tells what may be said here.\n\
              name = \"{name}\"\n\n[source]\nbrokers = \"${{KAFKA_BROKERS:-{}}}\"\ntopic = {:?}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n",
-            self.brokers, self.from_topic
+            self.brokers,
+            self.topic()
         );
         if let Some(long) = &found.long {
             let _ = writeln!(text, "long = {{ name = {:?}, value = {:?} }}  # guessed", long.0, long.1);
@@ -257,7 +274,9 @@ impl Found {
             (None, patient, time) => {
                 let patient = patient.as_deref().unwrap_or("@key");
                 let time = time.as_deref().unwrap_or("@stamp");
-                let _ = writeln!(text, "patient_id = {{ type = \"text\", from = {patient:?} }}  # guessed");
+                let guess =
+                    if self.patient.is_some() { "guessed" } else { "guessed, for no field looks like the patient" };
+                let _ = writeln!(text, "patient_id = {{ type = \"text\", from = {patient:?} }}  # {guess}");
                 let _ = writeln!(text, "event_time = {{ type = \"time\", from = {time:?} }}  # guessed");
             }
         }
@@ -367,8 +386,13 @@ mod tests {
     use super::*;
 
     fn check(payload: &str, lines: &[&str]) {
-        let new =
-            New { job: "ward.toml".into(), from_topic: "t".into(), brokers: "b:9092".into(), input: None, last: 1 };
+        let new = New {
+            job: "ward.toml".into(),
+            from_topic: Some("t".into()),
+            brokers: "b:9092".into(),
+            input: None,
+            last: 1,
+        };
         let found = Found::of(&[payload.as_bytes()]);
         let text = new.text(&found).replace("dir = \"sql\"", "dir = \".\"");
         for line in lines {

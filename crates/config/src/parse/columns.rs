@@ -220,6 +220,13 @@ impl Checker<'_> {
             return Some((from?, Vec::new()));
         };
         let is_value = matches!(r#type, ColumnType::Float | ColumnType::Int | ColumnType::Bool);
+        if is_value && named.is_some() && is_declared {
+            let message = format!(
+                "column \"{name}\" is the vital that is named so, and read \"from\" a place too, which rows of every other vital may \
+                 have; say one of both"
+            );
+            return self.refuse(place, message);
+        }
         let is_path_only = |text: &String| text.starts_with(['$', '^', '@']);
         let from: Vec<(String, SourcePath)> = match (&named, is_declared) {
             // What is named stands nowhere else, unless that is said.

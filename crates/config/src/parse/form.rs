@@ -271,13 +271,22 @@ impl Checker<'_> {
 
     fn form(
         &mut self,
-        raw: RawForm,
+        mut raw: RawForm,
         (name, alone): (String, Alone),
         columns: RawColumns,
         heads: Heads<'_>,
         place: Range<usize>,
     ) -> Option<Form> {
         let when = self.conditions(raw.when.clone(), place.clone());
+        let is_msh =
+            |path: &SourcePath| matches!(path, SourcePath::Fields(names) if names.len() > 1 && names[0] == "MSH");
+        let mut of_condition =
+            when.iter().flatten().flat_map(|condition| &condition.fields).flat_map(SourcePath::places);
+        let is_hl7 = of_condition.any(is_msh);
+        drop(of_condition);
+        if raw.format.is_none() && is_hl7 {
+            raw.format = Some(Spanned::new(place.clone(), "hl7v2".to_owned()));
+        }
         let format = self.format(&raw, place.clone());
         let tells = |path: &SourcePath| match (&format, path) {
             (None | Some(Format::Json), _) => true,

@@ -16,7 +16,7 @@ pub(super) struct Heads<'a> {
     pub(super) event_time: &'a Spanned<String>,
 }
 
-/// What `first` leaves open, as `second` says it. Columns are laid over each other elsewhere.
+/// What `first` leaves open, as `second` says it. Columns stay those of `first`: they are laid over each other one by one.
 pub(super) fn over(first: RawForm, second: RawForm) -> RawForm {
     RawForm {
         name: first.name,
@@ -34,7 +34,7 @@ pub(super) fn over(first: RawForm, second: RawForm) -> RawForm {
         unwrap: first.unwrap.or(second.unwrap),
         rows: first.rows.or(second.rows),
         long: first.long.or(second.long),
-        columns: BTreeMap::new(),
+        columns: first.columns,
     }
 }
 

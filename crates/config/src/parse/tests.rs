@@ -274,6 +274,7 @@ fn settings_of_what_values_mean_are_checked() {
         (r#"t = { type = "time", year_pivot = 30 }"#, "write one as %y"),
         (r#"t = { type = "time", time_format = "%d.%m.%Y %H:%M", year_pivot = 30 }"#, "write one as %y"),
         (r#"t = { type = "time", time_format = "%D %H:%M", year_pivot = 1930 }"#, "write 0 to 100"),
+        (r#"t = { type = "time", time_format = "%Y-%m-%d %H:%M:%S %Z" }"#, "%Z of"),
         (r#"t = { type = "float", trust_stamp = "1h" }"#, "trust_stamp is for columns of type \"time\""),
         (r#"t = { type = "time", trust_stamp = "an hour" }"#, "is not a length of time"),
         (r#"t = { type = "time", trust_stamp = 60 }"#, "how far a time may lie from Kafka's stamp, \"1h\""),

@@ -112,6 +112,7 @@ impl Checker<'_> {
             return self.refuse(place, message);
         }
         let formats = raw.time_format.take().map(RawPlaces::into_list).unwrap_or_default();
+        let has_day = raw.day.is_some();
         for format in &formats {
             let items: Vec<chrono::format::Item<'_>> = chrono::format::StrftimeItems::new(format).collect();
             // What cannot be read again does not tell the time.
@@ -120,7 +121,15 @@ impl Checker<'_> {
                 let text = some.format(format).to_string();
                 chrono::NaiveDateTime::parse_from_str(&text, format).is_ok()
                     || chrono::DateTime::parse_from_str(&text, format).is_ok()
+                    || (has_day && chrono::NaiveTime::parse_from_str(&text, format).is_ok())
             };
+            if items.contains(&chrono::format::Item::Fixed(chrono::format::Fixed::TimezoneName)) {
+                let message = format!(
+                    "%Z of \"{format}\" reads no zone: write its letters as they are (\"… EST\") and say time_zone in [source], or %z \
+                     for an offset (-0500)"
+                );
+                return self.refuse(place, message);
+            }
             if items.contains(&chrono::format::Item::Error) || !is_read() {
                 let message = format!("\"{format}\" does not tell day and time; write it like \"%d.%m.%Y %H:%M:%S\"");
                 return self.refuse(place, message);

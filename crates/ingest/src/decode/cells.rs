@@ -122,7 +122,7 @@ impl Reader<'_> {
         let mut found = before;
         for (place, path) in paths.iter().enumerate() {
             self.is_last = place + 1 == paths.len();
-            self.note_unparsed(path, found.as_ref());
+            self.note_unparsed(path, found.as_ref(), false);
             // A path that no record has is not among what was parsed.
             let Some(parsed) = self.parsed_at(path, found.as_ref()) else { continue };
             let next = self.typed(parsed, found.as_ref());
@@ -139,6 +139,7 @@ impl Reader<'_> {
             }
             found = Some(first);
         }
+        paths.iter().for_each(|path| self.note_unparsed(path, found.as_ref(), true));
         found.unwrap_or_else(|| new_null_array(&frame_type(self.column.r#type), self.parsed.batch.num_rows()))
     }
 
@@ -187,10 +188,10 @@ impl Reader<'_> {
         })
     }
 
-    /// What JSON held at `path` and no type takes, where there is no value yet.
-    fn note_unparsed(&mut self, path: &SourcePath, found: Option<&ArrayRef>) {
-        for Unreadable { row, text, reason } in self.unreadable(path) {
-            if found.is_none_or(|found| found.is_null(*row)) {
+    /// What JSON held at `path` and no type takes, where there is no value yet; or only what stood in its stead.
+    fn note_unparsed(&mut self, path: &SourcePath, found: Option<&ArrayRef>, of_its_stead: bool) {
+        for Unreadable { row, text, reason, is_in_its_stead } in self.unreadable(path) {
+            if *is_in_its_stead == of_its_stead && found.is_none_or(|found| found.is_null(*row)) {
                 self.note(*row, text, reason.clone());
             }
         }

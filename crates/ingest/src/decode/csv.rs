@@ -68,12 +68,22 @@ impl CsvReader {
         while values.next(content) {
             if reading.header.columns.is_empty() {
                 reading.header = Cow::Owned(Header::new(values.all().map(str::to_owned).collect(), &self.names));
+                if let Some(twice) = reading.header.twice() {
+                    let message = format!(
+                        "two columns of its header are called \"{twice}\"; name all by csv = {{ header = […] }}"
+                    );
+                    reading.has_lines = true;
+                    return take(Line::Fault(message));
+                }
                 if reading.header.places.iter().all(Option::is_none) {
                     reading.has_lines = true;
                     let named = reading.header.columns.join(", ");
-                    return take(Line::Fault(format!(
-                        "no column is read from its header ({named}); where no line has the names, say csv = {{ header = […] }}"
-                    )));
+                    let other = [";", "\t", "|"].into_iter().find(|sign| values.count == 1 && named.contains(sign));
+                    let hint = match other {
+                        Some(sign) => format!("is its delimiter {sign:?}? Say csv = {{ delimiter = {sign:?} }}"),
+                        None => "where no line has the names, say csv = { header = […] }".to_owned(),
+                    };
+                    return take(Line::Fault(format!("no column is read from its header ({named}); {hint}")));
                 }
                 continue;
             }
@@ -81,7 +91,8 @@ impl CsvReader {
             let Header { columns, places } = &*reading.header;
             if values.all().eq(columns.iter().map(String::as_str)) {
                 take(Line::Nothing); // some producers send it with each file
-            } else if values.count != columns.len() {
+            } else if values.count < columns.len() || values.all().skip(columns.len()).any(|more| !more.is_empty()) {
+                // A separator behind the last value says no more.
                 take(Line::Fault(format!(
                     "the line has {} values, and the header {}: {}",
                     values.count,
@@ -107,6 +118,12 @@ impl Header {
     fn new(columns: Vec<String>, names: &[String]) -> Self {
         let places = names.iter().map(|name| columns.iter().position(|column| column == name)).collect();
         Self { columns, places }
+    }
+
+    /// A column that is read, and is there twice.
+    fn twice(&self) -> Option<&str> {
+        let read = self.places.iter().flatten().map(|place| self.columns[*place].as_str());
+        read.into_iter().find(|name| self.columns.iter().filter(|column| column == name).count() > 1)
     }
 }
 

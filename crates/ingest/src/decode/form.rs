@@ -58,6 +58,8 @@ pub(super) enum Taken {
     Whole(bool),
     /// Each part by itself.
     Parts(Vec<bool>),
+    /// There is nothing in it: a tombstone, or a row that was deleted.
+    Nothing,
 }
 
 /// Bytes that are no text.
@@ -240,12 +242,24 @@ impl FormDecoder {
         }
         let arena = Bump::new();
         let opened = self.wrapping.open(records.payload(record), &arena);
-        let Unwrapped::Content { content, around } = opened else { return Taken::Whole(false) };
+        let (content, around) = match opened {
+            Unwrapped::Content { content, around } => (content, around),
+            Unwrapped::Nothing => return Taken::Nothing,
+            Unwrapped::Fault(_) => return Taken::Whole(false),
+        };
         if matches!(self.form.format, Format::Hl7v2) {
-            return Taken::Whole(self.is_met(&mut |path| match path.beside() {
-                Some(_) => beside(path),
-                None => hl7::text_of_header(content, path),
-            }));
+            let headers = hl7::headers(content);
+            let is_met = |header: &String| {
+                self.is_met(&mut |path| match path.beside() {
+                    Some(_) => beside(path),
+                    None => hl7::text_of_header(header, path),
+                })
+            };
+            return match &headers[..] {
+                [] => Taken::Whole(false),
+                [header] => Taken::Whole(is_met(header)),
+                several => Taken::Parts(several.iter().map(is_met).collect()),
+            };
         }
         let parts = parts_of(content).into_iter().map(|part| match part {
             Part::Other => false,

@@ -3,6 +3,7 @@
 //! Source: HL7 v2.5.1, chapters 2 (encoding, 2.5 and 2.7; time zones, 2.A.22) and 7 (ORU^R01, OBX).
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use hl7_parser::message::{Field, Segment, Separators};
@@ -45,7 +46,8 @@ impl Hl7Reader {
         Self { places: layout.searched().iter().map(place).collect(), items }
     }
 
-    pub(super) fn read(&self, content: &[u8], take: &mut dyn FnMut(Line<'_>)) {
+    /// `parts` tells which messages count, if not all do.
+    pub(super) fn read(&self, content: &[u8], parts: Option<&[bool]>, take: &mut dyn FnMut(Line<'_>)) {
         let text = match text_of(content) {
             Ok(text) => text,
             Err(reason) => return take(Line::Fault(reason)),
@@ -53,6 +55,9 @@ impl Hl7Reader {
         let mut message = None;
         let mut has_any = false;
         let mut is_faulty = false;
+        let (mut number, is_own) = (0, Cell::new(true));
+        // What others read is counted, so that each item of a record has a number of its own.
+        let take = &mut |line: Line<'_>| take(if is_own.get() { line } else { Line::Other });
         for line in text.split(['\r', '\n']).map(|line| line.trim_matches(FRAME)).filter(|line| !line.trim().is_empty())
         {
             // What stands around several messages says nothing of any.
@@ -61,6 +66,8 @@ impl Hl7Reader {
             }
             if line.starts_with("MSH") {
                 has_any |= self.take_patient(message.as_ref(), take);
+                is_own.set(parts.is_none_or(|parts| parts.get(number) == Some(&true)));
+                number += 1;
                 message = match parse_msh(line) {
                     Ok((separators, segment)) => Some(Read::new(separators, segment)),
                     Err(error) => {
@@ -90,6 +97,7 @@ impl Hl7Reader {
         }
         has_any |= self.take_patient(message.as_ref(), take);
         if !has_any && !is_faulty {
+            is_own.set(true);
             take(Line::Nothing);
         }
     }
@@ -103,12 +111,17 @@ impl Hl7Reader {
     }
 }
 
-/// The text at a place of a record's first MSH, by which forms are told apart.
-pub(super) fn text_of_header(content: &[u8], path: &SourcePath) -> Option<String> {
+/// The MSH of each message of a record, by which forms are told apart.
+pub(super) fn headers(content: &[u8]) -> Vec<String> {
+    let Ok(text) = text_of(content) else { return Vec::new() };
+    let lines = text.split(['\r', '\n']).map(|line| line.trim_matches(FRAME));
+    lines.filter(|line| line.starts_with("MSH")).map(str::to_owned).collect()
+}
+
+/// The text at a place of an MSH.
+pub(super) fn text_of_header(header: &str, path: &SourcePath) -> Option<String> {
     let SourcePath::Fields(names) = path else { return None };
-    let text = text_of(content).ok()?;
-    let line = text.split(['\r', '\n']).map(|line| line.trim_matches(FRAME)).find(|line| line.starts_with("MSH"))?;
-    let (separators, segment) = parse_msh(line).ok()?;
+    let (separators, segment) = parse_msh(header).ok()?;
     Place::of(names, false).text(&Read::new(separators, segment)).map(Cow::into_owned)
 }
 
@@ -190,11 +203,16 @@ impl Place {
     }
 }
 
-/// The value of an observation. A structured number (SN) without a comparator, or with "=", and without a second one is its number.
+/// The value of an observation. A structured number (SN) without a comparator, or with "=", and without a second one is its number;
+/// a coded one (CWE, CE) is its code, or its text where it has none.
 fn value_of<'m>(segment: &Segment<'m>, field: &Field<'m>, separators: &Separators) -> &'m str {
     let raw = field.raw_value();
-    let is_structured = segment.field(2).is_some_and(|of| of.raw_value() == "SN");
+    let of_type = segment.field(2).map_or("", Field::raw_value);
+    let is_structured = of_type == "SN";
     let mut parts = raw.split(separators.component);
+    if matches!(of_type, "CWE" | "CE" | "CNE" | "CF") {
+        return parts.find(|part| !part.is_empty()).unwrap_or(raw);
+    }
     match (is_structured, parts.next(), parts.next(), parts.next()) {
         (true, Some("" | "="), Some(number), None | Some("")) => number,
         _ => raw,

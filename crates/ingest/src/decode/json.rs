@@ -321,7 +321,7 @@ impl<'a> Rewriting<'a> {
                 Cell::Text(text) => push_text(&mut self.written, &text),
                 Cell::Unreadable(reason) => {
                     self.written.push_str("null");
-                    self.note(value, reason);
+                    self.note(value, reason, false);
                 }
             },
         }
@@ -334,15 +334,19 @@ impl<'a> Rewriting<'a> {
             self.path.push(field.name());
             match field.data_type() {
                 DataType::Struct(inner) => self.note_inside(inner, value),
-                _ => self.note(value, format!("is {}, not an object with \"{}\" in it", value.kind(), field.name())),
+                _ => self.note(
+                    value,
+                    format!("is {}, not an object with \"{}\" in it", value.kind(), field.name()),
+                    true,
+                ),
             }
             self.path.pop();
         }
     }
 
-    fn note(&mut self, value: &Value<'_>, reason: String) {
+    fn note(&mut self, value: &Value<'_>, reason: String, is_in_its_stead: bool) {
         let path = self.path.iter().map(|name| (*name).to_owned()).collect();
-        let misread = Unreadable { row: self.row, text: value.sent().into_owned(), reason };
+        let misread = Unreadable { row: self.row, text: value.sent().into_owned(), reason, is_in_its_stead };
         self.misread.entry(path).or_default().push(misread);
     }
 }

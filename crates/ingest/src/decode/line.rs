@@ -8,6 +8,8 @@ pub(super) enum Line<'t> {
     Item(&'t dyn Fn(usize) -> Option<Cow<'t, str>>),
     /// Something that is no item, and why.
     Fault(String),
+    /// One that another form reads.
+    Other,
     /// Nothing of interest.
     Nothing,
 }

@@ -64,6 +64,7 @@ impl LineReader {
                         columns.iter_mut().enumerate().for_each(|(place, column)| column.append_option(text(place)));
                     }
                     Line::Fault(reason) => rejects.push((of, reason)),
+                    Line::Other => {}
                     Line::Nothing => {
                         ignored += 1;
                         return;
@@ -89,7 +90,7 @@ impl LineReader {
             };
             match &self.format {
                 LineFormat::Csv(csv) => csv.read(content, &mut take),
-                LineFormat::Hl7(hl7) => hl7.read(content, &mut take),
+                LineFormat::Hl7(hl7) => hl7.read(content, records.parts(record), &mut take),
                 LineFormat::Pattern(pattern) => pattern.read(content, &mut take),
             }
             if !has_told {

@@ -76,6 +76,8 @@ enum Forms {
     One(usize),
     /// Of each part; `None` where it is of none.
     Each(Vec<Option<usize>>),
+    /// There is nothing in it.
+    Nothing,
     None,
 }
 
@@ -228,7 +230,7 @@ impl Decoder {
             if self.forms.len() == 1 && self.forms[0].takes_all() { Forms::One(0) } else { self.forms_of(records, 0) };
         let form = match of {
             Forms::One(form) => Some(form),
-            Forms::Each(_) | Forms::None => None,
+            Forms::Each(_) | Forms::Nothing | Forms::None => None,
         };
         let (name, items) = match form.map(|form| &mut self.forms[form]) {
             Some(form) => (Some(form.name().to_owned()), form.places(records)),
@@ -252,6 +254,7 @@ impl Decoder {
         let takes = |form: &&FormDecoder| match form.takes(records, 0) {
             Taken::Whole(takes) => takes,
             Taken::Parts(parts) => parts.contains(&true),
+            Taken::Nothing => false,
         };
         self.forms.iter().filter(takes).map(FormDecoder::name).collect()
     }
@@ -259,6 +262,7 @@ impl Decoder {
     /// Of which form a record is or, of a list, each of its items.
     fn forms_of(&self, records: &RawRecords, record: usize) -> Forms {
         let mut parts: Option<Vec<Option<usize>>> = None;
+        let mut is_nothing = records.payload(record).is_none();
         for (index, form) in self.forms.iter().enumerate() {
             let open = parts.as_ref().is_none_or(|parts| parts.iter().any(Option::is_none));
             if !open {
@@ -266,6 +270,7 @@ impl Decoder {
             }
             match form.takes(records, record) {
                 Taken::Whole(false) => {}
+                Taken::Nothing => is_nothing = true,
                 Taken::Whole(true) => match &mut parts {
                     // What the forms before have left.
                     Some(parts) if parts.iter().any(Option::is_some) => {
@@ -282,7 +287,7 @@ impl Decoder {
                 }
             }
         }
-        let Some(parts) = parts else { return Forms::None };
+        let Some(parts) = parts else { return if is_nothing { Forms::Nothing } else { Forms::None } };
         let Some(first) = parts.iter().flatten().next().copied() else { return Forms::None };
         if parts.iter().all(|part| *part == Some(first)) { Forms::One(first) } else { Forms::Each(parts) }
     }
@@ -300,7 +305,7 @@ impl Decoder {
     /// What becomes of records of several forms, source by source, the first source first.
     fn decode_each_form(&mut self, records: &RawRecords) -> Vec<(usize, Decoded)> {
         let mut of_form: Vec<Vec<Own>> = self.forms.iter().map(|_| Vec::new()).collect();
-        let mut unknown = Vec::new();
+        let (mut unknown, mut nothing) = (Vec::new(), 0);
         for record in 0..records.len() {
             match self.forms_of(records, record) {
                 Forms::One(form) => of_form[form].push(Own { record, parts: None }),
@@ -313,6 +318,7 @@ impl Decoder {
                         unknown.push(self.of_no_form(records, RowOf { record, item: Item(item) }));
                     }
                 }
+                Forms::Nothing => nothing += 1,
                 Forms::None => unknown.push(self.of_no_form(records, RowOf { record, item: Item(0) })),
             }
         }
@@ -320,6 +326,7 @@ impl Decoder {
         for source in 0..self.frame.count() {
             let mut decoded = self.decode_source(source, &mut of_form, records);
             decoded.rejects.append(&mut unknown);
+            decoded.ignored += std::mem::take(&mut nothing);
             decoded.rejects.sort_by_key(|reject| reject.place);
             // One of a record has its bytes, whichever form it is of.
             decoded.rejects.dedup_by(|later, first| {

@@ -47,6 +47,8 @@ pub(crate) struct Unreadable {
     pub(super) text: String,
     /// What is said of it: `is not a valid number`.
     pub(super) reason: String,
+    /// Whether it stands where an object with the place in it should: the place is not there, and another may be.
+    pub(super) is_in_its_stead: bool,
 }
 
 /// Texts, one behind the other.

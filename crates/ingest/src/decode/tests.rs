@@ -410,6 +410,7 @@ proptest! {
 mod forms;
 mod fuzz;
 mod items;
+mod mixed;
 mod schemas;
 mod times;
 mod written;

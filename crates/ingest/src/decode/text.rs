@@ -21,8 +21,8 @@ pub(crate) fn quoted(text: &str) -> String {
 /// The truth that `text` writes, also as a number.
 pub(crate) fn truth(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" => Some(true),
-        "false" | "no" => Some(false),
+        "true" | "t" | "yes" | "y" | "on" => Some(true),
+        "false" | "f" | "no" | "n" | "off" => Some(false),
         _ => match Float64Type::parse(text) {
             Some(1.0) => Some(true),
             Some(0.0) => Some(false),

@@ -36,7 +36,14 @@ pub(super) fn read_as(text: &str, clock: Clock, written: &TimeWritten, fields: &
         }
         _ => 0,
     };
-    let micros = base(text, clock, written, fields.origin.as_deref())?.saturating_add(plus);
+    let micros = base(text, clock, written, fields.origin.as_deref()).map_err(|reason| match &written.formats[..] {
+        [_, ..] if reason == NOT_VALID => {
+            let formats: Vec<String> = written.formats.iter().map(|format| format!("\"{format}\"")).collect();
+            format!("is not a valid time, and not written as {}", formats.join(" or "))
+        }
+        _ => reason,
+    });
+    let micros = micros?.saturating_add(plus);
     match (written.most_off_stamp, clock.stamp) {
         _ if !KEPT.contains(&micros) => Err(NOT_VALID.to_owned()),
         (Some(most), Some(stamp)) if micros.saturating_sub(stamp).saturating_abs() > most => {
@@ -54,7 +61,14 @@ fn base(text: &str, clock: Clock, written: &TimeWritten, origin: Option<&str>) -
         let micros = micros_of(count, unit).ok_or_else(|| NOT_VALID.to_owned())?;
         let is_absolute = !has_origin || (unit == second && count >= ABSOLUTE);
         return match origin {
-            _ if is_absolute => Ok(micros),
+            _ if is_absolute => match of_another_unit(micros, clock.stamp) {
+                Some(meant) => Err(format!(
+                    "counts, in the column's unit, to {}; in another it is {}",
+                    shown(micros),
+                    shown(meant)
+                )),
+                None => Ok(micros),
+            },
             Some(origin) => {
                 let from = read(origin, clock);
                 let from = from.map_err(|reason| format!("counts from \"{origin}\", which {reason}"))?;
@@ -67,12 +81,14 @@ fn base(text: &str, clock: Clock, written: &TimeWritten, origin: Option<&str>) -
         };
     }
     for format in &written.formats {
-        if let Some(micros) = formatted(text, format, clock, written.year_pivot) {
+        // Four digits are wanted for a year, and two are read as one too: then another format may be meant.
+        if let Some(micros) = formatted(text, format, clock, written.year_pivot).filter(|micros| KEPT.contains(micros))
+        {
             return Ok(micros);
         }
     }
     if written.is_near_stamp
-        && let Some(time) = time_of_day(text)
+        && let Some(time) = time_of_day(text, &written.formats)
     {
         let stamp = clock
             .stamp
@@ -80,6 +96,19 @@ fn base(text: &str, clock: Clock, written: &TimeWritten, origin: Option<&str>) -
         return near(time, stamp, clock).ok_or_else(|| NOT_VALID.to_owned());
     }
     read(text, clock)
+}
+
+/// The time that a count tells in another unit, where that is about Kafka's stamp and this one far from it.
+fn of_another_unit(micros: i64, stamp: Option<i64>) -> Option<i64> {
+    const DAY: i64 = 86_400_000_000;
+    let stamp = stamp.filter(|stamp| *stamp > 0)?;
+    let off = |micros: i64| micros.saturating_sub(stamp).saturating_abs();
+    if off(micros) < 365 * DAY {
+        return None;
+    }
+    let scales = [1_000, 1_000_000, 1_000_000_000].into_iter();
+    let mut others = scales.flat_map(|scale: i64| [micros.checked_mul(scale), Some(micros / scale)]).flatten();
+    others.find(|other| off(*other) < 2 * DAY)
 }
 
 fn micros_of(count: f64, unit: TimeUnit) -> Option<i64> {
@@ -107,8 +136,10 @@ fn in_century<T: Datelike>(time: T, pivot: Option<i32>) -> Option<T> {
 }
 
 /// The time that `text` writes without a day.
-fn time_of_day(text: &str) -> Option<NaiveTime> {
-    ["%H:%M:%S%.f", "%H:%M", "%H%M%S"].iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())
+fn time_of_day(text: &str, formats: &[String]) -> Option<NaiveTime> {
+    let usual = ["%I:%M:%S %p", "%I:%M %p", "%H:%M:%S%.f", "%H:%M", "%H%M%S"];
+    let mut all = formats.iter().map(String::as_str).chain(usual);
+    all.find_map(|format| NaiveTime::parse_from_str(text, format).ok())
 }
 
 /// The time of day on the day that brings it nearest to Kafka's stamp.

@@ -86,6 +86,20 @@ fn years_of_two_digits_are_of_the_century_that_the_pivot_says() {
 }
 
 #[test]
+fn formats_are_tried_in_turn_and_units_that_cannot_be_meant_are_refused() {
+    let one = |column: &str, text: &str| times(column, "", &[&format!(r#""t":"{text}""#)]).remove(0);
+    let two = r#"from = "t", time_format = ["%d.%m.%Y %H:%M:%S", "%d.%m.%y %H:%M:%S"]"#;
+    assert_eq!(one(two, "01.01.26 00:00:05"), Ok(5_000_000));
+    assert!(one(two, "noon").is_err_and(|reason| reason.contains("not written as \"%d.%m.%Y %H:%M:%S\" or")));
+    // Seconds where the column says milliseconds, and the other way round.
+    let reason = one(r#"from = "t", count_in = "ms""#, "1767225601");
+    assert!(reason.is_err_and(|reason| reason.contains("to 1970-01-21T") && reason.contains("it is 2026-01-01T")));
+    assert!(one(r#"from = "t", count_in = "s""#, "1767225601000").is_err());
+    assert_eq!(one(r#"from = "t", day = "@stamp""#, "12:00:01 AM"), Ok(1_000_000));
+    assert_eq!(one(r#"from = "t", day = "@stamp", time_format = "%Hh%M""#, "00h01"), Ok(60_000_000));
+}
+
+#[test]
 fn the_stamp_counts_where_a_time_is_missing_illegible_or_too_far_off() {
     let columns = r#"
         patient_id = { type = "text" }
