@@ -296,7 +296,8 @@ pub(super) struct RawColumn {
     pub(super) part: Option<Spanned<i64>>,
     /// What stands before decimals: "," for 36,6. Without it, ".".
     pub(super) decimal: Option<Text>,
-    /// "number": what begins with a number is that number, as in "72 bpm"; a unit behind it is converted to the column's.
+    /// "number": what begins with a number is that number, as in "72 bpm"; a unit behind it is converted to the column's. "json", of
+    /// texts: an object or a list as the JSON in which it is written, for source.sql.
     pub(super) extract: Option<Text>,
     /// The unit that records use, where they do not say: "°F". Values are converted to `unit`.
     pub(super) unit_in: Option<Text>,

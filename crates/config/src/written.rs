@@ -18,6 +18,8 @@ pub struct Written {
     pub has_decimal_comma: bool,
     /// Whether the number is taken out of a text that begins with it: `72 bpm`.
     pub is_in_text: bool,
+    /// Whether an object or a list is taken as the JSON in which it is written.
+    pub is_json: bool,
     /// The unit, and how values become such of it.
     pub units: Units,
     /// What becomes of a number after that.
@@ -149,6 +151,7 @@ impl Written {
     pub fn is_plain(&self) -> bool {
         let is_taken_apart =
             self.part.is_some() || self.take.is_some() || self.has_decimal_comma || self.time != TimeWritten::default();
+        let is_taken_apart = is_taken_apart || self.is_json;
         self.null.is_empty() && self.valid_when.is_empty() && !is_taken_apart && !self.converts()
     }
 

@@ -50,8 +50,16 @@ impl Checker<'_> {
         self.refuse_names_of_ages(&all, &places);
         let key = self.column_index(&names, &all, key, ColumnType::Text)?;
         let event_time = self.column_index(&names, &all, event_time, ColumnType::Time)?;
-        all[key].required = true;
-        all[event_time].required = true;
+        for index in [key, event_time] {
+            all[index].required = true;
+            if all[index].from.is_empty() && all[index].named.is_empty() {
+                // Only `source.sql` gives a column that is read from nowhere, and it is not asked for records without these.
+                let message =
+                    format!("column \"{}\" is read from nowhere; leave \"from\" out or name a field", all[index].name);
+                let place = places.get(index).cloned().unwrap_or_default();
+                return self.refuse(place, message);
+            }
+        }
         Some(Columns::new(all, key, event_time))
     }
 
@@ -206,9 +214,8 @@ impl Checker<'_> {
         let is_declared = from.is_some();
         let from = from.map_or_else(|| vec![name.to_owned()], RawPlaces::into_list);
         let named = named.map(RawPlaces::into_list);
-        let nowhere = |is_empty: bool| is_empty.then(|| format!("column \"{name}\" is read from nowhere"));
-        if let Some(message) = nowhere(from.is_empty() || named.as_ref().is_some_and(Vec::is_empty)) {
-            return self.refuse(place, format!("{message}; leave \"from\" out or name a field"));
+        if named.as_ref().is_some_and(Vec::is_empty) {
+            return self.refuse(place, format!("column \"{name}\" is no vital; leave \"named\" out or name one"));
         }
         let Some(_) = long else {
             if named.is_some() {

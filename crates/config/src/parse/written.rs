@@ -36,10 +36,12 @@ impl Checker<'_> {
                 _ => Err(format!("\"{text}\" cannot stand before decimals; write \",\" or \".\"")),
             })?,
         };
-        let is_in_text = match raw.extract.take() {
+        let is_json = r#type == ColumnType::Text && raw.extract.as_ref().is_some_and(|what| what.get_ref() == "json");
+        let is_in_text = match raw.extract.take().filter(|_| !is_json) {
             None => false,
             Some(extract) => self.required(extract, |text| match text {
                 "number" => Ok(true),
+                "json" => Err(format!("\"json\" is for columns of type \"text\", and \"{name}\" is none")),
                 _ => Err(format!("\"{text}\" cannot be taken out of a text; write \"number\"")),
             })?,
         };
@@ -87,7 +89,7 @@ impl Checker<'_> {
         };
         let time = self.time(raw, name, r#type, place)?;
         let null = raw.null.take().map(RawWords::into_list).unwrap_or_default();
-        Some(Written { null, part, take, has_decimal_comma, is_in_text, units, scaled, valid_when, time })
+        Some(Written { null, part, take, has_decimal_comma, is_in_text, is_json, units, scaled, valid_when, time })
     }
 
     /// How times are written.

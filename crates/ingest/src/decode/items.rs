@@ -2,6 +2,8 @@
 //!
 //! An item is written as one flat JSON object: its own fields, and what was searched for in and around it under names of their own.
 
+use std::borrow::Cow;
+
 use wardwatch_config::{Scope, SourcePath};
 
 use super::scan::{self, Value};
@@ -97,7 +99,7 @@ impl<'a> Part<'a> {
 pub(super) fn text_of(root: &Node<'_>, path: &SourcePath) -> Option<String> {
     let finder = Finder::to(path)?;
     let found = finder.find(root);
-    let plain = |node: &&&Node<'_>| node.has_value() && !matches!(node.value, Value::List(_) | Value::Object(_));
+    let plain = |node: &&&Node<'_>| node.has_value() && node.is_plain();
     let best = found.iter().find(plain).or_else(|| found.iter().find(|node| node.has_value()));
     best.map(|node| node.value.sent().into_owned())
 }
@@ -245,15 +247,19 @@ impl<'l, 'n, 'a> Writer<'l, 'n, 'a> {
         }
         for (index, searched) in self.layout.searched().iter().enumerate() {
             let found = match searched.finder.scope {
-                Scope::Item => searched.best(&searched.finder.find(item)).map(|node| node.raw),
-                Scope::Record => self.of_record[index].map(|node| node.raw),
-                Scope::Enclosing => self.around.found[index].map(|node| node.raw),
+                Scope::Item => searched.best(&searched.finder.find(item)).map(|node| (node.raw, node.is_plain())),
+                Scope::Record => self.of_record[index].map(|node| (node.raw, node.is_plain())),
+                Scope::Enclosing => self.around.found[index].map(|node| (node.raw, node.is_plain())),
             };
+            let found = found.map(|(raw, is_plain)| match searched.is_json && !is_plain {
+                true => Cow::Owned(serde_json::Value::from(String::from_utf8_lossy(raw)).to_string().into_bytes()),
+                false => Cow::Borrowed(raw),
+            });
             // Neither of the two that read this minds a comma too many.
             self.text.extend_from_slice(b",\"");
             self.text.extend_from_slice(searched.name.as_bytes());
             self.text.extend_from_slice(b"\":");
-            self.text.extend_from_slice(found.unwrap_or(b"null"));
+            self.text.extend_from_slice(found.as_deref().unwrap_or(b"null"));
         }
         self.text.push(b'}');
         &self.text
@@ -282,8 +288,11 @@ impl Searched {
     /// Of several values the one that counts: the first with a name that is known, if names are searched for; else the first that
     /// is neither object nor list, else the first.
     fn best<'n, 'a>(&self, found: &[&'n Node<'a>]) -> Option<&'n Node<'a>> {
+        if self.is_json {
+            return found.iter().find(|node| node.has_value()).copied();
+        }
         let is_known = |node: &&&Node<'_>| self.known.iter().any(|known| *known == node.value.sent());
-        let is_plain = |node: &&&Node<'_>| node.has_value() && !matches!(node.value, Value::List(_) | Value::Object(_));
+        let is_plain = |node: &&&Node<'_>| node.has_value() && node.is_plain();
         let named = if self.known.is_empty() { None } else { found.iter().find(is_known) };
         let best = named.or_else(|| found.iter().find(is_plain));
         best.or_else(|| found.first().filter(|_| !self.is_outer)).copied()

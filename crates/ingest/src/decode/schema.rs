@@ -74,6 +74,8 @@ pub(super) struct Searched {
     pub(super) is_outer: bool,
     /// Whether a time is read from it.
     pub(super) is_time: bool,
+    /// Whether an object or a list there is taken as the JSON in which it is written.
+    pub(super) is_json: bool,
 }
 
 impl Searched {
@@ -128,6 +130,8 @@ impl Layout {
         read.extend(long.chain(conditions).flat_map(SourcePath::places).map(|path| (path, Leaf::text())));
         let long = Long::of(form);
         let outer = outer_of_others(read.iter().map(|(path, _)| *path));
+        let columns_of_json = || form.columns.all().iter().filter(|column| column.written.is_json);
+        let whole: BTreeSet<&SourcePath> = columns_of_json().flat_map(|column| &column.from).collect();
         let is_json = is_tree(form);
         let is_text = matches!(form.format, Format::Csv(_) | Format::Hl7v2 | Format::Text(_));
 
@@ -138,7 +142,7 @@ impl Layout {
             // What is no tree has no fields in fields, and its texts stay texts.
             let leaf = if is_text { Leaf { is_time: leaf.is_time, ..Leaf::text() } } else { leaf };
             let finder = match path {
-                SourcePath::Fields(fields) if is_json && !outer.contains(path) => {
+                SourcePath::Fields(fields) if is_json && !outer.contains(path) && !whole.contains(path) => {
                     needs_fields = true;
                     tree.insert(fields, leaf);
                     continue;
@@ -156,6 +160,7 @@ impl Layout {
                     known: is_name.map(|long| long.known.clone()).unwrap_or_default(),
                     is_outer: outer.contains(path),
                     is_time: false,
+                    is_json: whole.contains(path),
                 });
                 place
             });
@@ -240,7 +245,10 @@ pub(super) fn is_tree(form: &Form) -> bool {
     let is_field = |path: &SourcePath| matches!(path, SourcePath::Fields(_) | SourcePath::Beside(_));
     match form.format {
         Format::Json | Format::Protobuf { .. } => true,
-        Format::Avro(_) => !form.rows.is_empty() || !form.paths().all(is_field),
+        Format::Avro(_) => {
+            let takes_json = form.columns.all().iter().any(|column| column.written.is_json);
+            takes_json || !form.rows.is_empty() || !form.paths().all(is_field)
+        }
         Format::Csv(_) | Format::Hl7v2 | Format::Text(_) => false,
     }
 }

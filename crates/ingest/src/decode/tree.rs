@@ -39,6 +39,11 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Object(_))
     }
 
+    /// Whether it is neither an object nor a list.
+    pub(super) fn is_plain(&self) -> bool {
+        !matches!(self.value, Value::List(_) | Value::Object(_))
+    }
+
     /// Whether there is something: neither null nor an empty text.
     pub(super) fn has_value(&self) -> bool {
         match &self.value {

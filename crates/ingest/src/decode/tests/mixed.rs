@@ -148,3 +148,26 @@ fn words_of_switches_are_truths() {
     let truths: Vec<bool> = decoded.rows["on"].as_boolean().iter().map(Option::unwrap_or_default).collect();
     assert_eq!((truths, decoded.artefacts), (vec![true, false, true, false, true, false], Vec::new()));
 }
+
+#[test]
+fn a_text_column_takes_an_object_or_a_list_as_json_where_that_is_said() {
+    let columns = format!(
+        "{VITALS}\nbp = {{ type = \"text\", extract = \"json\" }}\nwhole = {{ type = \"text\", from = \"$\", extract = \"json\" }}\nlater = {{ type = \"float\", from = [] }}"
+    );
+    let at = r#""patient_id":"P1","event_time":"2026-01-01T00:00:00Z""#;
+    let payloads = [
+        format!(r#"{{{at},"bp":{{"sys": 120, "of":"\"é\""}}}}"#),
+        format!(r#"{{{at},"bp":[1, 2]}}"#),
+        format!(r#"{{{at},"bp":"plain"}}"#),
+        format!(r#"{{{at}}}"#),
+    ];
+    let decoded = decode_with("", &columns, &payloads.each_ref().map(String::as_str));
+    let texts = |name: &str| {
+        let texts = decoded.rows[name].as_string_view().iter();
+        texts.map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let expected = [Some(r#"{"sys": 120, "of":"\"é\""}"#), Some("[1, 2]"), Some("plain"), None];
+    assert_eq!(texts("bp"), expected.map(|text| text.map(str::to_owned)));
+    assert_eq!(texts("whole"), payloads.map(Some));
+    assert_eq!((decoded.artefacts, decoded.rows["later"].null_count()), (Vec::new(), 4));
+}
