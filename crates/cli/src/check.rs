@@ -10,7 +10,7 @@ use wardwatch_store::Store;
 
 use super::arguments::JobFile;
 use super::report::check_reports;
-use super::samples::{Samples, Seen};
+use super::samples::{Samples, Seen, of_schemas};
 use super::show;
 
 /// The arguments of `check`.
@@ -50,6 +50,7 @@ impl Check {
             }
         };
         let mut warnings = plan.warnings();
+        warnings.extend(of_schemas(&plan.job));
         warnings.extend(self.of_samples(&plan)?);
         if self.json {
             println!("{}", show::json(&[], &warnings));

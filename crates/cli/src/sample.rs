@@ -53,7 +53,9 @@ impl Sample {
                     format!("partition {topic}{}, offset {}", record.partition, record.line)
                 }
             };
-            show(&job, &place, record, &found);
+            for (index, found) in found.iter().enumerate() {
+                show(&job, &place, if index == 0 { Shown::Record(record) } else { Shown::Before }, found);
+            }
             seen.note(&job, record, &found, &samples.forms_that_take(record));
         }
         println!("{}", seen.summary(records.len()));
@@ -65,15 +67,24 @@ impl Sample {
     }
 }
 
-fn show(job: &Job, place: &str, record: &FileRecord, found: &Found) {
+/// Whether a record itself is shown.
+#[derive(Clone, Copy)]
+enum Shown<'r> {
+    Record(&'r FileRecord),
+    /// It was, with what became of others of its items.
+    Before,
+}
+
+fn show(job: &Job, place: &str, shown: Shown<'_>, found: &Found) {
     let rows = &found.decoded.rows;
     let form = job.source.forms.iter().find(|form| Some(&form.name) == found.form.as_ref());
     let source = form.map_or(0, |form| form.source);
     let of_form = found.form.as_deref().filter(|name| !name.is_empty()).map(|name| format!(", form \"{name}\""));
     println!("{place}{}: {}", of_form.unwrap_or_default(), outcome(found));
-    match &record.payload {
-        None => println!("  no value"),
-        Some(bytes) => {
+    match shown {
+        Shown::Before => {}
+        Shown::Record(FileRecord { payload: None, .. }) => println!("  no value"),
+        Shown::Record(FileRecord { payload: Some(bytes), .. }) => {
             let text = String::from_utf8_lossy(bytes);
             let text: String = text.chars().map(|c| if c.is_control() { '␤' } else { c }).collect();
             match text.char_indices().nth(SHOWN) {
@@ -104,7 +115,12 @@ fn show(job: &Job, place: &str, record: &FileRecord, found: &Found) {
         println!("    {}", in_words(&said.request));
     }
     for Artefact { column, text, reason, place, .. } in &found.decoded.artefacts {
-        println!("    {column} of item {} is left empty: \"{text}\" {reason}", place.item.0);
+        let row = found.members.iter().position(|members| members.contains(&place.item));
+        let what = match row.and_then(|row| value(rows, column, row)) {
+            Some(_) => "has another place's value",
+            None => "is left empty",
+        };
+        println!("    {column} of item {} {what}: \"{text}\" {reason}", place.item.0);
     }
     for Reject { reason, place, .. } in &found.decoded.rejects {
         println!("  rejected, item {}: {reason}", place.item.0);

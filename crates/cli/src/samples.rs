@@ -8,7 +8,7 @@ use anyhow::bail;
 use serde_json::Value;
 
 use wardwatch_config::{Form, Format, Job, SourcePath, Subject};
-use wardwatch_ingest::decode::{Decoder, Found, RawRecords};
+use wardwatch_ingest::decode::{Decoder, Found, Lacking, RawRecords, lacking};
 use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, Warning};
 use wardwatch_model::terms::Offset;
 use wardwatch_model::topics::Topics;
@@ -21,8 +21,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const UNSEEN: &str = "unseen-place";
 
 /// All warnings of samples.
-pub(super) const OF_SAMPLES: [&str; 7] =
-    [UNSEEN, "unseen-form", "two-forms", "always-empty", "path-into-list", "rejected", "no-rows"];
+pub(super) const OF_SAMPLES: [&str; 8] =
+    [UNSEEN, LACKING, "unseen-form", "two-forms", "always-empty", "path-into-list", "rejected", "no-rows"];
+
+/// The warning that a schema has no field for a column.
+const LACKING: &str = "not-in-schema";
+
+/// What schemas in files lack of what the job reads, which needs no sample.
+pub(super) fn of_schemas(job: &Job) -> Vec<Warning> {
+    let lacking = lacking(&job.source).into_iter();
+    placed(
+        job,
+        lacking.map(|Lacking { source, column, message }| Noted {
+            name: LACKING,
+            about: About::Column(source, column),
+            message,
+        }),
+    )
+}
 
 /// Reads sample records as the job does.
 pub(super) struct Samples<'j> {
@@ -62,14 +78,14 @@ impl<'j> Samples<'j> {
         Ok(newest_records(self.job, count, self.decoder.headers(), PATIENCE)?)
     }
 
-    /// What becomes of a record.
-    pub(super) fn explain(&mut self, record: &FileRecord) -> Found {
+    /// What becomes of a record, form by form.
+    pub(super) fn explain(&mut self, record: &FileRecord) -> Vec<Found> {
         let one = self.raw(record);
         self.decoder.explain(&one)
     }
 
-    /// The forms whose conditions it meets.
-    pub(super) fn forms_that_take(&self, record: &FileRecord) -> Vec<&str> {
+    /// The forms whose conditions it meets, or each part of it.
+    pub(super) fn forms_that_take(&self, record: &FileRecord) -> Vec<Vec<&str>> {
         self.decoder.forms_that_take(&self.raw(record))
     }
 
@@ -122,7 +138,20 @@ enum About {
 }
 
 impl Seen {
-    pub(super) fn note(&mut self, job: &Job, record: &FileRecord, found: &Found, forms: &[&str]) {
+    /// `forms`: those whose conditions each part of the record meets.
+    pub(super) fn note(&mut self, job: &Job, record: &FileRecord, found: &[Found], forms: &[Vec<&str>]) {
+        found.iter().for_each(|found| self.note_one(job, record, found));
+        // A last form without conditions takes what the others leave: that is what it is for.
+        let has_conditions =
+            |name: &&&str| job.source.forms.iter().any(|form| form.name == **name && !form.when.is_empty());
+        for of_part in forms {
+            let Some((first, others)) = of_part.split_first() else { continue };
+            let pairs = others.iter().filter(has_conditions).map(|other| ((*first).to_owned(), (*other).to_owned()));
+            self.both.extend(pairs);
+        }
+    }
+
+    fn note_one(&mut self, job: &Job, record: &FileRecord, found: &Found) {
         self.forms.extend(found.form.clone());
         let form = job.source.forms.iter().find(|form| found.form.as_deref().is_none_or(|name| form.name == name));
         if let Some(form) = form.filter(|form| form.subject == Subject::Encounters) {
@@ -144,13 +173,6 @@ impl Seen {
         let with_value = with_value.map(|(field, _)| (source, field.name().clone()));
         self.columns.extend(with_value);
         self.note_counts(source, found);
-        if let [first, others @ ..] = forms {
-            // A last form without conditions takes what the others leave: that is what it is for.
-            let has_conditions =
-                |name: &&&str| job.source.forms.iter().any(|form| form.name == **name && !form.when.is_empty());
-            let pairs = others.iter().filter(has_conditions).map(|other| ((*first).to_owned(), (*other).to_owned()));
-            self.both.extend(pairs);
-        }
         if let (Some(form), Some(payload)) = (form, &record.payload) {
             let found = into_lists(form, payload).into_iter();
             self.into_lists.extend(found.map(|(column, list)| ((source, column), list)));
@@ -295,28 +317,28 @@ impl Seen {
 
     /// The same, each with its place in the job file.
     pub(super) fn warnings(&self, job: &Job) -> Vec<Warning> {
-        let text = std::fs::read_to_string(&job.file).unwrap_or_default();
-        let warning = |noted: Noted| {
-            let offset = match &noted.about {
-                About::All => None,
-                About::Column(source, column) => {
-                    offset_of(of_source(&text, *source), "columns", |line| is_key(line, column))
-                        .map(|offset| offset + text.len() - of_source(&text, *source).len())
-                }
-                About::Form(form) => {
-                    offset_of(&text, "form", |line| is_key(line, "name") && line.contains(&format!("\"{form}\"")))
-                        .or_else(|| {
-                            offset_of(&text, "form", |line| is_key(line, "use") && line.contains(form.as_str()))
-                        })
-                }
-            };
-            Warning {
-                diagnostic: Diagnostic::at(&job.file, &text, offset.unwrap_or(0), noted.message),
-                name: noted.name,
+        placed(job, self.findings(job).into_iter())
+    }
+}
+
+/// What is noted, with its place in the job file.
+fn placed(job: &Job, noted: impl Iterator<Item = Noted>) -> Vec<Warning> {
+    let text = std::fs::read_to_string(&job.file).unwrap_or_default();
+    let warning = |noted: Noted| {
+        let offset = match &noted.about {
+            About::All => None,
+            About::Column(source, column) => {
+                offset_of(of_source(&text, *source), "columns", |line| is_key(line, column))
+                    .map(|offset| offset + text.len() - of_source(&text, *source).len())
+            }
+            About::Form(form) => {
+                offset_of(&text, "form", |line| is_key(line, "name") && line.contains(&format!("\"{form}\"")))
+                    .or_else(|| offset_of(&text, "form", |line| is_key(line, "use") && line.contains(form.as_str())))
             }
         };
-        self.findings(job).into_iter().map(warning).collect()
-    }
+        Warning { diagnostic: Diagnostic::at(&job.file, &text, offset.unwrap_or(0), noted.message), name: noted.name }
+    };
+    noted.map(warning).collect()
 }
 
 /// The text from where the source at this place begins.

@@ -16,6 +16,7 @@ mod hl7;
 mod items;
 mod join;
 mod json;
+mod lacking;
 mod line;
 mod lines;
 mod number;
@@ -53,6 +54,7 @@ use reshape::Reshaper;
 
 pub use decoded::{Decoded, EncounterRecord, Found, FoundItem, places};
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
+pub use lacking::{Lacking, lacking};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use reshape::{Reshape, Reshaped, Reshaping};
 pub use schema::frame_schema;
@@ -224,14 +226,46 @@ impl Decoder {
         }
     }
 
-    /// What becomes of one record, and where each of its values stood; `records` has no other.
-    pub fn explain(&mut self, records: &RawRecords) -> Found {
+    /// What becomes of one record, form by form where its items are of several, and where each of its values stood; `records` has no
+    /// other.
+    pub fn explain(&mut self, records: &RawRecords) -> Vec<Found> {
         let of =
             if self.forms.len() == 1 && self.forms[0].takes_all() { Forms::One(0) } else { self.forms_of(records, 0) };
-        let form = match of {
-            Forms::One(form) => Some(form),
-            Forms::Each(_) | Forms::Nothing | Forms::None => None,
-        };
+        match of {
+            Forms::One(form) => vec![self.explain_of(records, Some(form))],
+            Forms::Each(parts) if self.reshaper.is_none() => self.explain_each(records, &parts),
+            Forms::Each(_) | Forms::Nothing | Forms::None => vec![self.explain_of(records, None)],
+        }
+    }
+
+    fn explain_each(&mut self, records: &RawRecords, parts: &[Option<usize>]) -> Vec<Found> {
+        let mut all = Vec::new();
+        for index in parts.iter().flatten().copied().collect::<BTreeSet<usize>>() {
+            let form = &mut self.forms[index];
+            let mut own = RawRecords::default();
+            own.push_from(records, 0, self.headers.len());
+            own.take_parts(Some(parts.iter().map(|of| *of == Some(index)).collect()));
+            let items = form.places(&own);
+            let FormRows { mut decoded, of, members } = form.decode(&own);
+            let mut members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
+            if form.subject() == Subject::Encounters {
+                decoded.encounters = encounters::encounters(&decoded.rows, form.topics());
+                decoded.rows = RecordBatch::new_empty(Arc::clone(self.frame.schema_of(form.source())));
+                members.clear();
+            }
+            all.push(Found { form: Some(form.name().to_owned()), items, members, decoded });
+        }
+        let others = (0..).zip(parts).filter(|(_, form)| form.is_none());
+        let rejects = others.map(|(item, _)| self.of_no_form(records, RowOf { record: 0, item: Item(item) }));
+        let rejects: Vec<Reject> = rejects.collect();
+        if !rejects.is_empty() {
+            let decoded = Decoded { rejects, ..Decoded::of_rows(RecordBatch::new_empty(Arc::clone(self.schema()))) };
+            all.push(Found { form: None, items: Vec::new(), members: Vec::new(), decoded });
+        }
+        all
+    }
+
+    fn explain_of(&mut self, records: &RawRecords, form: Option<usize>) -> Found {
         let (name, items) = match form.map(|form| &mut self.forms[form]) {
             Some(form) => (Some(form.name().to_owned()), form.places(records)),
             None => (None, Vec::new()),
@@ -248,15 +282,19 @@ impl Decoder {
         Found { form: name, items, members, decoded }
     }
 
-    /// The forms whose conditions a record meets, or some item of it, though the first counts; `records` has no other.
+    /// The forms whose conditions a record meets, or each part of it, though the first counts; `records` has no other.
     #[must_use]
-    pub fn forms_that_take(&self, records: &RawRecords) -> Vec<&str> {
-        let takes = |form: &&FormDecoder| match form.takes(records, 0) {
-            Taken::Whole(takes) => takes,
-            Taken::Parts(parts) => parts.contains(&true),
+    pub fn forms_that_take(&self, records: &RawRecords) -> Vec<Vec<&str>> {
+        let taken: Vec<(&str, Taken)> = self.forms.iter().map(|form| (form.name(), form.takes(records, 0))).collect();
+        let parts = taken.iter().map(|(_, taken)| if let Taken::Parts(parts) = taken { parts.len() } else { 1 });
+        let takes = |taken: &Taken, part: usize| match taken {
+            Taken::Whole(takes) => *takes,
+            Taken::Parts(parts) => parts.get(part) == Some(&true),
             Taken::Nothing => false,
         };
-        self.forms.iter().filter(takes).map(FormDecoder::name).collect()
+        (0..parts.max().unwrap_or(0))
+            .map(|part| taken.iter().filter(|(_, taken)| takes(taken, part)).map(|(name, _)| *name).collect())
+            .collect()
     }
 
     /// Of which form a record is or, of a list, each of its items.

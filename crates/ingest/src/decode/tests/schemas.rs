@@ -293,3 +293,39 @@ fn a_time_that_means_nothing_and_a_field_of_several_types_cost_nobody_else() {
         assert_eq!(decoded.rejects.iter().map(|reject| reject.place.offset.0).collect::<Vec<_>>(), [1, 4, 5]);
     }
 }
+
+#[test]
+fn what_a_schema_in_a_file_lacks_of_what_columns_read_is_known_before_a_record_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let avro = LATER.replace(
+        r#"{"name":"patient_id""#,
+        r#"{"name":"obs","type":{"type":"array","items":"double"}},{"name":"patient_id""#,
+    );
+    let proto = "syntax = \"proto3\"; message V { string patient_id = 1; int64 event_time = 2; Inner inner = 3; repeated Inner obs = 4; }
+        message Inner { double spo2 = 1; }";
+    let told = |name: &str, schema: &str, columns: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, schema).expect("written");
+        let format = if name.ends_with("avsc") { "avro" } else { "protobuf" };
+        let text = format!(
+            "[source]\nbrokers = \"b\"\ntopic = \"v\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\nformat = \"{format}\"\nschema = \"{name}\"\n\
+             [source.columns]\npatient_id = {{ type = \"text\" }}\nevent_time = {{ type = \"time\" }}\n{columns}\n[store]\nurl = \"sqlite://x.db\"\n[sql]\ndir = \".\"\n"
+        );
+        let job = folder.path().join("job.toml");
+        std::fs::write(&job, text).expect("written");
+        let found = lacking(&wardwatch_config::load(&job).expect("a valid job").source);
+        found.into_iter().map(|lacking| (lacking.column, lacking.message)).collect::<Vec<_>>()
+    };
+    let columns = "a = { type = \"float\", from = [\"spo2\", \"oximetry.spo2\"] }\nb = { type = \"float\", from = \"oximetry.spo3\" }\n\
+                   c = { type = \"float\", from = \"obs.v\" }\nd = { type = \"float\", from = \"heart_rat\" }\ne = { type = \"float\", from = \"@header.e\" }";
+    let found = told("v.avsc", &avro, columns);
+    assert_eq!(found.iter().map(|(column, _)| column.as_str()).collect::<Vec<_>>(), ["b", "c", "d"], "{found:?}");
+    assert!(found[0].1.contains("has no field \"spo3\" there; did you mean \"spo2\"?"), "{found:?}");
+    assert!(found[1].1.contains("has a list at \"obs\""), "{found:?}");
+    let found = told(
+        "v.proto",
+        proto,
+        "a = { type = \"float\", from = \"inner.spo2\" }\nb = { type = \"float\", from = \"inner.spo3\" }\nc = { type = \"float\", from = \"obs.spo2\" }",
+    );
+    assert_eq!(found.iter().map(|(column, _)| column.as_str()).collect::<Vec<_>>(), ["b", "c"], "{found:?}");
+}
