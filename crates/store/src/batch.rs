@@ -17,7 +17,7 @@ use super::encounters::{AttachedLater, EncounterAnswer};
 use super::reference::ReferenceChange;
 use super::rejected::ReplayAnswer;
 use super::snapshot::Snapshot;
-use super::table_rows::{Pending, TableFault, TableRows};
+use super::table_rows::{TableFault, TableRows};
 
 /// Everything that a micro-batch leaves in the store.
 #[derive(Debug)]
@@ -106,15 +106,6 @@ pub struct Failed {
     pub error: String,
     /// Whether its windows count the batch's rows all the same.
     pub counted: bool,
-}
-
-/// What a commit left, beside what it was given.
-#[derive(Debug, Default)]
-pub struct CommitOutcome {
-    /// What waits for each table of the batch.
-    pub pending: BTreeMap<String, Pending>,
-    /// How many rows no table takes.
-    pub bad_rows: usize,
 }
 
 /// How a query fares.

@@ -8,11 +8,12 @@ use wardwatch_model::topics::Topics;
 
 use super::Value;
 use super::bad_rows::BadRowsOfBatch;
-use super::batch::{Commit, CommitOutcome};
+use super::batch::Commit;
 use super::connection::Store;
 use super::database::BEGIN;
 use super::error::{StoreError, fenced};
 use super::insert::{Duplicates, batch_value, insert_own, insert_system};
+use super::outcome::CommitOutcome;
 use super::own::OwnRow;
 use super::quote::quoted;
 use super::row::Row;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use wardwatch_config::StoreUrl;
 use wardwatch_model::terms::BatchId;
 
-use super::batch::CommitOutcome;
 use super::database::Database;
 use super::error::StoreError;
 #[cfg(feature = "mysql")]
 use super::mysql::MySql;
+use super::outcome::CommitOutcome;
 use super::row::OddRows;
 #[cfg(feature = "sqlite")]
 use super::sqlite::Sqlite;

@@ -30,6 +30,7 @@ mod mysql;
 #[cfg(feature = "mysql")]
 mod mysql_errors;
 mod outbox;
+mod outcome;
 mod own;
 mod pending;
 mod quote;
@@ -52,8 +53,9 @@ mod users;
 mod value;
 mod watermarks;
 
-pub use crate::batch::{Commit, CommitOutcome, Edited, Failed, QueryState};
+pub use crate::batch::{Commit, Edited, Failed, QueryState};
 pub use crate::column::Kind as ColumnKind;
+pub use crate::outcome::CommitOutcome;
 pub use crate::table_rows::{Incomplete, Pending, TableFault, TableRows, Way};
 pub use alerting::{Alerting, EpisodesLike, PatientEpisode};
 pub use cost::QueryCost;
