@@ -79,7 +79,7 @@ MUTATIONS = {
 OF_THE_STORE = {
     "a batch that the store does not take is left out": (
         "crates/pipeline/src/commit.rs",
-        "                    stall.wait(trouble)?;\n                    // The batch is tried whole.",
+        "                    stall.wait(trouble)?;\n                    // The batch is tried whole,",
         "                    stall.wait(trouble)?;\n                    return Ok(None);",
     ),
     "rows that their table does not take are given up": (
