@@ -90,7 +90,11 @@ fn killed_connections_are_made_again_and_nothing_is_lost_or_doubled() {
         topic.flush();
         let mut connection = database.connect();
         let mine: Vec<u64> = connection
-            .query("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+            .query(
+                // The list of processes has the statements of all, and bytes among them that it cannot show.
+                "SELECT processlist_id FROM performance_schema.threads \
+                 WHERE processlist_db = DATABASE() AND processlist_id <> CONNECTION_ID()",
+            )
             .unwrap();
         for id in mine {
             let _ = connection.query_drop(format!("KILL {id}"));

@@ -267,8 +267,10 @@ impl LiveWard {
             Disturbance::RefuseOwn => self.refuse("batch_ranges", pause),
             Disturbance::Connections => {
                 let name = self.database.url.rsplit('/').next().unwrap();
-                let own = "id <> CONNECTION_ID()";
-                let ids = format!("SELECT id FROM information_schema.processlist WHERE db = '{name}' AND {own}");
+                let ids = format!(
+                    "SELECT processlist_id FROM performance_schema.threads \
+                     WHERE processlist_db = '{name}' AND processlist_id <> CONNECTION_ID()"
+                );
                 for id in self.database.rows(&ids) {
                     let _ = self.database.connect().query_drop(format!("KILL CONNECTION {id}"));
                 }

@@ -68,9 +68,21 @@ impl List {
             return Ok(());
         }
         let topics = store.topics(&job.source.topics)?;
-        let rejects = store.reject_rows(&topics, self.last)?;
+        let mut rejects = store.reject_rows(&topics, self.last)?;
+        // What has been read again is no work any more.
+        let states = store.replay_states(&topics)?;
+        let all = rejects.len();
+        let is_row = |reject: &RejectRow| {
+            let state = reject.place(&topics).and_then(|place| states.get(&place));
+            matches!(state, Some(ReplayState::Rows(..)))
+        };
+        rejects.retain(|reject| !is_row(reject));
+        let again = match all - rejects.len() {
+            0 => String::new(),
+            again => format!("{again} more were read again since, and are rows"),
+        };
         if rejects.is_empty() {
-            println!("no rejects");
+            println!("no rejects{}{again}", if again.is_empty() { "" } else { "; " });
             return Ok(());
         }
         let mut kinds: BTreeMap<String, Vec<&RejectRow>> = BTreeMap::new();
@@ -85,6 +97,9 @@ impl List {
             vec![rejects.len().to_string(), place_of(newest, &topics), newest.batch.to_string(), newest.reason.clone()]
         };
         print!("{}", aligned(&["count", "newest", "batch", "reason"], kinds.iter().map(row)));
+        if !again.is_empty() {
+            println!("{again}");
+        }
         println!("\n`wardwatch rejects show {} {}` shows one", self.file.job.display(), place_of(&rejects[0], &topics));
         Ok(())
     }

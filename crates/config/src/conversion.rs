@@ -8,7 +8,7 @@ use ucum::{Analysis, UcumError};
 use wardwatch_model::diagnostic::nearest;
 
 /// Usual names that UCUM does not know, or by which it means something else, with its own; large and small letters are the same.
-const USUAL: [(&str, &str); 91] = [
+const USUAL: [(&str, &str); 92] = [
     // ISO/IEEE 11073-10101, table A.6: the codes and reference identifiers of units that stand in OBX-6.
     ("262688", "%"),
     ("mdc_dim_percent", "%"),
@@ -54,6 +54,7 @@ const USUAL: [(&str, &str); 91] = [
     ("rpm", "/min"),
     ("brpm", "/min"),
     ("beats/min", "/min"),
+    ("count/min", "/min"),
     ("beats/minute", "/min"),
     ("breaths/min", "/min"),
     ("breaths/minute", "/min"),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
 
-use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest, unknown};
+use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest};
 
 use super::checker::{Checker, not_empty, table_name};
 use super::raw::{RawJob, RawReports, RawSql, RawTrigger};
@@ -185,7 +185,14 @@ impl Checker<'_> {
 }
 
 fn time_zone(text: &str) -> Result<Tz, String> {
-    text.parse().map_err(|_| unknown("time zone", text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())))
+    let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    // A city is called by what stands before it, too.
+    let of_city = || names().find(|name| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(text)));
+    let near = || of_city().or_else(|| nearest(text, names()));
+    text.parse().map_err(|_| match near() {
+        Some(near) => format!("unknown time zone \"{text}\"; did you mean \"{near}\"?"),
+        None => format!("unknown time zone \"{text}\"; write one of the tz database: \"Europe/Berlin\", \"America/New_York\", \"UTC\""),
+    })
 }
 
 fn store_url(text: &str) -> Result<StoreUrl, String> {

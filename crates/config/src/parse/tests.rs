@@ -240,6 +240,17 @@ fn topics_that_are_written_wrongly_are_named_with_their_line() {
 }
 
 #[test]
+fn a_time_zone_is_known_by_its_city_and_no_list_of_all_is_told() {
+    for (zone, meant) in
+        [("berlin", "did you mean \"Europe/Berlin\"?"), ("Mars", "\"Europe/Berlin\", \"America/New_York\"")]
+    {
+        let source = format!("[source]\ntime_zone = \"{zone}\"");
+        let told = read(&SMALLEST.replacen("[source]", &source, 1)).expect_err(zone).join("\n");
+        assert!(told.contains(meant) && told.len() < 300, "{told}");
+    }
+}
+
+#[test]
 fn settings_of_what_values_mean_are_checked() {
     for (column, fault) in [
         (r#"t = { type = "float", unit_in = "°F" }"#, "the column's own unit, which is missing: unit = \"°C\""),

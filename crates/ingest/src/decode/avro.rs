@@ -110,6 +110,9 @@ impl AvroReader {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(free) => free.insert(OfSchema::new(OF_FILE, &schema)?),
                 };
+                if content.starts_with(b"Obj\x01") && decoder.decode_one(content).is_err() {
+                    return Err("it is a file of Avro (it begins with \"Obj\"), and a record is one datum".to_owned());
+                }
                 // With a registry's prefix or without: what is not a datum as it is may be one behind it.
                 match id_and_rest(content).filter(|_| decoder.decode_one(content).is_err()) {
                     Some((_, rest)) if decoder.decode_one(rest).is_ok() => Ok((OF_FILE, rest)),
