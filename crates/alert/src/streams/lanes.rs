@@ -548,7 +548,9 @@ impl Lanes {
         let keeps_pace =
             |lane: &Lane| delay.saturating_sub(lane.delay).abs() <= LEAST_SPAN && lane.keeps_pace(at, stamped);
         let is_other_clock = |lane: &Lane| self.first.is_none_or(|first| !first.agrees(lane.delay));
-        self.others.iter().any(|lane| lane.is_certain && at > lane.newest && keeps_pace(lane) && is_other_clock(lane))
+        // What had been kept and was sent in one go tells of no clock.
+        let is_paced = |lane: &Lane| lane.is_certain && (lane.paced > 0 || lane.samples == 1) && at > lane.newest;
+        self.others.iter().any(|lane| is_paced(lane) && keeps_pace(lane) && is_other_clock(lane))
     }
 
     /// How far the clock of a lane lies behind stamps, in microseconds, where that is known.
