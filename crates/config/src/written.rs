@@ -49,6 +49,15 @@ pub struct TimeWritten {
     pub most_off_stamp: Option<i64>,
 }
 
+impl TimeWritten {
+    /// Whether a format of chrono's has years of two digits.
+    #[must_use]
+    pub fn has_short_year(format: &str) -> bool {
+        use chrono::format::{Item, Numeric, StrftimeItems};
+        StrftimeItems::new(format).any(|item| matches!(item, Item::Numeric(Numeric::YearMod100, _)))
+    }
+}
+
 /// What a number that is a time counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeUnit {

@@ -168,7 +168,7 @@ impl Checker<'_> {
     /// From which two-digit year on years are of the last century.
     fn year_pivot(&mut self, raw: &mut RawColumn, formats: &[String]) -> Option<Option<i32>> {
         let Some(pivot) = raw.year_pivot.take() else { return Some(None) };
-        let has_short_year = formats.iter().any(|format| has_short_year(format));
+        let has_short_year = formats.iter().any(|format| TimeWritten::has_short_year(format));
         if !has_short_year {
             let message = "year_pivot is for years of two digits; write one as %y: time_format = \"%d.%m.%y %H:%M\"";
             return self.refuse(pivot.span(), message.to_owned());
@@ -303,10 +303,4 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-/// Whether a format of chrono's has years of two digits.
-fn has_short_year(format: &str) -> bool {
-    use chrono::format::{Item, Numeric, StrftimeItems};
-    StrftimeItems::new(format).any(|item| matches!(item, Item::Numeric(Numeric::YearMod100, _)))
 }

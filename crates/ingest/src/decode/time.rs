@@ -121,6 +121,7 @@ fn micros_of(count: f64, unit: TimeUnit) -> Option<i64> {
 /// The time that `text` writes in a format of chrono's. `pivot`: the first year of two digits that is of 1900, in formats that
 /// have such.
 fn formatted(text: &str, format: &str, clock: Clock, pivot: Option<i32>) -> Option<i64> {
+    let pivot = pivot.filter(|_| TimeWritten::has_short_year(format));
     if let Ok(instant) = DateTime::parse_from_str(text, format) {
         return in_century(instant, pivot).map(|instant| instant.timestamp_micros());
     }

@@ -82,6 +82,9 @@ fn years_of_two_digits_are_of_the_century_that_the_pivot_says() {
     assert_eq!(found(", year_pivot = 27", "01.01.26 00:00"), Ok(0));
     assert_eq!(found(", year_pivot = 27", "01.01.27 00:00"), Ok(-36_160));
     assert_eq!(found(", year_pivot = 80", "01.01.70 00:00"), Ok(16_071));
+    // A year of four digits is that one, whatever the pivot.
+    let both = r#"from = "t", time_format = ["%d.%m.%Y %H:%M", "%d.%m.%y %H:%M"], year_pivot = 20"#;
+    assert_eq!(times(both, "", &[r#""t":"01.01.2026 00:00""#]), [Ok(0)]);
     assert!(found(", year_pivot = 0", "29.02.00 00:00").is_err_and(|reason| reason.contains("is not a valid time")));
 }
 
