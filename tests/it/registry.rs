@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::fixtures::{Database, READINGS, TestJob, Topic, kafka, mysql_url, repository, told};
+use crate::fixtures::{Database, READINGS, TestJob, Topic, kafka, mysql_url, repository, told, wardwatch};
 use crate::services::OwnService;
 
 /// Has confluent-kafka's client produce readings of these seconds.
@@ -24,6 +24,18 @@ fn produce(registry: &str, topic: &str, form: &str, version: u32, patient: &str,
         }
     }
     panic!("the registry does not answer");
+}
+
+/// `new` writes a job file that reads the topic, by the fields of its schemas.
+fn is_known_from_its_schemas(topic: &str, registry: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut new = wardwatch();
+    new.arg("new").arg(folder.path().join("ward.toml")).args(["--from-topic", topic, "--registry", registry]);
+    let output = new.env("KAFKA_BROKERS", kafka()).output().unwrap();
+    let told = told(&output);
+    assert!(output.status.success() && told.contains("read by it: 45 records: 45 rows, 0 rejected"), "{told}");
+    let written = std::fs::read_to_string(folder.path().join("ward.toml")).unwrap();
+    assert!(written.contains("heart_rate = { type = \"float\", from = \"heart_rate\""), "{written}");
 }
 
 const COLUMNS: &str = r#"
@@ -65,6 +77,7 @@ fn schemas_of_a_real_registry_change_while_the_job_runs_in_every_format() {
             "{form}"
         );
         assert_eq!(database.rows("SELECT COUNT(*) FROM rejects"), ["0"], "{form}");
+        is_known_from_its_schemas(&topic.name, &registry.address);
     }
     // What the registry does not know any more is a reject, and nothing else is lost.
     let (topic, database) = (Topic::create(1), Database::create(&mysql_url()));

@@ -1,15 +1,25 @@
 //! `wardwatch new`: a first job file from samples of a topic. What it guesses, it marks; `sample` and `check` tell the rest.
 
-use std::collections::BTreeMap;
+mod contents;
+mod guess;
+mod leaves;
+mod vitals;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::Value as Json;
 
 use wardwatch_config::Job;
-use wardwatch_pipeline::{newest_records, records_of_file};
+use wardwatch_ingest::decode::places_of;
+use wardwatch_ingest::schemas::{Schema, SchemaId, Schemas, id_and_rest};
+use wardwatch_pipeline::{FileRecord, newest_records, records_of_file};
+
+use super::samples::{Samples, Seen};
+use contents::{Contents, Written};
+use guess::Guess;
 
 /// How long Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,92 +44,59 @@ pub(super) struct New {
     /// A file of records to look at in place of the topic's
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// The schema registry (with Confluent's API) whose ids the records begin with
+    #[arg(long, value_name = "URL", env = "SCHEMA_REGISTRY_URL")]
+    registry: Option<String>,
     /// Look at so many records
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     last: usize,
 }
 
-/// A vital as records call it: column, unit, plausible range, and names without signs and capitals.
-struct Vital {
-    column: &'static str,
-    unit: &'static str,
-    plausible: [u16; 2],
-    names: &'static [&'static str],
-}
-
-/// The vitals that are known by name. The ranges are those of the shipped job.
-const VITALS: [Vital; 7] = [
-    Vital {
-        column: "heart_rate",
-        unit: "/min",
-        plausible: [10, 300],
-        names: &["heartrate", "hr", "bpm", "heartratebpm"],
-    },
-    Vital {
-        column: "respiratory_rate",
-        unit: "/min",
-        plausible: [2, 80],
-        names: &["respiratoryrate", "resprate", "rr", "respiration", "respirationrate", "breathingrate", "resp"],
-    },
-    Vital {
-        column: "spo2",
-        unit: "%",
-        plausible: [50, 100],
-        names: &["spo2", "oxygensaturation", "o2sat", "sao2", "saturation", "oxygen", "bloodoxygen"],
-    },
-    Vital {
-        column: "systolic_bp",
-        unit: "mmHg",
-        plausible: [40, 300],
-        names: &["systolicbp", "systolic", "sbp", "sysbp", "sys", "bphigh", "nibpsys", "bloodpressuresystolic"],
-    },
-    Vital {
-        column: "diastolic_bp",
-        unit: "mmHg",
-        plausible: [20, 200],
-        names: &["diastolicbp", "diastolic", "dbp", "diabp", "dia", "bplow", "nibpdia", "bloodpressurediastolic"],
-    },
-    Vital {
-        column: "temperature",
-        unit: "°C",
-        plausible: [25, 45],
-        names: &["temperature", "temp", "bodytemp", "bodytemperature", "tempc"],
-    },
-    Vital { column: "pulse", unit: "/min", plausible: [10, 300], names: &["pulse", "pulserate", "pr"] },
-];
-
-const PATIENTS: [&str; 8] = ["patientid", "patient", "subjectid", "mrn", "pid", "userid", "id", "deviceid"];
-const TIMES: [&str; 11] = [
+const PATIENTS: [&str; 10] =
+    ["patientid", "patient", "subjectid", "subject", "mrn", "pid", "personid", "userid", "id", "deviceid"];
+const TIMES: [&str; 15] = [
     "eventtime",
     "timestamp",
     "measuredat",
     "recordedat",
+    "observedat",
+    "effectivetime",
     "time",
     "datetime",
     "ts",
     "charttime",
     "date",
     "createdat",
+    "eventts",
+    "epoch",
     "at",
 ];
-const NAMES: [&str; 9] =
-    ["name", "metric", "observationid", "parameter", "vital", "code", "measurement", "type", "kind"];
+const DEVICES: [&str; 7] = ["deviceid", "device", "monitorid", "monitor", "sensorid", "deviceserial", "serialnumber"];
+
+/// What is known of samples: how they are written, and what they seem to say.
+#[derive(Debug, Default)]
+struct Found {
+    guess: Guess,
+    unwrap: Vec<String>,
+    /// The lines of `[source]` that say in which format they are.
+    format: String,
+}
 
 impl New {
     pub(super) fn run(self) -> anyhow::Result<()> {
         if self.job.exists() {
             bail!("\"{}\" is there already; `wardwatch sample` shows what it makes of the topic", self.job.display());
         }
-        let job = self.any_job()?;
+        let any = self.any_job()?;
         let records = match &self.input {
-            Some(file) => records_of_file(&job, file, 0).with_context(|| format!("\"{}\"", file.display()))?,
-            None => newest_records(&job, self.last, &[], PATIENCE)?,
+            Some(file) => records_of_file(&any, file, 0).with_context(|| format!("\"{}\"", file.display()))?,
+            None => newest_records(&any, self.last, &[], PATIENCE)?,
         };
         let payloads: Vec<&[u8]> = records.iter().filter_map(|record| record.payload.as_deref()).collect();
         if payloads.is_empty() {
             bail!("the topic \"{}\" has no records to look at; give some with --input FILE", self.topic());
         }
-        let found = Found::of(&payloads);
+        let found = self.find(&payloads)?;
         let folder = self.job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let table = folder.join("sql/tables/readings.sql");
         if let Some(folder) = table.parent() {
@@ -127,15 +104,17 @@ impl New {
         }
         std::fs::write(&self.job, self.text(&found)).with_context(|| format!("\"{}\"", self.job.display()))?;
         if !table.exists() {
-            std::fs::write(&table, found.readings()).with_context(|| format!("\"{}\"", table.display()))?;
+            std::fs::write(&table, readings(&found.guess)).with_context(|| format!("\"{}\"", table.display()))?;
         }
-        println!("{} records looked at: {}", payloads.len(), found.told());
+        println!("{} records looked at: {}", payloads.len(), found.guess.told());
         println!("wrote {} and {}; what is guessed is marked", self.job.display(), table.display());
-        if found.form.is_none() && found.vitals.is_empty() {
+        if found.guess.knows_nothing() {
             println!(
                 "no vital is known by its name here: say in [source.columns] where each stands and, in [source], how records are \
                  written (format, unwrap, rows); docs/forms.md has all of it"
             );
+        } else {
+            println!("read by it: {}", self.tried(&records)?);
         }
         println!("next: wardwatch sample {0}, wardwatch check {0}, wardwatch run {0}", self.job.display());
         Ok(())
@@ -148,16 +127,82 @@ impl New {
     /// A job that reads the topic, whatever is in it.
     fn any_job(&self) -> anyhow::Result<Job> {
         let text = format!(
-            "[source]\nbrokers = {:?}\ntopic = {:?}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n\
+            "[source]\nbrokers = {}\ntopic = {}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n\
              [source.columns]\npatient_id = {{ type = \"text\" }}\nevent_time = {{ type = \"time\" }}\n\
              [store]\nurl = \"sqlite://none.db\"\n[sql]\ndir = \".\"\n",
-            self.brokers,
-            self.topic()
+            quoted(&self.brokers),
+            quoted(self.topic())
         );
         Ok(wardwatch_config::parse(Path::new("new.toml"), &text, &|_| None)?)
     }
 
+    /// Errors: the records need a registry that nobody has named, that does not answer, or that does not know them.
+    fn find(&self, payloads: &[&[u8]]) -> anyhow::Result<Found> {
+        let of_registry = payloads.iter().filter_map(|payload| id_and_rest(payload));
+        let by_id: BTreeMap<SchemaId, &[u8]> =
+            of_registry.filter(|(_, rest)| !matches!(rest.trim_ascii_start(), [b'{' | b'[', ..])).collect();
+        if !by_id.is_empty() {
+            return self.find_schemas(&by_id);
+        }
+        let contents = Contents::of(payloads);
+        let guess = Guess::of(&contents);
+        let format = match &contents.format {
+            // The forms that come with wardwatch say theirs.
+            Written::Json | Written::Hl7v2 => String::new(),
+            Written::Csv { delimiter, header } => {
+                let names = header.as_ref().map(|names| {
+                    let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+                    format!("header = [{}]", names.join(", "))
+                });
+                let delimiter = (*delimiter != ',').then(|| format!("delimiter = {}", quoted(&delimiter.to_string())));
+                let settings: Vec<String> = names.into_iter().chain(delimiter).collect();
+                let settings = (!settings.is_empty()).then(|| format!("csv = {{ {} }}\n", settings.join(", ")));
+                format!("format = \"csv\"\n{}", settings.unwrap_or_default())
+            }
+        };
+        Ok(Found { guess, unwrap: contents.unwrap, format })
+    }
+
+    /// What the registry's schemas tell of the records: of each, one is given without its id.
+    fn find_schemas(&self, by_id: &BTreeMap<SchemaId, &[u8]>) -> anyhow::Result<Found> {
+        let Some(url) = &self.registry else {
+            let ids: Vec<String> = by_id.keys().map(|id| id.0.to_string()).collect();
+            bail!(
+                "the records begin with ids of a schema registry ({}): say where it is, --registry http://HOST:8081",
+                ids.join(", ")
+            );
+        };
+        let schemas = Schemas::of_registry(url);
+        let (mut format, mut places) = ("json", BTreeSet::new());
+        for (id, rest) in by_id {
+            schemas.look_up(*id)?;
+            let schema = match schemas.get(*id) {
+                Some(Ok(schema)) => schema,
+                Some(Err(reason)) => bail!("{reason}"),
+                None => bail!("the schema registry at {url} has no schema {}", id.0),
+            };
+            format = match &*schema {
+                Schema::Avro(_) => "avro",
+                Schema::Protobuf(_) => "protobuf",
+                Schema::Json => continue,
+            };
+            places.extend(places_of(&schema, rest));
+        }
+        let guess = Guess::of_places(&Vec::from_iter(places));
+        // A password stays in the environment.
+        let url =
+            if url.contains('@') { "${SCHEMA_REGISTRY_URL}" } else { &format!("${{SCHEMA_REGISTRY_URL:-{url}}}") };
+        let format = format!(
+            "format = \"{format}\"
+registry = {}
+",
+            quoted(url)
+        );
+        Ok(Found { guess, format, ..Found::default() })
+    }
+
     fn text(&self, found: &Found) -> String {
+        let Found { guess, unwrap, format } = found;
         let name: String = self
             .job
             .file_stem()
@@ -166,18 +211,20 @@ impl New {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
             .collect();
+        let brokers = quoted(&format!("${{KAFKA_BROKERS:-{}}}", self.brokers));
+        let topic = quoted(self.topic());
         let mut text = format!(
             "# Written by `wardwatch new` from samples of the topic; what it has guessed is marked. docs/forms.md tells what may be said here.\n\
-             name = \"{name}\"\n\n[source]\nbrokers = \"${{KAFKA_BROKERS:-{}}}\"\ntopic = {:?}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n",
-            self.brokers,
-            self.topic()
+             name = \"{name}\"\n\n[source]\nbrokers = {brokers}\ntopic = {topic}\nkey = \"patient_id\"\nevent_time = \"event_time\"\n"
         );
-        if let Some(long) = &found.long {
-            let _ = writeln!(text, "long = {{ name = {:?}, value = {:?} }}  # guessed", long.0, long.1);
+        text.push_str(format);
+        if !unwrap.is_empty() {
+            let _ = writeln!(text, "unwrap = [{}]  # guessed", unwrap.join(", "));
         }
+        text.push_str(&guess.of_source());
         text.push_str("\n[source.columns]\n");
-        text.push_str(&found.columns());
-        if let Some(form) = found.form {
+        text.push_str(&guess.of_columns());
+        if let Some(form) = guess.form {
             let _ = write!(text, "\n[[source.form]]\nuse = \"{form}\"\n");
         }
         let _ = write!(
@@ -186,244 +233,207 @@ impl New {
         );
         text
     }
-}
 
-/// What samples seem to be.
-#[derive(Debug, Default)]
-struct Found {
-    /// The named form, if it is one.
-    form: Option<&'static str>,
-    patient: Option<String>,
-    time: Option<String>,
-    /// The places of name and value, where each record has one vital.
-    long: Option<(String, String)>,
-    /// The place or name of each vital, by its column.
-    vitals: BTreeMap<&'static str, String>,
-    /// What is not known, with an example.
-    others: BTreeMap<String, String>,
-}
-
-impl Found {
-    fn of(payloads: &[&[u8]]) -> Self {
-        let mut found = Self::default();
-        if payloads.iter().any(|payload| payload.trim_ascii_start().starts_with(b"MSH")) {
-            found.form = Some("hl7v2-oru");
-            return found;
+    /// What becomes of the samples by the job file that was written.
+    fn tried(&self, records: &[FileRecord]) -> anyhow::Result<String> {
+        let job = wardwatch_config::load(&self.job)?;
+        let mut samples = Samples::of(&job)?;
+        let mut seen = Seen::default();
+        // A file of lines with their names above is one record.
+        let of_file = self.input.as_deref().map(|file| samples.of_file(file, None)).transpose()?;
+        let records = of_file.as_deref().unwrap_or(records);
+        for record in records {
+            let found = samples.explain(record);
+            seen.note(&job, record, &found, &[]);
         }
-        let mut objects = Vec::new();
-        for payload in payloads {
-            for value in serde_json::Deserializer::from_slice(payload).into_iter::<Json>().map_while(Result::ok) {
-                match value {
-                    Json::Array(items) => objects.extend(items),
-                    other => objects.push(other),
-                }
-            }
-        }
-        objects.retain(Json::is_object);
-        let has = |name: &str| objects.iter().any(|object| object.get(name).is_some());
-        found.form = match () {
-            () if has("resourceType") => Some("fhir-observation"),
-            () if has("bn") || (has("n") && (has("v") || has("vs"))) => Some("senml"),
-            () if has("header") && has("body") => Some("open-mhealth"),
-            () => None,
-        };
-        if found.form.is_some() {
-            return found;
-        }
-        let mut leaves: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        objects.iter().for_each(|object| note_leaves(object, "", &mut leaves));
-        found.patient = best(&leaves, &PATIENTS);
-        found.time = best(&leaves, &TIMES);
-        found.long = long(&leaves);
-        if let Some((name, _)) = &found.long {
-            for called in leaves.get(name).into_iter().flatten() {
-                match vital(called) {
-                    Some(vital) => drop(found.vitals.insert(vital.column, called.clone())),
-                    None => drop(found.others.insert(called.clone(), String::new())),
-                }
-            }
-            return found;
-        }
-        for (path, values) in &leaves {
-            let last = path.rsplit('.').next().unwrap_or(path);
-            // `hr.value` is called by what it is in.
-            let called = if normal(last) == "value" { path.rsplit('.').nth(1).unwrap_or(last) } else { last };
-            match vital(called) {
-                Some(vital) if !found.vitals.contains_key(vital.column) => {
-                    found.vitals.insert(vital.column, path.clone());
-                }
-                _ if found.patient.as_ref() == Some(path) || found.time.as_ref() == Some(path) => {}
-                _ => drop(found.others.insert(path.clone(), values.first().cloned().unwrap_or_default())),
-            }
-        }
-        found
-    }
-
-    fn told(&self) -> String {
-        match (self.form, &self.long) {
-            (Some(form), _) => format!("they are of the form \"{form}\""),
-            (None, Some((name, _))) => format!("one vital each, named by \"{name}\"; {} known", self.vitals.len()),
-            (None, None) => format!("{} vitals are known by name", self.vitals.len()),
-        }
-    }
-
-    fn columns(&self) -> String {
-        let mut text = String::new();
-        match (self.form, &self.patient, &self.time) {
-            (Some(_), ..) => text.push_str("patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\n"),
-            (None, patient, time) => {
-                let patient = patient.as_deref().unwrap_or("@key");
-                let time = time.as_deref().unwrap_or("@stamp");
-                let guess =
-                    if self.patient.is_some() { "guessed" } else { "guessed, for no field looks like the patient" };
-                let _ = writeln!(text, "patient_id = {{ type = \"text\", from = {patient:?} }}  # {guess}");
-                let _ = writeln!(text, "event_time = {{ type = \"time\", from = {time:?} }}  # guessed");
-            }
-        }
-        for vital in &VITALS {
-            let place = self.vitals.get(vital.column);
-            let (unit, [low, high], column) = (vital.unit, vital.plausible, vital.column);
-            let range = format!("unit = \"{unit}\", plausible = [{low}, {high}]");
-            let _ = match (self.form, place) {
-                (Some(_), _) => writeln!(text, "{column} = {{ type = \"float\", {range} }}"),
-                (None, Some(place)) => {
-                    let from = if self.long.is_some() { "named" } else { "from" };
-                    writeln!(
-                        text,
-                        "{column} = {{ type = \"float\", {from} = {place:?}, {range} }}  # unit and range guessed"
-                    )
-                }
-                (None, None) => Ok(()),
-            };
-        }
-        for (place, example) in self.others.iter().take(30) {
-            let example: String = example.chars().take(40).collect();
-            let _ = writeln!(
-                text,
-                "# not read: {place:?}{}",
-                if example.is_empty() { String::new() } else { format!(", such as {example:?}") }
-            );
-        }
-        text
-    }
-
-    /// The table with a row per reading.
-    fn readings(&self) -> String {
-        let columns = VITALS.iter().map(|vital| vital.column);
-        let columns: Vec<&str> =
-            columns.filter(|column| self.form.is_some() || self.vitals.contains_key(column)).collect();
-        let columns: String = columns.iter().map(|column| format!(",\n    {column}")).collect();
-        format!(
-            "-- Every reading as it came.\n\
-             -- @key: patient_id, event_time, source_partition, source_offset, source_item\n\
-             SELECT\n    patient_id,\n    event_time,\n    _partition AS source_partition,\n    _offset AS source_offset,\n    \
-             _item AS source_item{columns}\nFROM vitals\n"
-        )
+        let first = seen.reason().map(|reason| format!(" (the first: {reason})")).unwrap_or_default();
+        Ok(format!("{}{first}", seen.summary(records.len())))
     }
 }
 
-/// A name without signs and capitals.
-fn normal(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+/// The table with a row per reading.
+fn readings(guess: &Guess) -> String {
+    let columns: String = guess.value_columns().iter().map(|column| format!(",\n    {column}")).collect();
+    format!(
+        "-- Every reading as it came.\n\
+         -- @key: patient_id, event_time, source_partition, source_offset, source_item\n\
+         SELECT\n    patient_id,\n    event_time,\n    _partition AS source_partition,\n    _offset AS source_offset,\n    \
+         _item AS source_item{columns}\nFROM vitals\n"
+    )
 }
 
-fn vital(name: &str) -> Option<&'static Vital> {
-    let name = normal(name);
-    VITALS.iter().find(|vital| vital.names.contains(&name.as_str()))
-}
-
-/// The texts and numbers of an object by their paths, a few of each.
-fn note_leaves(value: &Json, path: &str, leaves: &mut BTreeMap<String, Vec<String>>) {
-    match value {
-        Json::Object(fields) => {
-            for (name, inner) in fields {
-                let name = if name.contains(['.', '[', '"']) {
-                    format!("\"{}\"", name.replace('"', "\\\""))
-                } else {
-                    name.clone()
-                };
-                let inside = if path.is_empty() { name } else { format!("{path}.{name}") };
-                note_leaves(inner, &inside, leaves);
-            }
-        }
-        Json::Array(_) | Json::Null => {}
-        leaf => {
-            let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
-            let known = leaves.entry(path.to_owned()).or_default();
-            if known.len() < 200 && !known.contains(&text) {
-                known.push(text);
-            }
-        }
-    }
-}
-
-/// The path whose last name comes first among `names`; of several, the shortest.
-fn best(leaves: &BTreeMap<String, Vec<String>>, names: &[&str]) -> Option<String> {
-    let rank = |path: &String| {
-        let last = normal(path.rsplit('.').next().unwrap_or(path));
-        names.iter().position(|name| *name == last).map(|rank| (rank, path.len()))
-    };
-    leaves.keys().filter_map(|path| Some((rank(path)?, path))).min().map(|(_, path)| path.clone())
-}
-
-/// Where name and value of a vital stand, if each record has one.
-fn long(leaves: &BTreeMap<String, Vec<String>>) -> Option<(String, String)> {
-    let is_name = |path: &&String| {
-        let last = normal(path.rsplit('.').next().unwrap_or(path));
-        let values = &leaves[*path];
-        NAMES.contains(&last.as_str()) && values.iter().filter(|value| vital(value).is_some()).count() >= 1
-    };
-    let name = leaves.keys().find(is_name)?;
-    let is_value = |path: &&String| {
-        let last = normal(path.rsplit('.').next().unwrap_or(path));
-        matches!(last.as_str(), "value" | "val" | "v" | "result" | "reading")
-    };
-    Some((name.clone(), leaves.keys().find(is_value)?.clone()))
+/// A text of TOML, in quotes. JSON writes it alike.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(payload: &str, lines: &[&str]) {
+    fn check(payloads: &[&str], lines: &[&str]) -> String {
         let new = New {
             job: "ward.toml".into(),
             from_topic: Some("t".into()),
             brokers: "b:9092".into(),
             input: None,
+            registry: None,
             last: 1,
         };
-        let found = Found::of(&[payload.as_bytes()]);
+        let payloads: Vec<&[u8]> = payloads.iter().map(|payload| payload.as_bytes()).collect();
+        let found = new.find(&payloads).unwrap();
         let text = new.text(&found).replace("dir = \"sql\"", "dir = \".\"");
         for line in lines {
             assert!(text.contains(line), "{line}\n{text}");
         }
         let job = wardwatch_config::parse(Path::new("ward.toml"), &text, &|_| None);
         assert!(job.is_ok(), "{:?}\n{text}", job.err());
+        text
     }
 
     #[test]
     fn what_is_written_is_a_job_that_reads_what_was_seen() {
         check(
-            r#"{"patient":{"id":"P1"},"ts":1767225600,"vitals":{"HR":80,"SpO2":{"value":97},"a.b":1}}"#,
+            &[r#"{"patient":{"id":"P1"},"ts":1767225600,"vitals":{"HR":80,"SpO2":{"value":97},"a.b":1}}"#],
             &[
                 "from = \"patient.id\" }",
                 "from = \"ts\" }",
                 "heart_rate = { type = \"float\", from = \"vitals.HR\", unit = \"/min\"",
                 "spo2 = { type = \"float\", from = \"vitals.SpO2.value\"",
-                "# not read: \"vitals.\\\"a.b\\\"\"",
+                "# not read: \"vitals.\\\"a.b\\\"\", such as \"1\"",
             ],
         );
         check(
-            r#"[{"mrn":"1","time":"2026-01-01T00:00:00Z","metric":"Heart Rate","value":80},{"mrn":"1","time":"x","metric":"ST","value":1}]"#,
+            &[
+                r#"[{"mrn":"1","time":"2026-01-01T00:00:00Z","metric":"Heart Rate","value":80},{"mrn":"1","time":"x","metric":"ST","value":1}]"#,
+            ],
             &[
                 "long = { name = \"metric\", value = \"value\" }",
                 "heart_rate = { type = \"float\", named = \"Heart Rate\"",
                 "# not read: \"ST\"",
             ],
         );
-        check("MSH|^~\\&|", &["use = \"hl7v2-oru\"", "temperature = { type = \"float\""]);
-        check(r#"{"resourceType":"Bundle"}"#, &["use = \"fhir-observation\""]);
-        check(r#"{"x":1}"#, &["from = \"@key\" }", "from = \"@stamp\" }"]);
+        check(&["MSH|^~\\&|"], &["use = \"hl7v2-oru\"", "temperature = { type = \"float\""]);
+        check(&[r#"{"resourceType":"Bundle"}"#], &["use = \"fhir-observation\""]);
+        check(&[r#"{"x":1}"#], &["from = \"@key\" }", "from = \"@stamp\" }"]);
+    }
+
+    #[test]
+    fn units_and_spellings_are_seen() {
+        check(
+            &[
+                r#"{"patient_id":"1","device_id":"M1","time":"13/01/2026 10:00","temp":"98.6","unit":"F","hr":"72 bpm","bp":"118/76","spo2":"--"}"#,
+                r#"{"patient_id":"1","device_id":"M1","time":"13/01/2026 10:01","temp":"99,1","unit":"F","hr":-999,"bp":"120/80","spo2":"97"}"#,
+            ],
+            &[
+                "device = \"device_id\"",
+                "time_format = \"%d/%m/%Y %H:%M\"",
+                "from = \"temp\", decimal = \",\", unit = \"°C\", plausible = [32, 44], unit_from = \"unit\"",
+                "from = \"hr\", extract = \"number\", null = [-999]",
+                "systolic_bp = { type = \"float\", from = \"bp\", split = \"/\", part = 1, extract = \"number\"",
+                "diastolic_bp = { type = \"float\", from = \"bp\", split = \"/\", part = 2",
+                "from = \"spo2\", null = [\"--\"]",
+            ],
+        );
+        check(
+            &[
+                r#"{"patient_id":"1","date":"2026-01-01","time":"10:00:00","temperature":101.2,"spo2":0.97,"avpu":"Alert"}"#,
+            ],
+            &[
+                "from = \"{date} {time}\"",
+                "unit_in = \"°F\"",
+                "unit_in = \"1\"",
+                "consciousness = { type = \"text\", from = \"avpu\"",
+            ],
+        );
+        // One unit beside two vitals is of the one that can have it.
+        let both = check(
+            &[r#"{"patient_id":"1","ts":1,"hr":80,"spo2":97,"unit":"%"}"#],
+            &["spo2 = { type = \"float\", from = \"spo2\", unit = \"%\", plausible = [50, 100], unit_from = \"unit\""],
+        );
+        assert_eq!(both.matches("unit_from").count(), 1, "{both}");
+    }
+
+    #[test]
+    fn a_vital_may_stand_at_several_places() {
+        check(
+            &[
+                r#"{"patient_id":"P1","ts":1767225600,"heart_rate":72}"#,
+                r#"{"patient_id":"P1","ts":1767225601,"heart_rate":{"value":73,"unit":"beats/min"}}"#,
+                r#"{"patient_id":"P1","patient":"","ts":1767225602,"temp_c":36.6,"temp_f":98.6}"#,
+            ],
+            &[
+                "patient_id = { type = \"text\", from = \"patient_id\" }",
+                "heart_rate = { type = \"float\", from = [\"heart_rate\", \"heart_rate.value\"], unit = \"/min\", plausible = [10, 300], unit_from = \"heart_rate.unit\"",
+                "temperature = { type = \"float\", from = \"temp_c\", unit = \"°C\"",
+                "# not read: \"temp_f\"",
+            ],
+        );
+        // An empty field names no patient; the device does, while nothing else can.
+        check(
+            &[r#"{"device_id":"D1","patient-id":"","ts":1767225600,"hr":72}"#],
+            &["patient_id = { type = \"text\", from = \"device_id\" }"],
+        );
+    }
+
+    #[test]
+    fn lists_within_records_are_rows() {
+        check(
+            &[
+                r#"{"patient_id":"P1","data":{"metrics":[{"name":"heart_rate","units":"count/min","data":[{"date":"2026-01-01 11:00:00 +0100","Avg":65}]}]}}"#,
+            ],
+            &[
+                "rows = \"$.data.metrics[*].data[*]\"",
+                "long = { name = \"^.name\", value = \"Avg\" }",
+                "patient_id = { type = \"text\", from = \"^.patient_id\" }",
+                "event_time = { type = \"time\", from = \"date\" }",
+                "unit_from = \"^.units\"",
+            ],
+        );
+        check(
+            &[r#"{"patient_id":"P1","samples":[{"t":1,"time":"2026-01-01T10:00:00Z","hr":80}],"note":"x"}"#],
+            &["rows = \"$.samples[*]\"", "from = \"hr\"", "from = \"^.patient_id\""],
+        );
+    }
+
+    #[test]
+    fn what_is_wrapped_is_unwrapped() {
+        let row = r#"{"patient_id":"P1","ts":1767225600,"hr":80}"#;
+        let event = format!(r#"{{"specversion":"1.0","id":"1","source":"s","type":"t","data":{row}}}"#);
+        check(&[&event, row], &["unwrap = [\"cloudevents\"]", "from = \"hr\""]);
+        let change = format!(r#"{{"before":null,"after":{row},"op":"c"}}"#);
+        check(&[&change], &["unwrap = [\"debezium\"]"]);
+        let text = serde_json::Value::from(row).to_string();
+        check(
+            &[&text, &format!(r#"{{"device":"x","payload":{text}}}"#)],
+            &["unwrap = [{ field = \"payload\" }, \"json-text\"]"],
+        );
+        check(
+            &["eyJwYXRpZW50X2lkIjoiUDEiLCJ0cyI6MTc2NzIyNTYwMCwiaHIiOjgwfQ=="],
+            &["unwrap = [\"base64\"]", "from = \"hr\""],
+        );
+    }
+
+    #[test]
+    fn lines_are_read_by_their_names() {
+        check(
+            &["id;zeit;time;hr\n1;x;2026-01-01T10:00:00Z;80\n"],
+            &["format = \"csv\"\ncsv = { delimiter = \";\" }", "from = \"hr\""],
+        );
+        check(&["id,time,hr", "1,2026-01-01T10:00:00Z,80"], &["csv = { header = [\"id\", \"time\", \"hr\"] }"]);
+    }
+
+    #[test]
+    fn a_registry_that_is_needed_is_asked_for() {
+        let new = New {
+            job: "w.toml".into(),
+            from_topic: None,
+            brokers: String::new(),
+            input: None,
+            registry: None,
+            last: 1,
+        };
+        let told = new.find(&[b"\0\0\0\0\x07\x04P1"]).unwrap_err().to_string();
+        assert!(told.contains("--registry"), "{told}");
     }
 }

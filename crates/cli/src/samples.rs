@@ -199,6 +199,11 @@ impl Seen {
         )
     }
 
+    /// Why the first of the rejects is one.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// What of the job no sample has.
     pub(super) fn findings(&self, job: &Job) -> Vec<Noted> {
         // Of a source of which there is no sample, nothing is known.

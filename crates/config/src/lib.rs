@@ -18,6 +18,7 @@ mod raw;
 mod spanned;
 mod topics;
 mod units;
+mod wording;
 mod written;
 
 pub use alerts::{AlertSpec, EscalationStep, Outlet, OutletKind, TEMPLATE_NAMES, When};
@@ -36,4 +37,5 @@ pub use path::{KafkaField, Scope, Search, SourcePath, Step, Way};
 pub use pattern::Pattern;
 pub use raw::schema;
 pub use topics::TopicSelection;
+pub use wording::toml_fault;
 pub use written::{Condition, FieldTest, Part, TimeUnit, TimeWritten, Units, Written};

@@ -15,6 +15,7 @@ use wardwatch_model::diagnostic::{Diagnostic, Diagnostics, nearest};
 use super::checker::{Checker, not_empty, table_name};
 use super::raw::{RawJob, RawReports, RawSql, RawTrigger};
 use super::units::{Zero, bytes, duration};
+use super::wording::toml_fault;
 use super::{Job, Outlet, OutletKind, ReportSpec, SourceSpec, SqlSpec, StoreUrl, Trigger};
 
 /// Reads and validates the job file at `path`; `${NAME}` comes from the process's environment.
@@ -54,7 +55,7 @@ fn not_found(path: &Path) -> String {
 pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Job, Diagnostics> {
     let mut checker = Checker { file: path, text, environment, errors: Vec::new() };
     let raw: RawJob = toml::from_str(text).map_err(|error| {
-        let place = error.span().unwrap_or(0..0);
+        let (place, worded) = toml_fault(text, &error);
         let line = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
         let is_topic = text[line..].trim_start().strip_prefix("topic").is_some_and(|rest| rest.trim_start().starts_with('='));
         let message = match error.message() {
@@ -64,7 +65,7 @@ pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<Strin
             message if text[line..].starts_with("[sources") && message.contains("expected a sequence") => {
                 "several sources are a list: write [[sources]]".to_owned()
             }
-            message => with_nearest_key(message),
+            _ => worded,
         };
         checker.refuse::<()>(place, message);
         Diagnostics(std::mem::take(&mut checker.errors))
@@ -76,20 +77,6 @@ pub fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<Strin
     match job {
         Some(job) if checker.errors.is_empty() => Ok(job),
         _ => Err(Diagnostics(checker.errors)),
-    }
-}
-
-/// serde lists all valid keys after an unknown one; this puts the nearest in front.
-fn with_nearest_key(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let suggestion = match quoted.next() {
-        Some(wrong) if message.starts_with("unknown field") => nearest(wrong, quoted),
-        _ => None,
-    };
-    let message = message.replace('`', "\"").replace("unknown field", "unknown key");
-    match suggestion {
-        Some(near) => format!("{message}; did you mean \"{near}\"?"),
-        None => message,
     }
 }
 

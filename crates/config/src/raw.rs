@@ -432,7 +432,7 @@ impl RawColumn {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a place is a text, and several a list of them: \"hr\", or [\"hr\", \"vitals.hr\"]")]
 pub(super) enum RawPlaces {
     One(String),
     Several(Vec<String>),
@@ -488,7 +488,7 @@ impl RawWords {
 
 /// A text, a number or a truth.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a text, a number, or true or false")]
 pub(super) enum RawScalar {
     Truth(bool),
     Whole(i64),

@@ -260,7 +260,7 @@ fn a_spec_is_read_and_every_fault_has_its_place() {
         "8:1",
         "[data.limits], which is not there",
     );
-    has(faults("title = \"T\"\n", ""), "1:1", "missing field `title`");
+    has(faults("title = \"T\"\n", ""), "1:1", "the key \"title\" is missing");
     has(faults("schedule", "dpi = 3\nschedule"), "3:7", "dpi 3 is not within 36 and 1200");
     has(faults("schedule", "mail = [\"doctor\"]\nschedule"), "3:9", "unknown outlet \"doctor\"; there is none");
 }

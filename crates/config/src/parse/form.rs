@@ -11,6 +11,7 @@ use super::super::checker::{Checker, not_empty};
 use super::super::raw::{RawConditions, RawForm, RawFormColumn, RawIgnore, RawLong, RawPlaces, RawUnwrap};
 use super::super::spanned::Spanned;
 use super::super::units::{Zero, duration};
+use super::super::wording::toml_fault;
 use super::super::{
     Columns, Condition, Counts, CsvFormat, Form, Format, LongForm, Pattern, SchemaSource, Scope, Search, SourcePath,
     Subject, Undeclared, Unwrap,
@@ -263,8 +264,9 @@ impl Checker<'_> {
         match toml::from_str::<RawForm>(&form) {
             Ok(form) => Some(at_place(form, &place)),
             Err(error) => {
-                let line = form[..error.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
-                self.refuse(place, format!("the form \"{text}\", line {line}: {}", error.message()))
+                let (at, message) = toml_fault(&form, &error);
+                let line = form[..at.start].matches('\n').count() + 1;
+                self.refuse(place, format!("the form \"{text}\", line {line}: {message}"))
             }
         }
     }

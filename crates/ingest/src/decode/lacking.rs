@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use wardwatch_config::{Form, Format, SchemaSource, SourcePath, SourceSpec};
 use wardwatch_model::diagnostic::nearest;
 
-use crate::schemas::ProtoFile;
+use crate::schemas::{ProtoFile, Schema};
 
 /// A column that is read at no place that its form's schema has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,21 @@ fn of_form((form, (file, fields)): (&Form, (&Path, Fields))) -> Vec<Lacking> {
     form.columns.all().iter().filter_map(of_column).collect()
 }
 
+/// The places at which records of a schema have values, lists aside: the names that lead there. None are known of JSON.
+#[must_use]
+pub fn places_of(schema: &Schema, content: &[u8]) -> Vec<Vec<String>> {
+    let fields = match schema {
+        Schema::Avro(text) => serde_json::from_str(text).ok().map(Fields::Avro),
+        Schema::Protobuf(file) => file.message_at(content).ok().map(|(message, _)| Fields::Protobuf(message)),
+        Schema::Json => None,
+    };
+    let mut places = Vec::new();
+    if let Some(fields) = fields {
+        fields.note_places(&mut Vec::new(), &mut places);
+    }
+    places
+}
+
 /// The fields of a schema.
 enum Fields {
     Avro(Json),
@@ -69,6 +84,22 @@ impl Fields {
                 Some((file, Self::Protobuf(ProtoFile::read(file).ok()?.message(message.as_deref()).ok()?)))
             }
             _ => None,
+        }
+    }
+
+    /// A schema may contain itself, so no place lies deeper than this.
+    const DEEPEST: usize = 6;
+
+    fn note_places(&self, path: &mut Vec<String>, places: &mut Vec<Vec<String>>) {
+        for name in self.field("").0 {
+            let (_, field) = self.field(&name);
+            path.push(name);
+            match field {
+                Some(Field::Object(inner)) if path.len() < Self::DEEPEST => inner.note_places(path, places),
+                Some(Field::Value) => places.push(path.clone()),
+                Some(Field::Object(_) | Field::List) | None => {}
+            }
+            path.pop();
         }
     }
 

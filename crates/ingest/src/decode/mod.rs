@@ -54,11 +54,11 @@ use reshape::Reshaper;
 
 pub use decoded::{Decoded, EncounterRecord, Found, FoundItem, places};
 pub use form::{MOST_KEY_CHARS, ZONE_HINT};
-pub use lacking::{Lacking, lacking};
+pub use lacking::{Lacking, lacking, places_of};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use reshape::{Reshape, Reshaped, Reshaping};
 pub use schema::frame_schema;
-pub use unwrap::base64 as from_base64;
+pub use unwrap::{base64 as from_base64, peeled};
 
 /// The schema registries of a job's forms, by their URLs; nobody has been asked for anything.
 #[must_use]

@@ -157,6 +157,68 @@ pub fn base64(text: &str) -> Option<Vec<u8>> {
     ENGINES.iter().find_map(|engine| engine.decode(&text).ok()).filter(|_| !text.is_empty())
 }
 
+/// The steps that a record of which nothing is known seems to be wrapped in, and what is inside of them.
+#[must_use]
+pub fn peeled(payload: &[u8]) -> (Vec<Unwrap>, Vec<u8>) {
+    const MOST_STEPS: usize = 6;
+    const MOST_BYTES: usize = 16 << 20;
+    let (mut steps, mut content) = (Vec::new(), scan::without_mark(payload).to_vec());
+    while let Some(step) = next_step(&content).filter(|_| steps.len() < MOST_STEPS) {
+        let arena = Bump::new();
+        let inner = match unwrap(&content, std::slice::from_ref(&step), MOST_BYTES, &arena) {
+            Unwrapped::Content { content, .. } => content.to_vec(),
+            Unwrapped::Nothing => Vec::new(),
+            Unwrapped::Fault(_) => break,
+        };
+        steps.push(step);
+        content = inner;
+    }
+    (steps, content)
+}
+
+/// What is to be taken off first of what seems to be wrapped.
+fn next_step(content: &[u8]) -> Option<Unwrap> {
+    if content.starts_with(&[0x1f, 0x8b]) {
+        return Some(Unwrap::Gzip);
+    }
+    let in_base64 = |text: &[u8]| {
+        from_base64(text, &Bump::new()).is_some_and(|inner| inner.starts_with(&[0x1f, 0x8b]) || is_structured(inner))
+    };
+    match single(content) {
+        Some((_, Value::Text(text))) if is_structured(text.as_bytes()) => Some(Unwrap::JsonText),
+        Some((raw, Value::Text(_))) if in_base64(raw) => Some(Unwrap::Base64),
+        Some((raw, value @ Value::Object(_))) => {
+            let root = Node::new(raw, value);
+            if root.field("specversion").is_some() && (root.field("data").or(root.field("data_base64"))).is_some() {
+                return Some(Unwrap::CloudEvents);
+            }
+            if !matches!(row_of_change(&root), Change::Other) {
+                return Some(Unwrap::Debezium);
+            }
+            let is_wrapped = |node: &Node<'_>| match &node.value {
+                Value::Text(text) => is_structured(text.as_bytes()) || in_base64(node.raw),
+                _ => false,
+            };
+            let field = scan::fields_of(raw)
+                .ok()?
+                .into_iter()
+                .find(|(_, (raw, value))| is_wrapped(&Node::new(raw, value.clone())));
+            field.map(|(name, _)| Unwrap::Field(SourcePath::Fields(vec![name.into_owned()])))
+        }
+        None if !is_structured(content) && in_base64(content) => Some(Unwrap::Base64),
+        _ => None,
+    }
+}
+
+/// Whether this begins as JSON with fields does, or HL7.
+fn is_structured(content: &[u8]) -> bool {
+    let content = content.trim_ascii_start();
+    match content.first() {
+        Some(b'{' | b'[') => content.len() > 2 && single(content).is_some(),
+        _ => content.starts_with(b"MSH") || content.starts_with(b"\x0bMSH"),
+    }
+}
+
 /// What stands in a JSON text; nothing where it is none.
 fn text_in<'a>(content: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
     match single(content)?.1 {

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveTime, Utc};
 use serde::Deserialize;
 use toml::Spanned;
 
-use wardwatch_config::{Outlet, OutletKind};
+use wardwatch_config::{Outlet, OutletKind, toml_fault};
 use wardwatch_model::diagnostic::{Diagnostic, nearest, place, unknown};
 use wardwatch_sql::StoredSql;
 
@@ -69,7 +69,7 @@ struct RawChart {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "limits are two numbers, [90, 100], or the name of a vital's column")]
 enum RawLimits {
     Of(String),
     Fixed([f64; 2]),
@@ -88,24 +88,12 @@ pub(super) fn parse(file: &Path, text: &str, outlets: &[Outlet]) -> Result<Spec,
     let raw: RawSpec = match toml::from_str(text) {
         Ok(raw) => raw,
         Err(error) => {
-            let at = error.span().map_or(0, |span| span.start);
-            return Err(vec![Diagnostic::at(file, text, at, tidy(error.message()))]);
+            let (place, message) = toml_fault(text, &error);
+            return Err(vec![Diagnostic::at(file, text, place.start, message)]);
         }
     };
     let spec = reader.spec(raw);
     if reader.faults.is_empty() { Ok(spec) } else { Err(reader.faults) }
-}
-
-/// serde's own words for a key that it does not know, in ours.
-fn tidy(message: &str) -> String {
-    let mut names = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown field"), names.next()) {
-        (true, Some(wrong)) => {
-            let known: Vec<&str> = names.collect();
-            unknown("key", wrong, known.into_iter())
-        }
-        _ => message.to_owned(),
-    }
 }
 
 impl Reader<'_> {
