@@ -4,23 +4,29 @@
 //! It is made of what the store tells and of the clock, so it tells of a job that stands still, or is not there, as well as
 //! of one that runs. What a cause means to those who read it is in docs/operations.md.
 
+mod halt;
+mod remedies;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use wardwatch_alert::{
-    CLOCK_AHEAD, CLOCK_DIFFERS, CLOCK_STEP, DEVICES_DISAGREE, DOUBTFUL, EVERY_RULE, Episode, HOST_CLOCK,
-    HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, RECORDS_LOST, REFERENCE_LOST,
-    REFERENCE_UNREAD, REJECTED, STORE_AWAY, TABLE_AT_FAULT, TABLE_INCOMPLETE, UNATTACHED, UNJUDGED, UNREACHED,
-    Unjudged, Why,
+    EVERY_RULE, Episode, HOST_CLOCK_TOLERANCE, KAFKA_AWAY, LIMIT_MISSING, Outstanding, PARTITION_STALLED, RECORDS_LOST,
+    REFERENCE_LOST, REFERENCE_UNREAD, UNREACHED, Unjudged, Why,
 };
 use wardwatch_config::{Job, Outlet};
-use wardwatch_model::encounter::{Encounters, Journal};
 use wardwatch_model::health::Complaint;
 use wardwatch_store::{
     BatchSummary, Incomplete, LeaseRow, OutletState, QueryState, StalledPartition, Store, StoreError, TableFault,
 };
+
+pub use halt::{Halt, unjudged, unjudged_of};
+pub use remedies::{STORE_REMEDY, remedy_of, remedy_of_alert};
+
+use halt::is_of_kafka;
+use remedies::{CLOCK_REMEDY, INCOMPLETE_REMEDY, PARTITION_REMEDY, TABLE_REMEDY};
 
 /// A batch may be this long ago before it is said that none is committed; longer for jobs that are triggered seldom.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,142 +140,6 @@ const STALL_PATIENCE: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn stall_patience(job: &Job) -> Duration {
     STALL_PATIENCE.max(job.trigger.every * 3)
-}
-
-/// No batch is committed, and so nobody is judged: a job commits one every few seconds, though nothing comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Halt {
-    /// Since when.
-    pub since: DateTime<Utc>,
-    /// Why, as far as that is known: `the store is read-only`.
-    pub why: String,
-}
-
-impl Halt {
-    /// That no batch has been committed for `patience`, as far as the store tells; `None` where one has, or never was.
-    ///
-    /// # Errors
-    /// The database does not answer, or holds what this version did not write.
-    pub fn of_store(store: &mut Store, patience: Duration, now: DateTime<Utc>) -> Result<Option<Self>, StoreError> {
-        let last = store.newest_batch()?;
-        let Some(last) = last.filter(|last| is_older(last.now, patience, now)) else { return Ok(None) };
-        let why = why_halted(store.lease()?.as_ref(), store.leases_expire());
-        Ok(Some(Self { since: last.now, why }))
-    }
-
-    /// That every rule judges nobody of these.
-    #[must_use]
-    pub fn unjudged(&self, patients: usize, judged_until: Option<DateTime<Utc>>) -> Unjudged {
-        Unjudged {
-            patient: "".into(),
-            patients,
-            rule: EVERY_RULE.to_owned(),
-            judged_until,
-            since: self.since,
-            cause: Why::NoBatch,
-            detail: self.why.clone(),
-            told_by: None,
-        }
-    }
-}
-
-/// Why a job may commit nothing, by what is known of who writes for it.
-fn why_halted(lease: Option<&LeaseRow>, leases_expire: bool) -> String {
-    match lease {
-        // Where a file is locked, the row says nothing of whether its holder lives.
-        Some(lease) if leases_expire && !lease.is_expired => {
-            format!("the job, {}, runs, but the store does not take its batch", lease.holder)
-        }
-        Some(lease) => {
-            format!("the job, {}, is not running any more, or the store takes nothing of it", lease.holder)
-        }
-        None => "the job is not running".to_owned(),
-    }
-}
-
-/// Which rules do not judge which patients at `now`: as the job has written it down; and everybody, while no batch is committed.
-///
-/// `halted` is what the process of the job knows itself, which is more than the store tells.
-///
-/// # Errors
-/// The database does not answer, or holds what this version did not write.
-pub fn unjudged(
-    store: &mut Store,
-    job: &Job,
-    patience: Duration,
-    halted: Option<Halt>,
-    now: DateTime<Utc>,
-) -> Result<Vec<Unjudged>, StoreError> {
-    let rows = store.unjudged()?;
-    let Some(halted) = halted_now(store, patience, halted, now)? else { return Ok(rows) };
-    let until = judged_until(store)?;
-    let patients = patients_here(store, job, until.unwrap_or(now))?.len();
-    Ok(with_halt(&halted, patients, until, rows))
-}
-
-/// Which rules do not judge a patient, and which judge nobody, in the same way.
-///
-/// # Errors
-/// The database does not answer, or holds what this version did not write.
-pub fn unjudged_of(
-    store: &mut Store,
-    job: &Job,
-    patient: &str,
-    halted: Option<Halt>,
-    now: DateTime<Utc>,
-) -> Result<Vec<Unjudged>, StoreError> {
-    let rows = store.unjudged_of(patient)?;
-    let Some(halted) = halted_now(store, patience(job), halted, now)? else { return Ok(rows) };
-    Ok(with_halt(&halted, 1, judged_until(store)?, rows))
-}
-
-fn halted_now(
-    store: &mut Store,
-    patience: Duration,
-    known: Option<Halt>,
-    now: DateTime<Utc>,
-) -> Result<Option<Halt>, StoreError> {
-    match known {
-        Some(known) => Ok(Some(known)),
-        None => Halt::of_store(store, patience, now),
-    }
-}
-
-/// The devices' time of the last batch.
-fn judged_until(store: &mut Store) -> Result<Option<DateTime<Utc>>, StoreError> {
-    Ok(store.newest_batch()?.map(|last| last.event_now.unwrap_or(last.now)))
-}
-
-fn with_halt(halted: &Halt, patients: usize, until: Option<DateTime<Utc>>, rows: Vec<Unjudged>) -> Vec<Unjudged> {
-    let everybody = halted.unjudged(patients, until);
-    std::iter::once(everybody).chain(rows.into_iter().filter(|row| !is_of_kafka(row.cause))).collect()
-}
-
-/// Whether it is about Kafka, which nobody has asked since the last batch.
-fn is_of_kafka(cause: Why) -> bool {
-    matches!(cause, Why::KafkaAway | Why::PartitionStalled)
-}
-
-/// Who is here at a time, by readings and encounters.
-fn patients_here(store: &mut Store, job: &Job, at: DateTime<Utc>) -> Result<BTreeSet<String>, StoreError> {
-    let mut encounters = Encounters::default();
-    if store.has_encounters()? {
-        let journal = Journal::new(store.applied_encounters()?);
-        journal.bring(&mut encounters, journal.last());
-    }
-    let mut here: BTreeSet<String> =
-        encounters.present(at).into_iter().map(|present| present.patient.to_string()).collect();
-    let (table, columns) = (&job.reports.table, &job.source.columns);
-    let (key, event_time) = (&columns.key().name, &columns.event_time().name);
-    let stored = store.column_names(table)?;
-    if stored.contains(key) && stored.contains(event_time) {
-        let read = store.patients(table, key, event_time)?.into_iter();
-        let is_here = |(patient, newest): &(String, DateTime<Utc>)| {
-            encounters.is_here(patient, *newest, job.source.forget_after, at)
-        };
-        here.extend(read.filter(is_here).map(|(patient, _)| patient));
-    }
-    Ok(here)
 }
 
 /// What is not being watched at `now`, in the order of [`Cause::ALL`]. The last batch may be `patience` ago.
@@ -509,78 +379,6 @@ fn what_is_unjudged(first: &Unjudged, rules: &[&Unjudged]) -> String {
     }
 }
 
-/// What to do where a rule does not judge a patient.
-#[must_use]
-pub fn remedy_of(cause: Why) -> &'static str {
-    match cause {
-        Why::NoBatch => NO_BATCH_REMEDY,
-        Why::KafkaAway => KAFKA_REMEDY,
-        Why::PartitionStalled => PARTITION_REMEDY,
-        Why::QueryFailing => "mend the query's file",
-        Why::Clock => "set the device's clock, or `time_zone` in the job file",
-        Why::Rejected => "see `rejects` for each record with its reason, and mend what sends them",
-        Why::NotAttached => {
-            "see on whom the monitor is: take it off who has left, or have it said by `wardwatch encounters admit` whose it is"
-        }
-        Why::Suppressed => "go to the patient, and see to the sensor, lead or monitor that the technical alert names",
-        Why::Late => "set the device's clock, mend what holds its records up, or raise `lateness` in the job file",
-        Why::BadValue => "see what the device sends: `artefacts` has each value with the reason",
-        Why::NoValue => "see whether the sensor is on and sends; a patient who has left is to be discharged",
-        Why::Paused => "end it by `wardwatch alerts end`, if it is not meant to last",
-    }
-}
-
-/// What to do about a technical alert of the job's own; `None` where the alert is a rule's.
-#[must_use]
-pub fn remedy_of_alert(rule: &str) -> Option<&'static str> {
-    let remedy = match rule {
-        UNREACHED => "go to the patient, then see in `deliveries` why the receiver does not answer",
-        UNJUDGED => "put the sensor on, or mend what the text says; discharge a patient who has left",
-        UNATTACHED => remedy_of(Why::NotAttached),
-        DEVICES_DISAGREE => "look at the patient, then at the sensors",
-        CLOCK_STEP => "see whether the device's clock is right now",
-        CLOCK_AHEAD | CLOCK_DIFFERS => "set the devices' clocks",
-        DOUBTFUL => "go to the patient; have the rule read the column's doubtful values",
-        REJECTED => remedy_of(Why::Rejected),
-        TABLE_AT_FAULT => TABLE_REMEDY,
-        TABLE_INCOMPLETE => INCOMPLETE_REMEDY,
-        HOST_CLOCK => CLOCK_REMEDY,
-        REFERENCE_UNREAD => {
-            "mend the table that the text names, or its rights; what was changed in it since does not count before"
-        }
-        LIMIT_MISSING => {
-            "set the default again by `wardwatch limits set --default`; one that is not wanted is to be taken out of the set's \
-             seeds/limits.csv, too"
-        }
-        REFERENCE_LOST => {
-            "stop the job, put the table back under its name and start it; or set again what people had set: `reference_changes` has \
-             it. Then acknowledge the alert"
-        }
-        RECORDS_LOST => {
-            "look after the patients whom it concerns; have the topic keep records for longer than the job may be away; acknowledge the \
-             alert when that is done"
-        }
-        KAFKA_AWAY => KAFKA_REMEDY,
-        PARTITION_STALLED => PARTITION_REMEDY,
-        STORE_AWAY => STORE_REMEDY,
-        _ => return None,
-    };
-    Some(remedy)
-}
-
-const NO_BATCH_REMEDY: &str = "watch the patients by their monitors; see whether the job runs, and what it logs";
-const KAFKA_REMEDY: &str =
-    "watch the patients by their monitors; see to the brokers and the topic: reading goes on by itself when it can";
-/// What to do while the store does not answer.
-pub const STORE_REMEDY: &str = "watch the patients by their monitors; see to the database: the job goes on by itself when it \
-                                answers, and loses no record";
-const PARTITION_REMEDY: &str = "see whether the partition has a leader, whether the job's account may read it, and whether the schema registry answers, if the job \
-     has one; reading goes on by itself";
-const TABLE_REMEDY: &str = "mend the table or its rights; the rows that wait are written then, the oldest first";
-const INCOMPLETE_REMEDY: &str =
-    "read those batches again into another table, or take note of the gap; then delete the row of `incomplete_tables`";
-const CLOCK_REMEDY: &str = "set the clock of wardwatch's machine right, by a time server";
-
 fn at_fault(fault: &TableFault) -> Option<Finding> {
     let since = fault.since?;
     let waits = format!("{} rows of {} batches wait", fault.pending.rows, fault.pending.batches);
@@ -644,143 +442,4 @@ fn length(length: TimeDelta) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use wardwatch_model::event_time::SourceWatermarks;
-    use wardwatch_model::terms::BatchId;
-
-    use super::*;
-
-    fn job() -> Job {
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../jobs/patient_vitals.toml");
-        wardwatch_config::load(&file).expect("the shipped job is right")
-    }
-
-    fn batch(second: i64) -> BatchSummary {
-        let now = at(second);
-        BatchSummary {
-            batch: BatchId(7),
-            now,
-            records: 1,
-            watermark: None,
-            by_table: SourceWatermarks::new(),
-            event_now: None,
-        }
-    }
-
-    fn at(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(second, 0).expect("a time")
-    }
-
-    fn lease(since: i64, is_expired: bool) -> LeaseRow {
-        LeaseRow { holder: "vm:7:ab".to_owned(), since: at(since), renewed: at(since), renewals: 1, is_expired }
-    }
-
-    #[test]
-    fn a_last_batch_may_be_a_minute_ago_and_longer_where_the_trigger_is_seldom() {
-        let mut job = job();
-        assert_eq!((patience(&job), stall_patience(&job)), (Duration::from_secs(60), Duration::from_secs(30)));
-        let halted = Halt { since: at(0), why: why_halted(Some(&lease(0, true)), true) };
-        let found = standing_still(&halted, &job, at(3_661));
-        assert_eq!((found.cause, found.since), (Cause::NoBatch, Some(at(0))));
-        assert_eq!(
-            found.what,
-            "no batch has been committed for 1h 1m 1s, so no alarm is judged: the job, vm:7:ab, is not running any more, or \
-             the store takes nothing of it"
-        );
-        assert!(found.remedy.contains("wardwatch run") && found.remedy.contains("patient_vitals.toml"), "{found:?}");
-        job.trigger.every = Duration::from_secs(300);
-        assert_eq!((patience(&job), stall_patience(&job)), (Duration::from_secs(900), Duration::from_secs(900)));
-    }
-
-    #[test]
-    fn who_writes_for_a_job_tells_why_no_batch_is_committed() {
-        let check = |lease: Option<LeaseRow>, expected: &str| {
-            let why = why_halted(lease.as_ref(), true);
-            assert!(why.ends_with(expected), "{why}");
-        };
-        check(None, "the job is not running");
-        check(Some(lease(0, false)), "runs, but the store does not take its batch");
-        check(Some(lease(0, true)), "is not running any more, or the store takes nothing of it");
-    }
-
-    #[test]
-    fn a_job_that_has_just_begun_has_time_for_its_first_batch() {
-        let (job, patience) = (job(), Duration::from_secs(60));
-        let found = no_batch_yet(None, &job, patience, at(0)).expect("a finding");
-        assert!(found.what.ends_with("the job has not run yet"), "{found:?}");
-        assert_eq!(no_batch_yet(Some(&lease(0, false)), &job, patience, at(59)), None);
-        let found = no_batch_yet(Some(&lease(0, false)), &job, patience, at(60)).expect("a finding");
-        assert!(found.what.contains("though vm:7:ab writes for the job"), "{found:?}");
-    }
-
-    #[test]
-    fn what_is_not_judged_is_a_finding_by_patient_and_cause_with_what_to_do() {
-        let row = |patient: &str, rule: &str, cause, since, detail: &str| Unjudged {
-            patient: patient.into(),
-            patients: 1,
-            rule: rule.to_owned(),
-            judged_until: None,
-            since: at(since),
-            cause,
-            detail: detail.to_owned(),
-            told_by: None,
-        };
-        let found = of_rules(
-            &[
-                row("", "hypoxia", Why::QueryFailing, 1, "divide by zero"),
-                row("", EVERY_RULE, Why::NotAttached, 2, "records of device D9 are nobody's"),
-                row("P1", "hypoxia", Why::NoValue, 40, "SpO₂"),
-                row("P1", "desaturation", Why::NoValue, 30, "SpO₂"),
-                row("P1", "tachycardia", Why::Suppressed, 50, "lead_off"),
-                row("P2", EVERY_RULE, Why::Paused, 60, "pause by nora"),
-            ],
-            1,
-        );
-        let told: Vec<(&str, i64)> =
-            found.iter().map(|one| (one.what.as_str(), one.since.map_or(0, |since| since.timestamp()))).collect();
-        assert_eq!(
-            told,
-            [
-                ("records of device D9 are nobody's", 2),
-                (
-                    "patient \"P1\" is not judged by tachycardia: suppressed, the alert lead_off says that its values mean nothing",
-                    50
-                ),
-                ("patient \"P1\" is not judged by desaturation, hypoxia: no value, no valid SpO₂", 30),
-                ("nobody is told of alarms of patient \"P2\" by any rule: pause by nora", 60),
-            ]
-        );
-        assert!(found.iter().all(|one| !one.remedy.is_empty()));
-    }
-
-    #[test]
-    fn a_machine_whose_clock_is_behind_the_last_batch_is_a_finding() {
-        assert_eq!(clock(Some(&batch(5)), at(0)), None);
-        let found = clock(Some(&batch(20)), at(0)).expect("a finding");
-        assert!(found.what.starts_with("this machine's clock is 20s behind the last batch"), "{found:?}");
-    }
-
-    #[test]
-    fn every_cause_and_every_alert_of_the_jobs_own_says_what_to_do_and_stands_in_the_guide() {
-        let guide = include_str!("../../../docs/operations.md");
-        let has = |name: &str| guide.contains(&format!("| `{name}`")) || guide.contains(&format!(", `{name}` |"));
-        for cause in Cause::ALL {
-            assert!(has(cause.name()), "{} stands in no table of docs/operations.md", cause.name());
-        }
-        for cause in Why::ALL {
-            assert!(has(cause.name()) && !remedy_of(cause).is_empty(), "{}", cause.name());
-        }
-        for (rule, _) in wardwatch_alert::SYSTEM_RULES {
-            assert!(has(rule) && remedy_of_alert(rule).is_some(), "{rule}");
-        }
-    }
-
-    #[test]
-    fn a_receiver_that_takes_nothing_is_a_finding_though_others_do() {
-        let state = |since| OutletState { outlet: "ward".to_owned(), waiting: 3, since, given_up: 9 };
-        let patience = Duration::from_secs(30);
-        assert_eq!(stalled(&[state(None), state(Some(at(1)))], &[], patience, at(30)), []);
-        let found = stalled(&[state(Some(at(0)))], &[], patience, at(30));
-        assert_eq!(found[0].what, "outlet \"ward\" has not taken 3 notifications, the first for 30s");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use wardwatch_model::terms::Partition;
 
-use super::lanes::CLOCK_TOLERANCE;
+use super::lane::CLOCK_TOLERANCE;
 use super::samples::Samples;
 use super::state::Streams;
 use super::stream::{LastValue, Stream};

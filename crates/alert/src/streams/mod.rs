@@ -27,6 +27,7 @@
 mod begin;
 mod columns;
 pub(crate) mod id;
+mod lane;
 mod lanes;
 mod levels;
 mod pace;
@@ -45,7 +46,7 @@ use stream::{LastValue, Stream};
 
 pub use begin::Origin;
 pub(super) use columns::texts;
-pub use lanes::CLOCK_TOLERANCE;
+pub use lane::CLOCK_TOLERANCE;
 pub(super) use lanes::Placed;
 pub use shape::{ColumnSet, SetId, Shape};
 pub use stream::Step;

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::lanes::{Lane, Lanes, Run};
+use super::lane::{Lane, Run};
+use super::lanes::Lanes;
 use super::levels::Levels;
 use super::pace::Pace;
 use super::seen::{Seen, Spans, Stretch};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array};
 
-use super::lanes::{CLOCK_TOLERANCE, Lanes, Noted, Placed, Precedent, Source};
+use super::lane::{CLOCK_TOLERANCE, Precedent};
+use super::lanes::{Lanes, Noted, Placed, Source};
 use super::pace::Pace;
 use super::record::Record;
 use super::seen::Seen;
