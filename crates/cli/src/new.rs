@@ -3,7 +3,9 @@
 mod contents;
 mod guess;
 mod leaves;
+mod times;
 mod vitals;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -80,6 +82,8 @@ struct Found {
     unwrap: Vec<String>,
     /// The lines of `[source]` that say in which format they are.
     format: String,
+    /// What is to be said of records that it does not fit.
+    note: Option<String>,
 }
 
 impl New {
@@ -92,21 +96,35 @@ impl New {
             Some(file) => records_of_file(&any, file, 0).with_context(|| format!("\"{}\"", file.display()))?,
             None => newest_records(&any, self.last, &[], PATIENCE)?,
         };
-        let payloads: Vec<&[u8]> = records.iter().filter_map(|record| record.payload.as_deref()).collect();
+        let whole = self.input.as_deref().map(std::fs::read).transpose()?.filter(|bytes| contents::is_hl7(bytes));
+        // Segments of HL7 stand in lines, and messages have several.
+        let payloads: Vec<&[u8]> = match &whole {
+            Some(bytes) => vec![bytes],
+            None => records.iter().filter_map(|record| record.payload.as_deref()).collect(),
+        };
         if payloads.is_empty() {
             bail!("the topic \"{}\" has no records to look at; give some with --input FILE", self.topic());
         }
         let found = self.find(&payloads)?;
         let folder = self.job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let table = folder.join("sql/tables/readings.sql");
+        // Queries of another job are not this one's.
+        let sql = match folder.join("sql/tables/readings.sql").exists() {
+            false => "sql".to_owned(),
+            true => format!("sql-{}", self.name()),
+        };
+        let table = folder.join(&sql).join("tables/readings.sql");
         if let Some(folder) = table.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("\"{}\"", folder.display()))?;
         }
-        std::fs::write(&self.job, self.text(&found)).with_context(|| format!("\"{}\"", self.job.display()))?;
+        std::fs::write(&self.job, self.text(&found, &sql)).with_context(|| format!("\"{}\"", self.job.display()))?;
         if !table.exists() {
-            std::fs::write(&table, readings(&found.guess)).with_context(|| format!("\"{}\"", table.display()))?;
+            std::fs::write(&table, written::readings(&found.guess))
+                .with_context(|| format!("\"{}\"", table.display()))?;
         }
         println!("{} records looked at: {}", payloads.len(), found.guess.told());
+        if let Some(note) = &found.note {
+            println!("{note}: docs/forms.md, several forms in one topic");
+        }
         println!("wrote {} and {}; what is guessed is marked", self.job.display(), table.display());
         if found.guess.knows_nothing() {
             println!(
@@ -148,7 +166,7 @@ impl New {
         let guess = Guess::of(&contents);
         let format = match &contents.format {
             // The forms that come with wardwatch say theirs.
-            Written::Json | Written::Hl7v2 => String::new(),
+            Written::Json | Written::Hl7v2(_) => String::new(),
             Written::Csv { delimiter, header } => {
                 let names = header.as_ref().map(|names| {
                     let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
@@ -160,7 +178,12 @@ impl New {
                 format!("format = \"csv\"\n{}", settings.unwrap_or_default())
             }
         };
-        Ok(Found { guess, unwrap: contents.unwrap, format })
+        let note = match (contents.hl7, contents.others) {
+            (0, 0) => None,
+            (0, others) => Some(format!("{others} of them are not HL7 v2, and want a form of their own")),
+            (hl7, _) => Some(format!("{hl7} of them are HL7 v2, and want a form of their own (use = \"hl7v2-oru\")")),
+        };
+        Ok(Found { guess, unwrap: contents.unwrap, format, note })
     }
 
     /// What the registry's schemas tell of the records: of each, one is given without its id.
@@ -201,16 +224,16 @@ registry = {}
         Ok(Found { guess, format, ..Found::default() })
     }
 
-    fn text(&self, found: &Found) -> String {
-        let Found { guess, unwrap, format } = found;
-        let name: String = self
-            .job
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().to_lowercase())
-            .unwrap_or_default()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect();
+    /// What the job is called: as its file, in letters that every database takes.
+    fn name(&self) -> String {
+        let stem = self.job.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+    }
+
+    /// The job file, with its queries in the folder `sql`.
+    fn text(&self, found: &Found, sql: &str) -> String {
+        let Found { guess, unwrap, format, .. } = found;
+        let name = self.name();
         let brokers = quoted(&format!("${{KAFKA_BROKERS:-{}}}", self.brokers));
         let topic = quoted(self.topic());
         let mut text = format!(
@@ -221,15 +244,15 @@ registry = {}
         if !unwrap.is_empty() {
             let _ = writeln!(text, "unwrap = [{}]  # guessed", unwrap.join(", "));
         }
-        text.push_str(&guess.of_source());
+        text.push_str(&written::source(guess));
         text.push_str("\n[source.columns]\n");
-        text.push_str(&guess.of_columns());
-        if let Some(form) = guess.form {
+        text.push_str(&written::columns(guess));
+        for form in &guess.forms {
             let _ = write!(text, "\n[[source.form]]\nuse = \"{form}\"\n");
         }
         let _ = write!(
             text,
-            "\n[store]\nurl = \"${{MYSQL_URL:-sqlite://{name}.db}}\"\n\n[sql]\ndir = \"sql\"\n\n[reports]\ntable = \"readings\"\ndir = \"out\"\n"
+            "\n[store]\nurl = \"${{MYSQL_URL:-sqlite://{name}.db}}\"\n\n[sql]\ndir = \"{sql}\"\n\n[reports]\ntable = \"readings\"\ndir = \"out\"\n"
         );
         text
     }
@@ -239,27 +262,23 @@ registry = {}
         let job = wardwatch_config::load(&self.job)?;
         let mut samples = Samples::of(&job)?;
         let mut seen = Seen::default();
+        let mut unnamed = BTreeSet::new();
         // A file of lines with their names above is one record.
         let of_file = self.input.as_deref().map(|file| samples.of_file(file, None)).transpose()?;
         let records = of_file.as_deref().unwrap_or(records);
         for record in records {
             let found = samples.explain(record);
+            unnamed.extend(found.iter().flat_map(|found| found.unnamed.clone()));
             seen.note(&job, record, &found, &[]);
         }
         let first = seen.reason().map(|reason| format!(" (the first: {reason})")).unwrap_or_default();
-        Ok(format!("{}{first}", seen.summary(records.len())))
+        let mut told = format!("{}{first}", seen.summary(records.len()));
+        if !unnamed.is_empty() {
+            let names: Vec<String> = unnamed.iter().take(10).map(|name| quoted(name)).collect();
+            let _ = write!(told, "; left out, for no column is named so: {}", names.join(", "));
+        }
+        Ok(told)
     }
-}
-
-/// The table with a row per reading.
-fn readings(guess: &Guess) -> String {
-    let columns: String = guess.value_columns().iter().map(|column| format!(",\n    {column}")).collect();
-    format!(
-        "-- Every reading as it came.\n\
-         -- @key: patient_id, event_time, source_partition, source_offset, source_item\n\
-         SELECT\n    patient_id,\n    event_time,\n    _partition AS source_partition,\n    _offset AS source_offset,\n    \
-         _item AS source_item{columns}\nFROM vitals\n"
-    )
 }
 
 /// A text of TOML, in quotes. JSON writes it alike.
@@ -282,7 +301,7 @@ mod tests {
         };
         let payloads: Vec<&[u8]> = payloads.iter().map(|payload| payload.as_bytes()).collect();
         let found = new.find(&payloads).unwrap();
-        let text = new.text(&found).replace("dir = \"sql\"", "dir = \".\"");
+        let text = new.text(&found, ".");
         for line in lines {
             assert!(text.contains(line), "{line}\n{text}");
         }
@@ -394,6 +413,67 @@ mod tests {
             &[r#"{"patient_id":"P1","samples":[{"t":1,"time":"2026-01-01T10:00:00Z","hr":80}],"note":"x"}"#],
             &["rows = \"$.samples[*]\"", "from = \"hr\"", "from = \"^.patient_id\""],
         );
+    }
+
+    #[test]
+    fn what_is_somebody_elses_or_a_limit_is_not_read() {
+        let text = check(
+            &[
+                r#"{"patient_id":"1","ts":1767225600,"vitals":{"hr":80},"alarm_limits":{"hr":120},"fetus":{"hr":140},"baseline":{"spo2":97}}"#,
+            ],
+            &["from = \"vitals.hr\"", "# not read: \"fetus.hr\", such as \"140\"", "# not read: \"alarm_limits.hr\""],
+        );
+        assert!(!text.contains("\nspo2 ="), "{text}");
+    }
+
+    #[test]
+    fn units_that_only_values_show_are_of_all_that_they_can_be_of() {
+        check(
+            &[r#"{"patient_id":"1","ts":1767225600,"sbp":15.7,"dbp":10.1,"rr":833,"bp_unit":null}"#],
+            &[
+                "from = \"sbp\", unit = \"mmHg\", plausible = [20, 300], unit_from = \"bp_unit\"",
+                "# not read: \"rr\", which as respiratory_rate would be 833 /min",
+            ],
+        );
+        let text = check(&[r#"{"patient_id":"1","ts":1767225600,"sbp":15.7,"dbp":10.1}"#], &[]);
+        assert_eq!(text.matches("unit_in = \"kPa\"").count(), 2, "{text}");
+        check(
+            &[r#"{"patient_id":"1","ts":1767225600,"temp":36.6}"#, r#"{"patient_id":"1","ts":1767225601,"temp":98.6}"#],
+            &["plausible = [32, 44] }  # guessed: some values make sense in °F only"],
+        );
+    }
+
+    #[test]
+    fn values_of_each_name_are_looked_at() {
+        let row = |name: &str, value: &str| {
+            format!(r#"{{"mrn":"1","sent":"2026-01-01T00:00:00Z","metric":"{name}","value":{value}}}"#)
+        };
+        let rows = [
+            row("Temp", "98.6"),
+            row("HR", "80"),
+            row("heart_rate", "81"),
+            row("NIBP", "\"118/76\""),
+            row("SpO2", "0.97"),
+        ];
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        check(
+            &rows,
+            &[
+                "event_time = { type = \"time\", from = \"sent\" }  # guessed: its values look like times",
+                "named = \"Temp\", unit = \"°C\", plausible = [32, 44], unit_in = \"°F\"",
+                "named = [\"HR\", \"heart_rate\"]",
+                "systolic_bp = { type = \"float\", named = \"NIBP\", split = \"/\", part = 1",
+                "named = \"SpO2\", unit = \"%\", plausible = [50, 100], unit_in = \"1\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_stands_around_is_looked_at() {
+        let event = r#"{"specversion":"1.0","id":"1","source":"s","type":"t","subject":"P1","time":"2026-01-01T00:00:00Z","data":{"hr":80}}"#;
+        check(&[event], &["from = \"^.subject\" }", "from = \"^.time\" }", "# not read: \"^.source\""]);
+        let adt = "MSH|^~\\&|A|B|C|D|20260101000000||ADT^A01|1|P|2.5\rPID|1||P1\r";
+        check(&[adt], &["use = \"hl7v2-adt\"\n\n[[source.form]]\nuse = \"hl7v2-oru\""]);
     }
 
     #[test]

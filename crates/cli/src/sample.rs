@@ -8,8 +8,9 @@ use chrono::SecondsFormat;
 
 use wardwatch_config::Job;
 use wardwatch_ingest::decode::Found;
+use wardwatch_model::diagnostic::nearest;
 use wardwatch_model::encounter::Request;
-use wardwatch_model::record::{Artefact, Reject};
+use wardwatch_model::record::{Artefact, Item, Reject};
 use wardwatch_pipeline::FileRecord;
 
 use super::arguments::JobFile;
@@ -100,9 +101,17 @@ fn show(job: &Job, place: &str, shown: Shown<'_>, found: &Found) {
         }
         let of_row: Vec<_> = found.items.iter().filter(|found| members.contains(&found.item)).collect();
         for column in job.source.columns_of(source).all() {
-            let sent = of_row.iter().flat_map(|found| &found.values).find(|(name, ..)| *name == column.name);
             let value = value(rows, &column.name, row);
             let is_empty = value.is_none();
+            let mut sent = of_row.iter().flat_map(|found| found.values.iter().map(|value| (found.item, value)));
+            // The value is not of what could not be read.
+            let is_passed = |item: Item, text: &str| {
+                let mut of_item = found.decoded.artefacts.iter().filter(|artefact| artefact.place.item == item);
+                of_item.any(|artefact| artefact.column == column.name && artefact.text == text)
+            };
+            let sent = sent
+                .find(|(item, (name, _, text))| *name == column.name && (is_empty || !is_passed(*item, text)))
+                .map(|(_, sent)| sent);
             let value = value.map(|value| format!("{value} {}", column.unit)).unwrap_or_default();
             match sent {
                 Some((_, place, text)) => println!("    {:<20} {:<28} {place} = \"{text}\"", column.name, value.trim()),
@@ -121,6 +130,9 @@ fn show(job: &Job, place: &str, shown: Shown<'_>, found: &Found) {
             None => "is left empty",
         };
         println!("    {column} of item {} {what}: \"{text}\" {reason}", place.item.0);
+    }
+    for name in &found.unnamed {
+        println!("  left out: {}", unnamed(job, source, name));
     }
     for Reject { reason, place, .. } in &found.decoded.rejects {
         println!("  rejected, item {}: {reason}", place.item.0);
@@ -142,6 +154,14 @@ fn outcome(found: &Found) -> String {
         parts.push(format!("{} left out", found.decoded.ignored));
     }
     parts.join(", ")
+}
+
+/// That no column is read from what bears this name, with the nearest that one is read from.
+fn unnamed(job: &Job, source: usize, name: &str) -> String {
+    let known = job.source.columns_of(source).all().iter().flat_map(|column| &column.named);
+    let near = nearest(name, known.map(String::as_str));
+    let near = near.map(|near| format!("; the nearest that is, is \"{near}\"")).unwrap_or_default();
+    format!("no column is read from the vital \"{name}\"{near}")
 }
 
 /// What a record says of who comes, moves and goes.

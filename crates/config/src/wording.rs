@@ -10,6 +10,11 @@ pub fn toml_fault(text: &str, error: &toml::de::Error) -> (Range<usize>, String)
     let place = error.span().unwrap_or(0..0);
     let message = error.message();
     let message = match setting_at(&text[..place.start]) {
+        // `[source.form]`, which is a list of tables.
+        _ if text[place.clone()].starts_with('[') && message.contains("expected a sequence") => {
+            let name = text[place.clone()].trim_matches(['[', ']']);
+            Some(format!("[{name}] is one of a list: write [[{name}]]"))
+        }
         Some(setting) => wrong_kind(setting, &text[place.clone()], message),
         None => None,
     };
@@ -53,6 +58,9 @@ fn wrong_kind(setting: &str, written: &str, message: &str) -> Option<String> {
             )
         }
         _ if expected.starts_with("struct ") => format!("a table: {setting} = {{ … }}, or [{setting}]"),
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" | "i32" | "i8" if found == "a number" => {
+            return Some(format!("\"{setting}\" wants a whole number; this is {written}"));
+        }
         "u8" | "u16" | "u32" | "u64" | "usize" | "nonzero" => "a whole number, without quotes".to_owned(),
         "f64" | "f32" | "i64" | "i32" => "a number, without quotes".to_owned(),
         _ => return None,

@@ -58,7 +58,8 @@ impl FileRecord {
 
 /// The records of `file`, which are of the source at this place where they do not say of which topic they are.
 ///
-/// Where that one's records are JSON, lines of text, or CSV whose header the job names, each line is one. Otherwise the file is one as it
+/// Where that one's records are JSON, lines of text, or CSV whose header the job names, each line is one, and so is a value of JSON that is written over
+/// several. Otherwise the file is one as it
 /// is: HL7 v2 (of several messages), CSV with its header, a message of Avro or Protobuf. A line that says what else Kafka has of a record,
 /// `{"key": …, "timestamp_ms": …, "headers": {…}, "value": …}` (or `"value_b64"`, with which `headers` may be missing), is that record, in every form.
 ///
@@ -72,6 +73,8 @@ pub fn records_of_file(job: &Job, file: &Path, source: usize) -> std::io::Result
         Format::Csv(csv) => !csv.header.is_empty(),
         Format::Hl7v2 | Format::Avro(_) | Format::Protobuf { .. } => false,
     });
+    // Compressed, it has no lines, whatever it is.
+    let has_lines = has_lines && !bytes.starts_with(&[0x1f, 0x8b]);
     let lines = || (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty());
     let kept = |(line, text): (usize, &[u8])| kept_record(text).map(|record| FileRecord { line, ..record });
     let all_kept: Option<Vec<FileRecord>> = lines().map(kept).collect();
@@ -81,10 +84,36 @@ pub fn records_of_file(job: &Job, file: &Path, source: usize) -> std::io::Result
     if !has_lines {
         return Ok(vec![FileRecord { line: 1, payload: Some(bytes), ..FileRecord::default() }]);
     }
+    let is_json =
+        job.source.forms.iter().filter(|form| form.source == source).all(|form| matches!(form.format, Format::Json));
+    if let Some(records) = documents(&bytes).filter(|_| is_json) {
+        return Ok(records);
+    }
     let plain = |(line, text): (usize, &[u8])| {
         kept((line, text)).unwrap_or_else(|| FileRecord { line, payload: Some(text.to_vec()), ..FileRecord::default() })
     };
     Ok(lines().map(plain).collect())
+}
+
+/// The values of a file of JSON that are written over several lines, each a record; `None` where each line has its own.
+fn documents(bytes: &[u8]) -> Option<Vec<FileRecord>> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
+    if serde_json::from_slice::<Json>(first).is_ok() {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Json>();
+    let mut records = Vec::new();
+    let mut start = 0;
+    while let Some(value) = values.next() {
+        value.ok()?;
+        let text = &bytes[start..values.byte_offset()];
+        let before = text.len() - text.trim_ascii_start().len();
+        let line = 1 + bytes[..start + before].iter().filter(|byte| **byte == b'\n').count();
+        records.push(FileRecord { line, payload: Some(text.trim_ascii().to_vec()), ..FileRecord::default() });
+        start = values.byte_offset();
+    }
+    (!records.is_empty()).then_some(records)
 }
 
 /// The newest `count` records of the job's topics, in the order of their stamps, with these headers; their offset stands for the line.
@@ -184,4 +213,22 @@ fn kept_record(line: &[u8]) -> Option<FileRecord> {
         headers: headers.collect(),
         payload,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Option<Vec<(usize, String)>> {
+        let text_of = |record: FileRecord| String::from_utf8(record.payload.unwrap_or_default()).unwrap();
+        documents(text.as_bytes()).map(|all| all.into_iter().map(|record| (record.line, text_of(record))).collect())
+    }
+
+    #[test]
+    fn json_over_several_lines_is_one_record() {
+        assert_eq!(lines("{\"a\":1}\n{\n \"b\": 2\n}\n"), None, "each line has its own, as far as the first shows");
+        let written = lines("{\n \"a\": 1\n}\n\n[\n2\n]\n");
+        assert_eq!(written, Some(vec![(1, "{\n \"a\": 1\n}".to_owned()), (5, "[\n2\n]".to_owned())]));
+        assert_eq!(lines("BPM: 72\n{\"a\":1}\n"), None, "what is no JSON is read line by line");
+    }
 }

@@ -1,9 +1,11 @@
 //! What sample records are in: what is taken off them first, their format, and the objects that they hold.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use wardwatch_config::{SourcePath, Unwrap};
-use wardwatch_ingest::decode::peeled;
+use wardwatch_ingest::decode::{Peeled, peeled};
 
 use super::leaves::Place;
 use super::vitals::{named, normal};
@@ -19,6 +21,11 @@ pub(super) struct Contents {
     pub(super) unwrap: Vec<String>,
     pub(super) format: Written,
     pub(super) objects: Vec<Json>,
+    /// What stands around them, without what it stands around.
+    pub(super) around: Vec<Json>,
+    /// How many records are HL7 v2 where most are not, and how many are not where most are.
+    pub(super) hl7: usize,
+    pub(super) others: usize,
 }
 
 /// How records are written.
@@ -31,7 +38,8 @@ pub(super) enum Written {
         /// The names, where not every record begins with them.
         header: Option<Vec<String>>,
     },
-    Hl7v2,
+    /// With the kinds of its messages, MSH-9.1.
+    Hl7v2(BTreeSet<String>),
 }
 
 impl Contents {
@@ -39,19 +47,20 @@ impl Contents {
         let mut contents = Self::default();
         let mut texts = Vec::new();
         for payload in payloads {
-            let (steps, text) = peeled(payload);
+            let Peeled { steps, content, around } = peeled(payload);
             contents.unwrap = merged(&contents.unwrap, steps.iter().map(written).collect());
-            texts.push(text);
+            contents.around.extend(around.iter().filter_map(|object| own_fields(object)));
+            texts.push(content);
         }
         texts.retain(|text| !text.trim_ascii().is_empty());
-        let is_hl7 = |text: &Vec<u8>| {
-            let text = text.trim_ascii_start();
-            text.strip_prefix(b"\x0b").unwrap_or(text).starts_with(b"MSH")
-        };
-        if texts.iter().any(is_hl7) {
-            contents.format = Written::Hl7v2;
+        let of_hl7: Vec<Vec<String>> = texts.iter().map(|text| kinds_of_hl7(text)).collect();
+        let (hl7, all) = (of_hl7.iter().filter(|kinds| !kinds.is_empty()).count(), texts.len());
+        if 2 * hl7 > all {
+            contents.format = Written::Hl7v2(of_hl7.into_iter().flatten().collect());
+            contents.others = all - hl7;
             return contents;
         }
+        contents.hl7 = hl7;
         for text in &texts {
             for value in serde_json::Deserializer::from_slice(text).into_iter::<Json>().map_while(Result::ok) {
                 match value {
@@ -86,6 +95,37 @@ impl Contents {
         }
         self.format = Written::Csv { delimiter, header: (!is_in_each).then_some(names) };
     }
+}
+
+/// The fields of an object that may say something of what it stands around.
+fn own_fields(object: &[u8]) -> Option<Json> {
+    const LONGEST: usize = 200;
+    let Json::Object(fields) = serde_json::from_slice(object).ok()? else { return None };
+    let is_own = |value: &Json| match value {
+        Json::String(text) => text.len() <= LONGEST && !text.trim_start().starts_with(['{', '[']),
+        other => !other.is_object() && !other.is_array(),
+    };
+    Some(Json::Object(fields.into_iter().filter(|(_, value)| is_own(value)).collect()))
+}
+
+/// Whether this begins as HL7 v2 does.
+pub(super) fn is_hl7(bytes: &[u8]) -> bool {
+    !kinds_of_hl7(bytes).is_empty()
+}
+
+/// Of each message of HL7 v2 in a text, the first part of MSH-9; none where it is not HL7.
+fn kinds_of_hl7(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let begins = text.trim_start_matches(['\u{b}', '\u{feff}', ' ', '\r', '\n']);
+    if !["MSH", "FHS", "BHS"].iter().any(|segment| begins.starts_with(segment)) {
+        return Vec::new();
+    }
+    let segments = begins.split(['\r', '\n']).map(|line| line.trim_start_matches('\u{b}'));
+    let of_message = segments.filter(|line| line.starts_with("MSH")).map(|line| {
+        let field = line.chars().nth(3).and_then(|bar| line.split(bar).nth(8)).unwrap_or_default();
+        field.split('^').next().unwrap_or_default().to_owned()
+    });
+    of_message.collect()
 }
 
 /// The names in a line, and what stands between them, if one of them is known.

@@ -1,14 +1,14 @@
 //! What samples seem to be: where patient, time and vitals stand, and how they are written.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
 use wardwatch_config::Conversion;
 
 use super::contents::{self, Contents};
-use super::leaves::{Leaves, Place};
+use super::leaves::{Leaves, Place, pairs};
+use super::times::{is_clock, is_time, time_settings};
 use super::vitals::{PRESSURES, VITALS, Vital, Written, is_pressure, named, normal};
 use super::{DEVICES, PATIENTS, TIMES, quoted};
 
@@ -28,66 +28,101 @@ const NAMES: [&str; 13] = [
     "item",
 ];
 const VALUES: [&str; 9] = ["value", "val", "v", "result", "reading", "qty", "avg", "mean", "valuenum"];
-const UNITS: [&str; 6] = ["unit", "units", "uom", "unitofmeasure", "unitcode", "valueuom"];
+const UNITS: [&str; 7] = ["u", "unit", "units", "uom", "unitofmeasure", "unitcode", "valueuom"];
 const CONSCIOUSNESS: [&str; 5] = ["consciousness", "acvpu", "avpu", "levelofconsciousness", "consciousnesslevel"];
 
-/// What consciousness is called in words, as the shipped job has it.
-const WORDS: &str = "{ Alert = \"A\", Awake = \"A\", Confusion = \"C\", Confused = \"C\", Voice = \"V\", Verbal = \"V\", Pain = \"P\", \
-     Unresponsive = \"U\", Unconscious = \"U\" }";
-
-/// So many places that are not read are listed.
-const LISTED: usize = 30;
+/// Objects in which a vital's name means something else: a limit of it, how it was before, somebody else's.
+const OTHERS: [&str; 22] = [
+    "limit",
+    "threshold",
+    "alarm",
+    "alert",
+    "baseline",
+    "target",
+    "range",
+    "setting",
+    "config",
+    "previous",
+    "prev",
+    "history",
+    "fetus",
+    "fetal",
+    "foetal",
+    "mother",
+    "maternal",
+    "newborn",
+    "reference",
+    "normal",
+    "expected",
+    "default",
+];
 
 /// What samples seem to be.
 #[derive(Debug, Default)]
 pub(super) struct Guess {
-    /// The named form, if it is one.
-    pub(super) form: Option<&'static str>,
+    /// The named forms that they are of.
+    pub(super) forms: Vec<&'static str>,
+    /// Whether none of them is of the last of these.
+    lacks_vitals: bool,
     /// Where each row stands, if not in the record itself.
-    rows: Place,
-    patient: Option<String>,
-    time: Option<Time>,
-    device: Option<String>,
+    pub(super) rows: Place,
+    pub(super) patient: Option<String>,
+    /// Whether each record has another one, as ids of records have.
+    pub(super) is_patient_of_each: bool,
+    pub(super) time: Option<Time>,
+    pub(super) device: Option<String>,
     /// The places of name and value, where each row has one vital.
-    long: Option<(String, String)>,
-    columns: BTreeMap<&'static str, Column>,
-    consciousness: Option<String>,
-    /// What is not read, with an example.
-    others: BTreeMap<String, String>,
+    pub(super) long: Option<(String, String)>,
+    pub(super) columns: BTreeMap<&'static str, Column>,
+    pub(super) consciousness: Option<String>,
+    /// What is not read, with an example, and what it may be.
+    pub(super) others: BTreeMap<String, String>,
 }
 
 /// Where a time stands, and what has to be said of it.
 #[derive(Debug)]
-struct Time {
-    from: String,
-    settings: String,
-    doubt: Option<String>,
+pub(super) struct Time {
+    pub(super) from: String,
+    pub(super) settings: String,
+    pub(super) doubt: Option<String>,
 }
 
 /// Where a vital stands, and how it is written.
 #[derive(Debug)]
-struct Column {
-    place: Found,
+pub(super) struct Column {
+    pub(super) place: Found,
     /// As the job file says it.
-    unit_from: Option<String>,
-    unit_in: Option<&'static str>,
-    settings: String,
+    pub(super) unit_from: Option<String>,
+    pub(super) unit_in: Option<&'static str>,
+    pub(super) settings: String,
+    pub(super) doubt: Option<String>,
 }
 
+/// As the job file says it.
 #[derive(Debug)]
-enum Found {
-    /// At a place, or several, as the job file says them.
+pub(super) enum Found {
+    /// At a place, or several.
     From(String),
-    /// At a place, as one of the parts of a text.
-    Part(String, usize),
-    /// By a name.
+    /// By a name, or several.
     Named(String),
+}
+
+impl Found {
+    pub(super) fn setting(&self) -> String {
+        match self {
+            Self::From(from) => format!("from = {from}"),
+            Self::Named(names) => format!("named = {names}"),
+        }
+    }
 }
 
 impl Guess {
     pub(super) fn of(contents: &Contents) -> Self {
-        if contents.format == contents::Written::Hl7v2 {
-            return Self { form: Some("hl7v2-oru"), ..Self::default() };
+        if let contents::Written::Hl7v2(kinds) = &contents.format {
+            // The one reads who comes and goes; it stands before the other, without which a job has no readings.
+            let adt = kinds.contains("ADT").then_some("hl7v2-adt");
+            let lacks_vitals = kinds.iter().all(|kind| kind == "ADT");
+            return Self { forms: adt.into_iter().chain(["hl7v2-oru"]).collect(), lacks_vitals, ..Self::default() };
         }
         let has = |name: &str| contents.objects.iter().any(|object| object.get(name).is_some());
         let form = match () {
@@ -97,9 +132,11 @@ impl Guess {
             () => None,
         };
         if form.is_some() {
-            return Self { form, ..Self::default() };
+            return Self { forms: form.into_iter().collect(), ..Self::default() };
         }
-        Self::of_leaves(&Leaves::of(&contents.objects), &contents.objects)
+        let mut guess = Self::of_leaves(&Leaves::of(&contents.objects), &contents.objects);
+        guess.look_around(&Leaves::of(&contents.around));
+        guess
     }
 
     /// What the fields of a schema seem to be, of which no values are known.
@@ -122,31 +159,35 @@ impl Guess {
         let has_value =
             |place: &Place| objects.is_empty() || leaves.values(place).iter().any(|value| !value.trim().is_empty());
         let patient = leaves.best(&PATIENTS, &rows, |place| has_value(place) && !is_of_record(place));
+        let count = patient.as_ref().map_or(0, |place| leaves.values(place).len());
+        guess.is_patient_of_each = count >= 3 && count >= objects.len();
         guess.patient = patient.as_ref().map(|place| place.from(&rows));
         let device = leaves.best(&DEVICES, &rows, |place| Some(place) != patient.as_ref());
         guess.device = device.as_ref().map(|place| place.from(&rows));
-        let times = guess.find_time(leaves);
-        let unit = leaves.best(&UNITS, &rows, |_| true);
-        let mut used: Vec<Place> = patient.into_iter().chain(device).chain(times).collect();
+        let mut used: Vec<Place> = patient.into_iter().chain(device).collect();
+        used.extend(guess.find_time(leaves));
         match long {
             Some((name, value)) => {
                 guess.long = Some((name.from(&rows), value.from(&rows)));
-                guess.find_named(leaves, &name, &value, unit.as_ref());
+                let unit = leaves.best(&UNITS, &rows, |_| true);
+                guess.find_named(&pairs(objects, &name, &value), unit.as_ref());
                 used.extend([name, value]);
                 used.extend(unit);
             }
             None => used.extend(guess.find_fields(leaves)),
         }
+        guess.agree_on_pressures();
         for (place, values) in leaves.iter().filter(|(place, _)| !used.contains(place)) {
             let at = if place.is_of(&rows) { place.from(&rows) } else { place.as_rows() };
-            guess.others.insert(at, values.first().cloned().unwrap_or_default());
+            let example: String = values.first().cloned().unwrap_or_default().chars().take(40).collect();
+            let example = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(&example)) };
+            guess.others.entry(at).or_insert(example);
         }
         guess
     }
 
     /// Where the time stands: in one field, or the day in one and the time of day in another.
     fn find_time(&mut self, leaves: &Leaves) -> Vec<Place> {
-        let Some(place) = leaves.best(&TIMES, &self.rows, |_| true) else { return Vec::new() };
         let is_day = |day: &Place| !leaves.values(day).iter().any(|value| value.contains(':'));
         let day = leaves.best(&["date", "day"], &self.rows, is_day);
         let clock = leaves.best(&["time", "timeofday", "clock"], &self.rows, |clock| is_clock(leaves.values(clock)));
@@ -155,29 +196,77 @@ impl Guess {
             self.time = Some(Time { from, settings: String::new(), doubt: None });
             return vec![day, clock];
         }
+        let by_name = leaves.best(&TIMES, &self.rows, |_| true);
+        let (place, by_look) = match by_name {
+            Some(place) => (place, None),
+            None => match leaves.such(&self.rows, is_time) {
+                Some(place) => (place, Some("its values look like times".to_owned())),
+                None => return Vec::new(),
+            },
+        };
         let (settings, doubt) = time_settings(leaves.values(&place));
-        self.time = Some(Time { from: place.from(&self.rows), settings, doubt });
+        self.time = Some(Time { from: place.from(&self.rows), settings, doubt: doubt.or(by_look) });
         vec![place]
     }
 
+    /// Looks for what the records do not say in what stands around them.
+    fn look_around(&mut self, around: &Leaves) {
+        let record = Place::default();
+        let from = |place: Place| format!("^.{}", place.from(&record));
+        if self.patient.is_none() {
+            self.patient = around.best(&PATIENTS, &record, |place| normal(place.last()) != "id").map(from);
+        }
+        if self.time.is_none()
+            && let Some(place) = around.best(&TIMES, &record, |_| true)
+        {
+            let (settings, doubt) = time_settings(around.values(&place));
+            self.time = Some(Time { from: from(place), settings, doubt });
+        }
+        if self.device.is_none() {
+            let device = around.best(&DEVICES, &record, |_| true).map(from);
+            self.device = device.filter(|device| self.patient.as_ref() != Some(device));
+        }
+        for (place, values) in around.iter() {
+            let example = values.first().map(|value| format!(", such as {}", quoted(value))).unwrap_or_default();
+            let at = from(place.clone());
+            let is_read = [&self.patient, &self.device]
+                .into_iter()
+                .flatten()
+                .chain(self.time.as_ref().map(|time| &time.from))
+                .any(|read| *read == at);
+            if !is_read {
+                self.others.insert(at, example);
+            }
+        }
+    }
+
     /// Vitals that stand in rows one each, with their name beside them.
-    fn find_named(&mut self, leaves: &Leaves, name: &Place, value: &Place, unit: Option<&Place>) {
-        // Values of all vitals stand at one place, so nothing but what means "no value" can be told from them.
-        let anything = Vital::any();
-        let Written { has_text, has_comma, nulls, .. } = Written::of(leaves.values(value), &anything);
-        let written = Written { has_text, has_comma, nulls, unit: None };
-        for called in leaves.values(name) {
-            let Some((vital, unit_in)) = named(called) else {
-                self.others.insert(called.clone(), String::new());
+    fn find_named(&mut self, pairs: &BTreeMap<String, Vec<String>>, unit: Option<&Place>) {
+        let unit = unit.map(|unit| quoted(&unit.from(&self.rows)));
+        let mut of_vital: BTreeMap<&str, (&Vital, Option<&'static str>, Vec<&String>)> = BTreeMap::new();
+        for (called, values) in pairs {
+            if is_pressure(called, values) {
+                self.add_pressure(&Found::Named(quoted(called)));
                 continue;
-            };
-            let column = Column {
-                place: Found::Named(called.clone()),
-                unit_from: unit.map(|unit| quoted(&unit.from(&self.rows))),
-                unit_in: unit_in.filter(|unit| *unit != vital.unit),
-                settings: written.settings(),
-            };
-            self.columns.entry(vital.column).or_insert(column);
+            }
+            match named(called) {
+                None => drop(self.others.insert(called.clone(), String::new())),
+                Some((vital, unit_in)) => {
+                    let names = &mut of_vital.entry(vital.column).or_insert((vital, unit_in, Vec::new()));
+                    // The same vital in another unit is not the same name for it.
+                    match names.1 == unit_in {
+                        true => names.2.push(called),
+                        false => {
+                            drop(self.others.insert(called.clone(), format!(", {} in another unit", vital.column)))
+                        }
+                    }
+                }
+            }
+        }
+        for (vital, unit_in, names) in of_vital.into_values() {
+            let values: Vec<String> = names.iter().flat_map(|name| &pairs[*name]).cloned().collect();
+            let place = Found::Named(list(names.into_iter().cloned().collect()));
+            self.add(vital, place, unit_in, unit.clone(), &values);
         }
     }
 
@@ -185,184 +274,172 @@ impl Guess {
     fn find_fields(&mut self, leaves: &Leaves) -> Vec<Place> {
         let rows = self.rows.clone();
         let mut used = Vec::new();
-        let mut of_vital: BTreeMap<&str, (&Vital, Option<&'static str>, Vec<&Place>)> = BTreeMap::new();
-        for (place, values) in leaves.iter().filter(|(place, _)| place.is_of(&rows)) {
+        let mut of_vital: BTreeMap<&str, (&Vital, Vec<&Place>)> = BTreeMap::new();
+        for (place, values) in leaves.iter().filter(|(place, _)| place.is_of(&rows) && !is_of_another(place)) {
             let called = place.called();
             if is_pressure(called, values) {
-                for (part, column) in (1..).zip(PRESSURES) {
-                    let settings = ", extract = \"number\"".to_owned();
-                    let found = Found::Part(place.from(&rows), part);
-                    self.columns.entry(column).or_insert(Column {
-                        place: found,
-                        unit_from: None,
-                        unit_in: None,
-                        settings,
-                    });
-                }
+                self.add_pressure(&Found::From(quoted(&place.from(&rows))));
                 used.push(place.clone());
-                continue;
-            }
-            if CONSCIOUSNESS.contains(&normal(called).as_str()) {
+            } else if CONSCIOUSNESS.contains(&normal(called).as_str()) {
                 self.consciousness = Some(place.from(&rows));
                 used.push(place.clone());
-                continue;
-            }
-            let Some((vital, unit_in)) = named(called) else { continue };
-            // The same vital in another unit is not the same place for it.
-            let places = &mut of_vital.entry(vital.column).or_insert((vital, unit_in, Vec::new()));
-            if places.1 == unit_in {
-                places.2.push(place);
+            } else if let Some((vital, _)) = named(called) {
+                of_vital.entry(vital.column).or_insert((vital, Vec::new())).1.push(place);
             }
         }
-        for (column, (vital, unit_in, places)) in of_vital {
+        for (vital, mut places) in of_vital.into_values() {
+            // What stands deeper may be somebody else's, or from another time.
+            places.sort_by_key(|place| (place.depth(), vital.rank(place.called())));
+            let first = places[0];
+            let all = places.clone();
+            let unit_in = named(first.called()).and_then(|(_, unit)| unit);
+            places.retain(|place| {
+                let is_same = *place == first || place.is_of_one(first) || place.parent() == first.parent();
+                is_same && named(place.called()).and_then(|(_, unit)| unit) == unit_in
+            });
             let values: Vec<String> = places.iter().flat_map(|place| leaves.values(place)).cloned().collect();
-            let written = Written::of(&values, vital);
-            let units: Vec<Place> = places.iter().filter_map(|place| unit_beside(leaves, place)).collect();
-            let unit_in = unit_in.or(written.unit.filter(|_| units.is_empty() && !written.has_text));
+            let units: Vec<Place> = places.iter().filter_map(|place| unit_beside(leaves, place, vital)).collect();
             let from = |places: &[&Place]| list(places.iter().map(|place| place.from(&rows)).collect());
-            self.columns.insert(
-                column,
-                Column {
-                    place: Found::From(from(&places)),
-                    unit_from: (!units.is_empty()).then(|| from(&units.iter().collect::<Vec<_>>())),
-                    unit_in: unit_in.filter(|unit| *unit != vital.unit),
-                    settings: written.settings(),
-                },
-            );
-            used.extend(places.into_iter().cloned());
-            used.extend(units);
+            let unit_from = (!units.is_empty()).then(|| from(&units.iter().collect::<Vec<_>>()));
+            if self.add(vital, Found::From(from(&places)), unit_in, unit_from, &values) {
+                let other = all.iter().find(|place| !places.contains(place));
+                if let (Some(column), Some(other)) = (self.columns.get_mut(vital.column), other) {
+                    let more = format!("it may be at {}, too", quoted(&other.from(&rows)));
+                    column.doubt = Some(column.doubt.take().map_or(more.clone(), |doubt| format!("{doubt}; {more}")));
+                }
+                used.extend(places.into_iter().cloned());
+                used.extend(units);
+            }
         }
         used
     }
 
-    /// Whether nothing is known of any vital.
+    /// Notes a vital; false where its values cannot be it.
+    fn add(
+        &mut self,
+        vital: &'static Vital,
+        place: Found,
+        unit_in: Option<&'static str>,
+        unit_from: Option<String>,
+        values: &[String],
+    ) -> bool {
+        let written = Written::of(values, vital);
+        let says_unit = unit_from.is_some() || unit_in.is_some() || written.has_text;
+        if let (Some(value), false) = (&written.nonsense, says_unit) {
+            let note = format!(", which as {} would be {value} {}", vital.column, vital.unit);
+            let (Found::From(at) | Found::Named(at)) = &place;
+            self.others.insert(at.trim_matches('"').to_owned(), note);
+            return false;
+        }
+        let doubt = written.also_in.filter(|_| !says_unit);
+        let column = Column {
+            place,
+            unit_from,
+            unit_in: unit_in.or(written.unit.filter(|_| !says_unit)).filter(|unit| *unit != vital.unit),
+            settings: written.settings(),
+            doubt: doubt.map(|unit| format!("some values make sense in {unit} only: what tells which?")),
+        };
+        self.columns.entry(vital.column).or_insert(column);
+        true
+    }
+
+    /// Notes a pressure of which both values stand in one text.
+    fn add_pressure(&mut self, place: &Found) {
+        for (part, column) in (1..).zip(PRESSURES) {
+            let place = match place {
+                Found::From(from) => Found::From(from.clone()),
+                Found::Named(names) => Found::Named(names.clone()),
+            };
+            let settings = format!(", split = \"/\", part = {part}, extract = \"number\"");
+            self.columns.entry(column).or_insert(Column {
+                place,
+                unit_from: None,
+                unit_in: None,
+                settings,
+                doubt: None,
+            });
+        }
+    }
+
+    /// Of one patient's pressures, one in kPa says that all are: 10 mmHg and 10 kPa are both possible.
+    fn agree_on_pressures(&mut self) {
+        let pressures: BTreeSet<&str> =
+            VITALS.iter().filter(|vital| vital.is_pressure()).map(|vital| vital.column).collect();
+        let is_other = |(name, column): &(&&str, &Column)| pressures.contains(**name) && column.unit_in == Some("kPa");
+        if !self.columns.iter().any(|entry| is_other(&entry)) {
+            return;
+        }
+        let others =
+            self.columns.iter_mut().filter(|(name, column)| pressures.contains(**name) && column.unit_from.is_none());
+        others.for_each(|(_, column)| column.unit_in = Some("kPa"));
+    }
+
+    /// Whether nothing is known of any vital, nor of who comes and goes.
     pub(super) fn knows_nothing(&self) -> bool {
-        self.form.is_none() && self.columns.is_empty()
+        self.forms.is_empty() && self.columns.is_empty() && self.consciousness.is_none()
+    }
+
+    /// Whether vitals are those of a form that comes with wardwatch.
+    pub(super) fn is_of_form(&self) -> bool {
+        !self.forms.is_empty()
+    }
+
+    pub(super) fn vitals(&self) -> impl Iterator<Item = &'static Vital> {
+        VITALS.iter().filter(|vital| self.is_of_form() || self.columns.contains_key(vital.column))
     }
 
     pub(super) fn told(&self) -> String {
-        let known = self.columns.len();
-        match (self.form, &self.long) {
-            (Some(form), _) => format!("they are of the form \"{form}\""),
-            (None, Some((name, _))) => format!("one vital each, named by \"{name}\"; {known} known"),
-            (None, None) => format!("{known} vitals are known by name"),
-        }
-    }
-
-    /// The lines of `[source]` that say where rows, devices and vitals are.
-    pub(super) fn of_source(&self) -> String {
-        let mut text = String::new();
-        if self.device.is_some() {
-            text.push_str("device = \"device_id\"  # guessed: each device has a clock of its own\n");
-        }
-        if !self.rows.is_record() {
-            let _ = writeln!(text, "rows = {}  # guessed", quoted(&self.rows.as_rows()));
-        }
-        if let Some((name, value)) = &self.long {
-            let _ = writeln!(text, "long = {{ name = {}, value = {} }}  # guessed", quoted(name), quoted(value));
-        }
-        text
-    }
-
-    /// `[source.columns]`.
-    pub(super) fn of_columns(&self) -> String {
-        let mut text = String::new();
-        if self.form.is_some() {
-            text.push_str("patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\n");
-        } else {
-            let (patient, guess) = match &self.patient {
-                Some(patient) => (patient.as_str(), "guessed"),
-                None => ("@key", "guessed, for no field looks like the patient"),
-            };
-            let _ = writeln!(text, "patient_id = {{ type = \"text\", from = {} }}  # {guess}", quoted(patient));
-            let stamp = Time {
-                from: "@stamp".to_owned(),
-                settings: String::new(),
-                doubt: Some("no field looks like a time".into()),
-            };
-            let Time { from, settings, doubt } = self.time.as_ref().unwrap_or(&stamp);
-            let doubt = doubt.as_ref().map(|doubt| format!(": {doubt}")).unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "event_time = {{ type = \"time\", from = {}{settings} }}  # guessed{doubt}",
-                quoted(from)
-            );
-            if let Some(device) = &self.device {
-                let _ = writeln!(text, "device_id = {{ type = \"text\", from = {} }}  # guessed", quoted(device));
+        let known = self.columns.len() + usize::from(self.consciousness.is_some());
+        match (&self.forms[..], &self.long) {
+            ([form, others @ ..], _) if self.lacks_vitals => {
+                format!(
+                    "they are of the form \"{form}\"; none has a vital, which \"{}\" would read",
+                    others.join("\", \"")
+                )
             }
+            ([form], _) => format!("they are of the form \"{form}\""),
+            ([..], Some((name, _))) if self.forms.is_empty() => {
+                format!("one vital each, named by \"{name}\"; {known} known")
+            }
+            ([], _) => format!("{known} vitals are known by name"),
+            (forms, _) => format!("they are of the forms \"{}\"", forms.join("\" and \"")),
         }
-        for vital in self.vitals() {
-            let Vital { column, unit, plausible: [low, high], .. } = vital;
-            let range = format!("unit = \"{unit}\", plausible = [{low}, {high}]");
-            let Some(Column { place, unit_from, unit_in, settings }) = self.columns.get(column) else {
-                let _ = writeln!(text, "{column} = {{ type = \"float\", {range} }}");
-                continue;
-            };
-            let place = match place {
-                Found::From(from) => format!("from = {from}"),
-                Found::Part(from, part) => format!("from = {}, split = \"/\", part = {part}", quoted(from)),
-                Found::Named(name) => format!("named = {}", quoted(name)),
-            };
-            let from = unit_from.as_ref().map(|from| format!(", unit_from = {from}")).unwrap_or_default();
-            let sent = unit_in.map(|unit| format!(", unit_in = \"{unit}\"")).unwrap_or_default();
-            let guessed = if unit_in.is_some() { "units and range guessed" } else { "unit and range guessed" };
-            let _ = writeln!(
-                text,
-                "{column} = {{ type = \"float\", {place}{settings}, {range}{from}{sent} }}  # {guessed}"
-            );
-        }
-        if let Some(from) = &self.consciousness {
-            let _ = writeln!(
-                text,
-                "consciousness = {{ type = \"text\", from = {}, map = {WORDS} }}  # words guessed",
-                quoted(from)
-            );
-        }
-        for (place, example) in self.others.iter().take(LISTED) {
-            let example: String = example.chars().take(40).collect();
-            let example = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(&example)) };
-            let _ = writeln!(text, "# not read: {}{example}", quoted(place));
-        }
-        if let Some(more) = self.others.len().checked_sub(LISTED).filter(|more| *more > 0) {
-            let _ = writeln!(text, "# not read: {more} more");
-        }
-        text
-    }
-
-    /// The columns of values that a table of readings has.
-    pub(super) fn value_columns(&self) -> Vec<&'static str> {
-        let vitals = self.vitals().map(|vital| vital.column);
-        vitals.chain(self.consciousness.as_ref().map(|_| "consciousness")).collect()
-    }
-
-    fn vitals(&self) -> impl Iterator<Item = &'static Vital> {
-        VITALS.iter().filter(|vital| self.form.is_some() || self.columns.contains_key(vital.column))
     }
 }
 
-/// One place, or a list of them, as a job file says them.
-fn list(mut places: Vec<String>) -> String {
-    places.dedup();
-    let quoted: Vec<String> = places.iter().map(|place| quoted(place)).collect();
-    if let [place] = &quoted[..] { place.clone() } else { format!("[{}]", quoted.join(", ")) }
+/// Whether it stands in an object that is about something else than how the patient is.
+fn is_of_another(place: &Place) -> bool {
+    place.within().any(|name| {
+        let name = normal(name);
+        OTHERS.iter().any(|other| name.contains(other))
+    })
+}
+
+/// One text, or a list of them, as a job file says them.
+fn list(mut texts: Vec<String>) -> String {
+    texts.dedup();
+    let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    if let [text] = &quoted[..] { text.clone() } else { format!("[{}]", quoted.join(", ")) }
 }
 
 /// The place that says the unit of a value: in its own object, by its own name, or of the only vital that there is.
-fn unit_beside(leaves: &Leaves, place: &Place) -> Option<Place> {
-    let called = place.called();
+fn unit_beside(leaves: &Leaves, place: &Place, vital: &Vital) -> Option<Place> {
     let beside = |unit: &Place| unit.parent() == place.parent() && unit != place;
-    let own = [format!("{}unit", normal(called)), format!("{}units", normal(called))];
-    let by_name = leaves.iter().find(|(unit, _)| beside(unit) && own.contains(&normal(unit.last())));
+    let is_own = |unit: &Place| {
+        let name = normal(unit.last());
+        let called = name.strip_suffix("units").or_else(|| name.strip_suffix("unit"));
+        called.is_some_and(|called| !called.is_empty() && (called == normal(place.called()) || vital.is_called(called)))
+    };
+    let by_name = leaves.iter().find(|(unit, _)| beside(unit) && is_own(unit));
     let is_vital = |other: &Place| beside(other) && named(other.called()).is_some();
     // One unit beside several vitals says nothing of which it is, unless it fits just one of them.
     let fits_alone = |unit: &Place| {
-        let fits = |called: &str| {
-            let (vital, _) = named(called)?;
-            let units = leaves.values(unit);
-            Some(!units.is_empty() && units.iter().all(|unit| Conversion::between(unit, vital.unit, None).is_ok()))
+        let units = leaves.values(unit);
+        let fits = |vital: &Vital| {
+            !units.is_empty() && units.iter().all(|unit| Conversion::between(unit, vital.unit, None).is_ok())
         };
-        let others = leaves.iter().filter(|(other, _)| is_vital(other));
-        fits(called) == Some(true) && others.filter(|(other, _)| fits(other.called()) == Some(true)).count() == 0
+        let others = leaves.iter().filter(|(other, _)| is_vital(other)).filter_map(|(other, _)| named(other.called()));
+        fits(vital) && !others.into_iter().any(|(other, _)| other.column != vital.column && fits(other))
     };
     let is_unit = |unit: &Place| beside(unit) && UNITS.contains(&normal(unit.last()).as_str());
     by_name.or_else(|| leaves.iter().find(|(unit, _)| is_unit(unit) && fits_alone(unit))).map(|(unit, _)| unit.clone())
@@ -390,38 +467,4 @@ fn fullest(leaves: &Leaves) -> Place {
     }
     let most = counts.values().max().copied().unwrap_or_default();
     counts.into_iter().find(|(_, count)| *count == most && most > 0).map(|(rows, _)| rows).unwrap_or_default()
-}
-
-/// Whether these are times of a day.
-fn is_clock(values: &[String]) -> bool {
-    let is_clock = |value: &String| value.contains(':') && value.len() <= 12 && !value.contains(['-', '/', 'T']);
-    !values.is_empty() && values.iter().all(is_clock)
-}
-
-/// What has to be said of times that are not written in the usual order, and what is in doubt about it.
-fn time_settings(values: &[String]) -> (String, Option<String>) {
-    if is_clock(values) {
-        return (", day = \"@stamp\"".to_owned(), Some("of the day of Kafka's stamp".to_owned()));
-    }
-    let numbers = |value: &String| -> Option<(char, u32, u32, String)> {
-        let (day, clock) = value.trim().split_once(' ')?;
-        let mark = day.chars().find(|c| matches!(c, '.' | '/'))?;
-        let parts: Vec<u32> = day.split(mark).map(str::parse).collect::<Result<_, _>>().ok()?;
-        let [first, second, year] = parts[..] else { return None };
-        let clock = match (clock.matches(':').count(), clock.contains('.')) {
-            (1, _) => "%H:%M",
-            (_, true) => "%H:%M:%S%.f",
-            _ => "%H:%M:%S",
-        };
-        (year > 999 && clock.len() > 3).then(|| (mark, first, second, clock.to_owned()))
-    };
-    let read: Option<Vec<_>> = values.iter().map(numbers).collect();
-    let Some(read) = read.filter(|read| !read.is_empty()) else { return (String::new(), None) };
-    let (mark, _, _, clock) = &read[0];
-    let is_month_first = read.iter().any(|(_, _, second, _)| *second > 12);
-    let is_sure = is_month_first || read.iter().any(|(_, first, ..)| *first > 12);
-    let order = if is_month_first { ["%m", "%d"] } else { ["%d", "%m"] };
-    let format = format!("{}{mark}{}{mark}%Y {clock}", order[0], order[1]);
-    let doubt = (!is_sure).then(|| "the day may stand before the month, or behind it".to_owned());
-    (format!(", time_format = \"{format}\""), doubt)
 }

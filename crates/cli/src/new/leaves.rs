@@ -34,7 +34,7 @@ impl Place {
     /// What the field is called by: of `hr.value`, what it is in.
     pub(super) fn called(&self) -> &str {
         match normal(self.last()).as_str() {
-            "value" | "val" if !self.name(1).is_empty() => self.name(1),
+            "value" | "val" | "v" if !self.name(1).is_empty() => self.name(1),
             _ => self.last(),
         }
     }
@@ -47,6 +47,24 @@ impl Place {
     fn name(&self, back: usize) -> &str {
         let names = self.0.iter().rev().filter_map(|step| if let Step::Field(name) = step { Some(name) } else { None });
         names.skip(back).map(String::as_str).next().unwrap_or_default()
+    }
+
+    /// The names of the objects that it is in.
+    pub(super) fn within(&self) -> impl Iterator<Item = &str> {
+        let names =
+            self.0.iter().filter_map(|step| if let Step::Field(name) = step { Some(name.as_str()) } else { None });
+        let count = names.clone().count();
+        names.take(count.saturating_sub(1))
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether one record has at this place what another has in a field of an object there: `hr` and `hr.value`.
+    pub(super) fn is_of_one(&self, other: &Self) -> bool {
+        let (short, long) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        long.parent() == *short && matches!(normal(long.last()).as_str(), "value" | "val" | "v")
     }
 
     /// The innermost list that it is in, or the record.
@@ -146,6 +164,12 @@ impl Leaves {
         self.0.iter().map(|(place, values)| (place, values.as_slice()))
     }
 
+    /// Where values look as `is_such` says; nearest to the row first.
+    pub(super) fn such(&self, rows: &Place, is_such: impl Fn(&[String]) -> bool) -> Option<Place> {
+        let such = self.0.iter().filter(|(place, values)| place.is_of(rows) && !values.is_empty() && is_such(values));
+        such.map(|(place, _)| place).min_by_key(|place| (place.rows() != *rows, place.0.len())).cloned()
+    }
+
     pub(super) fn values(&self, place: &Place) -> &[String] {
         self.0.get(place).map(Vec::as_slice).unwrap_or_default()
     }
@@ -159,5 +183,56 @@ impl Leaves {
         };
         let fit = self.0.keys().filter(|place| place.is_of(rows) && is_fit(place));
         fit.filter_map(|place| Some((rank(place)?, place))).min().map(|(_, place)| place.clone())
+    }
+}
+
+/// The values at one place by the texts at another, which is in the same object or in one around it.
+pub(super) fn pairs(records: &[Json], name: &Place, value: &Place) -> BTreeMap<String, Vec<String>> {
+    let mut pairs = BTreeMap::new();
+    records.iter().for_each(|record| note_pairs(record, (0, value), name, None, &mut pairs));
+    pairs
+}
+
+/// `at` says how much of the way to the value is gone.
+fn note_pairs(
+    node: &Json,
+    (at, value): (usize, &Place),
+    name: &Place,
+    said: Option<&str>,
+    pairs: &mut BTreeMap<String, Vec<String>>,
+) {
+    // The name may stand in an object beside the way.
+    let is_here = name.0.len() > at && name.0[..at] == value.0[..at] && !name.0[at..].contains(&Step::Items);
+    let said = match is_here {
+        true => text_at(node, &name.0[at..]).or(said),
+        false => said,
+    };
+    match (value.0.get(at), node) {
+        (None, Json::Null) => {}
+        (None, leaf) => {
+            let Some(said) = said else { return };
+            let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+            let known = pairs.entry(said.to_owned()).or_default();
+            if known.len() < KEPT && !known.contains(&text) {
+                known.push(text);
+            }
+        }
+        (Some(Step::Items), Json::Array(items)) => {
+            items.iter().for_each(|item| note_pairs(item, (at + 1, value), name, said, pairs));
+        }
+        (Some(Step::Field(field)), Json::Object(fields)) => {
+            if let Some(inner) = fields.get(field) {
+                note_pairs(inner, (at + 1, value), name, said, pairs);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn text_at<'a>(node: &'a Json, steps: &[Step]) -> Option<&'a str> {
+    match steps.split_first() {
+        None => node.as_str(),
+        Some((Step::Field(name), rest)) => text_at(node.get(name)?, rest),
+        Some((Step::Items, _)) => None,
     }
 }

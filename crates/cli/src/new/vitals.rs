@@ -83,9 +83,20 @@ pub(super) const VITALS: [Vital; 8] = [
 ];
 
 impl Vital {
-    /// One of which nothing is known: no number is implausible but what devices send for "no value".
-    pub(super) fn any() -> Self {
-        Self { column: "", unit: "", plausible: [0, 998], names: &[] }
+    /// Which of its names this is; the first is the plainest.
+    pub(super) fn rank(&self, name: &str) -> usize {
+        let name = normal(name);
+        self.names.iter().position(|known| *known == name).unwrap_or(self.names.len())
+    }
+
+    pub(super) fn is_pressure(&self) -> bool {
+        self.unit == "mmHg"
+    }
+
+    /// Whether a field called `name` and "unit" says the unit of this one: `temp_unit` beside `temperature`.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let is_it = || named(name).is_some_and(|(vital, _)| vital.column == self.column);
+        is_it() || (self.is_pressure() && PRESSURE.contains(&normal(name).as_str()))
     }
 }
 
@@ -145,6 +156,32 @@ pub(super) fn is_pressure(name: &str, values: &[String]) -> bool {
     PRESSURE.contains(&normal(name).as_str()) && values.iter().any(is_pair)
 }
 
+/// Words for "no value". Others are left to become artefacts, which somebody sees.
+const NOTHING: [&str; 22] = [
+    "na",
+    "n/a",
+    "n.a.",
+    "null",
+    "none",
+    "nil",
+    "nan",
+    "unavailable",
+    "not available",
+    "unknown",
+    "missing",
+    "error",
+    "err",
+    "off",
+    "lead off",
+    "leads off",
+    "disconnected",
+    "no signal",
+    "invalid",
+    "?",
+    "x",
+    "undefined",
+];
+
 /// How the values of a vital are written, as far as samples show it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
@@ -153,8 +190,12 @@ pub(super) struct Written {
     pub(super) has_comma: bool,
     /// What stands for "no value".
     pub(super) nulls: Vec<String>,
-    /// The unit that would make sense of the numbers, where the column's own makes none.
+    /// The unit that makes sense of the numbers, where the column's own makes none.
     pub(super) unit: Option<&'static str>,
+    /// The unit that makes sense of some of them, while others are in the column's own.
+    pub(super) also_in: Option<&'static str>,
+    /// One of the numbers, where they make no sense in any unit.
+    pub(super) nonsense: Option<String>,
 }
 
 impl Written {
@@ -167,21 +208,29 @@ impl Written {
             let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
             match number {
                 Some(number) if SENTINELS.contains(&text) && !is_plausible(number) => {
-                    written.nulls.push(text.to_owned())
+                    written.nulls.push(text.to_owned());
                 }
-                Some(number) => numbers.push(number),
+                Some(number) => numbers.push((number, text)),
                 None if text.is_empty() || text.eq_ignore_ascii_case("nan") => {}
                 None => written.note_text(text),
             }
         }
         written.nulls.truncate(5);
-        numbers.sort_by(f64::total_cmp);
-        if let Some(&middle) = numbers.get(numbers.len() / 2).filter(|middle| !is_plausible(**middle)) {
-            let makes_sense = |unit: &&&str| {
-                Conversion::between(unit, vital.unit, None)
-                    .is_ok_and(|conversion| is_plausible(conversion.apply(middle)))
-            };
-            written.unit = UNSAID.iter().find(makes_sense).copied();
+        let odd: Vec<(f64, &str)> = numbers.iter().copied().filter(|(number, _)| !is_plausible(*number)).collect();
+        let fit_in = |unit: &str| {
+            let conversion = Conversion::between(unit, vital.unit, None).ok()?;
+            Some(odd.iter().filter(|(number, _)| is_plausible(conversion.apply(*number))).count())
+        };
+        // A few are artefacts, whatever the unit.
+        let best =
+            UNSAID.into_iter().filter_map(|unit| Some((fit_in(unit)?, unit))).rev().max_by_key(|(count, _)| *count);
+        let is_in_another = best.filter(|(count, _)| *count > 0 && 2 * count >= odd.len()).map(|(_, unit)| unit);
+        let own = numbers.len() - odd.len();
+        match is_in_another {
+            Some(unit) if own == 0 => written.unit = Some(unit),
+            unit @ Some(_) => written.also_in = unit,
+            None if 2 * odd.len() > numbers.len() => written.nonsense = odd.first().map(|(_, text)| (*text).to_owned()),
+            None => {}
         }
         written
     }
@@ -191,8 +240,8 @@ impl Written {
         let behind = text.trim_start_matches(is_of_number);
         let number = &text[..text.len() - behind.len()];
         if !number.contains(|c: char| c.is_ascii_digit()) {
-            // "<40" is a value, if none that can be counted with.
-            if !text.contains(|c: char| c.is_ascii_digit()) && text.chars().count() <= 20 {
+            let is_sign = !text.contains(|c: char| c.is_alphanumeric() || matches!(c, '<' | '>'));
+            if is_sign || NOTHING.contains(&text.to_lowercase().as_str()) {
                 self.nulls.push(text.to_owned());
             }
             return;
@@ -211,11 +260,8 @@ impl Written {
             settings.push_str(", decimal = \",\"");
         }
         if !self.nulls.is_empty() {
-            let nulls: Vec<String> = self
-                .nulls
-                .iter()
-                .map(|text| if text.parse::<f64>().is_ok() { text.clone() } else { super::quoted(text) })
-                .collect();
+            let null = |text: &String| if text.parse::<f64>().is_ok() { text.clone() } else { super::quoted(text) };
+            let nulls: Vec<String> = self.nulls.iter().map(null).collect();
             settings.push_str(&format!(", null = [{}]", nulls.join(", ")));
         }
         settings
@@ -247,6 +293,10 @@ mod tests {
         assert_eq!(written("heart_rate", &["72", "-999", "--"]).nulls, ["-999", "--"]);
         assert_eq!(written("temperature", &["98.6", "101"]).unit, Some("°F"));
         assert_eq!(written("temperature", &["36.6", "-1"]).unit, None);
+        let mixed = written("temperature", &["36.6", "98.6"]);
+        assert_eq!((mixed.unit, mixed.also_in), (None, Some("°F")), "neither is to be lost");
+        assert_eq!(written("respiratory_rate", &["833", "840"]).nonsense.as_deref(), Some("833"), "milliseconds");
+        assert!(written("heart_rate", &["bpm"]).nulls.is_empty(), "no word for nothing");
         assert_eq!(written("temperature", &["310.2"]).unit, Some("K"));
         assert_eq!(written("spo2", &["0.97", "1"]).unit, Some("1"));
         assert_eq!(written("systolic_bp", &["15.7"]).unit, Some("kPa"));

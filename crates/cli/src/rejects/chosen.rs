@@ -43,6 +43,10 @@ pub(super) fn kind(reason: &str) -> String {
 
 /// Each number as one sign.
 fn without_digits(text: &str) -> String {
+    // A name, and no number.
+    if let Some((before, behind)) = text.split_once("UTF-8") {
+        return format!("{}UTF-8{}", without_digits(before), without_digits(behind));
+    }
     let mut short = String::new();
     for c in text.chars() {
         match c {

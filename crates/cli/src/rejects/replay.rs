@@ -130,6 +130,11 @@ impl Replay {
             }
             chosen.push(RejectRow { raw: raw.get(&record).cloned().unwrap_or_default(), ..reject });
         }
+        if let (Some(reason), true) = (&self.reason, chosen.is_empty()) {
+            bail!(
+                "no reject's reason has the text \"{reason}\"; `wardwatch rejects list` shows the reasons that there are"
+            );
+        }
         Ok(chosen)
     }
 }

@@ -315,6 +315,7 @@ impl Checker<'_> {
             .into_iter()
             .collect();
         if matches!(&raw.rows, Some(RawPlaces::Several(rows)) if rows.is_empty()) {
+            let place = self.place_of("rows", place);
             return self.refuse(place, "rows leads nowhere; leave it out, or write rows = \"$.metrics[*]\"".to_owned());
         }
         let rows: Option<Vec<SourcePath>> =
@@ -351,25 +352,67 @@ impl Checker<'_> {
         raw.into_iter()
             .map(|condition| {
                 let fields = condition.field.clone().into_list();
-                let start = fields.first().and_then(|field| self.text.find(field.as_str())).unwrap_or(place.start);
+                let start = fields.first().and_then(|field| self.place_of_field(field)).unwrap_or(place.start);
                 self.condition(condition, start..start)
             })
             .collect()
+    }
+
+    /// Where a condition names its field: `field = "x"`, or one of several.
+    fn place_of_field(&self, field: &str) -> Option<usize> {
+        let mut quoted = self.text.match_indices(field).filter(|(at, _)| self.text[..*at].ends_with(['"', '\'']));
+        let is_named = |at: usize| {
+            let line = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+            self.text[line..at].rsplit_once('=').is_some_and(|(before, _)| before.trim_end().ends_with("field"))
+        };
+        quoted.find(|(at, _)| is_named(*at)).map(|(at, _)| at)
+    }
+
+    /// Where a setting of a form stands, by its key: in the table of `near`, or else the first in the file.
+    fn place_of(&self, key: &str, near: Range<usize>) -> Range<usize> {
+        let is_it =
+            |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+        let mut at = 0;
+        let mut places = Vec::new();
+        for line in self.text.split_inclusive('\n') {
+            if is_it(line) {
+                places.push(at + line.len() - line.trim_start().len());
+            }
+            at += line.len();
+        }
+        let is_header = |line: &str| {
+            line.trim_start().starts_with('[') && line.trim_end().ends_with(']') && !line.contains(['"', ','])
+        };
+        let is_in_table = |place: &&usize| {
+            let (from, until) = (near.start.min(**place), near.start.max(**place));
+            !self.text[from..until].lines().skip(1).any(is_header)
+        };
+        let found = places.iter().find(is_in_table).or(places.first()).copied();
+        found.map_or(near, |at| at..at)
     }
 
     fn format(&mut self, raw: &RawForm, place: Range<usize>) -> Option<Format> {
         let named = raw.format.as_ref().map_or("json", |format| format.get_ref().as_str());
         let at = raw.format.as_ref().map_or(place, Spanned::span);
         if raw.csv.is_some() && named != "csv" {
+            let at = self.place_of("csv", at);
             return self.refuse(at, "csv says how CSV is written; say format = \"csv\" too".to_owned());
         }
         if raw.pattern.is_some() && named != "text" {
+            let at = self.place_of("pattern", at);
             return self.refuse(at, "a pattern takes text apart; say format = \"text\" too".to_owned());
         }
         let has_schema = matches!(named, "avro" | "protobuf");
         if !has_schema && (raw.schema.is_some() || raw.registry.is_some() || raw.message.is_some()) {
+            let key = if raw.schema.is_some() {
+                "schema"
+            } else if raw.registry.is_some() {
+                "registry"
+            } else {
+                "message"
+            };
             return self.refuse(
-                at,
+                self.place_of(key, at),
                 "schema, registry and message are for avro and protobuf; say format = \"avro\"".to_owned(),
             );
         }

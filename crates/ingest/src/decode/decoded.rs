@@ -51,6 +51,8 @@ pub struct Found {
     pub items: Vec<FoundItem>,
     /// The items of which each of its rows was made.
     pub members: Vec<Vec<Item>>,
+    /// The names of vitals that no column is read from, and which it is left out for.
+    pub unnamed: Vec<String>,
     /// What became of it.
     pub decoded: Decoded,
 }

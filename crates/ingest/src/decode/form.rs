@@ -19,7 +19,7 @@ use chrono::{DateTime, SecondsFormat};
 use chrono_tz::Tz;
 
 use wardwatch_config::{Column, Counts, Form, Format, KafkaField, SchemaSource, SourcePath, SourceSpec, Subject};
-use wardwatch_model::record::Item;
+use wardwatch_model::record::{Artefact, Item};
 use wardwatch_model::terms::Partition;
 use wardwatch_model::topics::Topics;
 
@@ -49,6 +49,8 @@ pub(super) struct FormRows {
     pub(super) of: Vec<RowOf>,
     /// The items that each row was made of, where several were joined.
     pub(super) members: Option<Vec<Vec<Item>>>,
+    /// The names of vitals that no column is read from.
+    pub(super) unnamed: Vec<String>,
 }
 
 /// What of a record is of a form.
@@ -225,11 +227,11 @@ impl FormDecoder {
         if matches!(self.form.counts, Counts::None) {
             let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
             let decoded = Decoded { ignored: records.len(), ..Decoded::of_rows(rows) };
-            return FormRows { decoded, of: Vec::new(), members: None };
+            return FormRows { decoded, of: Vec::new(), members: None, unnamed: Vec::new() };
         }
         let parsed = self.parse(records);
         let mut faults = Faults::new(parsed.rows.len());
-        let (columns, misread) = self.columns(&parsed, records, &mut faults);
+        let (columns, misread, unnamed) = self.columns(&parsed, records, &mut faults);
         self.check_required(&columns, &misread, &mut faults);
         self.check_key_length(&columns, &mut faults);
         self.check_skew(&columns, &parsed, records, &mut faults);
@@ -262,20 +264,28 @@ impl FormDecoder {
             }
         }
         let ignored = parsed.ignored + faults.ignored();
-        FormRows { decoded: Decoded { rejects, artefacts, ignored, ..Decoded::of_rows(rows) }, of, members }
+        FormRows { decoded: Decoded { rejects, artefacts, ignored, ..Decoded::of_rows(rows) }, of, members, unnamed }
     }
 
-    /// Where the values of each item of a record stand; `records` has no other.
-    pub(super) fn places(&mut self, records: &RawRecords) -> Vec<FoundItem> {
+    /// Where the values of each item of a record stand; `records` has no other, and `artefacts` are its.
+    pub(super) fn places(&mut self, records: &RawRecords, artefacts: &[Artefact]) -> Vec<FoundItem> {
         if matches!(self.form.counts, Counts::None) {
             return Vec::new();
         }
         let parsed = self.parse(records);
-        let first = |paths: &[SourcePath], row: usize| {
-            paths.iter().find_map(|path| {
+        let first = |column: &Column, paths: &[SourcePath], row: usize| {
+            let mut there = paths.iter().filter_map(|path| {
                 let text = self.texts_at(std::slice::from_ref(path), row, &parsed, records).pop();
                 text.filter(|text| value_text(text).is_some()).map(|text| (path.to_string(), text))
-            })
+            });
+            let first = there.next()?;
+            // What could not be read was passed, if another place has something.
+            let is_passed = |text: &str| {
+                let item = parsed.rows[row].item;
+                let mut of_item = artefacts.iter().filter(|artefact| artefact.place.item == item);
+                of_item.any(|artefact| artefact.column == column.name && artefact.text == shortened(text))
+            };
+            if is_passed(&first.1) { there.find(|(_, text)| !is_passed(text)).or(Some(first)) } else { Some(first) }
         };
         let values = |row: usize| {
             let long = self.form.long.as_ref();
@@ -286,10 +296,10 @@ impl FormDecoder {
             });
             let one = |column: &Column| {
                 let is_named = name.as_ref().is_some_and(|name| column.named.contains(name));
-                let of_name = long.filter(|_| is_named).and_then(|long| first(&long.value, row));
+                let of_name = long.filter(|_| is_named).and_then(|long| first(column, &long.value, row));
                 let of_name =
                     of_name.map(|(path, text)| (format!("{path} of {}", name.as_deref().unwrap_or_default()), text));
-                let (place, text) = of_name.or_else(|| first(&column.from, row))?;
+                let (place, text) = of_name.or_else(|| first(column, &column.from, row))?;
                 Some((column.name.clone(), place, shortened(&text)))
             };
             self.form.columns.all().iter().filter_map(one).collect()
@@ -321,9 +331,14 @@ impl FormDecoder {
         }
     }
 
-    /// The declared columns, typed, and the values that could not be read: one of a row and column, in the order of
-    /// these.
-    fn columns(&self, parsed: &Parsed, records: &RawRecords, faults: &mut Faults) -> (Vec<ArrayRef>, Vec<Misread>) {
+    /// The declared columns, typed; the values that could not be read, one of a row and column, in the order of these; and the
+    /// names of vitals that no column has.
+    fn columns(
+        &self,
+        parsed: &Parsed,
+        records: &RawRecords,
+        faults: &mut Faults,
+    ) -> (Vec<ArrayRef>, Vec<Misread>, Vec<String>) {
         let stamp = |row: usize| records.stamp_micros(parsed.rows[row].record);
         let beside = |path: &SourcePath| self.beside(path, &parsed.rows, records);
         let mut misread = Vec::new();
@@ -357,12 +372,12 @@ impl FormDecoder {
             }
             columns.push(array);
         }
-        if let Some(long) = &long {
-            self.left_out.note(&long.check(&|row| has_other[row], faults), layout);
-        }
+        let unnamed = long.as_ref().map(|long| long.check(&|row| has_other[row], faults)).unwrap_or_default();
+        self.left_out.note(&unnamed, layout);
+        let unnamed = unnamed.into_iter().map(str::to_owned).collect();
         misread.sort_by_key(|misread| (misread.row, misread.column));
         misread.dedup_by_key(|misread| (misread.row, misread.column));
-        (columns, misread)
+        (columns, misread, unnamed)
     }
 
     /// What Kafka has beside the records at a place that is not in their values.

@@ -127,36 +127,42 @@ impl JsonDecoder {
         self.shape = if are_objects { Shape::Objects } else { Shape::Several };
         let mut misread = BTreeMap::new();
         let batch = self.parse_texts(&texts).unwrap_or_else(|_| {
-            self.leave_out_unreadable(&mut rows, &mut texts, &mut rejects, &mut misread);
-            self.parse_texts(&texts).unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"))
+            let rewritten = self.leave_out_unreadable(&mut rows, &mut texts, &mut rejects, &mut misread);
+            let parsed = self.parse_texts(&rewritten);
+            parsed.unwrap_or_else(|error| panic!("what parses one by one parses together: {error}"))
         });
         Parsed { batch, rows, rejects, ignored, misread, texts: Some(texts) }
     }
 
-    /// Finds the items that arrow-json does not take, and writes them so that it does, or takes them for rejects.
+    /// Finds the items that arrow-json does not take, and writes them so that it does, or takes them for rejects. Of those that are
+    /// left, `texts` has what was sent, and what is returned what is to be parsed.
     fn leave_out_unreadable(
         &mut self,
         rows: &mut Vec<RowOf>,
         texts: &mut Texts,
         rejects: &mut Vec<(RowOf, String)>,
         misread: &mut BTreeMap<Vec<String>, Vec<Unreadable>>,
-    ) {
+    ) -> Texts {
+        let mut rewritten = Texts::default();
         let (all, written) = (std::mem::take(rows), std::mem::take(texts));
         for (index, of) in all.into_iter().enumerate() {
             let text = written.get(index);
-            if self.parse_one(text).is_ok() {
-                rows.push(of);
-                texts.push(text);
-                continue;
-            }
-            match rewrite(text, self.schema.fields(), rows.len(), misread) {
-                Ok(text) => {
+            let parsed = match self.parse_one(text) {
+                Ok(()) => Ok(Cow::Borrowed(text)),
+                Err(_) => {
+                    rewrite(text, self.schema.fields(), rows.len(), misread).map(|text| Cow::Owned(text.into_bytes()))
+                }
+            };
+            match parsed {
+                Ok(parsed) => {
                     rows.push(of);
-                    texts.push(text.as_bytes());
+                    texts.push(text);
+                    rewritten.push(&parsed);
                 }
                 Err(reason) => rejects.push((of, reason)),
             }
         }
+        rewritten
     }
 
     /// Parses so many texts as there are, which may be more than a decoder takes at once.

@@ -58,7 +58,7 @@ pub use lacking::{Lacking, lacking, places_of};
 pub use raw::{CHUNK, RawRecord, RawRecords};
 pub use reshape::{Reshape, Reshaped, Reshaping};
 pub use schema::frame_schema;
-pub use unwrap::{base64 as from_base64, peeled};
+pub use unwrap::{Peeled, base64 as from_base64, peeled};
 
 /// The schema registries of a job's forms, by their URLs; nobody has been asked for anything.
 #[must_use]
@@ -245,41 +245,47 @@ impl Decoder {
             let mut own = RawRecords::default();
             own.push_from(records, 0, self.headers.len());
             own.take_parts(Some(parts.iter().map(|of| *of == Some(index)).collect()));
-            let items = form.places(&own);
-            let FormRows { mut decoded, of, members } = form.decode(&own);
+            let FormRows { mut decoded, of, members, unnamed } = form.decode(&own);
+            let items = form.places(&own, &decoded.artefacts);
             let mut members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
             if form.subject() == Subject::Encounters {
                 decoded.encounters = encounters::encounters(&decoded.rows, form.topics());
                 decoded.rows = RecordBatch::new_empty(Arc::clone(self.frame.schema_of(form.source())));
                 members.clear();
             }
-            all.push(Found { form: Some(form.name().to_owned()), items, members, decoded });
+            all.push(Found { form: Some(form.name().to_owned()), items, members, unnamed, decoded });
         }
         let others = (0..).zip(parts).filter(|(_, form)| form.is_none());
         let rejects = others.map(|(item, _)| self.of_no_form(records, RowOf { record: 0, item: Item(item) }));
         let rejects: Vec<Reject> = rejects.collect();
         if !rejects.is_empty() {
             let decoded = Decoded { rejects, ..Decoded::of_rows(RecordBatch::new_empty(Arc::clone(self.schema()))) };
-            all.push(Found { form: None, items: Vec::new(), members: Vec::new(), decoded });
+            all.push(Found { form: None, items: Vec::new(), members: Vec::new(), unnamed: Vec::new(), decoded });
         }
         all
     }
 
     fn explain_of(&mut self, records: &RawRecords, form: Option<usize>) -> Found {
-        let (name, items) = match form.map(|form| &mut self.forms[form]) {
-            Some(form) => (Some(form.name().to_owned()), form.places(records)),
+        let of_readings = form.filter(|form| self.forms[*form].subject() == Subject::Readings);
+        let (decoded, members, unnamed) = match (of_readings, &self.reshaper) {
+            (Some(form), None) => {
+                let FormRows { decoded, of, members, unnamed } = self.forms[form].decode(records);
+                let members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
+                (decoded, members, unnamed)
+            }
+            _ => {
+                let decoded = self.decode(records);
+                let numbers = decoded.rows[ITEM_COLUMN].as_primitive::<Int32Type>();
+                let members = numbers.values().iter().map(|item| vec![Item(*item)]).collect();
+                (decoded, members, Vec::new())
+            }
+        };
+        let form = form.map(|form| &mut self.forms[form]);
+        let (form, items) = match form {
+            Some(form) => (Some(form.name().to_owned()), form.places(records, &decoded.artefacts)),
             None => (None, Vec::new()),
         };
-        let of_readings = form.filter(|form| self.forms[*form].subject() == Subject::Readings);
-        if let (Some(form), None) = (of_readings, &self.reshaper) {
-            let FormRows { decoded, of, members } = self.forms[form].decode(records);
-            let members = members.unwrap_or_else(|| of.iter().map(|of| vec![of.item]).collect());
-            return Found { form: name, items, members, decoded };
-        }
-        let decoded = self.decode(records);
-        let numbers = decoded.rows[ITEM_COLUMN].as_primitive::<Int32Type>();
-        let members = numbers.values().iter().map(|item| vec![Item(*item)]).collect();
-        Found { form: name, items, members, decoded }
+        Found { form, items, members, unnamed, decoded }
     }
 
     /// The forms whose conditions a record meets, or each part of it, though the first counts; `records` has no other.
@@ -331,13 +337,14 @@ impl Decoder {
     }
 
     fn of_no_form(&self, records: &RawRecords, of: RowOf) -> Reject {
+        let raw = records.payload(of.record).unwrap_or_default().to_vec();
+        if raw.trim_ascii().is_empty() {
+            return Reject { raw, ..records.reject(of, None, None, "the record is empty".to_owned()) };
+        }
         let is_open = |form: &&FormDecoder| form.reads_topic(records.partition(of.record));
         let names = self.forms.iter().filter(is_open).map(|form| format!("\"{}\"", form.name()));
         let reason = format!("it meets the conditions of none of the forms: {}", names.collect::<Vec<_>>().join(", "));
-        Reject {
-            raw: records.payload(of.record).unwrap_or_default().to_vec(),
-            ..records.reject(of, None, None, reason)
-        }
+        Reject { raw, ..records.reject(of, None, None, reason) }
     }
 
     /// What becomes of records of several forms, source by source, the first source first.

@@ -157,23 +157,38 @@ pub fn base64(text: &str) -> Option<Vec<u8>> {
     ENGINES.iter().find_map(|engine| engine.decode(&text).ok()).filter(|_| !text.is_empty())
 }
 
-/// The steps that a record of which nothing is known seems to be wrapped in, and what is inside of them.
+/// A record of which nothing is known, without what it seems to be wrapped in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peeled {
+    /// The steps, from the outside in.
+    pub steps: Vec<Unwrap>,
+    /// What is inside of them.
+    pub content: Vec<u8>,
+    /// The objects around it, from the outside in.
+    pub around: Vec<Vec<u8>>,
+}
+
+/// Takes off a record what it seems to be wrapped in.
 #[must_use]
-pub fn peeled(payload: &[u8]) -> (Vec<Unwrap>, Vec<u8>) {
+pub fn peeled(payload: &[u8]) -> Peeled {
     const MOST_STEPS: usize = 6;
     const MOST_BYTES: usize = 16 << 20;
-    let (mut steps, mut content) = (Vec::new(), scan::without_mark(payload).to_vec());
+    let (mut steps, mut outer) = (Vec::new(), Vec::new());
+    let mut content = scan::without_mark(payload).to_vec();
     while let Some(step) = next_step(&content).filter(|_| steps.len() < MOST_STEPS) {
         let arena = Bump::new();
         let inner = match unwrap(&content, std::slice::from_ref(&step), MOST_BYTES, &arena) {
-            Unwrapped::Content { content, .. } => content.to_vec(),
+            Unwrapped::Content { content, around } => {
+                outer.extend(around.iter().map(|object| object.raw.to_vec()));
+                content.to_vec()
+            }
             Unwrapped::Nothing => Vec::new(),
             Unwrapped::Fault(_) => break,
         };
         steps.push(step);
         content = inner;
     }
-    (steps, content)
+    Peeled { steps, content, around: outer }
 }
 
 /// What is to be taken off first of what seems to be wrapped.

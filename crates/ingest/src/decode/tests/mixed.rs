@@ -171,3 +171,50 @@ fn a_text_column_takes_an_object_or_a_list_as_json_where_that_is_said() {
     assert_eq!(texts("whole"), payloads.map(Some));
     assert_eq!((decoded.artefacts, decoded.rows["later"].null_count()), (Vec::new(), 4));
 }
+
+/// The texts that stand for a column in each item of a record.
+fn sent(found: &Found, column: &str) -> Vec<(String, String)> {
+    let values = found.items.iter().flat_map(|item| &item.values);
+    values.filter(|(name, ..)| name == column).map(|(_, place, text)| (place.clone(), text.clone())).collect()
+}
+
+#[test]
+fn what_is_shown_of_a_value_is_the_text_that_it_was_read_from() {
+    let columns = r#"
+        patient_id = { type = "text" }
+        event_time = { type = "time" }
+        heart_rate = { type = "float", from = ["hr", "pulse"] }
+        on = { type = "bool" }
+    "#;
+    let mut decoder = decoder(columns, "");
+    let record = br#"{"patient_id":"P1","event_time":"2026-01-01T00:00:00Z","hr":"bad","pulse":"81","on":"Yes"}"#;
+    let found = decoder.explain(&records(&[record]));
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(sent(found, "heart_rate"), [("pulse".to_owned(), "81".to_owned())]);
+    assert_eq!(sent(found, "on"), [("on".to_owned(), "Yes".to_owned())]);
+}
+
+#[test]
+fn vitals_that_no_column_is_read_from_are_told_by_their_names() {
+    let source = r#"long = { name = "code", value = "value" }"#;
+    let mut decoder = decoder(VITALS, source);
+    let record = br#"[{"patient_id":"P1","event_time":"2026-01-01T00:00:00Z","code":"hr","value":1},
+             {"patient_id":"P1","event_time":"2026-01-01T00:00:00Z","code":"heart_rate","value":80}]"#;
+    let found = decoder.explain(&records(&[record]));
+    assert_eq!(found.iter().flat_map(|found| &found.unnamed).collect::<Vec<_>>(), ["hr"]);
+    assert_eq!(found.iter().map(|found| found.decoded.ignored).sum::<usize>(), 1);
+}
+
+#[test]
+fn an_empty_record_is_told_as_such_whatever_the_forms() {
+    let source = r#"
+        [[source.form]]
+        name = "a"
+        when = { field = "type", is = "a" }
+        [[source.form]]
+        name = "rest"
+    "#;
+    let decoded = decode_with(source, VITALS, &["", " "]);
+    let reasons: Vec<&str> = decoded.rejects.iter().map(|reject| reject.reason.as_str()).collect();
+    assert!(reasons.iter().all(|reason| reason.contains("empty") || reason.contains("no value in it")), "{reasons:?}");
+}
