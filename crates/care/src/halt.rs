@@ -10,7 +10,7 @@ use wardwatch_config::Job;
 use wardwatch_model::encounter::{Encounters, Journal};
 use wardwatch_store::{LeaseRow, Store, StoreError};
 
-use super::{is_older, patience};
+use super::patience::{is_older, patience};
 
 /// No batch is committed, and so nobody is judged: a job commits one every few seconds, though nothing comes.
 #[derive(Debug, Clone, PartialEq, Eq)]

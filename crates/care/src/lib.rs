@@ -5,6 +5,7 @@
 //! of one that runs. What a cause means to those who read it is in docs/operations.md.
 
 mod halt;
+mod patience;
 mod remedies;
 
 use std::collections::BTreeSet;
@@ -23,13 +24,12 @@ use wardwatch_store::{
 };
 
 pub use halt::{Halt, unjudged, unjudged_of};
+pub use patience::{PATIENCE, patience, stall_patience};
 pub use remedies::{STORE_REMEDY, remedy_of, remedy_of_alert};
 
 use halt::is_of_kafka;
+use patience::{STALL_PATIENCE, is_older};
 use remedies::{CLOCK_REMEDY, INCOMPLETE_REMEDY, PARTITION_REMEDY, TABLE_REMEDY};
-
-/// A batch may be this long ago before it is said that none is committed; longer for jobs that are triggered seldom.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something that is not being watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,22 +124,6 @@ impl Cause {
             Self::ReferenceLost => "reference_lost",
         }
     }
-}
-
-/// How long ago a job's last batch may be, where nobody says otherwise: a minute, or three times its trigger.
-#[must_use]
-pub fn patience(job: &Job) -> Duration {
-    PATIENCE.max(job.trigger.every * 3)
-}
-
-/// Records may wait for so long before it is told that they do; where the last batch is older than that, too, it is the job that
-/// stands still, and not a partition.
-const STALL_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long records may wait: half a minute, or three times the job's trigger.
-#[must_use]
-pub fn stall_patience(job: &Job) -> Duration {
-    STALL_PATIENCE.max(job.trigger.every * 3)
 }
 
 /// What is not being watched at `now`, in the order of [`Cause::ALL`]. The last batch may be `patience` ago.
@@ -429,10 +413,6 @@ fn stalled(states: &[OutletState], outlets: &[Outlet], patience: Duration, now: 
         }
     });
     late.collect()
-}
-
-fn is_older(at: DateTime<Utc>, than: Duration, now: DateTime<Utc>) -> bool {
-    TimeDelta::from_std(than).is_ok_and(|than| now - at >= than)
 }
 
 /// A length of time, to the second.

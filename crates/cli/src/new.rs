@@ -3,6 +3,7 @@
 mod contents;
 mod guess;
 mod leaves;
+mod names;
 mod times;
 mod vitals;
 mod written;
@@ -22,6 +23,7 @@ use wardwatch_pipeline::{FileRecord, newest_records, records_of_file};
 use super::samples::{Samples, Seen};
 use contents::{Contents, Written};
 use guess::Guess;
+use names::quoted;
 
 /// How long Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,27 +55,6 @@ pub(super) struct New {
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     last: usize,
 }
-
-const PATIENTS: [&str; 10] =
-    ["patientid", "patient", "subjectid", "subject", "mrn", "pid", "personid", "userid", "id", "deviceid"];
-const TIMES: [&str; 15] = [
-    "eventtime",
-    "timestamp",
-    "measuredat",
-    "recordedat",
-    "observedat",
-    "effectivetime",
-    "time",
-    "datetime",
-    "ts",
-    "charttime",
-    "date",
-    "createdat",
-    "eventts",
-    "epoch",
-    "at",
-];
-const DEVICES: [&str; 7] = ["deviceid", "device", "monitorid", "monitor", "sensorid", "deviceserial", "serialnumber"];
 
 /// What is known of samples: how they are written, and what they seem to say.
 #[derive(Debug, Default)]
@@ -281,11 +262,6 @@ registry = {}
     }
 }
 
-/// A text of TOML, in quotes. JSON writes it alike.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,6 +400,14 @@ mod tests {
             &["from = \"vitals.hr\"", "# not read: \"fetus.hr\", such as \"140\"", "# not read: \"alarm_limits.hr\""],
         );
         assert!(!text.contains("\nspo2 ="), "{text}");
+    }
+
+    #[test]
+    fn a_patient_may_stand_elsewhere_in_records_of_another_version() {
+        check(
+            &[r#"{"patient_id":"1","ts":1767225600,"hr":80}"#, r#"{"patient":{"id":"1"},"ts":1767225601,"hr":81}"#],
+            &["patient_id = { type = \"text\", from = [\"patient_id\", \"patient.id\"] }"],
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use wardwatch_config::{SourcePath, Unwrap};
 use wardwatch_ingest::decode::{Peeled, peeled};
 
 use super::leaves::Place;
-use super::vitals::{named, normal};
-use super::{PATIENTS, TIMES};
+use super::names::{PATIENTS, TIMES, normal, quoted};
+use super::vitals::named;
 
 /// What lines of CSV are separated by.
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
@@ -156,7 +156,7 @@ fn written(step: &Unwrap) -> String {
         Unwrap::Debezium => "\"debezium\"".to_owned(),
         Unwrap::SenMl => "\"senml\"".to_owned(),
         Unwrap::Field(SourcePath::Fields(names)) => {
-            format!("{{ field = {} }}", super::quoted(&Place::field(names).from(&Place::default())))
+            format!("{{ field = {} }}", quoted(&Place::field(names).from(&Place::default())))
         }
         Unwrap::Field(_) => String::new(),
     }

@@ -8,9 +8,9 @@ use wardwatch_config::Conversion;
 
 use super::contents::{self, Contents};
 use super::leaves::{Leaves, Place, pairs};
+use super::names::{DEVICES, PATIENTS, TIMES, normal, quoted};
 use super::times::{is_clock, is_time, time_settings};
-use super::vitals::{PRESSURES, VITALS, Vital, Written, is_pressure, named, normal};
-use super::{DEVICES, PATIENTS, TIMES, quoted};
+use super::vitals::{PRESSURES, VITALS, Vital, Written, is_pressure, named};
 
 const NAMES: [&str; 13] = [
     "name",
@@ -66,6 +66,7 @@ pub(super) struct Guess {
     lacks_vitals: bool,
     /// Where each row stands, if not in the record itself.
     pub(super) rows: Place,
+    /// The place or places, as the job file says them.
     pub(super) patient: Option<String>,
     /// Whether each record has another one, as ids of records have.
     pub(super) is_patient_of_each: bool,
@@ -161,10 +162,15 @@ impl Guess {
         let patient = leaves.best(&PATIENTS, &rows, |place| has_value(place) && !is_of_record(place));
         let count = patient.as_ref().map_or(0, |place| leaves.values(place).len());
         guess.is_patient_of_each = count >= 3 && count >= objects.len();
-        guess.patient = patient.as_ref().map(|place| place.from(&rows));
+        // Records of another version may have it elsewhere: `patient_id`, then `patient.id`.
+        let patients: Vec<Place> = match &patient {
+            Some(first) => leaves.alike(first, &rows).into_iter().filter(has_value).collect(),
+            None => Vec::new(),
+        };
+        guess.patient = (!patients.is_empty()).then(|| list(patients.iter().map(|place| place.from(&rows)).collect()));
         let device = leaves.best(&DEVICES, &rows, |place| Some(place) != patient.as_ref());
         guess.device = device.as_ref().map(|place| place.from(&rows));
-        let mut used: Vec<Place> = patient.into_iter().chain(device).collect();
+        let mut used: Vec<Place> = patients.into_iter().chain(device).collect();
         used.extend(guess.find_time(leaves));
         match long {
             Some((name, value)) => {
@@ -214,7 +220,8 @@ impl Guess {
         let record = Place::default();
         let from = |place: Place| format!("^.{}", place.from(&record));
         if self.patient.is_none() {
-            self.patient = around.best(&PATIENTS, &record, |place| normal(place.last()) != "id").map(from);
+            let patient = around.best(&PATIENTS, &record, |place| normal(place.last()) != "id");
+            self.patient = patient.map(|place| quoted(&from(place)));
         }
         if self.time.is_none()
             && let Some(place) = around.best(&TIMES, &record, |_| true)
@@ -224,16 +231,13 @@ impl Guess {
         }
         if self.device.is_none() {
             let device = around.best(&DEVICES, &record, |_| true).map(from);
-            self.device = device.filter(|device| self.patient.as_ref() != Some(device));
+            self.device = device.filter(|device| self.patient != Some(quoted(device)));
         }
         for (place, values) in around.iter() {
             let example = values.first().map(|value| format!(", such as {}", quoted(value))).unwrap_or_default();
             let at = from(place.clone());
-            let is_read = [&self.patient, &self.device]
-                .into_iter()
-                .flatten()
-                .chain(self.time.as_ref().map(|time| &time.from))
-                .any(|read| *read == at);
+            let is_time = self.time.as_ref().is_some_and(|time| time.from == at);
+            let is_read = is_time || self.patient == Some(quoted(&at)) || self.device.as_ref() == Some(&at);
             if !is_read {
                 self.others.insert(at, example);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::vitals::normal;
+use super::names::normal;
 
 /// So many different values of a place are kept.
 const KEPT: usize = 200;
@@ -162,6 +162,18 @@ impl Leaves {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &[String])> {
         self.0.iter().map(|(place, values)| (place, values.as_slice()))
+    }
+
+    /// The places whose names say the same as `first` does, with what they are in or without; it comes first.
+    pub(super) fn alike(&self, first: &Place, rows: &Place) -> Vec<Place> {
+        let is_alike = |place: &&Place| {
+            let own = [normal(first.last()), first.with_parent()];
+            let other = [normal(place.last()), place.with_parent()];
+            *place != first && place.is_of(rows) && own.iter().any(|name| name.len() > 2 && other.contains(name))
+        };
+        let mut alike: Vec<Place> = self.0.keys().filter(is_alike).cloned().collect();
+        alike.sort_by_key(|place| place.0.len());
+        std::iter::once(first.clone()).chain(alike).collect()
     }
 
     /// Where values look as `is_such` says; nearest to the row first.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::names::quoted;
+
 /// Whether these are times of a day.
 pub(super) fn is_clock(values: &[String]) -> bool {
     let is_clock = |value: &String| value.contains(':') && value.len() <= 12 && !value.contains(['-', '/', 'T']);
@@ -19,7 +21,7 @@ pub(super) fn time_settings(values: &[String]) -> (String, Option<String>) {
     let is_sure = is_month_first || read.iter().any(|day| day.first > 12);
     let order = if is_month_first { ["%m", "%d"] } else { ["%d", "%m"] };
     let formats: BTreeSet<String> = read.iter().map(|day| day.format(order)).collect();
-    let formats: Vec<String> = formats.iter().map(|format| super::quoted(format)).collect();
+    let formats: Vec<String> = formats.iter().map(|format| quoted(format)).collect();
     let formats = if let [format] = &formats[..] { format.clone() } else { format!("[{}]", formats.join(", ")) };
     let doubt = (!is_sure).then(|| "the day may stand before the month, or behind it".to_owned());
     (format!(", time_format = {formats}"), doubt)

@@ -2,6 +2,8 @@
 
 use wardwatch_config::Conversion;
 
+use super::names::{normal, quoted};
+
 /// A vital: its column, unit, plausible range, and names without signs and capitals.
 #[derive(Debug)]
 pub(super) struct Vital {
@@ -130,11 +132,6 @@ const UNSAID: [&str; 4] = ["°F", "K", "1", "kPa"];
 const SENTINELS: [&str; 12] =
     ["-999", "-9999", "-99", "-1", "999", "9999", "65535", "32767", "-32768", "-999.0", "-1.0", "999.0"];
 
-/// A name without signs and capitals.
-pub(super) fn normal(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
 /// The vital of a name, and the unit that the name tells.
 pub(super) fn named(name: &str) -> Option<(&'static Vital, Option<&'static str>)> {
     let name = normal(name);
@@ -260,7 +257,7 @@ impl Written {
             settings.push_str(", decimal = \",\"");
         }
         if !self.nulls.is_empty() {
-            let null = |text: &String| if text.parse::<f64>().is_ok() { text.clone() } else { super::quoted(text) };
+            let null = |text: &String| if text.parse::<f64>().is_ok() { text.clone() } else { quoted(text) };
             let nulls: Vec<String> = self.nulls.iter().map(null).collect();
             settings.push_str(&format!(", null = [{}]", nulls.join(", ")));
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::guess::{Column, Guess, Time};
-use super::quoted;
+use super::names::quoted;
 use super::vitals::Vital;
 
 /// What consciousness is called in words, as the shipped job has it.
@@ -72,9 +72,9 @@ fn key_columns(guess: &Guess, text: &mut String) {
             (patient.as_str(), "guessed, though it is another one in each record")
         }
         Some(patient) => (patient.as_str(), "guessed"),
-        None => ("@key", "guessed, for no field looks like the patient"),
+        None => ("\"@key\"", "guessed, for no field looks like the patient"),
     };
-    let _ = writeln!(text, "patient_id = {{ type = \"text\", from = {} }}  # {why}", quoted(patient));
+    let _ = writeln!(text, "patient_id = {{ type = \"text\", from = {patient} }}  # {why}");
     let (from, settings, why) = match &guess.time {
         Some(Time { from, settings, doubt }) => {
             let doubt = doubt.as_ref().map(|doubt| format!("guessed: {doubt}"));

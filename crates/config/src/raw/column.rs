@@ -8,7 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 
 use super::super::spanned::Spanned;
-use super::Text;
+
+type Text = Spanned<String>;
 
 /// How a column stands in records of one form.
 #[derive(Debug, Clone, JsonSchema)]
