@@ -177,6 +177,20 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if unreachable { UNREACHABLE } else { WRONG_INPUT }
 }
 
+/// Ends the program without a word when nobody reads any more what it prints (`… | head`), as a Unix program ends by SIGPIPE.
+fn end_quietly_with_the_reader() {
+    /// What a shell says of a program that SIGPIPE has ended.
+    const ENDED_BY_SIGPIPE: i32 = 141;
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
+            std::process::exit(ENDED_BY_SIGPIPE);
+        }
+        tell(panic);
+    }));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,18 +206,4 @@ mod tests {
         check(RunError::from(StoreError::Unavailable("away".to_owned())).into(), 3);
         check(RunError::from(StoreError::Refused("wrong".to_owned())).into(), 1);
     }
-}
-
-/// Ends the program without a word when nobody reads any more what it prints (`… | head`), as a Unix program ends by SIGPIPE.
-fn end_quietly_with_the_reader() {
-    /// What a shell says of a program that SIGPIPE has ended.
-    const ENDED_BY_SIGPIPE: i32 = 141;
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
-            std::process::exit(ENDED_BY_SIGPIPE);
-        }
-        tell(panic);
-    }));
 }

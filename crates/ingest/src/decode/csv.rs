@@ -91,7 +91,7 @@ impl CsvReader {
             let Header { columns, places } = &*reading.header;
             if values.all().eq(columns.iter().map(String::as_str)) {
                 take(Line::Nothing); // some producers send it with each file
-            } else if values.count < columns.len() || values.all().skip(columns.len()).any(|more| !more.is_empty()) {
+            } else if values.count < columns.len() || values.has_more(columns.len()) {
                 // A separator behind the last value says no more.
                 take(Line::Fault(format!(
                     "the line has {} values, and the header {}: {}",
@@ -154,6 +154,11 @@ impl Values {
         self.output.resize(content.len() + 1, 0);
         self.ends.truncate(KEPT);
         self.ends.shrink_to(KEPT);
+    }
+
+    /// Whether something stands behind so many values.
+    fn has_more(&self, count: usize) -> bool {
+        (count..self.count).any(|index| !self.get(index).is_empty())
     }
 
     /// Reads the next line; `false` where there is none.
