@@ -377,3 +377,60 @@ fn a_first_job_file_is_written_from_a_topic_and_runs() {
     let again = crate::fixtures::wardwatch().arg("new").arg(&job).args(["--from-topic", "x"]).output().unwrap();
     assert_eq!(again.status.code(), Some(1));
 }
+
+/// A job file and samples for it, without a broker.
+fn job_of_samples(columns: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let job = folder.path().join("job.toml");
+    let text = format!(
+        "[source]\nbrokers = \"localhost:9092\"\ntopic = \"t\"\nkey = \"patient_id\"\nevent_time = \"event_time\"\nunwrap = [\"gzip\"]\n\
+         [source.columns]\n{columns}\n[store]\nurl = \"sqlite://none.db\"\n[sql]\ndir = \"sql\"\n"
+    );
+    std::fs::create_dir(folder.path().join("sql")).unwrap();
+    std::fs::write(&job, text).unwrap();
+    (folder, job)
+}
+
+#[test]
+fn samples_may_be_compressed_or_written_over_several_lines() {
+    let (folder, job) = job_of_samples(
+        "patient_id = { type = \"text\" }\nevent_time = { type = \"time\" }\nheart_rate = { type = \"float\" }",
+    );
+    let record = |second: u32| {
+        format!(
+            "{{\n  \"patient_id\": \"P1\",\n  \"event_time\": \"2026-01-01T00:00:{second:02}Z\",\n  \"heart_rate\": 80\n}}\n"
+        )
+    };
+    let sample = |name: &str, bytes: &[u8]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        told(&crate::fixtures::wardwatch().arg("sample").arg(&job).arg("--input").arg(&file).output().unwrap())
+    };
+    let two = sample("pretty.json", format!("{}{}", record(0), record(1)).as_bytes());
+    assert!(two.contains("2 records: 2 rows, 0 rejected") && two.contains("pretty.json:6: 1 row"), "{two}");
+    // Its bytes have line breaks among them, as any have that are long enough.
+    let mut packed = Vec::new();
+    for second in 0..60 {
+        let mut gzip = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::none());
+        std::io::Write::write_all(&mut gzip, record(second).as_bytes()).unwrap();
+        gzip.finish().unwrap();
+    }
+    assert!(packed.contains(&b'\n'));
+    let one = sample("records.gz", &packed);
+    assert!(one.contains("1 records: 60 rows, 0 rejected"), "{one}");
+}
+
+#[test]
+fn a_command_whose_reader_goes_ends_without_a_word() {
+    let mut child = crate::fixtures::wardwatch()
+        .args(["schema", "job"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Nobody reads, from the first byte on; what is printed is longer than a pipe holds.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(141) && complaint.is_empty(), "{:?} {complaint}", output.status);
+}

@@ -148,6 +148,7 @@ fn a_running_job_reads_rejects_again_and_old_ones_are_let_go_of() {
     let Ward { job, topic, database } = ward.mend();
     let ward = Ward { job: job.source("keep_rejects = \"1s\"").more("[trigger]\nevery = \"50ms\""), topic, database };
     let mut running = ward.job.start();
+    assert!(ward.rejects("replay", &["--reason", "moon"]).contains("no reject's reason has the text \"moon\""));
     assert!(ward.rejects("replay", &["--reason", "event_time"]).contains("2 rejects will be read again"));
     running.wait_until("they are rows", || ward.database.rows("SELECT COUNT(*) FROM readings") == ["2"]);
     let mut second = 10;
