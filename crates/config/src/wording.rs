@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use wardwatch_model::diagnostic::unknown;
+use wardwatch_model::diagnostic::{nearest, unknown};
 
 /// Where a text of TOML is wrong, and what is wrong there.
 #[must_use]
@@ -18,8 +18,23 @@ pub fn toml_fault(text: &str, error: &toml::de::Error) -> (Range<usize>, String)
         Some(setting) => wrong_kind(setting, &text[place.clone()], message),
         None => None,
     };
-    let message = message.unwrap_or_else(|| with_nearest_key(error.message()));
+    let message = message.unwrap_or_else(|| {
+        let message = with_nearest_key(error.message());
+        match misspelt(&text[place.clone()], &message) {
+            Some((key, near)) => format!("{message}; did you mean \"{near}\" by \"{key}\"?"),
+            None => message,
+        }
+    });
     (place, message)
+}
+
+/// A key of an inline table that what is said of it does not have, and the nearest word that it has.
+fn misspelt<'t>(written: &'t str, message: &'t str) -> Option<(&'t str, &'t str)> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words = || message.split(|c| !is_word(c)).filter(|word| word.len() > 1);
+    let inside = written.strip_prefix('{')?;
+    let keys = inside.match_indices('=').filter_map(|(at, _)| inside[..at].trim_end().rsplit(|c| !is_word(c)).next());
+    keys.filter(|key| !words().any(|word| word == *key)).find_map(|key| Some((key, nearest(key, words())?)))
 }
 
 /// The setting whose value, or a part of it, begins where `before` ends.
@@ -122,5 +137,13 @@ mod tests {
             let error = toml::from_str::<Settings>(text).unwrap_err();
             assert_eq!(toml_fault(text, &error).1, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_key_of_a_condition_is_told_with_the_nearest() {
+        let told = "a condition names a field and one of is, is_not: { field = \"status\" }";
+        assert_eq!(misspelt("{ feild = \"x\", is = \"a=b\" }", told), Some(("feild", "field")));
+        assert_eq!(misspelt("{ field = \"x\", equals = \"y\" }", told), None, "nothing is near");
+        assert_eq!(misspelt("\"gzipp\"", told), None);
     }
 }
