@@ -408,6 +408,10 @@ mod tests {
             &[r#"{"patient_id":"1","ts":1767225600,"hr":80}"#, r#"{"patient":{"id":"1"},"ts":1767225601,"hr":81}"#],
             &["patient_id = { type = \"text\", from = [\"patient_id\", \"patient.id\"] }"],
         );
+        check(
+            &[r#"{"mrn":"1","mother":{"mrn":"2"},"ts":1767225600,"hr":80}"#],
+            &["patient_id = { type = \"text\", from = \"mrn\" }", "# not read: \"mother.mrn\""],
+        );
     }
 
     #[test]
@@ -472,6 +476,9 @@ mod tests {
             &[&text, &format!(r#"{{"device":"x","payload":{text}}}"#)],
             &["unwrap = [{ field = \"payload\" }, \"json-text\"]"],
         );
+        // What stands beside the vitals is not what they stand in.
+        let beside = format!(r#"{{"patient_id":"P1","ts":1767225600,"hr":80,"raw":{text}}}"#);
+        assert!(!check(&[&beside], &["from = \"hr\""]).contains("unwrap"));
         check(
             &["eyJwYXRpZW50X2lkIjoiUDEiLCJ0cyI6MTc2NzIyNTYwMCwiaHIiOjgwfQ=="],
             &["unwrap = [\"base64\"]", "from = \"hr\""],

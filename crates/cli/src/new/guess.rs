@@ -159,12 +159,13 @@ impl Guess {
         };
         let has_value =
             |place: &Place| objects.is_empty() || leaves.values(place).iter().any(|value| !value.trim().is_empty());
-        let patient = leaves.best(&PATIENTS, &rows, |place| has_value(place) && !is_of_record(place));
+        let is_fit = |place: &Place| has_value(place) && !is_of_another(place);
+        let patient = leaves.best(&PATIENTS, &rows, |place| is_fit(place) && !is_of_record(place));
         let count = patient.as_ref().map_or(0, |place| leaves.values(place).len());
         guess.is_patient_of_each = count >= 3 && count >= objects.len();
         // Records of another version may have it elsewhere: `patient_id`, then `patient.id`.
         let patients: Vec<Place> = match &patient {
-            Some(first) => leaves.alike(first, &rows).into_iter().filter(has_value).collect(),
+            Some(first) => leaves.alike(first, &rows).into_iter().filter(is_fit).collect(),
             None => Vec::new(),
         };
         guess.patient = (!patients.is_empty()).then(|| list(patients.iter().map(|place| place.from(&rows)).collect()));

@@ -191,6 +191,10 @@ pub fn peeled(payload: &[u8]) -> Peeled {
     Peeled { steps, content, around: outer }
 }
 
+/// What fields are called in which the record proper stands.
+const CONTENTS: [&str; 10] =
+    ["payload", "data", "body", "value", "message", "msg", "content", "record", "event", "object"];
+
 /// What is to be taken off first of what seems to be wrapped.
 fn next_step(content: &[u8]) -> Option<Unwrap> {
     if content.starts_with(&[0x1f, 0x8b]) {
@@ -214,10 +218,12 @@ fn next_step(content: &[u8]) -> Option<Unwrap> {
                 Value::Text(text) => is_structured(text.as_bytes()) || in_base64(node.raw),
                 _ => false,
             };
+            // A text with JSON in it may also be a remark beside the vitals.
+            let is_named = |name: &str| CONTENTS.iter().any(|known| name.eq_ignore_ascii_case(known));
             let field = scan::fields_of(raw)
                 .ok()?
                 .into_iter()
-                .find(|(_, (raw, value))| is_wrapped(&Node::new(raw, value.clone())));
+                .find(|(name, (raw, value))| is_named(name) && is_wrapped(&Node::new(raw, value.clone())));
             field.map(|(name, _)| Unwrap::Field(SourcePath::Fields(vec![name.into_owned()])))
         }
         None if !is_structured(content) && in_base64(content) => Some(Unwrap::Base64),
